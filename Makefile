@@ -1,0 +1,31 @@
+# make demo    install, then train on the built-in birds
+# make test    install, then lint, types, architecture and the fast tests
+# make test-all  the slow tests as well
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/.installed
+	$(BIN)/fieldmark demo
+
+test: .venv/.installed lint
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/.installed lint
+	$(BIN)/pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Fieldmark needs Python 3.11 or newer; try make PYTHON=python3.12"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build src/*.egg-info

@@ -1,0 +1,33 @@
+"""Fieldmark trains, proves and ships fine-grained image classifiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fieldmark.core.recipe import load_recipe as load_recipe
+    from fieldmark.evaluation.run import Run as Run
+    from fieldmark.api import evaluate as evaluate
+    from fieldmark.api import resume as resume
+    from fieldmark.api import train as train
+
+_HOMES = {
+    "train": "fieldmark.api",
+    "resume": "fieldmark.api",
+    "evaluate": "fieldmark.api",
+    "Run": "fieldmark.evaluation.run",
+    "load_recipe": "fieldmark.core.recipe",
+}
+
+__all__ = ["Run", "evaluate", "load_recipe", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then, so that the command line starts fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fieldmark' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,58 @@
+"""The same from Python and a notebook: train, resume and evaluate. The command line is a shell over this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fieldmark.core.console import Console
+from fieldmark.core.recipe import load_recipe
+from fieldmark.core.run_folder import read_json_lines
+from fieldmark.evaluation.run import Run
+from fieldmark.reports.curves import write_curves
+from fieldmark.training.train import resume_run, train_run
+
+
+def train(
+    data: str | Path,
+    *settings: str,
+    recipe: str | Path = "default",
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a classifier and give its run.
+
+    Args:
+        data: a folder whose layout is recognised, or "birds" for the built-in set.
+        settings: recipe keys, such as "train.epochs=12".
+        recipe: a preset's name or a YAML file.
+        out: the run folder to make; a new one under runs/ by default.
+        quiet: print nothing.
+
+    Raises:
+        InputError: something given cannot be used; nothing was written.
+        CheckFailed: the model is over model.max_parameters. TrainingFailed: the loss was not finite.
+    """
+    return finish(train_run(data, load_recipe(recipe, settings), out, Console(quiet)))
+
+
+def resume(run: str | Path, quiet: bool = False) -> Run:
+    """Continue a run that was interrupted, killed or failed; the result equals that of a run never stopped."""
+    return finish(resume_run(run, Console(quiet)))
+
+
+def finish(run: Run) -> Run:
+    """Draw the figures of a finished run."""
+    run.folder.figures.mkdir(exist_ok=True)
+    write_curves(read_json_lines(run.folder.metrics_file), run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
+    return run
+
+
+def evaluate(run: str | Path, data: str | Path | None = None, split: str = "test", quiet: bool = True) -> dict[str, Any]:
+    """Figures of a run on a split of its own data or of other data; the predictions are saved in the run folder.
+
+    Classes are matched by name. Raises InputError for data with classes that the run does not know.
+    """
+    from fieldmark.evaluation.evaluate import evaluate_run
+
+    return evaluate_run(Run.load(run), data, split, Console(quiet))

@@ -1,0 +1,279 @@
+"""The command line: one thin function per command. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from fieldmark.core.errors import FieldmarkError, InputError
+
+if TYPE_CHECKING:
+    from fieldmark.core.console import Console
+
+app = App(
+    name="fieldmark",
+    help="Train, prove and ship fine-grained image classifiers.",
+    version_flags=["--version"],
+    version=lambda: __import__("fieldmark").__version__,
+    result_action="return_value",
+)
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
+
+
+@app.command
+def demo(out: Path | None = None, quiet: Quiet = False) -> None:
+    """Draw the built-in birds, train a small network on them from scratch, and show the answer.
+
+    Parameters
+    ----------
+    out
+        The run folder to make (a new one under runs/ by default).
+    """
+    train("birds", recipe="demo", out=out, quiet=quiet)
+
+
+@app.command
+def train(data: str, /, *settings: str, recipe: str = "default", out: Path | None = None, quiet: Quiet = False, json: Json = False) -> None:
+    """Train on DATA and leave a run folder behind.
+
+    Parameters
+    ----------
+    data
+        A folder of class folders, with or without train, val and test; or "birds".
+    settings
+        Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
+    recipe
+        A recipe that comes with Fieldmark (`fieldmark recipes`) or a YAML file.
+    out
+        The run folder to make (a new one under runs/ by default).
+    """
+    from fieldmark.api import finish
+    from fieldmark.core.recipe import load_recipe
+    from fieldmark.training.train import train_run
+
+    resolved = load_recipe(recipe, settings)
+    _hand_over(finish(train_run(data, resolved, out, _console(quiet))), json)
+
+
+@app.command
+def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
+    """Continue a run that was interrupted, killed or failed, exactly where it stood."""
+    from fieldmark.api import finish
+    from fieldmark.training.train import resume_run
+
+    _hand_over(finish(resume_run(run, _console(quiet))), json)
+
+
+@app.command
+def evaluate(run: Path, /, *, data: Path | None = None, split: str = "test", quiet: Quiet = False, json: Json = False) -> None:
+    """Evaluate a run on a split of its own data, or on other data with classes of the same names.
+
+    Parameters
+    ----------
+    data
+        Other data (the run's own by default).
+    split
+        train, val or test.
+    """
+    from fieldmark.evaluation.evaluate import evaluate_run
+    from fieldmark.evaluation.run import Run
+    from fieldmark.training.train import answer
+
+    figures = evaluate_run(Run.load(run), data, split, _console(quiet))
+    if json:
+        _print_json(figures)
+    else:
+        _console(quiet).say(*answer({figures["split"]: figures}), f"predictions: {figures['predictions']}")
+
+
+@app.command
+def predict(
+    run: Path, /, *sources: str, csv: Path | None = None, top: int = 5, quiet: Quiet = False, json: Json = False
+) -> None:
+    """Name what is in pictures.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    sources
+        Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
+    csv
+        Write a table: path, the likeliest classes with their probabilities, and a note where there is no answer.
+    top
+        How many classes to name.
+    """
+    from fieldmark.evaluation.run import Run, find_images
+    from fieldmark.evaluation.tables import Answers
+
+    loaded = Run.load(run)
+    files = find_images(sources)
+    table = Answers(csv, min(top, len(loaded.class_names)), as_json=json, quiet=quiet)
+    with table as answers, _console(quiet).progress("predicting", "files") as advance:
+        for count, prediction in enumerate(loaded.stream(files, top), 1):
+            answers.add(prediction)
+            advance(count, count)
+    if answers.unanswered:
+        _console(quiet).say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
+
+
+@app.command
+def models(pattern: str | None = None, /, *, json: Json = False) -> None:
+    """List models, with parameters, multiply-adds and input size.
+
+    Parameters
+    ----------
+    pattern
+        Part of a name, or a pattern such as "resnet*": every model that matches. Without it, a choice of well-known ones.
+    """
+    from fieldmark.models.catalog import known_models, matching_models
+
+    listed = known_models() if pattern is None else matching_models(pattern)
+    if json:
+        _print_json([model.to_dict() for model in listed])
+        return
+    rows = [(model.name, *model.figures(), model.line) for model in listed]
+    _print_table(("model", "parameters", "multiply-adds", "size", "pretrained", ""), rows, left=("",))
+
+
+@app.command
+def recipes(name: str | None = None, /) -> None:
+    """List the recipes that come with Fieldmark, or print one."""
+    from fieldmark.core.recipe import preset_names, preset_text
+
+    if name is not None:
+        print(preset_text(name), end="")
+        return
+    first_lines = {preset: preset_text(preset).splitlines()[0].removeprefix("# ") for preset in preset_names()}
+    _print_table(("recipe", "what it is"), [(preset, line.partition(": ")[2]) for preset, line in first_lines.items()], left=("what it is",))
+
+
+@app.command
+def fields(prefix: str = "", /, *, json: Json = False, schema: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List the recipe's fields: type, default, unit and meaning.
+
+    Parameters
+    ----------
+    prefix
+        Only the fields that begin with this, such as train.
+    schema
+        Print the JSON schema of a recipe file, for editors.
+    """
+    from dataclasses import asdict
+
+    from fieldmark.core.fields import fields as all_fields
+    from fieldmark.core.recipe import json_schema
+
+    if schema:
+        _print_json(json_schema())
+        return
+    listed = [field for field in all_fields() if field.key.startswith(prefix)]
+    if not listed:
+        raise InputError(f"no field begins with {prefix!r}", hint="`fieldmark fields` lists them all.")
+    if json:
+        _print_json([{**asdict(field), "default": _plain(field.default)} for field in listed])
+        return
+    rows = []
+    for field in listed:
+        key = field.key if field.variant is None else f"{field.key} ({field.variant})"
+        rows.append((key, field.type, _plain(field.default), f"{field.meaning} ({field.unit})" if field.unit else field.meaning))
+    _print_table(("field", "type", "default", "meaning"), rows, left=("type", "default", "meaning"))
+
+
+@app.command
+def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Show what the cache of decoded pictures holds, or empty it.
+
+    Parameters
+    ----------
+    clear
+        Delete everything that no process is using.
+    """
+    from fieldmark.data.pixels import clear_cache, default_cache_dir, list_cache
+
+    folder = default_cache_dir()
+    if clear:
+        print(f"freed {clear_cache(folder) / 2**20:,.0f} MiB in {folder}")
+        return
+    rows = [(entry.key, entry.images, entry.side, f"{entry.bytes / 2**20:,.0f}", entry.last_used) for entry in list_cache(folder)]
+    print(f"{folder}: {sum(entry.bytes for entry in list_cache(folder)) / 2**20:,.0f} MiB")
+    _print_table(("entry", "pictures", "side", "MiB", "last used"), rows)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command; exit 0, 1 (a check failed), 2 (bad input), 130 (interrupted) or, for a crash, 1 with a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False, error_formatter=None)
+        sys.stdout.flush()
+        code = 0
+    except CycloptsError as error:
+        _print_error([str(error)], "`fieldmark --help` lists the commands.")
+        code = InputError.exit_code
+    except InputError as error:
+        _print_error(list(error.problems), error.hint)
+        code = error.exit_code
+    except FieldmarkError as error:
+        _print_error(str(error).splitlines()[:1], "\n".join(str(error).splitlines()[1:]) or None)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _print_error(["stopped; nothing was left half done"], None)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _console(quiet: bool) -> Console:
+    from fieldmark.core.console import Console
+
+    return Console(quiet)
+
+
+def _hand_over(run: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json({"run": str(run.path), **run.summary})
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(columns: tuple[str, ...], rows: list[Any], left: tuple[str, ...] = ()) -> None:
+    from rich.console import Console as Rich
+
+    from fieldmark.core.console import table
+
+    wide = None if sys.stdout.isatty() else 200
+    Rich(highlight=False, width=wide).print(table(None, columns, rows, left))
+
+
+def _print_error(problems: list[str], hint: str | None) -> None:
+    for problem in problems:
+        print(f"fieldmark: {problem}", file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_plain(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+

@@ -1,0 +1,117 @@
+"""What a person sees while work goes on: text, tables and progress; the same text goes to a run's train.log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from rich.console import Console as RichConsole
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_PLAIN_SECONDS = 30.0
+_PLAIN_WIDTH = 140
+
+
+class Advance(Protocol):
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+class Console:
+    """Prints to the terminal (nothing when `quiet`) and, once attached, to a log file.
+
+    Text goes to standard error, so that standard output holds only answers that were asked for.
+    """
+
+    def __init__(self, quiet: bool = False, stream: IO[str] | None = None):
+        self.quiet = quiet
+        self._terminal = RichConsole(file=stream, stderr=stream is None, quiet=quiet, highlight=False)
+        if not self._terminal.is_terminal:
+            self._terminal.width = _PLAIN_WIDTH
+        self._log: RichConsole | None = None
+
+    @contextmanager
+    def logging_to(self, path: Path) -> Iterator[None]:
+        with path.open("a", encoding="utf-8") as stream:
+            self._log = RichConsole(file=stream, width=_PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False)
+            try:
+                yield
+            finally:
+                self._log = None
+
+    def say(self, *what: RenderableType) -> None:
+        for item in what:
+            if isinstance(item, str):
+                self._terminal.print(item, markup=False)
+            else:
+                self._terminal.print(item)
+            if self._log is not None:
+                self._log.print(item, markup=False) if isinstance(item, str) else self._log.print(item)
+                self._log.file.flush()
+
+    @contextmanager
+    def progress(self, title: str, unit: str) -> Iterator[Advance]:
+        """A bar with rate and time left on a terminal, a line every half minute elsewhere."""
+        if self._terminal.is_terminal and not self.quiet:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4) as bar:
+                task = bar.add_task(title, total=None, note="")
+
+                def advance(done: int, total: int, note: str = "") -> None:
+                    bar.update(task, completed=done, total=total, note=note or _rate(bar.tasks[0].speed, unit))
+
+                yield advance
+        else:
+            started = last = time.monotonic()
+
+            def advance(done: int, total: int, note: str = "") -> None:
+                nonlocal last
+                now = time.monotonic()
+                if now - last >= _PLAIN_SECONDS:
+                    last = now
+                    left = (now - started) / max(done, 1) * (total - done)
+                    self._terminal.print(f"{title}: {done:,} of {total:,} {unit} {note} about {duration(left)} left", markup=False)
+
+            yield advance
+
+
+def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> Table:
+    """A table whose numbers stand right; the columns named in `left` stand left, and so does the first."""
+    built = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        built.add_column(column, justify="left" if index == 0 or column in left else "right", overflow="fold")
+    for row in rows:
+        built.add_row(*(_cell(value) for value in row))
+    return built
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return text.replace("[", "\\[")
+
+
+def _rate(speed: float | None, unit: str) -> str:
+    return f"{speed:,.0f} {unit}/s" if speed else ""
+
+
+def duration(seconds: float) -> str:
+    """1 h 5 min, 3 min 20 s, 12 s."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole} s" if whole >= 1 else f"{seconds:.1f} s"

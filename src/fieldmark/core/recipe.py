@@ -1,0 +1,370 @@
+"""Recipes from layers: a preset extends another, a file extends a preset, `key=value` comes last.
+
+Each layer is a set of dotted keys that remember where they were written, so that an error can say so. Choosing another variant of a
+choice (`optim.name=adamw`) drops what earlier layers set for the old one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.fields import choices, fields, sections
+from fieldmark.core.schema import Recipe
+
+_LARGEST_FILE = 1_000_000
+_DEEPEST = 8
+
+
+@dataclass(frozen=True)
+class Setting:
+    key: str
+    value: Any
+    origin: str
+
+
+def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a preset name or a YAML file with `key=value` overrides applied.
+
+    Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
+    """
+    problems: list[str] = []
+    layers = [*_file_layers(name, problems), _command_line_layer(overrides, problems)]
+    return _build(layers, problems)
+
+
+def recipe_from(values: dict[str, Any], origin: str = "the recipe given") -> Recipe:
+    """The recipe of a nested dictionary, checked like a file."""
+    problems: list[str] = []
+    return _build([_flatten(values, origin, problems)], problems)
+
+
+def with_settings(recipe: Recipe, values: dict[str, Any]) -> Recipe:
+    """The same recipe with some dotted keys set."""
+    layers = [_flatten(recipe.model_dump(mode="json"), "recipe", []), [Setting(key, value, "recipe") for key, value in values.items()]]
+    return _build(layers, [])
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The fully resolved recipe as YAML 1.2; loading it gives an equal recipe."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    stream = io.StringIO()
+    yaml.dump(_in_flow_style(recipe.model_dump(mode="json")), stream)
+    return stream.getvalue()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, for editors: every key optional, `extends` allowed."""
+    schema = Recipe.model_json_schema()
+    schema["properties"]["extends"] = {"type": "string", "description": "the preset or file that this recipe changes"}
+    schema["title"] = "Fieldmark recipe"
+    return schema
+
+
+def preset_names() -> list[str]:
+    folder = resources.files("fieldmark") / "presets" / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """The YAML of a preset, its header of comments included. Raises InputError for an unknown name."""
+    if name not in preset_names():
+        raise InputError(f"there is no recipe named {name!r}{_suggest(name, preset_names())}", hint=f"Recipes: {', '.join(preset_names())}")
+    return (resources.files("fieldmark") / "presets" / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+# ---- layers -----------------------------------------------------------------------------------------------------------------------
+
+
+def _file_layers(name: str | Path, problems: list[str], seen: tuple[str, ...] = ()) -> list[list[Setting]]:
+    text, origin, folder = _read(name)
+    if origin in seen:
+        raise InputError(f"{origin} extends itself: {' -> '.join([*seen, origin])}")
+    values = _parse(text, origin)
+    parent = values.pop("extends", None)
+    layer = _flatten(values, origin, problems)
+    if parent is None:
+        return [layer]
+    if not isinstance(parent, str):
+        raise InputError(f"extends: expected the name of a recipe or a file, got {_show(parent)} (in {origin})")
+    beside = folder / parent if folder is not None and not Path(parent).is_absolute() else Path(parent)
+    target: str | Path = beside if _is_file_name(parent) else parent
+    return [*_file_layers(target, problems, (*seen, origin)), layer]
+
+
+def _is_file_name(name: str | Path) -> bool:
+    return isinstance(name, Path) or name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def _read(name: str | Path) -> tuple[str, str, Path | None]:
+    if not _is_file_name(name):
+        return preset_text(str(name)), f"recipe {name}", None
+    path = Path(name)
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(f"{path} is too large to be a recipe ({path.stat().st_size:,} bytes)")
+        return path.read_text(encoding="utf-8"), str(path), path.parent
+    except FileNotFoundError:
+        raise InputError(f"there is no recipe file {path}", hint=f"Recipes that come with Fieldmark: {', '.join(preset_names())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe file {path} cannot be read: {error}") from None
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.version = (1, 2)
+    return yaml
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        values = _yaml().load(text)
+    except MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{origin}{where}: {_first_line(error.problem or error)}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{origin}: not valid YAML: {_first_line(error)}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{origin}: expected sections such as 'train:', got {_show(values)}")
+    return values
+
+
+def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: str = "", depth: int = 0) -> list[Setting]:
+    """Dotted settings of a nested mapping; lists and scalars are leaves."""
+    if depth > _DEEPEST:
+        raise InputError(f"{origin}: nested too deeply at {prefix.rstrip('.')}")
+    found: list[Setting] = []
+    for name, value in values.items():
+        key, where = f"{prefix}{name}", origin
+        if isinstance(values, CommentedMap) and name in (values.lc.data or {}):
+            where = f"{origin}, line {values.lc.data[name][0] + 1}"
+        if isinstance(value, dict):
+            if not value:
+                continue
+            found += _flatten(value, origin, problems, key + ".", depth + 1)
+        elif value is None and key in sections():
+            continue
+        else:
+            found.append(Setting(key, _plain(value, where), where))
+    return found
+
+
+def _command_line_layer(overrides: Iterable[str], problems: list[str]) -> list[Setting]:
+    layer: dict[str, Setting] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+            problems.append(f"{text!r} is not of the form key=value, such as train.epochs=12 (command line)")
+            continue
+        if key in layer:
+            problems.append(f"{key} is given twice (command line)")
+            continue
+        try:
+            parsed = _yaml().load(value) if value.strip() else ""
+        except (YAMLError, ValueError) as error:
+            problems.append(f"{key}: {value!r} is not valid YAML: {_first_line(error)} (command line)")
+            continue
+        if isinstance(parsed, dict):
+            problems.append(f"{key}: give one key at a time, such as {key}.{next(iter(parsed), 'name')}=... (command line)")
+            continue
+        layer[key] = Setting(key, _plain(parsed, "command line"), "command line")
+    return list(layer.values())
+
+
+def _plain(value: Any, origin: str) -> Any:
+    if isinstance(value, (list, CommentedSeq)):
+        return [_plain(item, origin) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if type(value).__name__ == "ScalarBoolean":
+        return bool(value)
+    raise InputError(f"a value that a recipe cannot hold: {_show(value)} ({origin})")
+
+
+# ---- merging and checking -----------------------------------------------------------------------------------------------------------
+
+
+def _build(layers: Sequence[list[Setting]], problems: list[str]) -> Recipe:
+    merged: dict[str, Setting] = {}
+    known = {field.key for field in fields()}
+    for layer in layers:
+        named = [_as_variant(setting) for setting in layer]
+        for setting in named:
+            section = setting.key.removesuffix(".name")
+            if setting.key.endswith(".name") and section in choices():
+                before = merged[setting.key].value if setting.key in merged else choices()[section].default
+                if before != setting.value:
+                    merged = {key: kept for key, kept in merged.items() if not key.startswith(section + ".")}
+                merged[setting.key] = setting
+        for setting in named:
+            if setting.key not in known:
+                problems.append(_unknown_key(setting, known))
+            else:
+                merged[setting.key] = setting
+    problems += _unused_variant_keys(merged)
+    rejected = {problem.split(":")[0] for problem in problems}
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(_nest(s for s in merged.values() if s.key not in rejected)))
+    except ValidationError as error:
+        problems += _validation_problems(error, merged)
+        recipe = None
+    if problems or recipe is None:
+        raise InputError(*dict.fromkeys(problems), hint="`fieldmark fields` lists every key with its type, default and meaning.")
+    return recipe
+
+
+def _as_variant(setting: Setting) -> Setting:
+    """`optim=adamw` is short for `optim.name=adamw`."""
+    if setting.key in choices() and isinstance(setting.value, str):
+        return Setting(f"{setting.key}.name", setting.value, setting.origin)
+    return setting
+
+
+def _unused_variant_keys(merged: dict[str, Setting]) -> list[str]:
+    problems = []
+    for section, choice in choices().items():
+        name = merged[f"{section}.name"].value if f"{section}.name" in merged else choice.default
+        if not isinstance(name, str) or name not in choice.variants:
+            continue
+        own = choice.variants[name].model_fields
+        for setting in merged.values():
+            prefix, _, field = setting.key.rpartition(".")
+            if prefix == section and field not in own:
+                owners = [other for other, model in choice.variants.items() if field in model.model_fields]
+                problems.append(
+                    f"{setting.key}: {name} has no {field} (it belongs to {', '.join(owners)}); "
+                    f"{name} has {', '.join(own)} ({setting.origin})"
+                )
+    return problems
+
+
+def _unknown_key(setting: Setting, known: set[str]) -> str:
+    if setting.key in choices():
+        names = ", ".join(choices()[setting.key].variants)
+        return f"{setting.key}: expected one of {names}, got {_show(setting.value)} ({setting.origin})"
+    if setting.key in sections():
+        example = next(key for key in sorted(known) if key.startswith(setting.key + "."))
+        return f"{setting.key}: expected keys beneath it, such as {example}, got {_show(setting.value)} ({setting.origin})"
+    last = setting.key.rpartition(".")[2]
+    same_ending = sorted(key for key in known if key.rpartition(".")[2] == last)
+    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else _suggest(setting.key, sorted(known))
+    return f"{setting.key}: there is no such key{suggestion} ({setting.origin})"
+
+
+def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> list[str]:
+    problems = []
+    for detail in error.errors(include_url=False):
+        parts = [str(part) for part in detail["loc"]]
+        kept: list[str] = []
+        for part in parts:
+            if ".".join(kept) in choices() and part in choices()[".".join(kept)].variants:
+                continue
+            if part.isdigit() or part.startswith("function-"):
+                break
+            if ".".join([*kept, part]) not in choices() and not _is_prefix(".".join([*kept, part])):
+                break
+            kept.append(part)
+        key = ".".join(kept)
+        if key in choices():
+            key += ".name"
+        setting = merged.get(key)
+        origin = f" ({setting.origin})" if setting else ""
+        if detail["type"] == "value_error":
+            problems.append(f"{detail['ctx']['error']}{origin}")
+        else:
+            given = setting.value if setting is not None else detail["input"]
+            problems.append(f"{key}: {_expectation(detail, key)}, got {_show(given)}{origin}")
+    return problems
+
+
+def _is_prefix(key: str) -> bool:
+    return any(field.key == key or field.key.startswith(key + ".") for field in fields())
+
+
+def _expectation(detail: Any, key: str) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    named = {
+        "int_type": "expected a whole number",
+        "int_from_float": "expected a whole number",
+        "float_type": "expected a number",
+        "finite_number": "expected a finite number",
+        "bool_type": "expected true or false",
+        "string_type": "expected text",
+        "tuple_type": "expected two numbers, such as [0.5, 1.0]",
+        "missing": "expected two numbers, such as [0.5, 1.0]",
+        "too_long": "expected two numbers, such as [0.5, 1.0]",
+    }
+    if kind in named:
+        return named[kind]
+    if kind == "literal_error":
+        return f"expected one of {context['expected']}".replace("'", "")
+    if kind == "union_tag_invalid":
+        return f"expected one of {context['expected_tags']}".replace("'", "")
+    comparison = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+    if kind in comparison:
+        words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}[comparison[kind]]
+        return f"expected a number {words} {context[comparison[kind]]:g}"
+    return str(detail["msg"])
+
+
+def _nest(settings: Iterable[Setting]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        *parents, last = setting.key.split(".")
+        level = nested
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = setting.value
+    for section, choice in choices().items():
+        level = nested
+        *parents, last = section.split(".")
+        for parent in parents:
+            level = level.get(parent, {})
+        if last in level:
+            level[last].setdefault("name", choice.default)
+    return nested
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "cannot be read"
+
+
+def _in_flow_style(value: Any) -> Any:
+    """Lists on one line, sections as blocks."""
+    if isinstance(value, dict):
+        return {key: _in_flow_style(item) for key, item in value.items()}
+    if isinstance(value, list):
+        sequence = CommentedSeq(value)
+        sequence.fa.set_flow_style()
+        return sequence
+    return value

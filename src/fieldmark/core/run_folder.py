@@ -1,0 +1,164 @@
+"""The run folder: everything that one training leaves behind, and the lock of its one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import storage_error, write_json, write_text
+from fieldmark.core.recipe import load_recipe, to_yaml
+from fieldmark.core.schema import Recipe
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+class RunFolder:
+    """Paths of a run and the few files that describe it."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.manifest_file = self.path / "manifest.json"
+        self.split_file = self.path / "split.parquet"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.steps_file = self.path / "steps.jsonl"
+        self.summary_file = self.path / "summary.json"
+        self.log_file = self.path / "train.log"
+        self.architecture_file = self.path / "architecture.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_weights = self.checkpoints / "best.safetensors"
+        self.predictions = self.path / "predictions"
+        self.figures = self.path / "figures"
+        self.tensorboard = self.path / "tensorboard"
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run. Raises InputError where `path` is not one."""
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise InputError(f"there is no run folder {folder.path}")
+        missing = [file.name for file in (folder.recipe_file, folder.manifest_file, folder.split_file) if not file.is_file()]
+        if missing:
+            raise InputError(f"{folder.path} is not a run folder: it has no {', '.join(missing)}")
+        return folder
+
+    @classmethod
+    @contextmanager
+    def create(cls, path: str | Path) -> Iterator[RunFolder]:
+        """A staging folder to fill; when the block ends well it becomes `path`, so that a run folder is never half made."""
+        target = Path(path)
+        refuse_existing(target)
+        staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
+        try:
+            staging.mkdir(parents=True)
+            folder = cls(staging)
+            for part in (folder.checkpoints, folder.predictions, folder.figures):
+                part.mkdir()
+            yield folder
+            staging.replace(target)
+        except OSError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            refuse_existing(target)
+            raise storage_error(error, target) from error
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; the lock dies with the process. Raises InputError when another process holds it."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"{self.path} is being written by another process", hint="Wait for it, or stop it first.") from None
+        except OSError as error:
+            raise storage_error(error, self.path / ".lock") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def recipe(self) -> Recipe:
+        return load_recipe(self.recipe_file)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        write_text(self.recipe_file, f"# {self.recipe_file.name}: training from this file repeats the run\n{to_yaml(recipe)}")
+
+    def manifest(self) -> dict[str, Any]:
+        try:
+            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.manifest_file} cannot be read: {error}") from None
+        if not isinstance(manifest, dict):
+            raise InputError(f"{self.manifest_file} does not hold a manifest")
+        return manifest
+
+    def update_manifest(self, **values: Any) -> None:
+        write_json(self.manifest_file, {**(self.manifest() if self.manifest_file.exists() else {}), **values})
+
+    def set_status(self, status: Status, reason: str | None = None) -> None:
+        self.update_manifest(status=status, reason=reason, changed=now())
+
+    def summary(self) -> dict[str, Any]:
+        """The answer. Raises InputError when the run has none yet."""
+        if not self.summary_file.is_file():
+            raise InputError(f"{self.path} has no summary.json: the run is not finished", hint=f"fieldmark resume {self.path}")
+        return dict(json.loads(self.summary_file.read_text(encoding="utf-8")))
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise InputError where a new run folder would touch something that is already there."""
+    if (path / "recipe.yaml").exists() and (path / "manifest.json").exists():
+        raise InputError(
+            f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {path}`, or choose another folder with --out."
+        )
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} already exists and is not empty", hint="Choose another folder with --out.")
+
+
+def new_run_path(parent: Path, name: str) -> Path:
+    """`parent/name`, or the first of `parent/name-2`, `parent/name-3` … that is free."""
+    path, number = parent / name, 2
+    while path.exists():
+        path, number = parent / f"{name}-{number}", number + 1
+    return path
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a .jsonl file; a last line that was cut short is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    named = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("fieldmark", "torch", "torchvision", "timm", "numpy", "pillow"):
+        try:
+            named[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return named

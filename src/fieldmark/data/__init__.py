@@ -1,0 +1,1 @@
+"""Datasets: layouts, splits, the pixel cache, batches, augmentation, the built-in birds."""

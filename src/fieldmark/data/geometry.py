@@ -1,0 +1,228 @@
+"""Geometry of a batch: crop, flip, rotate, zoom, shift, shear and perspective as one matrix per picture, resampled once.
+
+Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Picture*: the same
+units with the picture's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole picture
+squashed. A matrix takes view coordinates to tile coordinates, so no picture is resampled twice whatever is done to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fieldmark.core.schema import Augment, PaddedCrop, RandomResizedCrop
+
+_TRIES = 10
+DRAWS = 4 * _TRIES + 20
+OUTSIDE = 128.0
+"""Grey level of what lies outside the picture."""
+_SHRINK_WITHOUT_FILTER = 1.25
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Half width and half height of each picture in view units, shape (n,), for one way of resizing."""
+
+    half_width: np.ndarray
+    half_height: np.ndarray
+    crop_whole: bool
+    """Random crops are taken from the whole picture (else from the view)."""
+
+    @classmethod
+    def of(cls, resize: str, widths: np.ndarray, heights: np.ndarray) -> Frame:
+        width, height = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
+        if resize == "squash":
+            return cls(np.ones_like(width), np.ones_like(height), True)
+        if resize == "shorter-side":
+            side = np.minimum(width, height)
+            return cls(width / side, height / side, True)
+        side = np.maximum(width, height)
+        return cls(width / side, height / side, False)
+
+    def __getitem__(self, rows: np.ndarray) -> Frame:
+        return Frame(self.half_width[rows], self.half_height[rows], self.crop_whole)
+
+
+def leaves_picture(augment: Augment, resize: str) -> bool:
+    """Whether some view may show what lies outside the picture."""
+    moved = augment.rotate or augment.translate or augment.shear or augment.perspective or augment.zoom[0] < 1
+    return bool(moved) or isinstance(augment.crop, PaddedCrop) or resize == "letterbox"
+
+
+def view_matrices(frame: Frame) -> np.ndarray:
+    """The evaluation view: float64 (n, 3, 3) from view to tile coordinates."""
+    return _scale(1 / frame.half_width, 1 / frame.half_height)
+
+
+def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
+    """One random view per picture.
+
+    Args:
+        augment: which changes, and how large.
+        frame: of n pictures.
+        draws: float64 (n, DRAWS) in [0, 1).
+
+    Returns:
+        float64 (n, 3, 3), from view to tile coordinates.
+    """
+    crop_draws, rest = draws[:, : 4 * _TRIES], draws[:, 4 * _TRIES :]
+    matrix = view_matrices(frame) @ _crop(augment, frame, crop_draws)
+    flipped = np.where(rest[:, 0] < augment.flip, -1.0, 1.0)
+    matrix = matrix @ _scale(flipped, np.ones_like(flipped))
+    matrix = matrix @ np.linalg.inv(_affine(augment, rest[:, 1:6]))
+    if augment.perspective:
+        matrix = matrix @ _perspective(augment.perspective, rest[:, 6:14])
+    return matrix
+
+
+def resample(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: int, fill: bool, device: torch.device) -> torch.Tensor:
+    """Look at each tile through its matrix.
+
+    Where the view shrinks the tile, several points a pixel are averaged, spread over the pixel's footprint (a rook pattern: each tap has a
+    row and a column of its own), so that fine detail does not alias.
+
+    Args:
+        tiles: uint8 (all, 3, side, side), on any device.
+        rows: int64 (n,), which of them.
+        matrices: (n, 3, 3), from view to tile coordinates.
+        size: side of the result in pixels.
+        fill: paint what lies outside the picture grey; else its edge is repeated.
+        device: where to work.
+
+    Returns:
+        float32 (n, 3, size, size) in 0 … 255.
+    """
+    taps = _taps(matrices, tiles.shape[-1], size)
+    result = torch.empty((len(rows), 3, size, size), device=device)
+    for count in np.unique(taps):
+        chosen = np.flatnonzero(taps == count)
+        source = tiles[torch.from_numpy(rows[chosen]).to(tiles.device)].to(device).float()
+        total = None
+        for column, row in _rook_pattern(int(count)):
+            shift = _translation(np.full(len(chosen), column * 2 / size), np.full(len(chosen), row * 2 / size))
+            seen = _sample(source, matrices[chosen] @ shift, size, fill)
+            total = seen if total is None else total.add_(seen)
+        assert total is not None
+        result[torch.from_numpy(chosen).to(device)] = total if count == 1 else total.mul_(1 / int(count))
+    return result
+
+
+def _taps(matrices: np.ndarray, side: int, size: int) -> np.ndarray:
+    """How many points a pixel must average: about the number of tile pixels that a view pixel spans."""
+    shrink = np.linalg.norm(matrices[:, :2, :2], axis=1).max(axis=1) * side / size
+    return np.where(shrink <= _SHRINK_WITHOUT_FILTER, 1, np.ceil(shrink).clip(1, 8)).astype(int)
+
+
+def _rook_pattern(count: int) -> list[tuple[float, float]]:
+    """Offsets in view pixels, each row and each column used once."""
+    positions = (np.arange(count) + 0.5) / count - 0.5
+    step = next(s for s in (2, 3, 5, 7, 11) if np.gcd(s, count) == 1) if count > 3 else 1
+    return [(float(positions[i]), float(positions[(i * step) % count])) for i in range(count)]
+
+
+def _sample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -> torch.Tensor:
+    grid = _grid(torch.from_numpy(matrices.astype(np.float32)).to(tiles.device), size)
+    seen = F.grid_sample(tiles, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if fill:
+        outside = (grid.abs().amax(dim=-1) > 1).unsqueeze(1)
+        seen.masked_fill_(outside, OUTSIDE)
+    return seen
+
+
+def _grid(matrices: torch.Tensor, size: int) -> torch.Tensor:
+    """Tile coordinates (n, size, size, 2) of every view pixel's centre."""
+    centres = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) * 2 + 1) / size - 1
+    x, y = centres.view(1, 1, size), centres.view(1, size, 1)
+    grid = matrices.new_empty((len(matrices), size, size, 2))
+    cells = matrices[:, :, :, None, None]
+    for axis in (0, 1):
+        torch.add(cells[:, axis, 0] * x + cells[:, axis, 2], cells[:, axis, 1] * y, out=grid[..., axis])
+    flat = matrices.new_tensor([0.0, 0.0, 1.0])
+    if not torch.equal(matrices[:, 2], flat.expand(len(matrices), 3)):
+        grid /= (cells[:, 2, 0] * x + cells[:, 2, 1] * y + cells[:, 2, 2]).unsqueeze(-1)
+    return grid
+
+
+# ---- the changes, each a stack of matrices from the view after it to the view before it -------------------------------------------------
+
+
+def _crop(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
+    crop, count = augment.crop, len(draws)
+    if isinstance(crop, PaddedCrop):
+        shift = (draws[:, :2] * 2 - 1) * 2 * crop.padding
+        return _translation(shift[:, 0], shift[:, 1])
+    if not isinstance(crop, RandomResizedCrop):
+        return np.broadcast_to(np.eye(3), (count, 3, 3))
+    if frame.crop_whole:
+        half_width, half_height = frame.half_width, frame.half_height
+    else:
+        half_width, half_height = np.ones(count), np.ones(count)
+    tries = draws.reshape(count, _TRIES, 4)
+    area = _between(crop.area, tries[:, :, 0]) * (half_width * half_height)[:, None]
+    aspect = np.exp(_between((np.log(crop.aspect[0]), np.log(crop.aspect[1])), tries[:, :, 1]))
+    width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
+    fits = (width <= half_width[:, None]) & (height <= half_height[:, None])
+    chosen = np.where(fits.any(axis=1), fits.argmax(axis=1), _TRIES - 1)
+    each = np.arange(count)
+    width = np.minimum(width[each, chosen], half_width)
+    height = np.minimum(height[each, chosen], half_height)
+    left = (tries[each, chosen, 2] * 2 - 1) * (half_width - width)
+    top = (tries[each, chosen, 3] * 2 - 1) * (half_height - height)
+    return _translation(left, top) @ _scale(width, height)
+
+
+def _affine(augment: Augment, draws: np.ndarray) -> np.ndarray:
+    """Forward matrices: shear, then zoom, then rotation about the middle, then shift (torchvision's order)."""
+    angle = np.deg2rad((draws[:, 0] * 2 - 1) * augment.rotate)
+    zoom = np.exp(_between((np.log(augment.zoom[0]), np.log(augment.zoom[1])), draws[:, 1]))
+    shear = np.tan(np.deg2rad((draws[:, 2] * 2 - 1) * augment.shear))
+    shift = (draws[:, 3:5] * 2 - 1) * augment.translate * 2
+    rotation, slant = _identity(len(draws)), _identity(len(draws))
+    rotation[:, 0, 0] = rotation[:, 1, 1] = np.cos(angle)
+    rotation[:, 0, 1], rotation[:, 1, 0] = -np.sin(angle), np.sin(angle)
+    slant[:, 0, 1] = -shear
+    return _translation(shift[:, 0], shift[:, 1]) @ rotation @ _scale(zoom, zoom) @ slant
+
+
+def _perspective(distortion: float, draws: np.ndarray) -> np.ndarray:
+    """The view's corners are drawn inwards by up to `distortion` of half the side, as torchvision's RandomPerspective does."""
+    inwards = draws.reshape(-1, 4, 2) * distortion
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
+    moved = corners * (1 - inwards)
+    return homography(np.broadcast_to(corners, moved.shape), moved, inverse=True)
+
+
+def homography(source: np.ndarray, target: np.ndarray, inverse: bool = False) -> np.ndarray:
+    """The projective matrices (n, 3, 3) that take four points to four points; both of shape (n, 4, 2)."""
+    if inverse:
+        source, target = target, source
+    rows = np.zeros((len(source), 8, 8))
+    x, y, u, v = source[..., 0], source[..., 1], target[..., 0], target[..., 1]
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    rows[:, 0::2] = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
+    rows[:, 1::2] = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
+    solved = np.linalg.solve(rows, np.stack([u, v], axis=-1).reshape(len(source), 8, 1))[..., 0]
+    return np.concatenate([solved, np.ones((len(source), 1))], axis=1).reshape(-1, 3, 3)
+
+
+def _identity(count: int) -> np.ndarray:
+    return np.tile(np.eye(3), (count, 1, 1))
+
+
+def _scale(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    matrix = _identity(len(x))
+    matrix[:, 0, 0], matrix[:, 1, 1] = x, y
+    return matrix
+
+
+def _translation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    matrix = _identity(len(x))
+    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
+    return matrix
+
+
+def _between(bounds: tuple[float, float], draws: np.ndarray) -> np.ndarray:
+    return bounds[0] + (bounds[1] - bounds[0]) * draws

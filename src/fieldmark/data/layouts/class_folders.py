@@ -1,0 +1,376 @@
+"""Class folders: one folder of pictures per class, by itself or under train, val and test."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.data.dataset import SPLITS, Dataset
+from fieldmark.runtime.decode import IMAGE_EXTENSIONS
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+
+def read(data: str | Path) -> Dataset:
+    """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
+
+    Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Pictures deeper inside a class
+    folder belong to that class. Links are followed. Hidden files and folders are ignored; whatever else is passed over is counted in
+    the notes. Nothing is opened or changed. Raises InputError, with all problems at once.
+    """
+    root = _folder(data)
+    survey = _Survey(root)
+    top_folders, top_pictures = survey.listing("")
+    survey.stop_at_problems()
+    split_folders = _split_folders(survey, top_folders)
+
+    if split_folders:
+        found = ", ".join(split_folders.values())
+        layout_note = f"read as class folders in splits: {found}"
+        beside = [folder for folder in top_folders if folder not in split_folders.values()]
+        if beside:
+            survey.notes.append(f"passed over beside {found}: {_some(beside)}")
+        if "train" not in split_folders:
+            folders = "the folder" if len(split_folders) == 1 else "the folders"
+            raise InputError(f"{root} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
+    else:
+        layout_note = "read as one folder per class, without splits"
+        split_folders = {"train": ""}
+        if named := [folder for folder in top_folders if folder.lower() in SPLIT_NAMES]:
+            survey.notes.append(f"{_some(named)}: read as a class and not as a split, since it holds no class folders")
+
+    pictures: dict[str, dict[str, list[str]]] = {}
+    for split, folder in split_folders.items():
+        class_folders, loose = survey.listing(folder) if folder else (top_folders, top_pictures)
+        below = {name: survey.pictures_below(name, split, folder) for name in class_folders}
+        pictures[split] = {name: paths for name, paths in below.items() if paths is not None}
+        survey.passed_over("pictures outside any class folder", loose)
+    if split_folders["train"]:
+        survey.passed_over("pictures outside any class folder", top_pictures)
+
+    if not survey.problems and not any(pictures["train"].values()):
+        raise _no_pictures(survey, root, split_folders["train"])
+    class_names = _train_classes(survey, pictures["train"])
+    if not survey.problems and len(class_names) == 1:
+        inside, _ = survey.listing(next(iter(pictures["train"])))
+        raise InputError(
+            f"{_join(root, split_folders['train'])} has one class only ({class_names[0]}): a classifier needs at least two classes",
+            hint=f"If the classes are the folders inside, give {_join(root, *pictures['train'])}."
+            if inside and not split_folders["train"]
+            else "Put the pictures of each class into a folder of its own.",
+        )
+    label_of = {_key(name): label for label, name in enumerate(class_names)}
+    for split in split_folders:
+        if split != "train":
+            _check_against_train(survey, split_folders[split], pictures[split], class_names)
+            if not any(pictures[split].values()):
+                survey.notes.append(f"{split_folders[split]} has no pictures in class folders and counts as missing")
+    survey.stop_at_problems()
+
+    table = sorted(
+        (path, label_of[_key(_last(folder))], split)
+        for split, classes in pictures.items()
+        for folder, paths in classes.items()
+        for path in paths
+    )
+    return Dataset(
+        name=os.path.basename(os.path.abspath(root)) or str(root),
+        root=root,
+        layout="class-folders",
+        class_names=class_names,
+        paths=tuple(path for path, _, _ in table),
+        labels=np.fromiter((label for _, label, _ in table), np.int32, len(table)),
+        splits=np.array([split for _, _, split in table], "<U5"),
+        notes=(layout_note, *survey.notes, *survey.passed_over_notes()),
+    )
+
+
+class _Survey:
+    """Walks folders below `root`, with relative paths, and collects what the user must know."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.damaged: set[str] = set()  # class folders that a problem speaks of
+        self._passed_over: dict[str, list[str]] = defaultdict(list)
+        self._listings: dict[str, tuple[list[str], list[str]]] = {}
+        self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
+        self._chain_memo: dict[Path, tuple[int, int]] = {}
+
+    def stop_at_problems(self) -> None:
+        if self.problems:
+            raise InputError(*self.problems)
+
+    def passed_over(self, what: str, paths: list[str]) -> None:
+        if paths:
+            self._passed_over[what] += paths
+
+    def passed_over_notes(self) -> list[str]:
+        return [f"passed over {what}: {len(paths):,} (first: {_shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
+
+    def count(self, what: str) -> int:
+        return len(self._passed_over.get(what, ()))
+
+    def listing(self, folder: str) -> tuple[list[str], list[str]]:
+        """Relative paths of the folders and of the pictures directly inside `folder`, sorted."""
+        if folder not in self._listings:
+            folders: list[str] = []
+            pictures: list[str] = []
+            try:
+                with os.scandir(_join(self.root, folder)) as entries:
+                    for entry in entries:
+                        if not entry.name.startswith("."):
+                            self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, pictures)
+            except OSError as error:
+                self._unreadable(folder, error)
+            self._listings[folder] = sorted(folders), sorted(pictures)
+        return self._listings[folder]
+
+    def _sort_out(self, entry: os.DirEntry[str], path: str, folders: list[str], pictures: list[str]) -> None:
+        try:
+            if entry.is_dir():
+                folders.append(path)
+            elif entry.is_symlink() and not entry.is_file():
+                self.passed_over("links that lead nowhere", [path])
+            elif os.path.splitext(entry.name)[1].lower() not in IMAGE_EXTENSIONS or not entry.is_file():
+                self.passed_over("files that are not pictures", [path])
+            elif not _is_text(path):
+                self.passed_over("pictures whose names are not valid Unicode", [path])
+            else:
+                pictures.append(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self.passed_over("links that lead nowhere", [path])
+            else:
+                self._unreadable(path, error)
+
+    def pictures_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
+        """Relative paths of all pictures at any depth in a class folder; None if it is a link to a folder above itself.
+
+        Links that lead back to a folder above, or to one already met in this class, are passed over.
+        """
+        if not _is_text(class_folder):
+            self.problems.append(f"the name of the class folder {_shown(class_folder)} is not valid Unicode: rename the folder")
+            self.damaged.add(class_folder)
+            return []
+        problems = len(self.problems)
+        above = {*self._chain(""), *self._chain(split_folder), *self._chain(class_folder)[1:]}
+        found: list[str] = []
+        waiting = [class_folder]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                identity = self._identity(_join(self.root, folder))
+            except OSError as error:
+                self._unreadable(folder, error)
+                continue
+            owner_split, owner, first_met = self._owners.get(identity, (split, class_folder, folder))
+            if identity in above or (owner == class_folder and first_met != folder):
+                self.passed_over("links that lead back to a folder already read", [folder])
+                if folder == class_folder:
+                    return None
+            elif owner != class_folder:
+                conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
+                self.problems.append(f"{first_met} and {_shown(folder)} are one and the same folder: its pictures cannot be in {conflict}")
+            else:
+                self._owners[identity] = split, class_folder, folder
+                folders, pictures = self.listing(folder)
+                found += pictures
+                waiting += reversed(folders)
+        if len(self.problems) > problems:
+            self.damaged.add(class_folder)
+        return found
+
+    def same_folder(self, one: str, other: str) -> bool:
+        return os.path.samefile(_join(self.root, one), _join(self.root, other))
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        self.problems.append(f"{_shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
+
+    def _chain(self, folder: str) -> list[tuple[int, int]]:
+        """The real folder itself, and all that hold it up to the root of the file system; cut short where they cannot be looked at."""
+        real = Path(os.path.realpath(_join(self.root, folder)))
+        chain = []
+        for path in (real, *real.parents):
+            if path not in self._chain_memo:
+                try:
+                    self._chain_memo[path] = self._identity(str(path))
+                except OSError:
+                    break
+            chain.append(self._chain_memo[path])
+        return chain
+
+    @staticmethod
+    def _identity(path: str) -> tuple[int, int]:
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+
+
+def _folder(data: str | Path) -> Path:
+    """The folder that the user named, absolute."""
+    text = os.path.expanduser(data)
+    if not text:
+        raise InputError("DATA is empty", hint="Give a folder of pictures, or birds for the built-in set.")
+    try:
+        path = Path(text).absolute()
+        os.stat(path)
+    except ValueError:
+        raise InputError(f"DATA is not a path: {text!r}") from None
+    except PermissionError as error:
+        raise InputError(f"{_shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
+    except OSError as error:
+        reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
+        raise InputError(f"there is no folder {_shown(text)}{reason}", hint=_nearest(path)) from None
+    if not path.is_dir():
+        archive = text.lower().endswith(_ARCHIVES)
+        raise InputError(
+            f"{_shown(text)} is a file, not a folder",
+            hint="Unpack it and give the folder." if archive else "Give the folder that holds one folder per class.",
+        )
+    return path
+
+
+def _nearest(missing: Path) -> str:
+    """What exists nearest to a path that does not: corrects misspelt parts from the first one that is missing."""
+    path = Path(missing.anchor)
+    parts = missing.parts[1:]
+    for depth, part in enumerate(parts):
+        try:
+            with os.scandir(path) as entries:
+                folders = sorted(entry.name for entry in entries if entry.is_dir())
+        except OSError:
+            return f"{path} cannot be read."
+        if part in ("..", *folders):
+            path = path / part
+            continue
+        lower = {folder.lower(): folder for folder in reversed(folders)}
+        near = difflib.get_close_matches(part.lower(), lower, n=1)
+        if near:
+            guess = path / lower[near[0]]
+            rest = guess.joinpath(*parts[depth + 1 :])
+            return f"Did you mean {_shown(str(rest if rest.is_dir() else guess))}?"
+        visible = [folder for folder in folders if not folder.startswith(".")]
+        return f"{_shown(str(path))} exists" + (f" and holds {_some(visible)}." if visible else " and holds no folders.")
+    return f"{path} exists."
+
+
+def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
+    """Split -> its folder, in the order train, val, test; empty where the folders are classes.
+
+    A class may be called "train" (as opposed to "bus"): among folders that are not splits, split names count only if one of them holds
+    folders itself.
+    """
+    named = [folder for folder in folders if folder.lower() in SPLIT_NAMES]
+    if not named or (len(named) < len(folders) and not any(survey.listing(folder)[0] for folder in named)):
+        return {}
+    by_split: dict[str, list[str]] = defaultdict(list)
+    for folder in named:
+        by_split[SPLIT_NAMES[folder.lower()]].append(folder)
+    for split, several in by_split.items():
+        if len(several) > 1:
+            survey.problems.append(f"{' and '.join(several)} are two names for one split, {split}: keep one, or rename the other")
+    chosen = {split: by_split[split][0] for split in SPLITS if split in by_split}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        if first in chosen and second in chosen and survey.same_folder(chosen[first], chosen[second]):
+            survey.problems.append(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs pictures of its own")
+    survey.stop_at_problems()
+    return chosen
+
+
+def _train_classes(survey: _Survey, pictures: dict[str, list[str]]) -> tuple[str, ...]:
+    """Class names, sorted; every class of train must have pictures."""
+    for folder, paths in pictures.items():
+        if not paths and folder not in survey.damaged:
+            survey.problems.append(f"class folder {folder} has no pictures: delete the folder or add pictures")
+    _check_distinct(survey, pictures)
+    return tuple(sorted(_last(folder) for folder in pictures))
+
+
+def _check_against_train(survey: _Survey, split_folder: str, pictures: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
+    known = {_key(name) for name in class_names}
+    by_lower = {name.lower(): name for name in reversed(class_names)}
+    unknown = []
+    for name in (_last(folder) for folder, paths in pictures.items() if paths):
+        if _key(name) not in known:
+            near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
+            unknown.append(repr(name) + (f" (train has {by_lower[near[0]]!r})" if near else ""))
+    if unknown:
+        classes = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        survey.problems.append(
+            f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}. "
+            "Classes are matched by the names of their folders: rename, delete or add them to train"
+        )
+    _check_distinct(survey, pictures)
+
+
+def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
+    by_key: dict[str, str] = {}
+    for folder in folders:
+        twin = by_key.setdefault(_key(_last(folder)), folder)
+        if twin != folder:
+            survey.problems.append(
+                f"the class folders {twin} and {folder} have the same name in two Unicode spellings ({twin!a}, {folder!a}): merge them"
+            )
+
+
+def _no_pictures(survey: _Survey, root: Path, train_folder: str) -> InputError:
+    folder = _shown(_join(root, train_folder))
+    loose = survey.count("pictures outside any class folder")
+    if loose:
+        return InputError(
+            f"{folder} has no class folders with pictures; {loose:,} pictures lie outside any class folder",
+            hint="Put the pictures of each class into a folder named after the class.",
+        )
+    others = survey.count("files that are not pictures")
+    return InputError(
+        f"there are no pictures in {folder}" + (f" ({others:,} files of other kinds)" if others else ""),
+        hint=f"A picture is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
+    )
+
+
+def _key(name: str) -> str:
+    """What names are matched by: macOS and Linux may spell the same accented name in different code points."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _join(root: Path, *parts: str) -> str:
+    return os.path.join(root, *(part for part in parts if part))
+
+
+def _last(folder: str) -> str:
+    return folder.rpartition("/")[2]
+
+
+def _is_text(name: str) -> bool:
+    """False for names that are not valid UTF-8, which reach Python as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: str) -> str:
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    shown = ", ".join(_shown(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"

@@ -1,0 +1,69 @@
+"""Colour jitter of a batch: brightness, contrast, saturation and hue, each picture with its own factors.
+
+Every operator agrees with torchvision's of the same name on the same factor. Tensors are float32 (n, 3, height, width) in 0 … 255.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fieldmark.core.schema import Augment
+
+DRAWS = 4
+_GREY = (0.2989, 0.587, 0.114)
+
+
+def jitter(pictures: torch.Tensor, augment: Augment, draws: np.ndarray) -> torch.Tensor:
+    """Apply the operators whose strength is not zero, in the order brightness, contrast, saturation, hue.
+
+    Args:
+        pictures: changed in place where that is possible.
+        draws: float64 (n, DRAWS) in [0, 1).
+    """
+    signed = draws * 2 - 1
+    steps = ((augment.brightness, brightness), (augment.contrast, contrast), (augment.saturation, saturation))
+    for column, (strength, operator) in enumerate(steps):
+        if strength:
+            pictures = operator(pictures, _per_picture(pictures, 1 + signed[:, column] * strength))
+    if augment.hue:
+        pictures = hue(pictures, _per_picture(pictures, signed[:, 3] * augment.hue))
+    return pictures
+
+
+def brightness(pictures: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return pictures.mul_(factor).clamp_(0, 255)
+
+
+def contrast(pictures: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Blend with the picture's mean grey level."""
+    mean = _grey(pictures).mean(dim=(1, 2, 3), keepdim=True)
+    return pictures.sub_(mean).mul_(factor).add_(mean).clamp_(0, 255)
+
+
+def saturation(pictures: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Blend with the picture in grey."""
+    grey = _grey(pictures)
+    return pictures.sub_(grey).mul_(factor).add_(grey).clamp_(0, 255)
+
+
+def hue(pictures: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Turn the hue by a share of the colour circle, keeping saturation and value (HSV)."""
+    value, largest = pictures.max(dim=1, keepdim=True)
+    chroma = value - pictures.amin(dim=1, keepdim=True)
+    red, green, blue = pictures.unsqueeze(2).unbind(1)
+    safe = torch.where(chroma == 0, 1.0, chroma)
+    sector = torch.where(largest == 0, (green - blue) / safe, torch.where(largest == 1, 2 + (blue - red) / safe, 4 + (red - green) / safe))
+    turned = sector + turn * 6
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=pictures.device).view(1, 3, 1, 1)
+    distance = (turned + offsets) % 6
+    return value - chroma * torch.minimum(distance, 4 - distance).clamp(0, 1)
+
+
+def _grey(pictures: torch.Tensor) -> torch.Tensor:
+    red, green, blue = pictures.unsqueeze(2).unbind(1)
+    return red * _GREY[0] + green * _GREY[1] + blue * _GREY[2]
+
+
+def _per_picture(pictures: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(pictures.device).view(-1, 1, 1, 1)

@@ -1,0 +1,60 @@
+"""The prediction pass: pictures in, logits and features out, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fieldmark.core.console import Advance
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.factory import Classifier
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 3, h, w) to float32, as Preprocess.normalise does."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+
+def infer(
+    model: Classifier,
+    pixels: np.ndarray,
+    normalisation: Normalisation,
+    arithmetic: Arithmetic,
+    batch: int,
+    rows: np.ndarray | None = None,
+    advance: Advance | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model is given back in the mode it was in.
+
+    Args:
+        pixels: uint8 (all, 3, size, size).
+        rows: int64 (n,), which of them; all by default.
+    """
+    rows = np.arange(len(pixels)) if rows is None else rows
+    was_training = model.training
+    model.eval()
+    logits = np.empty((len(rows), model.head.out_features), np.float32)
+    features = np.empty((len(rows), model.num_features), np.float32)
+    try:
+        with torch.inference_mode(), arithmetic.autocast():
+            for start in range(0, len(rows), batch):
+                part = torch.from_numpy(pixels[rows[start : start + batch]]).to(arithmetic.device)
+                images = normalisation(part).to(memory_format=arithmetic.memory_format)
+                batch_logits, batch_features = model.forward_with_features(images)
+                logits[start : start + batch] = batch_logits.float().cpu().numpy()
+                features[start : start + batch] = batch_features.float().cpu().numpy()
+                if advance is not None:
+                    advance(min(start + batch, len(rows)), len(rows))
+    finally:
+        model.train(was_training)
+    return logits, features
+

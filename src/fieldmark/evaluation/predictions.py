@@ -1,0 +1,74 @@
+"""What one model said about the images of one split: the arrays that all of evaluation works on."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import whole_file
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Rows are images, columns of `logits` are classes in the order of `class_names`.
+
+    ids: str (n,), paths relative to the dataset's root, posix
+    labels: int32 (n,), -1 where the label is unknown
+    logits: float32 (n, C)
+    features: float32 (n, D), what the classifier's last layer saw
+
+    Raises ValueError where shapes or labels do not fit together.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    features: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n, classes = self.ids.size, len(self.class_names)
+        for name, expected, actual in (
+            ("ids", (n,), self.ids.shape),
+            ("labels", (n,), self.labels.shape),
+            ("logits", (n, classes), self.logits.shape),
+            ("features", (n, self.features.shape[-1]), self.features.shape),
+        ):
+            if actual != expected:
+                raise ValueError(f"{name} has shape {actual} where {n} images and {classes} classes make {expected}")
+        for name, kind in (("ids", np.str_), ("labels", np.int32), ("logits", np.float32), ("features", np.float32)):
+            if not np.issubdtype(getattr(self, name).dtype, kind):
+                raise ValueError(f"{name} is {getattr(self, name).dtype}, not {kind.__name__}")
+        if n and not (self.labels.min() >= -1 and self.labels.max() < classes):
+            raise ValueError(f"labels go from {self.labels.min()} to {self.labels.max()} where there are {classes} classes")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def probabilities(self) -> np.ndarray:
+        """Softmax over classes, computed in float64: float32 (n, C). A row with a non-finite logit becomes NaN."""
+        logits = np.where(np.isfinite(self.logits).all(axis=1, keepdims=True), self.logits, np.nan).astype(np.float64)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write one .npz, whole or not at all; equal predictions give equal bytes."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays | {"class_names": np.array(self.class_names, dtype=np.str_)})
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Raises InputError where the file is missing, damaged or something else."""
+        if not path.is_file():
+            raise InputError(f"there are no predictions at {path}", hint="Give a run folder whose evaluation has finished.")
+        try:
+            with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
+                arrays = {field.name: stored[field.name] for field in fields(cls)}
+            return cls(**arrays | {"class_names": tuple(arrays["class_names"].tolist())})
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError) as error:
+            raise InputError(f"{path} is damaged or not a file of predictions: {error}", hint="Evaluate the run again.") from error

@@ -1,0 +1,188 @@
+"""A run: after training it is the only argument that a command needs."""
+
+from __future__ import annotations
+
+import glob
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from fieldmark.core.device import available_cores, choose_device, keep_freed_memory, set_threads
+from fieldmark.core.errors import InputError
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.schema import Recipe
+from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.factory import Classifier, build_model
+from fieldmark.models.weights import load_weights, read_weights
+from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
+from fieldmark.runtime.preprocess import Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of one picture.
+
+    `classes` and `probabilities` (float32) are the likeliest, best first; both are empty where `note` says why there is no answer.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    note: str = ""
+
+    @property
+    def best(self) -> str | None:
+        return self.classes[0] if self.classes else None
+
+
+class Run:
+    """A finished run, ready to be used: `Run.load(path).predict(images)`."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder = folder
+        self.recipe: Recipe = folder.recipe()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Raises InputError where `path` is not a run or has no trained weights yet."""
+        run = cls(RunFolder.open(path))
+        if not run.folder.best_weights.is_file():
+            raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
+        return run
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.folder.summary()
+
+    @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        metadata = read_weights(self.folder.best_weights)[1]
+        if not {"class_names", "preprocess"} <= set(metadata):
+            raise InputError(f"{self.folder.best_weights} carries no class names or preprocessing: Fieldmark did not write it")
+        return metadata
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self._metadata["class_names"])
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        return Preprocess.from_dict(self._metadata["preprocess"])
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return Normalisation(self.preprocess.mean, self.preprocess.std)
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        train = self.recipe.train
+        keep_freed_memory()
+        set_threads(train.threads)
+        device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
+        precision = "float32" if train.precision == "auto" else train.precision
+        layout = "contiguous" if train.memory_format == "auto" else train.memory_format
+        return Arithmetic(device, precision, layout)
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The trained model, on its device, in evaluation mode."""
+        settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
+        model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
+        load_weights(model, self.folder.best_weights)
+        self.arithmetic.prepare(model)
+        return model.eval()
+
+    def split_rows(self, split: str) -> list[dict[str, Any]]:
+        """Rows of split.parquet of one split: path, hash, label (the class's name), note."""
+        rows = pq.read_table(self.folder.split_file, filters=[("split", "=", split)]).to_pylist()  # type: ignore[no-untyped-call]
+        return list(rows)
+
+    def predict(self, images: str | Path | Sequence[str | Path], top: int = 5) -> list[Prediction]:
+        """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so."""
+        return list(self.stream(find_images(images), top))
+
+    def stream(self, files: Iterable[Path], top: int = 5) -> Iterator[Prediction]:
+        """The same, one by one and in bounded memory, whatever the number of files. `top` is cut to the number of classes."""
+        if top < 1:
+            raise InputError(f"the number of classes to name must be at least 1, got {top}")
+        batch = self.recipe.evaluate.batch
+        for chunk in _decoded(files, self.preprocess, batch):
+            sound = [pixels for _, pixels in chunk if isinstance(pixels, np.ndarray)]
+            answers = iter(self._probabilities(np.stack(sound)) if sound else [])
+            for path, pixels in chunk:
+                if isinstance(pixels, str):
+                    yield Prediction(str(path), (), np.empty(0, np.float32), pixels)
+                    continue
+                probabilities = next(answers)
+                order = np.argsort(-probabilities, kind="stable")[:top]
+                yield Prediction(str(path), tuple(self.class_names[index] for index in order), probabilities[order])
+
+    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        logits, _ = infer(self.model, pixels, self.normalisation, self.arithmetic, self.recipe.evaluate.batch)
+        return torch.from_numpy(logits).double().softmax(dim=1).float().numpy()
+
+
+def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
+    """Files as they are named, pictures in folders (hidden ones passed over) and matches of globs, each in sorted order.
+
+    Raises InputError naming every source where nothing is found, before anything is predicted.
+    """
+    listed = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    missing = [str(source) for source in listed if not Path(source).exists() and not any(glob.iglob(str(source), recursive=True))]
+    if missing or not listed:
+        raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
+    return (path for source in listed for path in _expand(Path(source)))
+
+
+def _expand(source: Path) -> Iterator[Path]:
+    if source.is_dir():
+        yield from (path for path in _walk(source) if path.suffix.lower() in IMAGE_EXTENSIONS)
+    elif source.exists():
+        yield source
+    else:
+        for match in sorted(glob.iglob(str(source), recursive=True)):
+            yield from _expand(Path(match))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _walk(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def _decoded(files: Iterable[Path], preprocess: Preprocess, batch: int) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
+    """Chunks of (file, pixels or the reason why there are none), decoded by threads no more than two chunks ahead."""
+
+    def decode(path: Path) -> np.ndarray | str:
+        try:
+            return preprocess.pixels(path)
+        except UnreadableImage as error:
+            return error.reason
+
+    waiting: deque[tuple[Path, Future[np.ndarray | str]]] = deque()
+    iterator = iter(files)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        while True:
+            while len(waiting) < 2 * batch and (path := next(iterator, None)) is not None:
+                waiting.append((path, pool.submit(decode, path)))
+            if not waiting:
+                return
+            ready = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+            yield [(path, future.result()) for path, future in ready]

@@ -1,0 +1,50 @@
+"""Predictions written one by one: a CSV file that appears when it is complete, lines on the terminal, or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import whole_file
+from fieldmark.evaluation.run import Prediction
+
+
+class Answers:
+    """Columns: path, class_1, probability_1, …, class_k, probability_k, note. Memory does not grow with the number of answers."""
+
+    def __init__(self, path: Path | None, top: int, as_json: bool, quiet: bool):
+        self.path, self.top, self.as_json, self.quiet = path, top, as_json, quiet
+        self.count = self.unanswered = 0
+        self._open = ExitStack()
+
+    def __enter__(self) -> Answers:
+        if self.path is not None:
+            if not self.path.parent.is_dir():
+                raise InputError(f"there is no folder {self.path.parent} to write {self.path.name} in")
+            temporary = self._open.enter_context(whole_file(self.path))
+            stream = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
+            self._writer = csv.writer(stream)
+            ranks = range(1, self.top + 1)
+            self._writer.writerow(["path", *(name for k in ranks for name in (f"class_{k}", f"probability_{k}")), "note"])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.__exit__(*error)  # type: ignore[arg-type]
+
+    def add(self, prediction: Prediction) -> None:
+        self.count += 1
+        self.unanswered += not prediction.classes
+        pairs = list(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
+        if self.path is not None:
+            cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
+            cells += [""] * (2 * self.top - len(cells))
+            self._writer.writerow([prediction.path, *cells, prediction.note])
+        if self.as_json:
+            answer = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
+            print(json.dumps({"path": prediction.path, "classes": answer, "note": prediction.note}, ensure_ascii=False))
+        elif self.path is None and not self.quiet:
+            said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {prediction.note}"
+            print(f"{prediction.path}: {said}")

@@ -1,0 +1,1 @@
+"""Networks: architectures behind one factory, their weights, their cost."""

@@ -1,0 +1,99 @@
+"""What a network costs: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fieldmark.core.errors import CheckFailed
+from fieldmark.models.factory import Classifier
+
+_CONTAINERS = ("blocks", "features", "layers", "levels", "stages")
+
+
+def parameters(model: nn.Module) -> tuple[int, int]:
+    """Number of parameters in all, and of those that are trained."""
+    return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def macs(model: nn.Module, size: int) -> int:
+    """Multiply-accumulates of one picture of `size` x `size` in convolutions, linear layers and attention (half of PyTorch's count of
+    floating-point operations). The model is left as it was."""
+    return _measure(model, size, [])[0][""]
+
+
+def check_budget(model: nn.Module, max_parameters: int, name: str) -> None:
+    """Raises CheckFailed where the model has more parameters than the budget; `name` says which model, with how many classes."""
+    total = parameters(model)[0]
+    if total > max_parameters:
+        raise CheckFailed(
+            f"{name} has {_millions(total, max_parameters)} parameters, "
+            f"over the budget of {_millions(max_parameters, total)} (model.max_parameters)"
+        )
+
+
+def summary(model: Classifier, size: int) -> str:
+    """A table of the network's stages: name, output shape for one picture, parameters, multiply-accumulates."""
+    stages = {name: module for name, module in _stages(model) if parameters(module)[0]}
+    counts, shapes = _measure(model, size, list(stages))
+    total, trainable = parameters(model)
+    rows = [(name, shapes.get(name, ""), parameters(module)[0], counts.get(name, 0)) for name, module in stages.items()]
+    loose = (total - sum(row[2] for row in rows), counts[""] - sum(row[3] for row in rows))
+    if any(loose):
+        rows.append(("outside these stages", "", *loose))
+    rows.append(("in all", "", total, counts[""]))
+    cells = [("stage", "output", "parameters", "MACs"), *((name, shape, f"{count:,}", f"{work:,}") for name, shape, count, work in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
+    title = f"{model.architecture}, {model.num_classes:,} classes, pictures of {size} x {size}, {trainable:,} parameters trained"
+    return "\n".join([title, *lines])
+
+
+def _stages(model: Classifier) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of the backbone, containers of stages opened, and the head."""
+    for name, part in model.backbone.named_children():
+        if name in _CONTAINERS and isinstance(part, (nn.Sequential, nn.ModuleList)):
+            yield from ((f"backbone.{name}.{index}", stage) for index, stage in part.named_children())
+        else:
+            yield f"backbone.{name}", part
+    yield "head", model.head
+
+
+def _measure(model: nn.Module, size: int, names: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Multiply-accumulates by module name ("" is the whole), and output shapes of the named modules, for one picture."""
+    shapes: dict[str, str] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                shapes[name] = " x ".join(str(side) for side in output.shape[1:])
+
+        return hook
+
+    first = next(model.parameters())
+    modes = [(module, module.training) for module in model.modules()]
+    hooks = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
+    try:
+        model.eval()
+        # PyTorch does not count its fused attention on the CPU; the plain one does the same multiplications.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes:
+            module.training = training
+    prefix = f"{type(model).__name__}."
+    counts = {name.removeprefix(prefix): sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
+    return counts | {"": counter.get_total_flops() // 2}, shapes
+
+
+def _millions(count: int, other: int) -> str:
+    """`count` in millions with as many decimals as it takes to differ from `other`."""
+    decimals = next(digits for digits in range(2, 7) if digits == 6 or round(count / 1e6, digits) != round(other / 1e6, digits))
+    return f"{count / 1e6:.{decimals}f}".rstrip("0").rstrip(".") + " M"

@@ -1,0 +1,53 @@
+"""Checkpoints: the full state of training, written whole, checked when read, the newest few kept."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldmark.core.files import whole_file
+
+_NAME = re.compile(r"step-(\d{8})\.pt")
+
+
+class Checkpoints:
+    def __init__(self, folder: Path, keep: int):
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write `step-<step>.pt`, then delete all but the newest `keep`. `step` counts over all phases of a run."""
+        path = self.folder / f"step-{step:08d}.pt"
+        with whole_file(path) as temporary:
+            torch.save(state, temporary)
+        for old in self.paths()[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def paths(self) -> list[Path]:
+        """Newest first."""
+        return sorted((path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
+
+    def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest sound state, or None; and the names of damaged files that were passed over (and are deleted)."""
+        damaged: list[str] = []
+        for path in self.paths():
+            if is_sound(path):
+                return torch.load(path, map_location="cpu", weights_only=True), damaged
+            damaged.append(path.name)
+            path.unlink(missing_ok=True)
+        for left_over in self.folder.glob(".*.tmp"):
+            left_over.unlink(missing_ok=True)
+        return None, damaged
+
+
+def is_sound(path: Path) -> bool:
+    """Whether the archive is complete and every record matches its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError):
+        return False

@@ -1,0 +1,205 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fieldmark.cli import main
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    code = "import sys, fieldmark.cli; print([m for m in ('torch', 'timm', 'numpy', 'pydantic', 'pyarrow', 'matplotlib', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command(capsys):
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    for command in ("demo", "train", "resume", "evaluate", "predict", "models", "recipes", "fields", "cache"):
+        assert command in printed
+        assert run(command, "--help") == 0
+
+
+def test_version(capsys):
+    import fieldmark
+
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == fieldmark.__version__
+
+
+def test_fields(capsys):
+    from fieldmark.core.fields import fields
+
+    assert run("fields", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(fields())
+    assert run("fields", "optim") == 0
+    assert "optim.momentum (sgd)" in capsys.readouterr().out
+    assert run("fields", "--schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Fieldmark recipe"
+    assert run("fields", "nothing") == 2
+
+
+def test_recipes(capsys):
+    assert run("recipes") == 0
+    assert "default" in capsys.readouterr().out
+    assert run("recipes", "default") == 0
+    assert capsys.readouterr().out.startswith("# default: ")
+    assert run("recipes", "nothing") == 2
+
+
+def test_models(capsys):
+    assert run("models") == 0
+    assert "efficientnet_b0" in capsys.readouterr().out
+    assert run("models", "mobilenetv2*", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert any(model["name"] == "mobilenetv2_100" and model["parameters"] == 3_504_872 for model in listed)
+    assert run("models", "no_such_model") == 2
+
+
+def test_train_prints_its_answer_as_json(birds, tiny, tmp_path, capsys):
+    assert run("train", birds, *tiny(), "--out", tmp_path / "run", "--quiet", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["run"] == str(tmp_path / "run") and answer["test"]["n"] == 12
+
+
+def test_evaluate_agrees_with_the_summary(finished_run, capsys):
+    assert run("evaluate", finished_run.path, "--json", "--quiet") == 0
+    figures = json.loads(capsys.readouterr().out)
+    for name, value in finished_run.summary["test"].items():
+        assert figures[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_evaluate_other_data_matches_classes_by_name(finished_run, birds, tmp_path, capsys):
+    """Two of three classes, so that folder order and class order differ."""
+    for name in finished_run.class_names[1:]:
+        (tmp_path / "some" / name).mkdir(parents=True)
+        for file in (birds / "test" / name).iterdir():
+            (tmp_path / "some" / name / file.name).symlink_to(file)
+    assert run("evaluate", finished_run.path, "--data", tmp_path / "some", "--json", "--quiet") == 0
+    figures = json.loads(capsys.readouterr().out)
+    from fieldmark.evaluation.predictions import Predictions
+
+    own = Predictions.load(finished_run.folder.predictions / "test.npz")
+    kept = own.labels > 0
+    assert figures["n"] == kept.sum() and figures["split"] == "all"
+    assert figures["top1"] == pytest.approx(100 * (own.logits.argmax(1) == own.labels)[kept].mean())
+
+
+def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, capsys):
+    picture = next((birds / "test").rglob("*.png"))
+    (tmp_path / "photos" / ".hidden").mkdir(parents=True)
+    (tmp_path / "photos" / "ünï cödé,1.png").write_bytes(picture.read_bytes())
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "photos" / "notes.txt").write_text("not a picture")
+    (tmp_path / "photos" / ".hidden" / "x.png").write_bytes(picture.read_bytes())
+    table = tmp_path / "answers.csv"
+    assert run("predict", finished_run.path, tmp_path / "photos", birds / "test" / "*" / "*.png", "--csv", table, "--top", "2", "--quiet") == 0
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2", "note"]
+    assert len(rows) == 14
+    broken = next(row for row in rows if row["path"].endswith("broken.jpg"))
+    assert broken["class_1"] == "" and broken["note"]
+    for row in rows:
+        if row is not broken:
+            assert row["class_1"] in finished_run.class_names and not row["note"]
+            assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
+    alike = [row for row in rows if row["path"] == str(picture) or "cödé" in row["path"]]
+    assert len(alike) == 2 and alike[0]["class_1"] == alike[1]["class_1"]
+    assert float(alike[0]["probability_1"]) == pytest.approx(float(alike[1]["probability_1"]), abs=1e-4)
+
+
+def test_predict_agrees_with_the_evaluation(finished_run, birds):
+    from fieldmark.evaluation.predictions import Predictions
+
+    own = Predictions.load(finished_run.folder.predictions / "test.npz")
+    answers = finished_run.predict([birds / path for path in own.ids], top=3)
+    for row, answer in enumerate(answers):
+        expected = {name: p for name, p in zip(own.class_names, own.probabilities()[row], strict=True)}
+        assert answer.best == max(expected, key=expected.__getitem__)
+        for name, probability in zip(answer.classes, answer.probabilities, strict=True):
+            assert probability == pytest.approx(expected[name], abs=1e-4)
+
+
+def test_predict_to_the_terminal_and_as_json(finished_run, birds, capsys):
+    file = next((birds / "test").rglob("*.png"))
+    assert run("predict", finished_run.path, file) == 0
+    assert str(file) in capsys.readouterr().out
+    assert run("predict", finished_run.path, file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"][0]["class"] in finished_run.class_names
+
+
+def test_a_failed_table_leaves_the_old_one(finished_run, birds, tmp_path):
+    table = tmp_path / "answers.csv"
+    table.write_text("mine")
+    assert run("predict", finished_run.path, tmp_path / "none.png", "--csv", table) == 2
+    assert run("predict", finished_run.path, birds, "--top", "0", "--csv", table) == 2
+    assert table.read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_predict_in_bounded_memory(finished_run, birds, tmp_path):
+    files = sorted((birds / "test").rglob("*.png"))
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(100_000):
+        (folder / f"{index:06d}.png").symlink_to(files[index % len(files)])
+    code = (
+        "import resource, sys\n"
+        "from fieldmark.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+
+    def peak(source: Path) -> int:
+        arguments = ["predict", str(finished_run.path), str(source), "--csv", str(tmp_path / "t.csv"), "--quiet"]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        return int(done.stderr.strip().splitlines()[-1])
+
+    few = tmp_path / "few"
+    few.mkdir()
+    for index in range(2000):
+        (few / f"{index:06d}.png").symlink_to(files[index % len(files)])
+    assert peak(folder) - peak(few) < 60_000  # KiB
+    with (tmp_path / "t.csv").open() as stream:
+        assert sum(1 for _ in stream) == 2001
+
+
+def test_closing_the_pipe_is_not_a_crash():
+    process = subprocess.Popen([sys.executable, "-m", "fieldmark", "fields"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(60) in (0, 1)
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_tensorboard_events_are_written(birds, tiny, tmp_path):
+    assert run("train", birds, *tiny("train.tensorboard=true"), "--out", tmp_path / "run", "--quiet") == 0
+    assert [path for path in (tmp_path / "run" / "tensorboard").iterdir() if "tfevents" in path.name]
+
+
+def test_cache_lists_and_clears(birds, tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
+    assert run("train", birds, *tiny(), "--out", tmp_path / "run", "--quiet") == 0
+    assert run("cache") == 0
+    assert str(tmp_path / "cache") in capsys.readouterr().out
+    assert run("cache", "--clear") == 0
+    assert "freed" in capsys.readouterr().out
+    assert not list((tmp_path / "cache").rglob("pixels.u8"))
+
+
+def test_demo_runs(tmp_path, capsys):
+    """The two commands of a fresh clone end here; `make demo` is this and the installation."""
+    assert run("demo", "--out", tmp_path / "demo", "--quiet") == 0
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert summary["test"]["top1"] > 60
+
+

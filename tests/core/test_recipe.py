@@ -1,0 +1,149 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.fields import choices, fields
+from fieldmark.core.recipe import json_schema, load_recipe, preset_names, preset_text, recipe_from, to_yaml, with_settings
+
+
+def problems(*settings: str, recipe="default") -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe, settings)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_survives_writing(name, tmp_path):
+    recipe = load_recipe(name)
+    (tmp_path / "again.yaml").write_text(to_yaml(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+    assert preset_text(name).startswith(f"# {name}: ")
+
+
+def test_values_are_yaml_1_2():
+    recipe = load_recipe("default", ["optim.lr=1e-3", "model.name=no", "train.epochs=010", "model.max_parameters=4.2M", "train.patience=null"])
+    assert (recipe.optim.lr, recipe.model.name, recipe.train.epochs, recipe.model.max_parameters) == (1e-3, "no", 10, 4_200_000)
+    assert recipe.train.patience is None
+
+
+def test_another_variant_drops_what_was_inherited_for_the_old_one(tmp_path):
+    (tmp_path / "base.yaml").write_text("extends: default\noptim:\n  momentum: 0.8\n  lr: 0.3\n")
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\noptim:\n  name: adamw\n  weight_decay: 0.2\n")
+    recipe = load_recipe(tmp_path / "child.yaml")
+    assert (recipe.optim.name, recipe.optim.lr, recipe.optim.weight_decay) == ("adamw", 1e-3, 0.2)
+    assert load_recipe(tmp_path / "base.yaml", ["optim.name=sgd"]).optim.momentum == 0.8
+    assert load_recipe(tmp_path / "base.yaml", ["optim=adamw", "optim.lr=0.01"]).optim.lr == 0.01
+
+
+def test_a_key_that_the_variant_lacks_is_an_error_in_its_own_and_in_later_layers(tmp_path):
+    (tmp_path / "r.yaml").write_text("optim:\n  name: adamw\n  momentum: 0.9\n")
+    (problem,) = problems(recipe=tmp_path / "r.yaml")
+    assert "optim.momentum: adamw has no momentum (it belongs to sgd)" in problem and "r.yaml, line 3" in problem
+    (tmp_path / "r.yaml").write_text("optim:\n  name: adamw\n")
+    assert "adamw has no nesterov" in problems("optim.nesterov=true", recipe=tmp_path / "r.yaml")[0]
+
+
+def test_all_problems_come_at_once_with_origin_and_suggestion():
+    found = problems("trian.epochs=1", "lr=3", "train.batch=many", "augment.crop.area=[0.5]", "optim.name=adamx", "loose", "train.seed=1", "train.seed=2")
+    assert len(found) == 7
+    text = "\n".join(found)
+    assert "trian.epochs: there is no such key; did you mean train.epochs?" in text
+    assert "lr: there is no such key; did you mean optim.lr?" in text
+    assert 'train.batch: expected a whole number, got "many" (command line)' in text
+    assert "augment.crop.area: expected two numbers, such as [0.5, 1.0], got [0.5]" in text
+    assert 'optim.name: expected one of sgd, adamw, got "adamx"' in text
+    assert "train.seed is given twice" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("augment.zoom=[2,1]", "augment.zoom: the first number (2) is larger"),
+        ("schedule.warmup_epochs=1000", "lower schedule.warmup_epochs"),
+        ("optim.momentum=0", "optim.nesterov needs optim.momentum above 0"),
+        ("train=3", "train: expected keys beneath it"),
+        ("train.seed={a: 1}", "give one key at a time"),
+        ("optim.lr=.inf", "optim.lr"),
+        ("optim.lr=.nan", "optim.lr"),
+        ("train.epochs=true", "train.epochs: expected a whole number, got true"),
+        ("train.refit=1", "train.refit: expected true or false, got 1"),
+        ("data.size=99999999999999999999", "data.size"),
+        ("data.val_fraction=1", "expected a number below 1"),
+        ("model.name=[a", "not valid YAML"),
+    ],
+)
+def test_one_problem_at_a_time(setting, part):
+    assert part in "\n".join(problems(setting))
+
+
+def test_hostile_files(tmp_path):
+    file = tmp_path / "r.yaml"
+    for text, part in [
+        ("train:\n  epochs: 1\n  epochs: 2\n", "line 3: found duplicate key"),
+        ("- a\n- b\n", "expected sections"),
+        ("a: [1, 2\n", "line"),
+        ("extends: r.yaml\n", "extends itself"),
+        ("extends: nowhere\n", "there is no recipe named 'nowhere'"),
+        ("extends: [1]\n", "extends: expected the name"),
+        ("train: !!python/object/apply:os.system ['true']\n", ""),
+        ("a: &a [*a]\n", ""),
+        ("a: " + "{b: " * 40 + "1" + "}" * 40, "nested too deeply"),
+        ("train:\n  epochs: 2024-01-01\n", "a value that a recipe cannot hold"),
+        ("x" * 2_000_000, "too large"),
+        ("\x00", ""),
+    ]:
+        file.write_text(text)
+        assert part in "\n".join(problems(recipe=file)), text[:40]
+    file.write_bytes(b"\xff\xfe\xfa")
+    assert "cannot be read" in problems(recipe=file)[0]
+    assert "there is no recipe file" in problems(recipe=tmp_path / "none.yaml")[0]
+    assert "did you mean default?" in problems(recipe="defalt")[0]
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_any_setting_text_gives_a_recipe_or_an_input_error(text):
+    try:
+        load_recipe("default", [text])
+    except InputError as error:
+        assert error.problems
+
+
+@given(st.sampled_from(fields()), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.floats(), max_size=3)))
+@settings(max_examples=300, deadline=None)
+def test_any_value_of_any_field_gives_a_recipe_or_names_the_field(field, value):
+    section, _, name = field.key.rpartition(".")
+    values = {name: value} | ({"name": field.variant} if field.variant and name != "name" else {})
+    for part in reversed(section.split(".")):
+        values = {part: values}
+    try:
+        recipe_from(values)
+    except InputError as error:
+        assert field.key in str(error) or name in str(error)
+
+
+def test_fields_cover_the_recipe():
+    recipe = load_recipe("default")
+    dumped = recipe.model_dump(mode="json")
+    for field in fields():
+        level, *_ = [dumped]
+        for part in field.key.split(".")[:-1]:
+            level = level[part]
+        if field.variant in (None, level.get("name")):
+            assert field.key.split(".")[-1] in level
+        assert field.meaning and field.type
+    assert set(choices()) == {"optim", "schedule", "loss", "augment.crop"}
+
+
+def test_with_settings_keeps_the_rest():
+    recipe = load_recipe("default", ["optim=adamw", "optim.lr=0.02"])
+    changed = with_settings(recipe, {"train.epochs": 3})
+    assert changed.train.epochs == 3 and changed.optim == recipe.optim
+
+
+def test_the_json_schema_describes_every_section():
+    schema = json.loads(json.dumps(json_schema()))
+    assert {"extends", "data", "model", "optim", "train"} <= set(schema["properties"])

@@ -1,0 +1,113 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import whole_file, write_json, write_text
+from fieldmark.core.recipe import load_recipe
+from fieldmark.core.run_folder import RunFolder, new_run_path, read_json_lines
+
+
+def make(path):
+    with RunFolder.create(path) as folder:
+        folder.write_recipe(load_recipe("default"))
+        folder.update_manifest(status="running")
+        write_text(folder.split_file, "")
+    return RunFolder.open(path)
+
+
+def test_a_run_folder_appears_whole(tmp_path):
+    folder = make(tmp_path / "run")
+    assert folder.recipe() == load_recipe("default")
+    assert sorted(entry.name for entry in folder.path.iterdir()) == [
+        "checkpoints",
+        "figures",
+        "manifest.json",
+        "predictions",
+        "recipe.yaml",
+        "split.parquet",
+    ]
+
+
+def test_a_failure_while_making_it_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), RunFolder.create(tmp_path / "run") as folder:
+        folder.write_recipe(load_recipe("default"))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_never_touched(tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(InputError, match="already holds a run"), RunFolder.create(tmp_path / "run"):
+        pass
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_text("mine")
+    with pytest.raises(InputError, match="already exists and is not empty"), RunFolder.create(tmp_path / "photos"):
+        pass
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError), RunFolder.create(tmp_path / "file"):
+        pass
+    assert (tmp_path / "photos" / "a.jpg").read_text() == "mine" and (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / "empty")
+
+
+def hold_the_lock(path, ready):
+    with RunFolder.open(path).locked():
+        ready.set()
+        time.sleep(60)
+
+
+def test_one_writer_at_a_time_and_a_dead_writer_holds_nothing(tmp_path):
+    folder = make(tmp_path / "run")
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold_the_lock, args=(folder.path, ready))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(InputError, match="being written by another process"), folder.locked():
+        pass
+    os.kill(other.pid, signal.SIGKILL)
+    other.join()
+    with folder.locked():
+        pass
+
+
+def test_not_a_run(tmp_path):
+    with pytest.raises(InputError, match="there is no run folder"):
+        RunFolder.open(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"is not a run folder: it has no recipe.yaml"):
+        RunFolder.open(tmp_path)
+    folder = make(tmp_path / "run")
+    folder.manifest_file.write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        folder.manifest()
+    with pytest.raises(InputError, match="not finished"):
+        folder.summary()
+
+
+def test_new_names_are_free(tmp_path):
+    assert new_run_path(tmp_path, "birds").name == "birds"
+    (tmp_path / "birds").mkdir()
+    assert new_run_path(tmp_path, "birds").name == "birds-2"
+
+
+def test_a_line_cut_short_is_left_out(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert read_json_lines(tmp_path / "m.jsonl") == [{"a": 1}, {"a": 2}]
+    assert read_json_lines(tmp_path / "none.jsonl") == []
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(InputError, match="no space left"), whole_file(tmp_path / "a.json"):
+        raise OSError(28, "No space left on device")

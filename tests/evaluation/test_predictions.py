@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fieldmark.core.errors import InputError
+from fieldmark.evaluation.predictions import Predictions
+
+
+def make(n: int = 7, classes: int = 3, width: int = 5, seed: int = 0) -> Predictions:
+    rng = np.random.default_rng(seed)
+    return Predictions(
+        ids=np.array([f"test/Grünspecht no. {i}/ö {i}.jpg" for i in range(n)], dtype=np.str_),
+        labels=rng.integers(-1, classes, n).astype(np.int32),
+        logits=rng.normal(size=(n, classes)).astype(np.float32),
+        features=rng.normal(size=(n, width)).astype(np.float32),
+        class_names=tuple(f"class {i}.0" for i in range(classes)),
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_what_is_saved_is_loaded(tmp_path: Path, n: int) -> None:
+    saved = make(n)
+    saved.save(tmp_path / "test.npz")
+    loaded = Predictions.load(tmp_path / "test.npz")
+    for name in ("ids", "labels", "logits", "features"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+    assert loaded.labels.dtype == np.int32 and loaded.logits.dtype == loaded.features.dtype == np.float32
+    assert loaded.class_names == saved.class_names
+    assert [path.name for path in tmp_path.iterdir()] == ["test.npz"]
+
+
+def test_equal_predictions_give_equal_bytes(tmp_path: Path) -> None:
+    make().save(tmp_path / "a.npz")
+    make().save(tmp_path / "b.npz")
+    make(seed=1).save(tmp_path / "c.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes() != (tmp_path / "c.npz").read_bytes()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no predictions at .*absent\.npz"):
+        Predictions.load(tmp_path / "absent.npz")
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    make().save(path)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 37):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="damaged"):
+            Predictions.load(path)
+
+
+def test_a_flipped_bit_in_the_arrays_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    predictions = make()
+    predictions.save(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(predictions.logits.tobytes()) + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    np.savez(path, a=np.zeros(3))
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)
+    path.write_bytes(pickle.dumps({"ids": 1}))
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    arrays = {name: getattr(make(), name) for name in ("labels", "logits", "features")}
+    np.savez(path, ids=np.array([object()] * 7), class_names=np.array(["a", "b", "c"]), **arrays)
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"labels": np.zeros(6, np.int32)}, "labels has shape"),
+        ({"logits": np.zeros((7, 4), np.float32)}, "logits has shape"),
+        ({"features": np.zeros(7, np.float32)}, "features has shape"),
+        ({"labels": np.full(7, 3, np.int32)}, "labels go from 3 to 3"),
+        ({"logits": np.zeros((7, 3))}, "logits is float64"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change: dict[str, np.ndarray], message: str) -> None:
+    parts = {name: getattr(make(), name) for name in ("ids", "labels", "logits", "features", "class_names")}
+    with pytest.raises(ValueError, match=message):
+        Predictions(**parts | change)
+
+
+def test_probabilities_are_a_softmax_that_survives_large_logits() -> None:
+    import torch
+
+    predictions = make(50)
+    predictions.logits[0] += 1000
+    expected = torch.from_numpy(predictions.logits).double().softmax(dim=1).float().numpy()
+    np.testing.assert_allclose(predictions.probabilities(), expected, rtol=1e-6)
+    assert predictions.probabilities().dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_probabilities_of_a_row_that_is_not_finite_are_nan(bad: float) -> None:
+    predictions = make(2)
+    predictions.logits[0, 1] = bad
+    probabilities = predictions.probabilities()
+    assert np.isnan(probabilities[0]).all()
+    assert probabilities[1].sum() == pytest.approx(1)

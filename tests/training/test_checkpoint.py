@@ -1,0 +1,60 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fieldmark.training.checkpoint import Checkpoints, is_sound
+
+
+def state(value: float) -> dict:
+    return {"model": {"w": torch.full((50, 50), value)}, "position": {"epoch": int(value)}}
+
+
+def test_the_newest_few_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (0, 5, 12, 100):
+        checkpoints.save(step, state(step))
+    assert [path.name for path in checkpoints.paths()] == ["step-00000100.pt", "step-00000012.pt"]
+    newest, damaged = checkpoints.newest()
+    assert newest["position"]["epoch"] == 100 and damaged == []
+
+
+@given(st.floats(0, 1), st.integers(0, 2))
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path_factory, where, kind):
+    """Cut short, a flipped byte, or emptied, anywhere in the file: found, and the one before is used."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoints = Checkpoints(folder, keep=2)
+    checkpoints.save(1, state(1))
+    path = checkpoints.save(2, state(2))
+    data = bytearray(path.read_bytes())
+    index = min(int(where * len(data)), len(data) - 1)
+    if kind == 0:
+        data = data[:index]
+    elif kind == 1:
+        data[index] ^= 0xFF
+    else:
+        data = bytearray()
+    path.write_bytes(data)
+    newest, damaged = checkpoints.newest()
+    if damaged:
+        assert damaged == ["step-00000002.pt"] and newest["position"]["epoch"] == 1
+    else:  # a byte that carries no meaning, such as padding
+        assert torch.equal(newest["model"]["w"], state(2)["model"]["w"]) and newest["position"]["epoch"] == 2
+
+
+def test_nothing_there(tmp_path):
+    assert Checkpoints(tmp_path, 2).newest() == (None, [])
+    (tmp_path / "step-00000001.pt").write_bytes(b"junk")
+    assert not is_sound(tmp_path / "step-00000001.pt")
+    assert Checkpoints(tmp_path, 2).newest() == (None, ["step-00000001.pt"])
+
+
+def test_a_checkpoint_never_runs_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    torch.save({"position": Evil()}, tmp_path / "step-00000001.pt")
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        Checkpoints(tmp_path, 2).newest()

@@ -1,0 +1,305 @@
+import hashlib
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fieldmark
+from fieldmark.core.errors import CheckFailed, InputError, Interrupted, TrainingFailed
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.training.checkpoint import Checkpoints
+
+TIMINGS = {"seconds", "images_per_second"}
+
+
+def untimed(rows):
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+def fingerprint(folder: RunFolder) -> dict[str, object]:
+    """Everything that two identical runs share: all but timings."""
+    state, _ = Checkpoints(folder.checkpoints, 2).newest()
+    weights = {name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in state["model"].items()}
+    return {
+        "best": hashlib.sha256(folder.best_weights.read_bytes()).hexdigest(),
+        "last": weights,
+        "metrics": untimed(read_json_lines(folder.metrics_file)),
+        "steps": untimed(read_json_lines(folder.steps_file)),
+        "predictions": [hashlib.sha256((folder.predictions / f"{split}.npz").read_bytes()).hexdigest() for split in ("train", "val", "test")],
+        "recipe": folder.recipe_file.read_text(),
+        "test": {name: value for name, value in folder.summary()["test"].items()},
+    }
+
+
+def test_the_run_folder_holds_what_it_promises(finished_run):
+    folder = finished_run.folder
+    assert sorted(str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()) == [
+        ".lock",
+        "architecture.txt",
+        "checkpoints/best.safetensors",
+        "checkpoints/step-00000005.pt",
+        "checkpoints/step-00000010.pt",
+        "figures/curves.png",
+        "manifest.json",
+        "metrics.jsonl",
+        "predictions/test.npz",
+        "predictions/train.npz",
+        "predictions/val.npz",
+        "recipe.yaml",
+        "split.parquet",
+        "steps.jsonl",
+        "summary.json",
+        "train.log",
+    ]
+    summary = folder.summary()
+    assert summary["dataset"] == {"name": "birds3", "classes": 3, "train": 43, "val": 5, "test": 12}
+    assert summary["model"]["name"] == "test_efficientnet" and summary["model"]["macs"] > 0
+    assert summary["training"]["epochs"] == 2 and summary["training"]["steps"] == 10 and summary["training"]["samples_seen"] == 80
+    for split in ("val", "test"):
+        assert {"n", "top1", "top1_low", "top1_high", "top5", "macro_f1", "nll", "ece"} <= set(summary[split])
+        assert summary[split]["top1_low"] <= summary[split]["top1"] <= summary[split]["top1_high"]
+    assert folder.manifest()["status"] == "finished"
+    assert "trained" in folder.log_file.read_text()
+    rows = read_json_lines(folder.metrics_file)
+    assert [row["epoch"] for row in rows] == [1, 2] and all(math.isfinite(row["train_loss"]) for row in rows)
+    assert [row["step"] for row in read_json_lines(folder.steps_file)] == [2, 4, 6, 8, 10]
+
+
+def test_the_answer_is_what_the_saved_predictions_say(finished_run):
+    folder = finished_run.folder
+    for split in ("val", "test"):
+        predictions = Predictions.load(folder.predictions / f"{split}.npz")
+        assert folder.summary()[split]["top1"] == pytest.approx(100 * (predictions.logits.argmax(1) == predictions.labels).mean())
+    best = max(read_json_lines(folder.metrics_file), key=lambda row: row["val_top1"])
+    assert folder.summary()["val"]["top1"] == pytest.approx(best["val_top1"])
+    assert folder.summary()["training"]["best_epoch"] == best["epoch"]
+
+
+def test_the_split_table_names_every_picture_once(finished_run, birds):
+    table = pq.read_table(finished_run.folder.split_file).to_pydict()
+    files = sorted(str(path.relative_to(birds)) for path in birds.rglob("*.png"))
+    assert sorted(table["path"]) == files
+    for path, digest in zip(table["path"], table["hash"], strict=True):
+        assert hashlib.blake2b((birds / path).read_bytes(), digest_size=16).hexdigest() == digest
+    assert all((split == "test") == path.startswith("test/") for path, split in zip(table["path"], table["split"], strict=True))
+
+
+def test_the_same_recipe_gives_the_same_run(finished_run, birds, tmp_path):
+    again = fieldmark.train(birds, recipe=finished_run.folder.recipe_file, out=tmp_path / "again", quiet=True)
+    assert fingerprint(again.folder) == fingerprint(finished_run.folder)
+
+
+def test_golden_losses(finished_run):
+    """Losses of the tiny run as they were when this test was written; kernels of other processors may differ in the last digits."""
+    losses = [row["loss"] for row in read_json_lines(finished_run.folder.steps_file)]
+    assert losses == pytest.approx(GOLDEN, rel=2e-2)
+
+
+GOLDEN = [1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_training_learns(birds, tiny, tmp_path):
+    run = fieldmark.train(birds, *tiny("train.epochs=12", "augment.crop=none", "optim.lr=0.05"), out=tmp_path / "run", quiet=True)
+    rows = read_json_lines(run.folder.metrics_file)
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
+
+
+def run_in_process(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fieldmark", *arguments],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_at_random_moments_and_resumed_equals_never_killed(birds, tiny, tmp_path):
+    """kill -9 at random moments, several times in one run, checkpoints within epochs as well."""
+    settings = tiny("train.epochs=6", "train.checkpoint_minutes=0.001", "model.dropout=0.2", "augment.brightness=0.3", "train.refit=true")
+    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    killed = tmp_path / "killed"
+    moments = random.Random(0)
+    kills = 0
+    command = ["train", str(birds), *settings, "--out", str(killed), "--quiet"]
+    for _ in range(12):
+        process = run_in_process(command)
+        while process.poll() is None and not (killed / "manifest.json").exists():
+            time.sleep(0.01)
+        try:
+            process.wait(moments.uniform(0.0, 1.5) if kills < 6 else 120)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            if (killed / "metrics.jsonl").exists() and kills == 3:
+                damage_newest_checkpoint(killed)
+        else:
+            assert process.returncode == 0, process.stderr.read()
+            break
+        command = ["resume", str(killed), "--quiet"]
+    assert kills >= 3
+    assert fingerprint(RunFolder.open(killed)) == fingerprint(whole.folder)
+
+
+def damage_newest_checkpoint(run: Path) -> None:
+    paths = Checkpoints(run / "checkpoints", 2).paths()
+    if len(paths) > 1:
+        paths[0].write_bytes(paths[0].read_bytes()[:-200])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_exits_130(birds, tiny, tmp_path, number):
+    run = tmp_path / "run"
+    process = run_in_process(["train", str(birds), *tiny("train.epochs=500"), "--out", str(run)])
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"Continue with: fieldmark resume {run}" in errors
+    assert RunFolder.open(run).manifest()["status"] == "interrupted"
+    state, _ = Checkpoints(run / "checkpoints", 2).newest()
+    assert state["position"]["steps"] > 0
+
+
+def test_two_processes_never_write_one_run(birds, tiny, tmp_path):
+    run = tmp_path / "run"
+    process = run_in_process(["train", str(birds), *tiny("train.epochs=500"), "--out", str(run), "--quiet"])
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    with pytest.raises(InputError, match="being written by another process"):
+        fieldmark.resume(run, quiet=True)
+    process.kill()
+    process.wait()
+
+
+def test_resuming_a_finished_run_changes_nothing(finished_run):
+    before = fingerprint(finished_run.folder)
+    fieldmark.resume(finished_run.path, quiet=True)
+    assert fingerprint(finished_run.folder) == before
+
+
+def copy_of(birds: Path, target: Path) -> Path:
+    import shutil
+
+    shutil.copytree(birds, target)
+    return target
+
+
+def interrupted_run(data: Path, out: Path, tiny) -> RunFolder:
+    process = run_in_process(["train", str(data), *tiny("train.epochs=500"), "--out", str(out), "--quiet"])
+    while process.poll() is None and not (out / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    return RunFolder.open(out)
+
+
+def test_moved_or_changed_data_are_refused(birds, tiny, tmp_path):
+    data = copy_of(birds, tmp_path / "data")
+    folder = interrupted_run(data, tmp_path / "run", tiny)
+    data.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is not there any more"):
+        fieldmark.resume(folder.path, quiet=True)
+    (tmp_path / "elsewhere").rename(data)
+    victim = next((data / "train").rglob("*.png"))
+    content = victim.read_bytes()
+    victim.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
+    with pytest.raises(InputError, match="have changed since the run began: 1 pictures differ"):
+        fieldmark.resume(folder.path, quiet=True)
+    victim.write_bytes(content)
+    table = pq.read_table(folder.split_file)
+    pq.write_table(table.set_column(3, "split", [["train"] * len(table)]), folder.split_file)
+    with pytest.raises(InputError, match=r"split.parquet was changed"):
+        fieldmark.resume(folder.path, quiet=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(birds, tiny, tmp_path):
+    with pytest.raises(TrainingFailed, match=r"not finite.*epoch \d+, step \d+[\s\S]*last good state is step-\d+\.pt"):
+        fieldmark.train(birds, *tiny("optim.lr=1e30", "schedule.warmup_epochs=0"), out=tmp_path / "run", quiet=True)
+    folder = RunFolder.open(tmp_path / "run")
+    state, damaged = Checkpoints(folder.checkpoints, 2).newest()
+    assert not damaged and all(torch.isfinite(tensor).all() for tensor in state["model"].values())
+    assert folder.manifest()["status"] == "failed" and "not finite" in folder.manifest()["reason"]
+
+
+def test_patience_stops_early(birds, tiny, tmp_path):
+    run = fieldmark.train(birds, *tiny("train.epochs=40", "train.patience=2", "optim.lr=1e-9"), out=tmp_path / "run", quiet=True)
+    rows = read_json_lines(run.folder.metrics_file)
+    best = run.summary["training"]["best_epoch"]
+    assert len(rows) == best + 2 < 40
+
+
+def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_path):
+    run = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+    rows = read_json_lines(run.folder.metrics_file)
+    refit = [row for row in rows if row["phase"] == "refit"]
+    assert len(refit) == run.summary["training"]["best_epoch"]
+    assert refit[0]["steps"] == rows[1]["steps"] + 48 // 8  # 48 pictures of train and val
+    assert not any(name.startswith("val") for name in refit[0])
+    plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
+    assert run.summary["val"] == plain.summary["val"]
+    assert run.summary["test"]["nll"] != plain.summary["test"]["nll"]
+
+
+def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeypatch):
+    """No test picture is decoded or predicted before the last epoch's line is written."""
+    from fieldmark.training import train as module
+
+    seen = []
+    original = module.infer
+
+    def watched(model, pixels, *rest, **named):
+        seen.append((len(pixels), len(read_json_lines(tmp_path / "run" / "metrics.jsonl"))))
+        return original(model, pixels, *rest, **named)
+
+    monkeypatch.setattr(module, "infer", watched)
+    fieldmark.train(birds, *tiny(), out=tmp_path / "run", quiet=True)
+    assert [call for call in seen if call[0] == 12] == [(12, 2)]
+
+
+def test_too_many_parameters_refuse_before_anything_is_written(birds, tiny, tmp_path):
+    with pytest.raises(CheckFailed, match=r"over the budget of"):
+        fieldmark.train(birds, *tiny("model.max_parameters=10k"), out=tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_pictures_are_named_and_set_aside_or_stop_the_run(birds, tiny, tmp_path, capfd):
+    data = copy_of(birds, tmp_path / "data")
+    victim = sorted((data / "train").rglob("*.png"))[0]
+    victim.write_bytes(victim.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"1 of 60 pictures \(1.7 %\) cannot be read") as caught:
+        fieldmark.train(data, *tiny(), out=tmp_path / "run", quiet=True)
+    assert victim.name in str(caught.value) and not (tmp_path / "run").exists()
+    run = fieldmark.train(data, *tiny("data.max_unreadable=0.05"), out=tmp_path / "run")
+    assert victim.name in capfd.readouterr().err
+    assert run.summary["dataset"]["train"] + run.summary["dataset"]["val"] == 47
+    table = pq.read_table(run.folder.split_file).to_pydict()
+    assert [Path(path).name for path, note in zip(table["path"], table["note"], strict=True) if note] == [victim.name]
+
+
+def test_best_weights_carry_names_and_preprocessing(finished_run):
+    from safetensors import safe_open
+
+    with safe_open(finished_run.folder.best_weights, "pt") as file:
+        carried = json.loads(file.metadata()["fieldmark"])
+    assert carried["class_names"] == list(finished_run.class_names)
+    assert carried["preprocess"]["size"] == 32
+    assert all(np.isfinite(tensor.float().numpy()).all() for tensor in load_file(finished_run.folder.best_weights).values())
+
+
+def test_interrupted_is_an_error_with_its_exit_code():
+    assert Interrupted("x").exit_code == 130
