@@ -1,3 +1,5 @@
+import http.server
+import threading
 import time
 
 import huggingface_hub.constants
@@ -230,6 +232,73 @@ def test_cached_weights_need_no_hub(empty_cache, monkeypatch):
     built = build("resnet10t", 5, weights="pretrained")
     assert torch.equal(built.model.backbone.conv1[0].weight, model.conv1[0].weight)
     assert built.notes[0] == "weights: resnet10t.c3_in1k of the hub"
+
+
+@pytest.fixture
+def small_hub(empty_cache, monkeypatch):
+    """A hub on this machine that serves the files given to it by name."""
+    files: dict[str, bytes] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            content = files.get(self.path.rpartition("/")[2])
+            self.send_response(200 if content or self.path == "/" else 404)
+            self.send_header("X-Repo-Commit", "1" * 40)
+            self.send_header("ETag", '"1"')
+            if content is None:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            return content or b""
+
+        def do_GET(self):
+            self.wfile.write(self.do_HEAD())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+    )
+    yield files
+    server.shutdown()
+    server.server_close()
+
+
+def test_weights_are_fetched_once(small_hub):
+    model = timm.create_model("resnet10t")
+    small_hub["model.safetensors"] = safetensors.torch.save(model.state_dict())
+    assert torch.equal(build("resnet10t", 5, weights="pretrained").model.backbone.conv1[0].weight, model.conv1[0].weight)
+    small_hub.clear()
+    assert torch.equal(build("resnet10t", 5, weights="pretrained").model.backbone.conv1[0].weight, model.conv1[0].weight)
+
+
+def test_a_pickle_on_the_hub_is_not_opened(small_hub):
+    small_hub["pytorch_model.bin"] = b"not to be opened"
+    with pytest.raises(InputError, match="resnet10t are published only as a pickle"):
+        build("resnet10t", 5, weights="pretrained")
+
+
+def test_a_damaged_cache_is_named(monkeypatch, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"half a file")
+    monkeypatch.setattr(hub, "timm_file", lambda _: tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="the pretrained weights of test_vit cannot be loaded") as caught:
+        build("test_vit", weights="pretrained")
+    assert caught.value.hint == f"Delete {tmp_path / 'model.safetensors'} to fetch them again."
+
+
+def test_a_damaged_download_of_torchvision_is_said(empty_cache):
+    (empty_cache / "checkpoints").mkdir()
+    url = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url
+    (empty_cache / "checkpoints" / url.rpartition("/")[2]).write_bytes(b"half a file")
+    with pytest.raises(InputError, match="no pretrained weights for squeezenet1_1: they could not be fetched or read"):
+        build("squeezenet1_1", weights="pretrained")
 
 
 def test_a_model_without_pretrained_weights_says_so():

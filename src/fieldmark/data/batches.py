@@ -1,7 +1,7 @@
 """Training batches: uint8 tiles in, augmented and normalised pictures out.
 
-What a batch holds is a function of (seed, epoch, step) alone. The next batch is made in a background thread while the model works on
-this one.
+What a batch holds is a function of (seed, epoch, step) alone. For a GPU the next batch is made in a background thread while the model
+works on this one; on the CPU a second thread would only take cores away from the model.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ class TrainBatches:
         """The batches of an epoch from `first_step` on."""
         order = self.rows[permutation(key(self.seed, "order", epoch), len(self.rows))]
         chosen = [order[step * self.batch : (step + 1) * self.batch] for step in range(first_step, self.steps_per_epoch)]
+        if self.device.type == "cpu":
+            yield from (self.make(rows, epoch) for rows in chosen)
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
             ahead = pool.submit(self.make, chosen[0], epoch) if chosen else None
             for following in [*chosen[1:], None]:

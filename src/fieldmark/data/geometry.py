@@ -79,10 +79,11 @@ def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.nda
 
 
 def resample(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: int, fill: bool, device: torch.device) -> torch.Tensor:
-    """Look at each tile through its matrix.
+    """Look at each tile through its matrix, antialiased where the view shrinks the tile.
 
-    Where the view shrinks the tile, several points a pixel are averaged, spread over the pixel's footprint (a rook pattern: each tap has a
-    row and a column of its own), so that fine detail does not alias.
+    On the CPU, upright boxes within the picture are cut at whole pixels and resized as uint8, which is three times as fast. Otherwise points
+    are sampled bilinearly, several a pixel where the view shrinks: spread over the pixel's footprint in a rook pattern (each tap has a row
+    and a column of its own).
 
     Args:
         tiles: uint8 (all, 3, side, side), on any device.
@@ -95,8 +96,10 @@ def resample(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: 
     Returns:
         float32 (n, 3, size, size) in 0 … 255.
     """
-    taps = _taps(matrices, tiles.shape[-1], size)
+    if tiles.device.type == device.type == "cpu" and not fill and (matrices[:, [0, 1, 2, 2], [1, 0, 0, 1]] == 0).all():
+        return _cut_and_resize(tiles, rows, matrices, size).float()
     result = torch.empty((len(rows), 3, size, size), device=device)
+    taps = _taps(matrices, tiles.shape[-1], size)
     for count in np.unique(taps):
         chosen = np.flatnonzero(taps == count)
         source = tiles[torch.from_numpy(rows[chosen]).to(tiles.device)].to(device).float()
@@ -108,6 +111,22 @@ def resample(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: 
         assert total is not None
         result[torch.from_numpy(chosen).to(device)] = total if count == 1 else total.mul_(1 / int(count))
     return result
+
+
+def _cut_and_resize(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: int) -> torch.Tensor:
+    """uint8 (n, 3, size, size). Copies go through NumPy, which starts no threads for them; threads of ours gained nothing either."""
+    source, side = tiles.numpy(), tiles.shape[-1]
+    result = np.empty((len(rows), 3, size, size), np.uint8)
+    scale, shift = matrices[:, [0, 1], [0, 1]], matrices[:, :2, 2]
+    first = np.rint((shift - np.abs(scale) + 1) * side / 2).astype(int).clip(0, side - 1)
+    last = np.rint((shift + np.abs(scale) + 1) * side / 2).astype(int).clip(first + 1, side)
+
+    for index, row in enumerate(rows):
+        (left, top), (right, bottom) = first[index], last[index]
+        cut = torch.from_numpy(np.ascontiguousarray(source[row, :, top:bottom, left:right]))
+        seen = F.interpolate(cut.unsqueeze(0), size=(size, size), mode="bilinear", antialias=True)[0].numpy()
+        result[index] = seen[:, :, ::-1] if scale[index, 0] < 0 else seen
+    return torch.from_numpy(result)
 
 
 def _taps(matrices: np.ndarray, side: int, size: int) -> np.ndarray:

@@ -170,9 +170,8 @@ def _create(name: str, size: int, drop_path: float, pretrained: Path | None) -> 
 def _native(name: str, size: int, drop_path: float, pretrained: Path | None) -> nn.Module:
     try:
         native = _create(name, size, drop_path, pretrained)
-        _run(native, size)
     except Exception as error:  # architectures refuse a size in many ways: assertions, reshapes, empty pools
-        raise _unusable(name, size, error) from error
+        raise _unusable(name, size, error, pretrained) from error
     if drop_path > 0 and not any(isinstance(module, DropPath) and (module.drop_prob or 0) > 0 for module in native.modules()):
         raise InputError(f"model.drop_path: {name} has no stochastic depth, so {drop_path:g} would have no effect", hint="Leave it at 0.")
     return native
@@ -187,13 +186,18 @@ def _run(module: nn.Module, size: int) -> Any:
     return output
 
 
-def _unusable(name: str, size: int, error: Exception) -> InputError:
+def _unusable(name: str, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    near = {describe(name)[0], max(size // 32, 1) * 32, (size // 32 + 1) * 32}
-    fitting = [str(other) for other in sorted(near - {size}) if _takes(name, other)]
-    if _takes(name, size) or not fitting:
-        return InputError(f"model.name: {name} cannot be used for pictures of {size} x {size}: {reason}")
-    return InputError(f"data.size: {name} cannot take {size} x {size}: {reason}", hint=f"Sizes that it takes: {', '.join(fitting)}.")
+    if _takes(name, size):
+        if pretrained is not None:
+            return InputError(
+                f"the pretrained weights of {name} cannot be loaded ({reason})", hint=f"Delete {pretrained} to fetch them again."
+            )
+        return InputError(f"model.name: {name} cannot be used as a classifier ({reason})", hint="Choose another model.name.")
+    near = {describe(name)[0], max(size // 32, 1) * 32, (size // 32 + 1) * 32} - {size}
+    fitting = [str(other) for other in sorted(near) if _takes(name, other)]
+    hint = f"Sizes that it takes: {', '.join(fitting)}." if fitting else "Choose another model.name."
+    return InputError(f"data.size: {name} cannot take {size} x {size}: {reason}", hint=hint)
 
 
 def _takes(name: str, size: int) -> bool:
@@ -224,7 +228,10 @@ def _remove_head(name: str, native: nn.Module) -> NativeHead:
 
 
 def _num_features(name: str, backbone: nn.Module, size: int) -> int:
-    features = _run(backbone, size)
+    try:
+        features = _run(backbone, size)
+    except Exception as error:  # as above
+        raise _unusable(name, size, error) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise InputError(f"model.name: {name} does not give one vector of features per picture", hint="Choose another model.name.")
     return features.shape[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 from fieldmark.core.errors import InputError
 
@@ -45,9 +46,7 @@ def timm_file(name: str) -> Path:
     except EntryNotFoundError as error:
         raise pickled from error
     except Exception as error:  # the client's HTTP library is not part of its interface
-        raise InputError(
-            f"no pretrained weights for {name}: the download failed ({_first_line(error)})", hint=f"Try again, or {_INSTEAD}."
-        ) from error
+        raise _failed(name, error) from error
 
 
 def torchvision_tensors(name: str) -> dict[str, Tensor]:
@@ -60,8 +59,10 @@ def torchvision_tensors(name: str) -> dict[str, Tensor]:
         _require(weights.url, name)
     try:
         return dict(weights.get_state_dict(check_hash=True, weights_only=True))
-    except OSError as error:
+    except URLError as error:
         raise _unreachable(name) from error
+    except Exception as error:  # a full disk, a wrong checksum, a damaged file
+        raise _failed(name, error) from error
 
 
 def _require(url: str, name: str) -> None:
@@ -80,5 +81,6 @@ def _unreachable(name: str) -> InputError:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _failed(name: str, error: Exception) -> InputError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(f"no pretrained weights for {name}: they could not be fetched or read ({reason})", hint=f"Try again, or {_INSTEAD}.")

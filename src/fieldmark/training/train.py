@@ -247,7 +247,7 @@ def _phase(work: _Work, checkpoints: Checkpoints, interrupt: Interrupt, position
     pool = loaded.rows("train", "val")
     trained = np.flatnonzero(loaded.dataset.splits[pool] == "train") if phase == "fit" else np.arange(len(pool))
     batches = TrainBatches(
-        _place(work.cache, work.arithmetic.device, recipe.data.storage),
+        placed_tiles(work.cache, work.arithmetic.device, recipe.data.storage),
         trained,
         loaded.dataset.labels[pool],
         Frame.of(recipe.data.resize, loaded.content.widths[pool], loaded.content.heights[pool]),
@@ -279,7 +279,7 @@ def _phase(work: _Work, checkpoints: Checkpoints, interrupt: Interrupt, position
     )
 
 
-def _place(cache: PixelCache, device: torch.device, storage: str) -> torch.Tensor:
+def placed_tiles(cache: PixelCache, device: torch.device, storage: str) -> torch.Tensor:
     """The tiles mapped from disk, or resident on the device."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
