@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fieldmark.core.recipe import load_recipe as load_recipe
-    from fieldmark.evaluation.run import Run as Run
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import resume as resume
     from fieldmark.api import train as train
+    from fieldmark.core.recipe import load_recipe as load_recipe
+    from fieldmark.evaluation.run import Run as Run
 
 _HOMES = {
     "train": "fieldmark.api",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -94,9 +93,7 @@ def evaluate(run: Path, /, *, data: Path | None = None, split: str = "test", qui
 
 
 @app.command
-def predict(
-    run: Path, /, *sources: str, csv: Path | None = None, top: int = 5, quiet: Quiet = False, json: Json = False
-) -> None:
+def predict(run: Path, /, *sources: str, csv: Path | None = None, top: int = 5, quiet: Quiet = False, json: Json = False) -> None:
     """Name what is in pictures.
 
     Parameters
@@ -119,7 +116,7 @@ def predict(
     with table as answers, _console(quiet).progress("predicting", "files") as advance:
         for count, prediction in enumerate(loaded.stream(files, top), 1):
             answers.add(prediction)
-            advance(count, count)
+            advance(count, None)
     if answers.unanswered:
         _console(quiet).say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
 
@@ -152,7 +149,9 @@ def recipes(name: str | None = None, /) -> None:
         print(preset_text(name), end="")
         return
     first_lines = {preset: preset_text(preset).splitlines()[0].removeprefix("# ") for preset in preset_names()}
-    _print_table(("recipe", "what it is"), [(preset, line.partition(": ")[2]) for preset, line in first_lines.items()], left=("what it is",))
+    _print_table(
+        ("recipe", "what it is"), [(preset, line.partition(": ")[2]) for preset, line in first_lines.items()], left=("what it is",)
+    )
 
 
 @app.command
@@ -248,7 +247,9 @@ def _hand_over(run: Any, as_json: bool) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    from fieldmark.core.files import json_text
+
+    print(json_text(value, indent=2))
 
 
 def _print_table(columns: tuple[str, ...], rows: list[Any], left: tuple[str, ...] = ()) -> None:
@@ -275,5 +276,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_plain(item) for item in value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-

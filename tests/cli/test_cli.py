@@ -16,7 +16,8 @@ def run(*arguments) -> int:
 
 
 def test_importing_the_command_line_imports_nothing_heavy():
-    code = "import sys, fieldmark.cli; print([m for m in ('torch', 'timm', 'numpy', 'pydantic', 'pyarrow', 'matplotlib', 'PIL') if m in sys.modules])"
+    heavy = ("torch", "timm", "numpy", "pydantic", "pyarrow", "matplotlib", "PIL")
+    code = f"import sys, fieldmark.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -102,7 +103,9 @@ def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, caps
     (tmp_path / "photos" / "notes.txt").write_text("not a picture")
     (tmp_path / "photos" / ".hidden" / "x.png").write_bytes(picture.read_bytes())
     table = tmp_path / "answers.csv"
-    assert run("predict", finished_run.path, tmp_path / "photos", birds / "test" / "*" / "*.png", "--csv", table, "--top", "2", "--quiet") == 0
+    assert (
+        run("predict", finished_run.path, tmp_path / "photos", birds / "test" / "*" / "*.png", "--csv", table, "--top", "2", "--quiet") == 0
+    )
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2", "note"]
@@ -124,7 +127,7 @@ def test_predict_agrees_with_the_evaluation(finished_run, birds):
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     answers = finished_run.predict([birds / path for path in own.ids], top=3)
     for row, answer in enumerate(answers):
-        expected = {name: p for name, p in zip(own.class_names, own.probabilities()[row], strict=True)}
+        expected = dict(zip(own.class_names, own.probabilities()[row], strict=True))
         assert answer.best == max(expected, key=expected.__getitem__)
         for name, probability in zip(answer.classes, answer.probabilities, strict=True):
             assert probability == pytest.approx(expected[name], abs=1e-4)
@@ -201,5 +204,3 @@ def test_demo_runs(tmp_path, capsys):
     assert run("demo", "--out", tmp_path / "demo", "--quiet") == 0
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["test"]["top1"] > 60
-
-

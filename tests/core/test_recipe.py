@@ -24,7 +24,9 @@ def test_every_preset_loads_and_survives_writing(name, tmp_path):
 
 
 def test_values_are_yaml_1_2():
-    recipe = load_recipe("default", ["optim.lr=1e-3", "model.name=no", "train.epochs=010", "model.max_parameters=4.2M", "train.patience=null"])
+    recipe = load_recipe(
+        "default", ["optim.lr=1e-3", "model.name=no", "train.epochs=010", "model.max_parameters=4.2M", "train.patience=null"]
+    )
     assert (recipe.optim.lr, recipe.model.name, recipe.train.epochs, recipe.model.max_parameters) == (1e-3, "no", 10, 4_200_000)
     assert recipe.train.patience is None
 
@@ -47,7 +49,9 @@ def test_a_key_that_the_variant_lacks_is_an_error_in_its_own_and_in_later_layers
 
 
 def test_all_problems_come_at_once_with_origin_and_suggestion():
-    found = problems("trian.epochs=1", "lr=3", "train.batch=many", "augment.crop.area=[0.5]", "optim.name=adamx", "loose", "train.seed=1", "train.seed=2")
+    found = problems(
+        "trian.epochs=1", "lr=3", "train.batch=many", "augment.crop.area=[0.5]", "optim.name=adamx", "loose", "train.seed=1", "train.seed=2"
+    )
     assert len(found) == 7
     text = "\n".join(found)
     assert "trian.epochs: there is no such key; did you mean train.epochs?" in text
@@ -112,7 +116,10 @@ def test_any_setting_text_gives_a_recipe_or_an_input_error(text):
         assert error.problems
 
 
-@given(st.sampled_from(fields()), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.floats(), max_size=3)))
+@given(
+    st.sampled_from(fields()),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.floats(), max_size=3)),
+)
 @settings(max_examples=300, deadline=None)
 def test_any_value_of_any_field_gives_a_recipe_or_names_the_field(field, value):
     section, _, name = field.key.rpartition(".")

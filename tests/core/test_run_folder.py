@@ -109,5 +109,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+    write_json(tmp_path / "a.json", {"x": [float("inf"), 1.5], "y": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 1.5], "y": None}
     with pytest.raises(InputError, match="no space left"), whole_file(tmp_path / "a.json"):
         raise OSError(28, "No space left on device")

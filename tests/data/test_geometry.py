@@ -92,7 +92,12 @@ def test_crop_boxes_have_torchvisions_distribution():
     left = (matrices[:, 0, 2] + 1) * 150 - width / 2
     top = (matrices[:, 1, 2] + 1) * 100 - height / 2
     torch.manual_seed(0)
-    theirs = np.array([v2.RandomResizedCrop.make_params(v2.RandomResizedCrop(10, crop.area, crop.aspect), [torch.empty(3, 200, 300)]) for _ in range(4000)])
+    theirs = np.array(
+        [
+            v2.RandomResizedCrop.make_params(v2.RandomResizedCrop(10, crop.area, crop.aspect), [torch.empty(3, 200, 300)])
+            for _ in range(4000)
+        ]
+    )
     boxes = np.array([[box["top"], box["left"], box["height"], box["width"]] for box in theirs])
     for ours, reference in zip((top, left, height, width), boxes.T, strict=True):
         assert abs(ours.mean() - reference.mean()) < 4 * reference.std() / math.sqrt(4000) * math.sqrt(2) + 0.5

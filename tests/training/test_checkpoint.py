@@ -56,5 +56,5 @@ def test_a_checkpoint_never_runs_code(tmp_path):
             return (print, ("ran",))
 
     torch.save({"position": Evil()}, tmp_path / "step-00000001.pt")
-    with pytest.raises(Exception, match="weights_only|Unsupported"):
+    with pytest.raises(Exception, match=r"weights_only|Unsupported"):
         Checkpoints(tmp_path, 2).newest()

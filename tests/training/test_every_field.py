@@ -167,9 +167,7 @@ def test_the_table_of_values_is_complete():
 
 
 CASES = [
-    (field, {f"{field.key.rpartition('.')[0]}.name": field.variant} if field.variant else {})
-    for field in fields()
-    if field.key in OTHER
+    (field, {f"{field.key.rpartition('.')[0]}.name": field.variant} if field.variant else {}) for field in fields() if field.key in OTHER
 ]
 
 

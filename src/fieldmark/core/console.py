@@ -18,7 +18,7 @@ _PLAIN_WIDTH = 140
 
 
 class Advance(Protocol):
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
 
 
 class Console:
@@ -55,7 +55,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[Advance]:
-        """A bar with rate and time left on a terminal, a line every half minute elsewhere."""
+        """A bar with rate and time left on a terminal, a line every half minute elsewhere; `total` is None where nobody knows it yet."""
         if self._terminal.is_terminal and not self.quiet:
             columns = (
                 SpinnerColumn(),
@@ -70,20 +70,22 @@ class Console:
             with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4) as bar:
                 task = bar.add_task(title, total=None, note="")
 
-                def advance(done: int, total: int, note: str = "") -> None:
+                def advance(done: int, total: int | None, note: str = "") -> None:
                     bar.update(task, completed=done, total=total, note=note or _rate(bar.tasks[0].speed, unit))
 
                 yield advance
         else:
             started = last = time.monotonic()
 
-            def advance(done: int, total: int, note: str = "") -> None:
+            def advance(done: int, total: int | None, note: str = "") -> None:
                 nonlocal last
                 now = time.monotonic()
                 if now - last >= _PLAIN_SECONDS:
                     last = now
-                    left = (now - started) / max(done, 1) * (total - done)
-                    self._terminal.print(f"{title}: {done:,} of {total:,} {unit} {note} about {duration(left)} left", markup=False)
+                    text = f"{title}: {done:,}" + (f" of {total:,} {unit}" if total is not None else f" {unit}")
+                    if total is not None:
+                        text += f", about {duration((now - started) / max(done, 1) * (total - done))} left"
+                    self._terminal.print(f"{text}, {note}" if note else text, markup=False)
 
             yield advance
 

@@ -81,9 +81,9 @@ def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.nda
 def resample(tiles: torch.Tensor, rows: np.ndarray, matrices: np.ndarray, size: int, fill: bool, device: torch.device) -> torch.Tensor:
     """Look at each tile through its matrix, antialiased where the view shrinks the tile.
 
-    On the CPU, upright boxes within the picture are cut at whole pixels and resized as uint8, which is three times as fast. Otherwise points
-    are sampled bilinearly, several a pixel where the view shrinks: spread over the pixel's footprint in a rook pattern (each tap has a row
-    and a column of its own).
+    On the CPU, upright boxes within the picture are cut at whole pixels and resized as uint8, which is three times as fast. Otherwise
+    points are sampled bilinearly, several a pixel where the view shrinks: spread over the pixel's footprint in a rook pattern (each tap
+    has a row and a column of its own).
 
     Args:
         tiles: uint8 (all, 3, side, side), on any device.

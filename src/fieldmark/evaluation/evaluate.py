@@ -68,5 +68,3 @@ def _other_data(run: Run, data: str | Path, console: Console) -> LoadedData:
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
     return LoadedData(dataset, content)
-
-

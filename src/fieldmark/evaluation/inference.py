@@ -57,4 +57,3 @@ def infer(
     finally:
         model.train(was_training)
     return logits, features
-

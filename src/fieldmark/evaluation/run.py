@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from fieldmark.core.device import available_cores, choose_device, keep_freed_memory, set_threads
@@ -104,11 +103,6 @@ class Run:
         load_weights(model, self.folder.best_weights)
         self.arithmetic.prepare(model)
         return model.eval()
-
-    def split_rows(self, split: str) -> list[dict[str, Any]]:
-        """Rows of split.parquet of one split: path, hash, label (the class's name), note."""
-        rows = pq.read_table(self.folder.split_file, filters=[("split", "=", split)]).to_pylist()  # type: ignore[no-untyped-call]
-        return list(rows)
 
     def predict(self, images: str | Path | Sequence[str | Path], top: int = 5) -> list[Prediction]:
         """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so."""

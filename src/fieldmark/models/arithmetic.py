@@ -5,6 +5,7 @@ The choice is remembered for the machine and the model, and is written into the 
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import time
@@ -96,8 +97,6 @@ def _read(path: Path) -> dict[str, float]:
 
 def _measure(model: nn.Module, size: int, batch: int, candidates: list[Arithmetic]) -> dict[str, float]:
     """Median images/s of forward and backward passes, the candidates interleaved; the model's weights and statistics are left alone."""
-    import copy
-
     times: dict[str, list[float]] = {_label(candidate): [] for candidate in candidates}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -120,13 +119,14 @@ def _measure(model: nn.Module, size: int, batch: int, candidates: list[Arithmeti
 def _keep_strided_depthwise_in_float32(model: nn.Module) -> None:
     """Run strided depthwise convolutions in float32 inside a bfloat16 CPU model.
 
-    The CPU library has no fast bfloat16 kernel for the gradient of their input and falls back to one that is ten times slower; in MobileNetV2
-    four such layers take 40 % of a training step.
+    The CPU library has no fast bfloat16 kernel for the gradient of their input and falls back to one that is ten times slower; in
+    MobileNetV2 four such layers take 40 % of a training step.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels and max(module.stride) > 1:
-            if "forward" not in vars(module):
-                module.forward = types.MethodType(_float32_forward, module)  # type: ignore[method-assign]
+        if not isinstance(module, nn.Conv2d) or "forward" in vars(module):
+            continue
+        if module.groups == module.in_channels > 1 and max(module.stride) > 1:
+            module.forward = types.MethodType(_float32_forward, module)  # type: ignore[method-assign]
 
 
 def _float32_forward(module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch import nn
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted, TrainingFailed
-from fieldmark.core.files import write_text
+from fieldmark.core.files import json_text, write_text
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
@@ -222,13 +221,13 @@ def _epoch_text(row: dict[str, Any], epochs: int, best: bool) -> str:
 
 def _append(path: Path, row: dict[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+        stream.write(json_text(row) + "\n")
 
 
 def keep_lines(path: Path, count: int) -> None:
     """Cut a .jsonl file back to its first `count` lines: those that the restored state had written."""
     rows = read_json_lines(path)[:count]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def _tensorboard(training: Training) -> Any:

@@ -14,7 +14,7 @@ import torch
 from fieldmark.core.console import Console, duration, table
 from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
-from fieldmark.core.files import write_json, write_text
+from fieldmark.core.files import storage_error, write_json, write_text
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe import with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
@@ -184,8 +184,12 @@ def _guarded(work: _Work, resumed: bool) -> Run:
         except (Interrupted, KeyboardInterrupt) as stop:
             work.folder.set_status("interrupted")
             raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {work.folder.path}") from None
+        except OSError as error:
+            readable = storage_error(error, work.folder.log_file)
+            work.folder.set_status("failed", str(readable))
+            raise readable from error
         except Exception as error:
-            work.folder.set_status("failed", f"{error}" if isinstance(error, FieldmarkError) else f"{type(error).__name__}: {error}")
+            work.folder.set_status("failed", str(error) if isinstance(error, FieldmarkError) else f"{type(error).__name__}: {error}")
             raise
     return Run.load(work.folder.path)
 

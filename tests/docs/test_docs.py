@@ -1,0 +1,186 @@
+"""The documents say what is: the README's tree and commands, the table of recipe fields, the Python guide and its example.
+
+`python tests/docs/test_docs.py` writes the table of recipe fields anew.
+"""
+
+import ast
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fieldmark.cli import _plain, app, main
+from fieldmark.core.fields import choices, fields, sections
+from fieldmark.core.recipe import load_recipe, preset_names
+from fieldmark.core.schema import Recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+FIELDS = ROOT / "docs" / "recipe.md"
+PYTHON = ROOT / "docs" / "python.md"
+EXAMPLE = ROOT / "examples" / "train_birds.py"
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+FIRST, LAST = "<!-- fields: written by tests/docs/test_docs.py -->\n", "<!-- end of fields -->\n"
+NOT_KEYS = {"train.log"}
+
+
+def blocks(document: Path, language: str, marked: bool = True) -> list[str]:
+    """Fenced code blocks, those after a <!-- tested --> line by default."""
+    before = "<!-- tested -->\n" if marked else ""
+    return re.findall(rf"{before}```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+# ---- the README -------------------------------------------------------------------------------------------------------------------
+
+
+def tree() -> Iterator[str]:
+    """Paths of the files in the README's tree, relative to the repository."""
+    block = next(block for block in blocks(README, "", marked=False) if block.startswith("src/fieldmark/"))
+    folders: list[str] = []
+    for line in block.splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        assert len(line.split()) > 1, f"{name} has no line of responsibility"
+        folders[depth:] = [name]
+        if not name.endswith("/"):
+            yield "".join(folders)
+
+
+def has_content(file: Path) -> bool:
+    """False for an __init__.py that holds a docstring or nothing."""
+    statements = ast.parse(file.read_text(encoding="utf-8")).body
+    return file.name != "__init__.py" or any(not isinstance(statement, ast.Expr) for statement in statements)
+
+
+def test_the_tree_names_every_file_once():
+    listed = list(tree())
+    modules = [str(path.relative_to(ROOT)) for path in (ROOT / "src" / "fieldmark").rglob("*.py") if has_content(path)]
+    assert sorted(set(modules) - set(listed)) == [], "these files are missing from the README's tree"
+    assert [path for path in listed if not (ROOT / path).is_file()] == [], "the README's tree names files that do not exist"
+    assert len(listed) == len(set(listed))
+
+
+def test_the_table_of_commands_is_complete():
+    named = re.findall(r"^\| `fieldmark (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(name for name in app if not name.startswith("-"))
+
+
+@pytest.fixture
+def beside_photos(tmp_path, monkeypatch):
+    """A folder with drawn birds in ./photos as the current one."""
+    from fieldmark.data.birds import write_birds
+
+    write_birds(tmp_path / "photos", species=3, per_class=20, size=32, seed=1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("beside_photos")
+def test_the_commands_of_the_readme_work(capsys):
+    commands = [line for block in blocks(README, "sh") for line in block.splitlines() if line.startswith("fieldmark ")]
+    assert commands
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main(shlex.split(command, comments=True)[1:])
+        assert stop.value.code == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+# ---- the recipe -------------------------------------------------------------------------------------------------------------------
+
+
+def fields_table() -> str:
+    """Every field of the recipe as Markdown, a table for each section."""
+    preset = load_recipe("default").model_dump()
+    parts = []
+    for section in sections():
+        parts += [
+            f"### {section}",
+            "",
+            f"{Recipe.model_fields[section].description[0].upper()}{Recipe.model_fields[section].description[1:]}.",
+            "",
+        ]
+        for choice in (choice for key, choice in choices().items() if key.split(".")[0] == section):
+            parts += [f"- `{choice.key}.name={name}`: {model.model_fields['name'].description}" for name, model in choice.variants.items()]
+            parts += [""]
+        parts += ["| field | type | default | in the recipe `default` | unit | meaning |", "|---|---|---|---|---|---|"]
+        for field in (field for field in fields() if field.key.split(".")[0] == section):
+            key = f"`{field.key}`" if field.variant is None else f"`{field.key}` ({field.variant})"
+            cells = [key, field.type, _plain(field.default), _in_preset(preset, field), field.unit or "", field.meaning]
+            parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        parts += [""]
+    return "\n".join(parts)
+
+
+def _in_preset(preset: dict, field) -> str:
+    """The value that the preset gives a field, where it is another than the default."""
+    *parents, last = field.key.split(".")
+    for parent in parents:
+        preset = preset[parent]
+    if field.variant not in (None, preset.get("name")) or preset[last] == field.default:
+        return ""
+    return _plain(preset[last])
+
+
+def with_fields(text: str) -> str:
+    before, _, rest = text.partition(FIRST)
+    return f"{before}{FIRST}\n{fields_table()}{LAST}{rest.partition(LAST)[2]}"
+
+
+def test_the_table_of_fields_is_up_to_date():
+    text = FIELDS.read_text(encoding="utf-8")
+    assert text == with_fields(text), "run `python tests/docs/test_docs.py`"
+
+
+def test_recipes_in_the_documents_load(tmp_path):
+    files = [block for document in DOCUMENTS for block in blocks(document, "yaml", marked=False)]
+    assert files
+    for block in files:
+        (tmp_path / "recipe.yaml").write_text(block)
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_key_and_recipe_that_is_named_exists(document):
+    text = document.read_text(encoding="utf-8")
+    known = {field.key for field in fields()}
+    dotted = rf"(?:{'|'.join(sections())})\.[a-z_.0-9]*[a-z_0-9]"
+    named = {*re.findall(rf"`({dotted})[`=]", text), *re.findall(rf"(?<=[\s`\"'])({dotted})=", text)}
+    assert sorted(named - known - NOT_KEYS) == []
+    assert {name for name in re.findall(r"--recipe (\w+)(?![\w./])", text) if name != "NAME"} <= set(preset_names())
+
+
+# ---- Python -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("beside_photos")
+def test_the_python_guide_works():
+    names: dict[str, object] = {}
+    assert blocks(PYTHON, "python")
+    for block in blocks(PYTHON, "python"):
+        exec(compile(block, str(PYTHON), "exec"), names)
+
+
+def test_the_example_works_and_is_the_one_in_the_guide(tmp_path, monkeypatch, capsys):
+    assert EXAMPLE.read_text(encoding="utf-8") in blocks(PYTHON, "python", marked=False)
+    monkeypatch.chdir(tmp_path)
+    tiny = ["model.name=test_efficientnet", "data.size=32", "train.epochs=2", "evaluate.resamples=100"]
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *tiny])
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    assert capsys.readouterr().out.startswith("top-1 on 48 test pictures: ")
+
+
+# ---- links ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+if __name__ == "__main__":
+    FIELDS.write_text(with_fields(FIELDS.read_text(encoding="utf-8")), encoding="utf-8")
