@@ -56,7 +56,7 @@ def main() -> None:
     built = build_model(recipe.model, len(loaded.dataset.class_names), args.size, 0)
     train = recipe.train
     arithmetic, _ = choose_arithmetic(
-        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model
+        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
     )
     model = arithmetic.prepare(built.model)
     pool = loaded.rows("train", "val")

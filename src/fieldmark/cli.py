@@ -83,13 +83,13 @@ def evaluate(run: Path, /, *, data: Path | None = None, split: str = "test", qui
     """
     from fieldmark.evaluation.evaluate import evaluate_run
     from fieldmark.evaluation.run import Run
-    from fieldmark.training.train import answer
+    from fieldmark.evaluation.summary import figures_table
 
     figures = evaluate_run(Run.load(run), data, split, _console(quiet))
     if json:
         _print_json(figures)
     else:
-        _console(quiet).say(*answer({figures["split"]: figures}), f"predictions: {figures['predictions']}")
+        _console(quiet).say(figures_table({figures["split"]: figures}), f"predictions: {figures['predictions']}")
 
 
 @app.command
@@ -195,14 +195,20 @@ def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
     clear
         Delete everything that no process is using.
     """
+    from datetime import datetime
+
     from fieldmark.data.pixels import clear_cache, default_cache_dir, list_cache
 
     folder = default_cache_dir()
     if clear:
         print(f"freed {clear_cache(folder) / 2**20:,.0f} MiB in {folder}")
         return
-    rows = [(entry.key, entry.images, entry.side, f"{entry.bytes / 2**20:,.0f}", entry.last_used) for entry in list_cache(folder)]
-    print(f"{folder}: {sum(entry.bytes for entry in list_cache(folder)) / 2**20:,.0f} MiB")
+    entries = list_cache(folder)
+    rows = [
+        (entry.key, entry.images, entry.side, f"{entry.bytes / 2**20:,.0f}", f"{datetime.fromtimestamp(entry.last_used):%Y-%m-%d %H:%M}")
+        for entry in entries
+    ]
+    print(f"{folder}: {sum(entry.bytes for entry in entries) / 2**20:,.0f} MiB")
     _print_table(("entry", "pictures", "side", "MiB", "last used"), rows)
 
 

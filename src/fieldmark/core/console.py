@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,12 @@ class Advance(Protocol):
     def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
 
 
+class _Terminal(RichConsole):
+    def on_broken_pipe(self) -> None:
+        """Whoever read the messages has gone; the work goes on."""
+        self.quiet = True
+
+
 class Console:
     """Prints to the terminal (nothing when `quiet`) and, once attached, to a log file.
 
@@ -29,7 +36,7 @@ class Console:
 
     def __init__(self, quiet: bool = False, stream: IO[str] | None = None):
         self.quiet = quiet
-        self._terminal = RichConsole(file=stream, stderr=stream is None, quiet=quiet, highlight=False)
+        self._terminal = _Terminal(file=stream, stderr=stream is None, quiet=quiet, highlight=False)
         if not self._terminal.is_terminal:
             self._terminal.width = _PLAIN_WIDTH
         self._log: RichConsole | None = None
@@ -67,7 +74,9 @@ class Console:
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
-            with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4) as bar:
+            # What is printed to another place than the terminal must not be drawn into the bar's.
+            to_terminal = sys.stdout.isatty()
+            with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4, redirect_stdout=to_terminal) as bar:
                 task = bar.add_task(title, total=None, note="")
 
                 def advance(done: int, total: int | None, note: str = "") -> None:

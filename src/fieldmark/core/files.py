@@ -31,6 +31,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
+        if error.filename not in (None, str(temporary), str(path)):
+            raise
         raise storage_error(error, path) from error
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -98,6 +98,8 @@ def _file_layers(name: str | Path, problems: list[str], seen: tuple[str, ...] = 
     values = _parse(text, origin)
     parent = values.pop("extends", None)
     layer = _flatten(values, origin, problems)
+    keys = [setting.key for setting in layer]
+    problems += [f"{key} is given twice ({origin})" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if parent is None:
         return [layer]
     if not isinstance(parent, str):

@@ -38,6 +38,7 @@ class RunFolder:
         self.architecture_file = self.path / "architecture.txt"
         self.checkpoints = self.path / "checkpoints"
         self.best_weights = self.checkpoints / "best.safetensors"
+        self.initial_weights = self.checkpoints / "initial.safetensors"
         self.predictions = self.path / "predictions"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
@@ -90,6 +91,11 @@ class RunFolder:
         finally:
             lock.release()
 
+    def remove_leftovers(self) -> None:
+        """Delete temporary files that a killed writer left; the caller holds the lock."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
     def recipe(self) -> Recipe:
         return load_recipe(self.recipe_file)
 
@@ -126,6 +132,9 @@ def refuse_existing(path: Path) -> None:
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} already exists and is not empty", hint="Choose another folder with --out.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{path} cannot be made: {above} is a file", hint="Choose another folder with --out.")
 
 
 def new_run_path(parent: Path, name: str) -> Path:

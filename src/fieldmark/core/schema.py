@@ -190,6 +190,9 @@ class Recipe(Section):
                 f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) leaves nothing of train.epochs ({self.train.epochs}); "
                 "lower schedule.warmup_epochs"
             )
+        schedule = self.schedule
+        if schedule.warmup_epochs == 0 and schedule.warmup_factor != type(schedule).model_fields["warmup_factor"].default:
+            raise ValueError("schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0")
         if isinstance(self.optim, SGD) and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov needs optim.momentum above 0")
         return self

@@ -1,11 +1,12 @@
 """Training batches: uint8 tiles in, augmented and normalised pictures out.
 
-What a batch holds is a function of (seed, epoch, step) alone. For a GPU the next batch is made in a background thread while the model
-works on this one; on the CPU a second thread would only take cores away from the model.
+What a batch holds is a function of (seed, epoch, step) alone. While the model works on one batch, a background thread fetches the next, with
+NumPy and one-threaded operators only: operators that start threads of their own would fight with the model's for the cores.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ class Batch:
     """Normalised, (n, 3, size, size), in the dtype and memory format of the loader."""
     labels: torch.Tensor
     """int64 (n,)."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    rows: np.ndarray
+    pixels: torch.Tensor
+    """uint8: whole tiles, or the views themselves where `matrices` is None."""
+    matrices: np.ndarray | None
+    colours: np.ndarray
 
 
 class TrainBatches:
@@ -72,22 +82,32 @@ class TrainBatches:
         """The batches of an epoch from `first_step` on."""
         order = self.rows[permutation(key(self.seed, "order", epoch), len(self.rows))]
         chosen = [order[step * self.batch : (step + 1) * self.batch] for step in range(first_step, self.steps_per_epoch)]
-        if self.device.type == "cpu":
-            yield from (self.make(rows, epoch) for rows in chosen)
-            return
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            ahead = pool.submit(self.make, chosen[0], epoch) if chosen else None
-            for following in [*chosen[1:], None]:
-                assert ahead is not None
-                batch = ahead.result()
-                ahead = pool.submit(self.make, following, epoch) if following is not None else None
-                yield batch
+            ahead = deque(pool.submit(self._fetch, rows, epoch) for rows in chosen[:1])
+            for following in chosen[1:]:
+                fetched = ahead.popleft().result()
+                ahead.append(pool.submit(self._fetch, following, epoch))
+                yield self._finish(fetched)
+            while ahead:
+                yield self._finish(ahead.popleft().result())
 
     def make(self, rows: np.ndarray, epoch: int) -> Batch:
         """The augmented batch of these rows in this epoch."""
+        return self._finish(self._fetch(rows, epoch))
+
+    def _fetch(self, rows: np.ndarray, epoch: int) -> _Fetched:
         draws = uniform(key(self.seed, "augment", epoch), rows, geometry.DRAWS + photometric.DRAWS)
         matrices = geometry.random_matrices(self.augment, self.frame[rows], draws[:, : geometry.DRAWS])
-        pictures = geometry.resample(self.tiles, rows, matrices, self.size, self.fill, self.device)
-        pictures = photometric.jitter(pictures, self.augment, draws[:, geometry.DRAWS :])
+        colours = draws[:, geometry.DRAWS :]
+        if self.tiles.device.type != "cpu":
+            return _Fetched(rows, self.tiles[torch.from_numpy(rows).to(self.tiles.device)], matrices, colours)
+        if self.device.type == "cpu" and not self.fill and geometry.are_upright(matrices):
+            return _Fetched(rows, torch.from_numpy(geometry.cut(self.tiles.numpy(), rows, matrices, self.size)), None, colours)
+        return _Fetched(rows, torch.from_numpy(self.tiles.numpy()[rows]), matrices, colours)
+
+    def _finish(self, fetched: _Fetched) -> Batch:
+        pixels = fetched.pixels.to(self.device)
+        pictures = pixels.float() if fetched.matrices is None else geometry.resample(pixels, fetched.matrices, self.size, self.fill)
+        pictures = photometric.jitter(pictures, self.augment, fetched.colours)
         images = torch.addcmul(self._shift, pictures, self._scale).to(dtype=self.dtype, memory_format=self.memory_format)
-        return Batch(images, torch.from_numpy(self.labels[rows].astype(np.int64)).to(self.device))
+        return Batch(images, torch.from_numpy(self.labels[fetched.rows].astype(np.int64)).to(self.device))

@@ -53,6 +53,7 @@ class LoadedData:
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
     dataset = read_dataset(data, settings.layout)
+    _refuse_unused(dataset, settings)
     carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed)
     console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)
     console.say(table(None, ("split", "classes", "pictures", "smallest class", "largest class", "where from"), _table_rows(carved), _LEFT))
@@ -62,6 +63,18 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
 
 
 _LEFT = ("smallest class", "largest class", "where from")
+
+
+def _refuse_unused(dataset: Dataset, settings: Data) -> None:
+    """Raise InputError for settings of splits that the data have already."""
+    own = {split for split in ("val", "test") if len(dataset.rows(split))}
+    unused = {f"data.{split}_fraction": f"the data have a {split} of their own" for split in sorted(own)}
+    if own == {"val", "test"}:
+        unused["data.split_seed"] = "the data have a val and a test of their own"
+    defaults = {f"data.{name}": field.default for name, field in Data.model_fields.items()}
+    given = {key: getattr(settings, key.removeprefix("data.")) for key in unused}
+    if problems := [f"{key}={given[key]:g} has no effect: {why}" for key, why in unused.items() if given[key] != defaults[key]]:
+        raise InputError(*problems, hint="Leave it out.")
 
 
 def _table_rows(carved: Any) -> list[tuple[Any, ...]]:

@@ -117,12 +117,13 @@ class Run:
             sound = [pixels for _, pixels in chunk if isinstance(pixels, np.ndarray)]
             answers = iter(self._probabilities(np.stack(sound)) if sound else [])
             for path, pixels in chunk:
+                name = str(path).encode("utf-8", "backslashreplace").decode()
                 if isinstance(pixels, str):
-                    yield Prediction(str(path), (), np.empty(0, np.float32), pixels)
+                    yield Prediction(name, (), np.empty(0, np.float32), pixels)
                     continue
                 probabilities = next(answers)
                 order = np.argsort(-probabilities, kind="stable")[:top]
-                yield Prediction(str(path), tuple(self.class_names[index] for index in order), probabilities[order])
+                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order])
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         logits, _ = infer(self.model, pixels, self.normalisation, self.arithmetic, self.recipe.evaluate.batch)
@@ -138,6 +139,10 @@ def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
     missing = [str(source) for source in listed if not Path(source).exists() and not any(glob.iglob(str(source), recursive=True))]
     if missing or not listed:
         raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
+    empty = [source for source in listed if Path(source).is_dir() and next(_expand(Path(source)), None) is None]
+    if empty:
+        known = ", ".join(sorted(IMAGE_EXTENSIONS))
+        raise InputError(*(f"there are no pictures in {source}" for source in empty), hint=f"A picture's name ends in {known}.")
     return (path for source in listed for path in _expand(Path(source)))
 
 
@@ -152,7 +157,11 @@ def _expand(source: Path) -> Iterator[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be read ({error.strerror})") from error
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir() and not entry.is_symlink():

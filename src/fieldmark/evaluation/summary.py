@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.table import Table
+
+from fieldmark.core.console import table
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.intervals import intervals
 from fieldmark.evaluation.predictions import Predictions
@@ -21,6 +24,20 @@ def evaluate_predictions(predictions: Predictions, resamples: int, seed: int) ->
         scale = 1 if name == "nll" else 100
         figures |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return figures
+
+
+def figures_table(figures: dict[str, dict[str, float]]) -> Table:
+    """The figures of evaluate_predictions by split, with their intervals, for the console."""
+    digits = {"top1": 1, "top5": 1, "macro_f1": 1, "nll": 3, "ece": 1}
+
+    def cell(split: str, name: str) -> str:
+        value, low, high = (f"{figures[split][part]:.{digits[name]}f}" for part in (name, f"{name}_low", f"{name}_high"))
+        return f"{value}  [{low}, {high}]"
+
+    columns = ("split", "pictures", "top-1 %", "top-5 %", "macro F1 %", "NLL", "ECE %")
+    return table(
+        "with 95 % intervals", columns, [(split, int(figures[split]["n"]), *(cell(split, name) for name in digits)) for split in figures]
+    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ class Answers:
         if self.path is not None:
             if not self.path.parent.is_dir():
                 raise InputError(f"there is no folder {self.path.parent} to write {self.path.name} in")
+            if self.path.is_dir():
+                raise InputError(f"{self.path} is a folder; --csv names the file to write")
             temporary = self._open.enter_context(whole_file(self.path))
             stream = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
             self._writer = csv.writer(stream)

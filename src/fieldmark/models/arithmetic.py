@@ -10,6 +10,7 @@ import json
 import statistics
 import time
 import types
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,15 @@ class Arithmetic:
 
 
 def choose_arithmetic(
-    model: nn.Module, size: int, batch: int, device: torch.device, precision: str, layout: str, memory: Path, name: str
+    model: nn.Module,
+    size: int,
+    batch: int,
+    device: torch.device,
+    precision: str,
+    layout: str,
+    memory: Path,
+    name: str,
+    announce: Callable[[str], None],
 ) -> tuple[Arithmetic, dict[str, float]]:
     """The arithmetic that trains `model` fastest among those that the recipe leaves open.
 
@@ -64,6 +73,7 @@ def choose_arithmetic(
         precision, layout: as in the recipe; `auto` leaves it open.
         memory: folder in which choices are remembered.
         name: of the architecture.
+        announce: told when measuring begins.
 
     Returns:
         the choice, and images/s of each candidate that was timed (now or when it was remembered).
@@ -78,6 +88,7 @@ def choose_arithmetic(
     stored = memory / "arithmetic" / f"{key(device_name(device), torch.__version__, name, size, batch):016x}.json"
     speeds = _read(stored)
     if any(_label(candidate) not in speeds for candidate in candidates):
+        announce("measuring which arithmetic is fastest (once for this machine, model and size)")
         speeds = {**speeds, **_measure(model, size, min(batch, 32), candidates)}
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_json(stored, speeds)

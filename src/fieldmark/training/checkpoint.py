@@ -39,8 +39,6 @@ class Checkpoints:
                 return torch.load(path, map_location="cpu", weights_only=True), damaged
             damaged.append(path.name)
             path.unlink(missing_ok=True)
-        for left_over in self.folder.glob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
         return None, damaged
 
 

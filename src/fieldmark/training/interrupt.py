@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked for once, obeyed after the current step; asked for twice, at once."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): asked for once, obeyed after the current step; asked for twice, at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -80,6 +80,10 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.position = Position(**state["position"])
+        self.cut_records()
+
+    def cut_records(self) -> None:
+        """Cut metrics.jsonl and steps.jsonl back to the lines that the position knows of."""
         keep_lines(self.folder.metrics_file, self.position.metric_lines)
         keep_lines(self.folder.steps_file, self.position.step_lines)
 
@@ -101,12 +105,11 @@ def run_loop(training: Training) -> None:
     while at.epoch < training.epochs and not _out_of_patience(training):
         loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
         correct = torch.tensor(at.correct, dtype=torch.float64, device=device)
-        learning_rate = 0.0
         with training.console.progress(f"epoch {at.epoch + 1}/{training.epochs}", "steps") as advance:
             started = time.perf_counter()
             for batch in training.batches.epoch(at.epoch, at.step):
                 torch.manual_seed(key(settings.seed, "step", at.phase, at.epoch, at.step))
-                scale = factor(recipe.schedule, at.epoch * steps_per_epoch + at.step, steps_per_epoch, settings.epochs)
+                scale = _factor(training)
                 set_learning_rate(optimizer, scale)
                 learning_rate = recipe.optim.lr * scale
                 with training.arithmetic.autocast():
@@ -147,6 +150,7 @@ def run_loop(training: Training) -> None:
             at.epoch_seconds += time.perf_counter() - started
 
         at.loss_sum, at.correct = loss_sum.item(), correct.item()
+        learning_rate = recipe.optim.lr * _factor(training, at.step - 1)
         _check_finite(training, at.loss_sum, learning_rate)
         row: dict[str, Any] = {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps, "lr": learning_rate}
         row |= {"train_loss": at.loss_sum / at.samples, "train_top1": 100 * at.correct / at.samples}
@@ -170,6 +174,13 @@ def run_loop(training: Training) -> None:
             raise Interrupted(f"stopped after epoch {at.epoch}; the state is saved")
     if writer is not None:
         writer.close()
+
+
+def _factor(training: Training, step: int | None = None) -> float:
+    """The schedule at a step of this epoch, by default the next one."""
+    at, steps = training.position, training.batches.steps_per_epoch
+    step = at.epoch * steps + (at.step if step is None else step)
+    return factor(training.recipe.schedule, step, steps, training.recipe.train.epochs)
 
 
 def _note_best(training: Training, row: dict[str, Any]) -> None:

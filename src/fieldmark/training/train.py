@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldmark.core.console import Console, duration, table
+from fieldmark.core.console import Console, duration
 from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
@@ -23,11 +23,11 @@ from fieldmark.data.batches import TrainBatches
 from fieldmark.data.geometry import Frame, leaves_picture
 from fieldmark.data.loading import LoadedData, check_readable, load_data, restore_data, write_split
 from fieldmark.data.pixels import PixelCache, View, default_cache_dir, open_pixels
-from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.evaluation.metrics import macro_f1, nll, top_k
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import evaluate_predictions
+from fieldmark.evaluation.split import SplitPixels, open_split
+from fieldmark.evaluation.summary import evaluate_predictions, figures_table
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
 from fieldmark.models.cost import check_budget, macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
@@ -36,7 +36,7 @@ from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Position, Training, run_loop
+from fieldmark.training.loop import Position, Training, Validate, run_loop
 from fieldmark.training.optimizer import build_optimizer
 
 SUMMARY_SCHEMA = 1
@@ -54,8 +54,7 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     if out is not None:
         refuse_existing(Path(out))
     check_extras(recipe)
-    prepare_machine(recipe)
-    device = choose_device(recipe.train.device)
+    device = prepare_machine(recipe)
     loaded = load_data(data, recipe.data, console)
     classes = len(loaded.dataset.class_names)
     built = build_model(recipe.model, classes, recipe.data.size, _weights_seed(recipe))
@@ -75,14 +74,17 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
         recipe.train.memory_format,
         default_cache_dir(),
         recipe.model.name,
+        console.say,
     )
     measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
     console.say(f"training in {arithmetic.precision}, {arithmetic.layout}, on {device_name(device)}{measured}")
-    recipe = with_settings(recipe, {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout})
+    measured_choices = {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout}
+    recipe = with_settings(recipe, {**measured_choices, "train.device": device.type, "train.threads": torch.get_num_threads()})
 
     path = Path(out) if out is not None else new_run_path(Path("runs"), f"{loaded.dataset.name}-{recipe.model.name}")
     with RunFolder.create(path) as folder:
         folder.write_recipe(recipe)
+        save_weights(built.model, folder.initial_weights, {"architecture": recipe.model.name})
         write_split(loaded, folder.split_file)
         write_text(folder.architecture_file, architecture_summary(built.model, recipe.data.size) + "\n")
         folder.update_manifest(
@@ -99,7 +101,7 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     folder = RunFolder(path)
     with folder.locked():
         work = _Work(folder, recipe, loaded, built.model, arithmetic, _preprocess(folder), cache, console)
-        return _guarded(work, resumed=False)
+        return _guarded(work, None)
 
 
 def resume_run(path: str | Path, console: Console | None = None) -> Run:
@@ -121,18 +123,27 @@ def resume_run(path: str | Path, console: Console | None = None) -> Run:
         loaded = restore_data(Path(origin["root"]), origin["layout"], folder.split_file, names, origin["name"], console)
         if loaded.fingerprint != manifest["fingerprint"]:
             raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
+        folder.remove_leftovers()
+        state, damaged = Checkpoints(folder.checkpoints, recipe.train.keep_checkpoints).newest()
+        console.say(*(f"{name} is damaged; the one before it is used" for name in damaged))
+        console.say(f"resuming {folder.path}" + (_position_text(state["position"]) if state else " from the start"))
+        for name, version in versions().items():
+            if manifest["versions"].get(name) != version:
+                console.say(f"{name} was {manifest['versions'].get(name)} when the run began and is {version} now: results may differ")
         loaded, cache = _training_tiles(loaded, recipe, console)
-        started = bool(Checkpoints(folder.checkpoints, recipe.train.keep_checkpoints).paths())
-        settings = recipe.model.model_copy(update={"weights": "none"}) if started else recipe.model
+        settings = recipe.model.model_copy(update={"weights": "none"})
         model = build_model(settings, len(names), recipe.data.size, _weights_seed(recipe)).model
         arithmetic = Arithmetic(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)  # type: ignore[arg-type]
         folder.set_status("running")
-        return _guarded(_Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), resumed=True)
+        return _guarded(_Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), state)
 
 
-def prepare_machine(recipe: Recipe) -> None:
+def prepare_machine(recipe: Recipe) -> torch.device:
+    """Threads, memory and kernels that give the same result each time; gives the device."""
     keep_freed_memory()
     set_threads(recipe.train.threads)
+    torch.backends.cudnn.deterministic = True
+    return choose_device(recipe.train.device)
 
 
 def check_extras(recipe: Recipe) -> None:
@@ -149,16 +160,16 @@ def _preprocess(folder: RunFolder) -> Preprocess:
 
 
 def _training_tiles(loaded: LoadedData, recipe: Recipe, console: Console) -> tuple[LoadedData, PixelCache]:
-    """Decode train and val into tiles; files that fail are set aside."""
+    """Decode train and val into tiles, one for each row of `loaded.rows("train", "val")`; files that fail are set aside first."""
     rows = loaded.rows("train", "val")
     sides = np.maximum(loaded.content.widths[rows], loaded.content.heights[rows])
     side = min(math.ceil(recipe.data.size * recipe.data.cache_scale), max(int(np.median(sides)), 1))
     with console.progress("decoding", "pictures") as advance:
         cache = open_pixels(loaded.files(rows), loaded.hashes(rows), View(side, "squash"), default_cache_dir(), advance)
-    broken = {int(rows[index]): reason for index, reason in cache.unreadable.items()}
-    if broken:
-        loaded = loaded.without(broken)
+    if cache.unreadable:
+        loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
         check_readable(loaded, recipe.data.max_unreadable, console)
+        return _training_tiles(loaded, recipe, console)
     return loaded, cache
 
 
@@ -176,11 +187,11 @@ class _Work:
     console: Console
 
 
-def _guarded(work: _Work, resumed: bool) -> Run:
-    """Do the work; the manifest says how it ended."""
+def _guarded(work: _Work, state: dict[str, Any] | None) -> Run:
+    """Do the work from `state` on, or from the start; the manifest says how it ended."""
     with work.console.logging_to(work.folder.log_file):
         try:
-            _train_and_finish(work, resumed)
+            _finish(work, _train(work, state))
         except (Interrupted, KeyboardInterrupt) as stop:
             work.folder.set_status("interrupted")
             raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {work.folder.path}") from None
@@ -194,38 +205,43 @@ def _guarded(work: _Work, resumed: bool) -> Run:
     return Run.load(work.folder.path)
 
 
-def _train_and_finish(work: _Work, resumed: bool) -> None:
-    folder, recipe, console = work.folder, work.recipe, work.console
-    checkpoints = Checkpoints(folder.checkpoints, recipe.train.keep_checkpoints)
-    state, damaged = checkpoints.newest()
-    for name in damaged:
-        console.say(f"{name} is damaged; the one before it is used")
-    if resumed:
-        console.say(f"resuming {folder.path}" + (_position_text(state["position"]) if state else " from the start"))
+def _train(work: _Work, state: dict[str, Any] | None) -> Position:
+    """Fit, then refit where the recipe asks for it; best.safetensors holds the weights to be used."""
     with Interrupt() as interrupt:
-        if state is None or state["position"]["phase"] == "fit":
-            fit = _phase(work, checkpoints, interrupt, Position("fit"))
-            _begin(fit, state)
-            run_loop(fit)
-            chosen, state = fit.position, None
-            if chosen.best_epoch == 0:
-                raise TrainingFailed(f"no epoch gave a finite val {recipe.evaluate.monitor}, so there is no best one to keep")
-            load_weights(work.model, folder.best_weights)
-            _save_predictions(work, "val")
-            if recipe.train.refit:
-                console.say(f"refitting on train and val together for {chosen.best_epoch} epochs, as val chose")
-                work.model = build_model(recipe.model, len(work.loaded.dataset.class_names), recipe.data.size, _weights_seed(recipe)).model
+        if state is not None and state["position"]["phase"] == "refit":
+            position = _refit(work, interrupt, Position(**state["position"]), state)
         else:
-            chosen = Position(**state["position"])
-        if recipe.train.refit:
-            refit = _phase(work, checkpoints, interrupt, replace(chosen, phase="refit", epoch=0, stale_epochs=0))
-            _begin(refit, state)
-            run_loop(refit)
-            chosen = refit.position
-            _save_best(work, chosen)
+            position = _fit(work, interrupt, state)
+            if work.recipe.train.refit:
+                position = _refit(work, interrupt, replace(position, phase="refit", epoch=0, stale_epochs=0), None)
         if interrupt.requested:
             raise Interrupted("stopped after the last epoch; the state is saved")
-    _finish(work, chosen)
+    return position
+
+
+def _fit(work: _Work, interrupt: Interrupt, state: dict[str, Any] | None) -> Position:
+    """Train on train, choose the best epoch on val, and save that epoch's predictions of val."""
+    if state is None:
+        load_weights(work.model, work.folder.initial_weights)
+    training = _phase(work, interrupt, Position("fit"))
+    _begin(training, state)
+    run_loop(training)
+    if training.position.best_epoch == 0:
+        raise TrainingFailed(f"no epoch gave a finite val {work.recipe.evaluate.monitor}, so there is no best one to keep")
+    load_weights(work.model, work.folder.best_weights)
+    _save_predictions(work, "val")
+    return training.position
+
+
+def _refit(work: _Work, interrupt: Interrupt, position: Position, state: dict[str, Any] | None) -> Position:
+    """Train from the initial weights on train and val together, for the epochs that val chose."""
+    work.console.say(f"refitting on train and val together for {position.best_epoch} epochs, as val chose")
+    load_weights(work.model, work.folder.initial_weights)
+    training = _phase(work, interrupt, position)
+    _begin(training, state)
+    run_loop(training)
+    _save_best(work, training.position)
+    return training.position
 
 
 def _weights_seed(recipe: Recipe) -> int:
@@ -233,10 +249,11 @@ def _weights_seed(recipe: Recipe) -> int:
 
 
 def _begin(training: Training, state: dict[str, Any] | None) -> None:
-    """Take up the state, or write the first checkpoint: from then on initial weights never need to be found again."""
+    """Take up the state, or save the first one."""
     if state is not None:
         training.load_state(state)
     else:
+        training.cut_records()
         training.checkpoints.save(training.position.steps, training.state())
 
 
@@ -244,7 +261,7 @@ def _position_text(position: dict[str, Any]) -> str:
     return f" in {position['phase']}, epoch {position['epoch'] + 1}, after step {position['step']}"
 
 
-def _phase(work: _Work, checkpoints: Checkpoints, interrupt: Interrupt, position: Position) -> Training:
+def _phase(work: _Work, interrupt: Interrupt, position: Position) -> Training:
     """`fit` trains on train and validates after each epoch; `refit` trains on train and val up to the best epoch."""
     recipe, loaded, phase = work.recipe, work.loaded, position.phase
     work.arithmetic.prepare(work.model)
@@ -273,7 +290,7 @@ def _phase(work: _Work, checkpoints: Checkpoints, interrupt: Interrupt, position
         recipe=recipe,
         arithmetic=work.arithmetic,
         folder=work.folder,
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(work.folder.checkpoints, recipe.train.keep_checkpoints),
         console=work.console,
         interrupt=interrupt,
         validate=_validation(work) if phase == "fit" else None,
@@ -294,31 +311,21 @@ def placed_tiles(cache: PixelCache, device: torch.device, storage: str) -> torch
     return tiles.to(device, copy=True) if storage == "resident" else tiles
 
 
-def _validation(work: _Work) -> Any:
-    pixels, sound, rows = _evaluation_pixels(work, "val")
-    labels = work.loaded.dataset.labels[rows]
+def _validation(work: _Work) -> Validate:
+    split = _open_split(work, "val")
+    labels = split.labels
 
     def validate() -> dict[str, float]:
-        logits, _ = infer(work.model, pixels, _normalisation(work), work.arithmetic, work.recipe.evaluate.batch, sound)
+        logits, _ = split.infer(work.model, work.arithmetic, work.recipe.evaluate.batch, work.console)
         return {"top1": 100 * top_k(logits, labels, 1), "macro_f1": 100 * macro_f1(logits, labels), "nll": nll(logits, labels)}
 
     return validate
 
 
-def _normalisation(work: _Work) -> Normalisation:
-    return Normalisation(work.preprocess.mean, work.preprocess.std)
-
-
-def _evaluation_pixels(work: _Work, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of a split as the model sees them in evaluation; which of them could be decoded; and the dataset's rows of those."""
-    rows = work.loaded.rows(split)
-    view = View(work.preprocess.size, work.preprocess.resize)
-    with work.console.progress("decoding", "pictures") as advance:
-        cache = open_pixels(work.loaded.files(rows), work.loaded.hashes(rows), view, default_cache_dir(), advance)
-    sound = np.setdiff1d(np.arange(len(rows)), list(cache.unreadable))
-    work.loaded = work.loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
-    work.console.say(*(f"set aside: {work.loaded.dataset.paths[rows[index]]}: {reason}" for index, reason in cache.unreadable.items()))
-    return cache.array, sound, rows[sound]
+def _open_split(work: _Work, split: str) -> SplitPixels:
+    pixels = open_split(work.loaded, work.loaded.rows(split), work.preprocess, work.console)
+    work.loaded = work.loaded.without(pixels.unreadable)
+    return pixels
 
 
 def _save_best(work: _Work, position: Position) -> None:
@@ -332,12 +339,8 @@ def _save_best(work: _Work, position: Position) -> None:
 
 
 def _save_predictions(work: _Work, split: str) -> Predictions:
-    pixels, sound, rows = _evaluation_pixels(work, split)
-    with work.console.progress(f"predicting {split}", "pictures") as advance:
-        logits, features = infer(work.model, pixels, _normalisation(work), work.arithmetic, work.recipe.evaluate.batch, sound, advance)
-    dataset = work.loaded.dataset
-    ids = np.array([dataset.paths[row] for row in rows], np.str_)
-    predictions = Predictions(ids, dataset.labels[rows], logits, features, dataset.class_names)
+    names = work.loaded.dataset.class_names
+    predictions = _open_split(work, split).predict(work.model, work.arithmetic, work.recipe.evaluate.batch, work.console, names)
     predictions.save(work.folder.predictions / f"{split}.npz")
     return predictions
 
@@ -380,21 +383,6 @@ def _finish(work: _Work, position: Position) -> None:
     }
     write_json(folder.summary_file, summary)
     folder.set_status("finished")
-    work.console.say("", *answer(summary))
+    folder.initial_weights.unlink(missing_ok=True)
+    work.console.say("", figures_table(figures))
     work.console.say(f"trained {position.samples_in_all:,} pictures in {duration(position.seconds)}; everything is in {folder.path}")
-
-
-def answer(summary: dict[str, Any]) -> list[Any]:
-    """The figures of val and test as a table with 95 % intervals."""
-
-    def cell(figures: dict[str, float], name: str, digits: int) -> str:
-        return f"{figures[name]:.{digits}f}  [{figures[f'{name}_low']:.{digits}f}, {figures[f'{name}_high']:.{digits}f}]"
-
-    columns = ("top-1 %", "top-5 %", "macro F1 %", "NLL", "ECE %")
-    digits = {"top1": 1, "top5": 1, "macro_f1": 1, "nll": 3, "ece": 1}
-    rows = [
-        (split, int(summary[split]["n"]), *(cell(summary[split], name, count) for name, count in digits.items()))
-        for split in ("val", "test")
-        if split in summary
-    ]
-    return [table("with 95 % intervals", ("split", "pictures", *columns), rows)]

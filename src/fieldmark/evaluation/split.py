@@ -1,0 +1,57 @@
+"""The pictures of one split as the model sees them in evaluation, and the prediction pass over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fieldmark.core.console import Console
+from fieldmark.data.loading import LoadedData
+from fieldmark.data.pixels import View, default_cache_dir, open_pixels
+from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.factory import Classifier
+from fieldmark.runtime.preprocess import Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class SplitPixels:
+    """`pixels` is uint8 (all, 3, size, size); `sound` are the positions in it that could be decoded, `rows` their rows in the dataset."""
+
+    loaded: LoadedData
+    preprocess: Preprocess
+    pixels: np.ndarray
+    sound: np.ndarray
+    rows: np.ndarray
+    unreadable: dict[int, str]
+    """By row of the dataset, why a picture was left out."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.loaded.dataset.labels[self.rows]
+
+    def infer(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and features of the sound pictures."""
+        normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
+        with console.progress("predicting", "pictures") as advance:
+            return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance)
+
+    def predict(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
+        """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
+        logits, features = self.infer(model, arithmetic, batch, console)
+        columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
+        ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
+        return Predictions(ids, columns[self.labels], logits, features, class_names)
+
+
+def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, console: Console) -> SplitPixels:
+    """Decode these rows of the dataset; those that cannot be are named and left out."""
+    with console.progress("decoding", "pictures") as advance:
+        view = View(preprocess.size, preprocess.resize)
+        cache = open_pixels(loaded.files(rows), loaded.hashes(rows), view, default_cache_dir(), advance)
+    unreadable = {int(rows[position]): reason for position, reason in cache.unreadable.items()}
+    console.say(*(f"left out: {loaded.dataset.paths[row]}: {reason}" for row, reason in unreadable.items()))
+    sound = np.setdiff1d(np.arange(len(rows)), list(cache.unreadable))
+    return SplitPixels(loaded, preprocess, cache.array, sound, rows[sound], unreadable)
