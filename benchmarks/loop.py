@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps of a segment")
     parser.add_argument("--repeats", type=int, default=7, help="pairs of segments")
     parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
 
     keep_freed_memory()
     set_threads(None)

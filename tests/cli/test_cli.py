@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,51 @@ def test_a_hundred_thousand_files_predict_in_bounded_memory(finished_run, birds,
     assert peak(folder) - peak(few) < 60_000  # KiB
     with (tmp_path / "t.csv").open() as stream:
         assert sum(1 for _ in stream) == 2001
+
+
+def test_answers_go_to_standard_output_also_beside_a_progress_bar(finished_run, birds, tmp_path):
+    """Standard error on a terminal, standard output in a file."""
+    import pty
+
+    master, terminal = pty.openpty()
+    file = next((birds / "test").rglob("*.png"))
+    with (tmp_path / "answers.jsonl").open("wb") as output:
+        command = [sys.executable, "-m", "fieldmark", "predict", str(finished_run.path), str(file), "--json"]
+        process = subprocess.Popen(command, stdout=output, stderr=terminal)
+        assert process.wait(60) == 0
+    os.close(terminal)
+    os.close(master)
+    assert json.loads((tmp_path / "answers.jsonl").read_text())["path"] == str(file)
+
+
+def test_evaluate_prints_the_split_that_was_asked_for(finished_run, birds, capsys):
+    assert run("evaluate", finished_run.path, "--split", "train") == 0
+    printed = capsys.readouterr().err
+    assert "train" in printed.splitlines()[-2] and "43" in printed.splitlines()[-2]
+
+
+@pytest.mark.parametrize("given", ["csv is a folder", "empty folder", "out under a file"])
+def test_places_that_cannot_be_used_are_said_before_the_work(given, finished_run, birds, tiny, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    if given == "csv is a folder":
+        code = run("predict", finished_run.path, birds, "--csv", tmp_path)
+    elif given == "empty folder":
+        code = run("predict", finished_run.path, tmp_path / "empty")
+    else:
+        code = run("train", birds, *tiny(), "--out", tmp_path / "file" / "run")
+    assert code == 2 and "fieldmark: " in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_file_names_that_are_not_utf_8(finished_run, birds, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(name, "wb") as stream:
+        stream.write(next((birds / "test").rglob("*.png")).read_bytes())
+    assert run("predict", finished_run.path, tmp_path, "--csv", tmp_path / "t.csv", "--quiet") == 0
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["class_1"] and "caf" in row["path"]
 
 
 def test_closing_the_pipe_is_not_a_crash():

@@ -293,6 +293,104 @@ def test_unreadable_pictures_are_named_and_set_aside_or_stop_the_run(birds, tiny
     assert [Path(path).name for path, note in zip(table["path"], table["note"], strict=True) if note] == [victim.name]
 
 
+def split_copy(birds: Path, target: Path) -> Path:
+    """The birds with a val folder, so that no split is drawn."""
+    import shutil
+
+    shutil.copytree(birds, target)
+    for folder in sorted((target / "train").iterdir()):
+        (target / "val" / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir())[:3]:
+            file.rename(target / "val" / folder.name / file.name)
+    return target
+
+
+def test_a_picture_that_breaks_off_shifts_no_label(birds, tiny, tmp_path):
+    """A file with a sound header and half a body: the run equals the one on data without that file, resumed or not."""
+    without, broken = split_copy(birds, tmp_path / "without"), split_copy(birds, tmp_path / "broken")
+    victim = sorted((broken / "train").rglob("*.png"))[5]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size * 2 // 3])
+    (without / victim.relative_to(broken)).unlink()
+    settings = tiny("data.max_unreadable=0.1", "train.epochs=3")
+    plain = fieldmark.train(without, *settings, out=tmp_path / "plain", quiet=True)
+    whole = fieldmark.train(broken, *settings, out=tmp_path / "whole", quiet=True)
+    assert fingerprint(whole.folder)["best"] == fingerprint(plain.folder)["best"]
+    assert fingerprint(whole.folder)["steps"] == fingerprint(plain.folder)["steps"]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, lambda position: position["epoch"] == 1)
+        with pytest.raises(Interrupted):
+            fieldmark.train(broken, *settings, out=tmp_path / "stopped", quiet=True)
+    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+    assert fingerprint(resumed.folder) == fingerprint(whole.folder)
+
+
+def stop_at(patch, where) -> None:
+    """Interrupt right after the first checkpoint whose position is `where`."""
+    original = Checkpoints.save
+
+    def save(self, step, state):
+        path = original(self, step, state)
+        if where(state["position"]):
+            raise KeyboardInterrupt
+        return path
+
+    patch.setattr(Checkpoints, "save", save)
+
+
+@pytest.mark.parametrize("batch", ["8", "64"])
+def test_stopped_after_the_last_step_of_an_epoch(birds, tiny, tmp_path, batch):
+    settings = tiny(f"train.batch={batch}", "train.checkpoint_minutes=1e-9", "train.epochs=3")
+    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    steps = max(43 // int(batch), 1)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, lambda position: position["epoch"] == 1 and position["step"] == steps)
+        with pytest.raises(Interrupted):
+            fieldmark.train(birds, *settings, out=tmp_path / "stopped", quiet=True)
+    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+    assert fingerprint(resumed.folder) == fingerprint(whole.folder)
+
+
+def test_with_every_checkpoint_damaged_the_run_begins_again(birds, tiny, tmp_path, finished_run):
+    """From the run's own initial weights: the file that they came from may be gone."""
+    weights = tmp_path / "start.safetensors"
+    weights.write_bytes(finished_run.folder.best_weights.read_bytes())
+    settings = tiny(f"model.weights={weights}")
+    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, lambda position: position["epoch"] == 1)
+        with pytest.raises(Interrupted):
+            fieldmark.train(birds, *settings, out=tmp_path / "stopped", quiet=True)
+    weights.unlink()
+    for path in (tmp_path / "stopped" / "checkpoints").glob("step-*.pt"):
+        path.write_bytes(b"damaged")
+    (tmp_path / "stopped" / "checkpoints" / ".step-00000009.pt.1.tmp").write_bytes(b"left by a killed writer")
+    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+    assert fingerprint(resumed.folder) == fingerprint(whole.folder)
+    assert not list((tmp_path / "stopped").rglob("*.tmp"))
+
+
+def test_settings_of_splits_that_the_data_have_are_refused(birds, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"data.test_fraction=0.3 has no effect: the data have a test of their own"):
+        fieldmark.train(birds, *tiny("data.test_fraction=0.3"), out=tmp_path / "run", quiet=True)
+    data = split_copy(birds, tmp_path / "data")
+    with pytest.raises(InputError, match=r"data.split_seed=4 has no effect") as caught:
+        fieldmark.train(data, *tiny("data.split_seed=4", "data.val_fraction=0.3"), out=tmp_path / "run", quiet=True)
+    assert len(caught.value.problems) == 2
+
+
+def test_an_unfinished_or_refitted_run_is_not_evaluated_on_what_it_may_not_see(birds, tiny, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, lambda position: position["epoch"] == 1)
+        with pytest.raises(Interrupted):
+            fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+    with pytest.raises(InputError, match=r"is not finished \(interrupted\)"):
+        fieldmark.evaluate(tmp_path / "run")
+    fieldmark.resume(tmp_path / "run", quiet=True)
+    with pytest.raises(InputError, match="was refitted on train and val together"):
+        fieldmark.evaluate(tmp_path / "run", split="val")
+    assert fieldmark.evaluate(tmp_path / "run")["n"] == 12
+
+
 def test_best_weights_carry_names_and_preprocessing(finished_run):
     from safetensors import safe_open
 

@@ -1,7 +1,7 @@
 """Training batches: uint8 tiles in, augmented and normalised pictures out.
 
-What a batch holds is a function of (seed, epoch, step) alone. While the model works on one batch, a background thread fetches the next, with
-NumPy and one-threaded operators only: operators that start threads of their own would fight with the model's for the cores.
+What a batch holds is a function of (seed, epoch, step) alone. While the model works on one batch, a background thread fetches the next,
+with NumPy and one-threaded operators only: operators that start threads of their own would fight with the model's for the cores.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def build_model(recipe_model: schema.Model, num_classes: int, size: int, seed: i
     cannot be had or do not fit.
     """
     name, weights = recipe_model.name, recipe_model.weights
-    _check_name(name)
+    check_name(name)
     pretrained = hub.timm_file(name) if weights == "pretrained" and name not in TORCHVISION else None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(seed, "backbone"))
@@ -124,7 +124,7 @@ def _three(values: Any) -> tuple[float, float, float]:
     return float(first), float(second), float(third)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if name in TORCHVISION:
         return
     if not is_model(name):

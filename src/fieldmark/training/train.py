@@ -31,7 +31,7 @@ from fieldmark.evaluation.summary import evaluate_predictions, figures_table
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
 from fieldmark.models.cost import check_budget, macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
-from fieldmark.models.factory import Classifier, build_model
+from fieldmark.models.factory import Classifier, build_model, check_name
 from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.checkpoint import Checkpoints
@@ -54,6 +54,7 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     if out is not None:
         refuse_existing(Path(out))
     check_extras(recipe)
+    check_name(recipe.model.name)
     device = prepare_machine(recipe)
     loaded = load_data(data, recipe.data, console)
     classes = len(loaded.dataset.class_names)
@@ -266,6 +267,7 @@ def _phase(work: _Work, interrupt: Interrupt, position: Position) -> Training:
     recipe, loaded, phase = work.recipe, work.loaded, position.phase
     work.arithmetic.prepare(work.model)
     pool = loaded.rows("train", "val")
+    assert len(pool) == len(work.cache.array), "each tile belongs to one row"
     trained = np.flatnonzero(loaded.dataset.splits[pool] == "train") if phase == "fit" else np.arange(len(pool))
     batches = TrainBatches(
         placed_tiles(work.cache, work.arithmetic.device, recipe.data.storage),
