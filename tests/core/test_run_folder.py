@@ -1,8 +1,6 @@
 import json
-import multiprocessing
-import os
-import signal
-import time
+import subprocess
+import sys
 
 import pytest
 
@@ -56,23 +54,23 @@ def test_an_existing_folder_is_never_touched(tmp_path):
     make(tmp_path / "empty")
 
 
-def hold_the_lock(path, ready):
-    with RunFolder.open(path).locked():
-        ready.set()
-        time.sleep(60)
+HOLD = """
+import sys, time
+from fieldmark.core.run_folder import RunFolder
+with RunFolder.open(sys.argv[1]).locked():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_one_writer_at_a_time_and_a_dead_writer_holds_nothing(tmp_path):
     folder = make(tmp_path / "run")
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    other = context.Process(target=hold_the_lock, args=(folder.path, ready))
-    other.start()
-    assert ready.wait(30)
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(folder.path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "locked\n"
     with pytest.raises(InputError, match="being written by another process"), folder.locked():
         pass
-    os.kill(other.pid, signal.SIGKILL)
-    other.join()
+    other.kill()
+    other.wait()
     with folder.locked():
         pass
 

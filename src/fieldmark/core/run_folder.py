@@ -72,8 +72,10 @@ class RunFolder:
             shutil.rmtree(staging, ignore_errors=True)
             refuse_existing(target)
             raise storage_error(error, target) from error
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(staging, ignore_errors=True)
+            if isinstance(error, InputError) and isinstance(error.__cause__, OSError):
+                raise storage_error(error.__cause__, target) from error
             raise
 
     @contextmanager
