@@ -109,5 +109,5 @@ class TrainBatches:
         pixels = fetched.pixels.to(self.device)
         pictures = pixels.float() if fetched.matrices is None else geometry.resample(pixels, fetched.matrices, self.size, self.fill)
         pictures = photometric.jitter(pictures, self.augment, fetched.colours)
-        images = torch.addcmul(self._shift, pictures, self._scale).to(dtype=self.dtype, memory_format=self.memory_format)
+        images = pictures.mul_(self._scale).add_(self._shift).to(dtype=self.dtype, memory_format=self.memory_format)
         return Batch(images, torch.from_numpy(self.labels[fetched.rows].astype(np.int64)).to(self.device))
