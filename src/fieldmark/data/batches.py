@@ -103,7 +103,7 @@ class TrainBatches:
             return _Fetched(rows, self.tiles[torch.from_numpy(rows).to(self.tiles.device)], matrices, colours)
         if self.device.type == "cpu" and not self.fill and geometry.are_upright(matrices):
             return _Fetched(rows, torch.from_numpy(geometry.cut(self.tiles.numpy(), rows, matrices, self.size)), None, colours)
-        return _Fetched(rows, torch.from_numpy(self.tiles.numpy()[rows]), matrices, colours)
+        return _Fetched(rows, torch.from_numpy(np.ascontiguousarray(self.tiles.numpy()[rows])), matrices, colours)
 
     def _finish(self, fetched: _Fetched) -> Batch:
         pixels = fetched.pixels.to(self.device)

@@ -89,24 +89,24 @@ def cut(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, size: int) ->
     Three times as fast as `resample` on a CPU, and in one thread, so that it can run beside a network that uses all cores.
 
     Args:
-        tiles: uint8 (all, 3, side, side).
+        tiles: uint8 (all, 3, side, side); fastest where the colours of a pixel lie side by side in memory.
         rows: int64 (n,), which of them.
         matrices: (n, 3, 3), from view to tile coordinates.
 
     Returns:
-        uint8 (n, 3, size, size).
+        uint8 (n, 3, size, size), in that layout.
     """
     side = tiles.shape[-1]
-    result = np.empty((len(rows), 3, size, size), np.uint8)
+    result = np.empty((len(rows), size, size, 3), np.uint8)
     scale, shift = matrices[:, [0, 1], [0, 1]], matrices[:, :2, 2]
     first = np.rint((shift - np.abs(scale) + 1) * side / 2).astype(int).clip(0, side - 1)
     last = np.rint((shift + np.abs(scale) + 1) * side / 2).astype(int).clip(first + 1, side)
     for index, row in enumerate(rows):
         (left, top), (right, bottom) = first[index], last[index]
-        box = torch.from_numpy(np.ascontiguousarray(tiles[row, :, top:bottom, left:right]))
-        seen = F.interpolate(box.unsqueeze(0), size=(size, size), mode="bilinear", antialias=True)[0].numpy()
-        result[index] = seen[:, :, ::-1] if scale[index, 0] < 0 else seen
-    return result
+        box = torch.from_numpy(tiles[row].transpose(1, 2, 0)[top:bottom, left:right].copy()).permute(2, 0, 1)
+        seen = F.interpolate(box.unsqueeze(0), size=(size, size), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+        result[index] = seen[:, ::-1] if scale[index, 0] < 0 else seen
+    return result.transpose(0, 3, 1, 2)
 
 
 def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -> torch.Tensor:

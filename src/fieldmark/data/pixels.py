@@ -40,7 +40,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class PixelCache:
-    """`array` is uint8 (n, 3, side, side), mapped read-only; `unreadable` says why a row could not be decoded, and that row is all zero.
+    """`array` is uint8 (n, 3, side, side), mapped read-only, the colours of a pixel side by side in memory.
+
+    `unreadable` says why a row could not be decoded, and that row is all zero.
 
     As long as `array` lives, clear_cache leaves the entry alone.
     """
@@ -124,7 +126,8 @@ def _open(folder: Path, shape: tuple[int, ...]) -> PixelCache | None:
             fcntl.flock(stream, fcntl.LOCK_SH)
         if os.fstat(stream.fileno()).st_size != np.prod(shape, dtype=np.int64):
             return None
-        array = np.memmap(stream, np.uint8, "r", shape=shape)
+        images, channels, side, _ = shape
+        array = np.memmap(stream, np.uint8, "r", shape=(images, side, side, channels)).transpose(0, 3, 1, 2)
         with suppress(OSError):
             os.utime(folder / _INDEX)
         return PixelCache(array, {int(row): reason for row, reason in index["unreadable"].items()})
@@ -212,14 +215,14 @@ def _decode(files: Sequence[Path], hashes: Sequence[str], view: View) -> Iterato
 
 
 def _decode_chunk(files: Sequence[Path], hashes: Sequence[str], view: View) -> tuple[np.ndarray, dict[int, str]]:
-    tiles = np.zeros((len(files), 3, view.side, view.side), np.uint8)
+    tiles = np.zeros((len(files), view.side, view.side, 3), np.uint8)
     problems = {}
     for row, (file, digest) in enumerate(zip(files, hashes, strict=True)):
         if not digest:
             problems[row] = "the file cannot be read"
             continue
         try:
-            tiles[row] = square(_unchanged(file, digest), view.side, view.resize, str(file))
+            tiles[row] = square(_unchanged(file, digest), view.side, view.resize, str(file)).transpose(1, 2, 0)
         except UnreadableImage as error:
             problems[row] = error.reason
     return tiles, problems

@@ -26,7 +26,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-DECODER = f"1 (Pillow {PIL.__version__})"
+DECODER = f"2 (Pillow {PIL.__version__})"
 """Changes whenever the same file may give other pixels; part of the key of everything that is stored of them."""
 
 IMAGE_EXTENSIONS = frozenset(

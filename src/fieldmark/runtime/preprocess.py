@@ -26,7 +26,7 @@ class Preprocess:
 
     def pixels(self, source: bytes | Path, name: str | None = None) -> np.ndarray:
         """uint8 of shape (3, size, size). Raises runtime.decode.UnreadableImage."""
-        return square(source, self.size, self.resize, name)
+        return np.ascontiguousarray(square(source, self.size, self.resize, name))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(x / 255 - mean) / std: float32 of the shape of `pixels`, (..., 3, height, width)."""
@@ -43,7 +43,9 @@ class Preprocess:
 
 
 def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None) -> np.ndarray:
-    """A picture as a square, planar: uint8 of shape (3, size, size), resampled bilinearly with antialiasing.
+    """A picture as a square, resampled bilinearly with antialiasing.
+
+    uint8 of shape (3, size, size), the colours of a pixel side by side in memory.
 
     "squash" squashes its sides, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
     """
@@ -60,5 +62,4 @@ def square(source: bytes | Path, size: int, resize: Resize, name: str | None = N
         fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR)
         tile = Image.new("RGB", (size, size), (_BAR, _BAR, _BAR))
         tile.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
-    planes = [np.frombuffer(tile.tobytes("raw", band), dtype=np.uint8) for band in "RGB"]
-    return np.stack(planes).reshape(3, size, size)
+    return np.array(tile).transpose(2, 0, 1)
