@@ -2,27 +2,31 @@
 
     python benchmarks/loop.py DATA --weights mobilenetv2_100.safetensors --size 160
 
-Interleaves segments of the real loop (mapped uint8 pictures, default augmentation, logging; training steps only, as the loop itself counts
-them) with segments of forward, backward and optimiser step on one resident batch, with the same model, optimiser and arithmetic. Prints
-images/s of both and the median ratio of neighbouring segments. Run it on a machine with nothing else to do.
+Runs the real loop (mapped uint8 pictures, default augmentation, logging) and, after each of its steps, one forward, backward and
+optimiser step on a resident batch, with the same model, optimiser and arithmetic. A step of the loop lasts from the end of the resident
+step before it to the start of the one after it, so that whatever the loop does besides computing counts against it; neighbours in time
+meet the same conditions on a machine that is not alone. Prints medians, and the ratio of images/s with a 95 % interval by bootstrap over
+blocks of steps.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import math
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fieldmark.core.console import Console
 from fieldmark.core.device import choose_device, keep_freed_memory, set_threads, synchronise
 from fieldmark.core.recipe import load_recipe
-from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.data.batches import TrainBatches
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.data.batches import Batch, TrainBatches
 from fieldmark.data.geometry import Frame, leaves_picture
 from fieldmark.data.loading import load_data
 from fieldmark.data.pixels import View, default_cache_dir, open_pixels
@@ -35,6 +39,9 @@ from fieldmark.training.loss import loss_of
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.train import placed_tiles
 
+WARM_UP = 5
+"""Pairs of steps that do not count."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,8 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="mobilenetv2_100")
     parser.add_argument("--weights", default="none", help="a safetensors file; random weights by default")
     parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--steps", type=int, default=20, help="steps of a segment")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of segments")
+    parser.add_argument("--steps", type=int, default=300, help="pairs of steps")
     parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
     args = parser.parse_intermixed_args()
 
@@ -64,7 +70,7 @@ def main() -> None:
     cache = open_pixels(loaded.files(pool), loaded.hashes(pool), View(side, "squash"), default_cache_dir())
     batches = TrainBatches(
         placed_tiles(cache, device, recipe.data.storage),
-        np.arange(min(args.steps * train.batch, len(pool))),
+        np.arange(len(pool)),
         loaded.dataset.labels[pool],
         Frame.of(recipe.data.resize, loaded.content.widths[pool], loaded.content.heights[pool]),
         recipe.augment,
@@ -81,19 +87,15 @@ def main() -> None:
     optimizer = build_optimizer(model, recipe.optim)
     resident = batches.make(np.arange(train.batch), 0)
 
-    def pure() -> float:
-        model.train()
+    def resident_step() -> None:
+        with arithmetic.autocast():
+            logits = model(resident.images)
+        loss_of(recipe.loss, logits, resident.labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
         synchronise(device)
-        started = time.perf_counter()
-        for _ in range(batches.steps_per_epoch):
-            with arithmetic.autocast():
-                logits = model(resident.images)
-            loss_of(recipe.loss, logits, resident.labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        synchronise(device)
-        return batches.steps_per_epoch * train.batch / (time.perf_counter() - started)
 
+    interleaved = Interleaved(batches, resident_step, args.steps, device)
     with tempfile.TemporaryDirectory() as scratch:
         with RunFolder.create(Path(scratch) / "run") as folder:
             pass
@@ -101,7 +103,7 @@ def main() -> None:
         training = Training(
             model=model,
             optimizer=optimizer,
-            batches=batches,
+            batches=interleaved,  # type: ignore[arg-type]
             recipe=recipe,
             arithmetic=arithmetic,
             folder=folder,
@@ -110,24 +112,59 @@ def main() -> None:
             interrupt=Interrupt(),
             validate=None,
             save_best=lambda _: None,
-            epochs=0,
+            epochs=math.ceil((args.steps + WARM_UP) / batches.steps_per_epoch),
         )
+        run_loop(training)
+    loop, pure = interleaved.seconds(0), interleaved.seconds(1)
+    low, high = np.percentile([ratio(loop[rows], pure[rows]) for rows in resampled_blocks(len(loop))], [2.5, 97.5])
+    answer = {"size": args.size, "steps": len(loop), "loop": train.batch / np.median(loop), "pure": train.batch / np.median(pure)}
+    answer |= {"ratio": ratio(loop, pure), "low": low, "high": high}
+    print(json.dumps({name: round(float(value), 3) for name, value in answer.items()}))
 
-        def real() -> float:
-            training.epochs += 1
-            run_loop(training)
-            row = read_json_lines(folder.metrics_file)[-1]
-            return float(row["images_per_second"])
 
-        pure(), real()
-        pairs = []
-        for attempt in range(args.repeats):
-            pair = (real(), pure()) if attempt % 2 else tuple(reversed((pure(), real())))
-            pairs.append(pair)
-            print(f"loop {pair[0]:6.1f}  pure compute {pair[1]:6.1f} images/s  ratio {pair[0] / pair[1]:.3f}", flush=True)
-    loop, compute = (statistics.median(values) for values in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(json.dumps({"size": args.size, "loop": round(loop, 1), "pure": round(compute, 1), "median_ratio": round(ratio, 3)}))
+class Interleaved:
+    """Training batches that run a resident step between any two of them, and keep the time of both."""
+
+    def __init__(self, batches: TrainBatches, resident_step: Callable[[], None], steps: int, device: torch.device):
+        self.batches, self.resident_step, self.device = batches, resident_step, device
+        self.left = steps + WARM_UP
+        self.times: list[tuple[float, float]] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.batches.steps_per_epoch
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        started = time.perf_counter()
+        for batch in self.batches.epoch(epoch, first_step):
+            yield batch
+            synchronise(self.device)
+            between = time.perf_counter()
+            self.resident_step()
+            ended = time.perf_counter()
+            self.times.append((between - started, ended - between))
+            self.left -= 1
+            if not self.left:
+                return
+            if len(self.times) % 50 == 0:
+                print(f"{len(self.times)} pairs, ratio so far {ratio(self.seconds(0), self.seconds(1)):.3f}", flush=True)
+            started = time.perf_counter()
+
+    def seconds(self, which: int) -> np.ndarray:
+        return np.array(self.times[WARM_UP:])[:, which]
+
+
+def ratio(loop: np.ndarray, pure: np.ndarray) -> float:
+    """Images/s of the loop over those of pure compute, by medians: a step that something else interrupted does not decide."""
+    return float(np.median(pure) / np.median(loop))
+
+
+def resampled_blocks(steps: int, block: int = 10, repeats: int = 2000) -> Iterator[np.ndarray]:
+    """Rows of whole blocks of neighbouring steps, drawn with replacement."""
+    blocks = np.array_split(np.arange(steps), max(steps // block, 1))
+    generator = np.random.default_rng(0)
+    for _ in range(repeats):
+        yield np.concatenate([blocks[chosen] for chosen in generator.integers(len(blocks), size=len(blocks))])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main() -> None:
     ratios, plain_speeds, fieldmark_speeds = [], [], []
     for _ in range(args.repeats):
         plain = last_json_line([str(here / "plain_loop.py"), *common, "--batch", args.batch])["images_per_second"]
-        ours = last_json_line([str(here / "loop.py"), *common, "--repeats", "1", f"train.batch={args.batch}"])["loop"]
+        ours = last_json_line([str(here / "loop.py"), *common, f"train.batch={args.batch}"])["loop"]
         plain_speeds.append(plain)
         fieldmark_speeds.append(ours)
         ratios.append(ours / plain)

@@ -1,4 +1,7 @@
 import math
+import os
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -214,3 +217,27 @@ def test_leaves_picture_says_when_grey_can_show():
 def test_a_padded_crop_shifts_by_at_most_its_padding():
     shifts = geometry.random_matrices(augment(crop=PaddedCrop(padding=0.125)), square(2000), draws(2000))[:, :2, 2]
     assert np.abs(shifts).max() <= 0.25 and np.abs(shifts).max() > 0.24
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_cutting_starts_no_threads():
+    """Batches are cut in a background thread: operators that start threads there fight with the model's for the cores."""
+    tiles = smooth_tiles(8, 256).byte().permute(0, 2, 3, 1).contiguous().numpy().transpose(0, 3, 1, 2)
+    started = []
+
+    def work() -> None:
+        before = set(os.listdir("/proc/self/task"))
+        for flip in (0.0, 1.0):
+            matrices = geometry.random_matrices(augment(flip=flip), square(8), draws(8))
+            geometry.cut(tiles, np.arange(8), matrices, 224)
+        started.extend(set(os.listdir("/proc/self/task")) - before)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(threads)
+    assert not started
