@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file
 from fieldmark.data.dataset import Dataset
-from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions
+from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions, read
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -120,15 +120,14 @@ def make_folder(folder: Path) -> None:
 
 def _examine(file: Path, name: str, known: _Entry | None) -> _Entry:
     try:
-        if known is not None:
-            now = file.stat()
-            if (now.st_size, now.st_mtime_ns) == (known.size, known.mtime_ns):
-                return known
-        with file.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            data = stream.read()
+        status = file.stat()
+        if known is not None and (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns):
+            return known
+        data = read(file, name)
     except OSError as error:
         return _Entry(0, 0, "", 0, 0, f"the file cannot be read ({error.strerror})")
+    except UnreadableImage as error:
+        return _Entry(0, 0, "", 0, 0, error.reason)
     digest = file_hash(data)
     try:
         width, height = dimensions(data, name)

@@ -149,7 +149,7 @@ def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
 def _expand(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield from (path for path in _walk(source) if path.suffix.lower() in IMAGE_EXTENSIONS)
-    elif source.exists():
+    elif source.exists() or source.is_symlink():
         yield source
     else:
         for match in sorted(glob.iglob(str(source), recursive=True)):

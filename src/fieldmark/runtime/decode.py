@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
+import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +20,44 @@ from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
+    ImageChops,
     ImageFile,
-    JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
+    _imaging,
 )
 
-DECODER = f"2 (Pillow {PIL.__version__})"
+_FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"]
+_HEIF = "none"
+with suppress(ImportError):  # an extra of the package
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    _FORMATS.append("HEIF")
+    _HEIF = pillow_heif.__version__
+
+DECODER = f"3 (Pillow {PIL.__version__}, pillow-heif {_HEIF})"
 """Changes whenever the same file may give other pixels; part of the key of everything that is stored of them."""
 
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
+    | {".heic", ".heif", ".hif"}
 )
 PIXEL_LIMIT = 178_000_000
+FILE_LIMIT = 2 * 2**30
+"""In bytes. The largest picture within PIXEL_LIMIT takes 1.4 GB: four uncompressed channels of 16 bits."""
+SCAN_LIMIT = 100
+"""Of a progressive JPEG: encoders write about ten, and each may take a fraction of a second and few bytes."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_JPEG = ("JPEG", "MPO")
+_KEY_SCALE = {"L;2": 85, "L;4": 17}
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
+_LATE_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,6 +71,9 @@ _UPRIGHT = {
 # Pillow warns of pictures half as large as it refuses, and of metadata that have no bearing on the pixels.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(OSError, AttributeError):  # libtiff would write to the terminal what UnreadableImage says; some builds hide it
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 class UnreadableImage(Exception):
@@ -66,9 +91,11 @@ class UnreadableImage(Exception):
 def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> np.ndarray:
     """Decode a picture to uint8 RGB of shape (height, width, 3).
 
-    EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparency is laid over white; of an
-    animation the first frame counts. With `at_least`, a JPEG may come at 1/2, 1/4 or 1/8 of its size as long as its shorter side
-    keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about 2 % of the sharpness left after resizing to `at_least`.
+    What a file is, its content says, not its name. Orientation by EXIF, or where that is silent by XMP, is applied; grey, palette, CMYK,
+    Lab and 16-bit pictures become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; of an animation or a file of
+    several pages the first counts. Colour profiles are passed over: values are taken to be sRGB. With `at_least`, a JPEG may come at
+    1/2, 1/4 or 1/8 of its size as long as its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about
+    2 % of the sharpness left after resizing to `at_least`.
 
     Raises UnreadableImage, with `name` (by default the path) in its message.
     """
@@ -76,29 +103,43 @@ def decode(source: bytes | Path, name: str | None = None, at_least: int | None =
 
 
 def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]:
-    """(width, height) after EXIF orientation, from the header only. Raises UnreadableImage."""
+    """(width, height) of what `decode` gives, from the header only. Raises UnreadableImage."""
     name = _name(source, name)
     with _reasons(name):
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data = source if isinstance(source, bytes) else read(source, name)
         image = _open(data, name)
-        if image.format == "PNG" and (b"eXIf" in data or b"tiff:Orientation" in data):
+        if image.format == "PNG" and any(data.find(kind, data.rfind(b"IDAT")) >= 0 for kind in _LATE_METADATA):
             image.load()  # a PNG may say its orientation after its pixels
-        width, height = image.size
-        sideways = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)  # Pillow turns TIFF itself
-        return (height, width) if sideways else (width, height)
+        # Pillow swaps the sides of a TIFF by its orientation tag, and not by its XMP.
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+        width, height = image.size if tags is None else (tags[256], tags[257])
+        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
 def open_rgb(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> Image.Image:
     """`decode` as a Pillow image of mode RGB."""
     name = _name(source, name)
     with _reasons(name):
-        image = _open(source if isinstance(source, bytes) else source.read_bytes(), name)
-        if at_least is not None:
+        image = _open(source if isinstance(source, bytes) else read(source, name), name)
+        _scale_key(image)
+        if at_least is not None and image.format in _JPEG:  # a HEIC would give its thumbnail
             image.draft(None, (at_least, at_least))
         image.load()
         orientation = _orientation(image)
         picture = _rgb(image, name)
         return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def read(file: Path, name: str | None = None) -> bytes:
+    """The bytes of a picture's file. Raises UnreadableImage, also for a pipe or a device, which might never end."""
+    name = _name(file, name)
+    with _reasons(name):
+        status = file.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise UnreadableImage(name, "it is not a file but a pipe, a socket or a device")
+        if status.st_size > FILE_LIMIT:
+            raise UnreadableImage(name, f"the file has {status.st_size / 2**30:.1f} GiB, more than the limit of {FILE_LIMIT // 2**30} GiB")
+        return file.read_bytes()
 
 
 def _name(source: bytes | Path, name: str | None) -> str:
@@ -110,10 +151,28 @@ def _name(source: bytes | Path, name: str | None) -> str:
 def _open(data: bytes, name: str) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage(name, "the file is empty")
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(name, _unidentified(data)) from error
     if image.width * image.height > PIXEL_LIMIT:
         raise UnreadableImage(name, f"{image.width} x {image.height} pixels, more than the limit of {PIXEL_LIMIT // 1_000_000} million")
+    if "progressive" in image.info and (scans := data.count(b"\xff\xda")) > SCAN_LIMIT:
+        raise UnreadableImage(name, f"{scans:,} progressive scans, more than the limit of {SCAN_LIMIT}")
     return image
+
+
+def _unidentified(data: bytes) -> str:
+    """Why no format took `data`."""
+    if data.count(0) == len(data):
+        return "the file holds nothing but zeros"
+    if data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in _HEIC_BRANDS) and "HEIF" not in _FORMATS:
+        return "it is a HEIC picture, which needs pillow-heif: pip install 'fieldmark[heif]'"
+    for kind in _FORMATS:
+        accepts = Image.OPEN[kind][1]
+        if accepts is not None and accepts(data[:16]):
+            return f"it begins as {kind}, and is damaged or of a kind that cannot be read"
+    return "not a picture in a format that can be read"
 
 
 def _orientation(image: Image.Image) -> int:
@@ -123,20 +182,40 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _scale_key(image: ImageFile.ImageFile) -> None:
+    """Pillow scales pixels to 8 bits, and leaves the one transparent colour of a PNG as it was."""
+    depth, key = image.tile[0].args if image.tile else None, image.info.get("transparency")
+    if depth in _KEY_SCALE and key is not None:
+        image.info["transparency"] = key * _KEY_SCALE[depth]
+    elif depth == "RGB;16B" and key is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        what = "fractions" if image.mode == "F" else "signed or 32-bit numbers"
+        raise UnreadableImage(name, f"its pixels are {what}, whose range no one says; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise UnreadableImage(name, "its pixels are 32-bit numbers; save it with 8 or 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise UnreadableImage(name, "its pixels are fractions, whose range no one says; save it with 8 or 16 bits")
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
+    if image.mode == "CMYK" and image.format in _JPEG and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes all to be inverted, as Adobe's are
     if image.has_transparency_data:
-        pixels = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
+        pixels, picture = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+        picture.paste(pixels, (0, 0), pixels)
+        return picture
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey of up to 16 bits as uint8."""
+    values = np.asarray(image)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262) == 0
+    grey = (values >> (bits - 8)).astype(np.uint8)
+    grey[values == image.info.get("transparency")] = 255
+    return 255 - grey if white_is_zero else grey
 
 
 @contextmanager
@@ -146,14 +225,17 @@ def _reasons(name: str) -> Iterator[None]:
         yield
     except (UnreadableImage, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(name, "not a picture in a format that can be read") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(name, f"more pixels than the limit of {PIXEL_LIMIT // 1_000_000} million") from error
     except OSError as error:
         if error.errno is not None:
             raise UnreadableImage(name, f"the file cannot be read ({error.strerror})") from error
-        cut = "truncated" in str(error).lower()
-        raise UnreadableImage(name, "the file is cut short" if cut else f"it cannot be decoded ({error})") from error
+        raise UnreadableImage(name, _undecoded(error)) from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        raise UnreadableImage(name, f"it cannot be decoded ({str(error) or type(error).__name__})") from error
+        raise UnreadableImage(name, _undecoded(error)) from error
+
+
+def _undecoded(error: Exception) -> str:
+    if "truncated" in str(error).lower():
+        return "the file is cut short"
+    return f"it is damaged or of a kind that cannot be decoded ({str(error) or type(error).__name__})"
