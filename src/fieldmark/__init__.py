@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fieldmark.api import evaluate as evaluate
+    from fieldmark.api import report as report
     from fieldmark.api import resume as resume
     from fieldmark.api import train as train
     from fieldmark.core.recipe import load_recipe as load_recipe
@@ -17,11 +18,12 @@ _HOMES = {
     "train": "fieldmark.api",
     "resume": "fieldmark.api",
     "evaluate": "fieldmark.api",
+    "report": "fieldmark.api",
     "Run": "fieldmark.evaluation.run",
     "load_recipe": "fieldmark.core.recipe",
 }
 
-__all__ = ["Run", "evaluate", "load_recipe", "resume", "train"]
+__all__ = ["Run", "evaluate", "load_recipe", "report", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

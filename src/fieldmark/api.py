@@ -1,4 +1,4 @@
-"""The same from Python and a notebook: train, resume and evaluate. The command line is a shell over this."""
+"""The same from Python and a notebook: train, resume, evaluate and report. The command line is a shell over this."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.curves import write_curves
+from fieldmark.reports.report import write_report
 from fieldmark.training.train import resume_run, train_run
 
 
@@ -33,19 +34,27 @@ def train(
         InputError: something given cannot be used; nothing was written.
         CheckFailed: the model is over model.max_parameters. TrainingFailed: the loss was not finite.
     """
-    return finish(train_run(data, load_recipe(recipe, settings), out, Console(quiet)))
+    console = Console(quiet)
+    return finish(train_run(data, load_recipe(recipe, settings), out, console), console)
 
 
 def resume(run: str | Path, quiet: bool = False) -> Run:
     """Continue a run that was interrupted, killed or failed; the result equals that of a run never stopped."""
-    return finish(resume_run(run, Console(quiet)))
+    console = Console(quiet)
+    return finish(resume_run(run, console), console)
 
 
-def finish(run: Run) -> Run:
-    """Draw the figures of a finished run."""
+def finish(run: Run, console: Console) -> Run:
+    """Draw the figures of a finished run and write its report."""
     run.folder.figures.mkdir(exist_ok=True)
     write_curves(read_json_lines(run.folder.metrics_file), run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
+    console.say(f"the report is {write_report(run)}")
     return run
+
+
+def report(run: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file."""
+    return write_report(Run.load(run), None if out is None else Path(out))
 
 
 def evaluate(run: str | Path, data: str | Path | None = None, split: str = "test", quiet: bool = True) -> dict[str, Any]:

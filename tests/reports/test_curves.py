@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.curves import write_curves
+from fieldmark.reports.curves import curve_panels, write_curves
 
 
 def rows(epochs: int, phase: str = "fit") -> list[dict[str, Any]]:
@@ -91,7 +94,44 @@ def test_gaps_and_short_runs_are_drawn_without_warnings(tmp_path: Path, drawn: l
     assert "val" not in curves(drawn[3][0])
 
 
+def test_panels_show_the_same_with_the_colours_of_the_page(drawn: list[tuple[Axes, ...]]) -> None:
+    loss, accuracy, rate = curve_panels(rows(6) + rows(3, "refit"))
+    assert [panel.title for panel in (loss, accuracy, rate)] == ["loss (nats)", "top-1 accuracy (%)", "learning rate"]
+    assert curves(drawn[0][0])["val"] == ([1, 2, 3, 4, 5, 6], [6 / e for e in range(1, 7)])
+    assert curves(drawn[1][0])["best epoch, 3: val 70.0 %"] == ([3], [70])
+    assert [0.1 / e for e in range(1, 7)] in [list(line.get_ydata()) for line in drawn[2][0].lines]
+    for name in ("train", "val", "refit", "grid", "paper"):
+        assert f"var(--{name})" in loss.svg and f"var(--{name})" in accuracy.svg
+    assert "var(--rate)" in rate.svg and "var(--train)" not in rate.svg
+    for panel in (loss, accuracy, rate):
+        assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", panel.svg)
+        assert ElementTree.fromstring(panel.svg).tag == "svg"
+    assert 'aria-label="loss (nats) by epoch: train from 5 to 0.8333, val from 6 to 1, refit on train and val from 5 to 1.667"' in loss.svg
+
+
+def test_panels_are_repeatable_whatever_the_users_style_and_share_no_identifiers() -> None:
+    panels = curve_panels(rows(6))
+    with mpl.rc_context(
+        {"axes.edgecolor": "red", "figure.facecolor": "blue", "svg.fonttype": "path", "axes.prop_cycle": "cycler('color', ['g'])"}
+    ):
+        assert curve_panels(rows(6)) == panels
+    named = [set(re.findall(r' id="([^"]+)"', panel.svg)) for panel in panels]
+    used = [set(re.findall(r'(?:href="|url\()#([^")]+)', panel.svg)) for panel in panels]
+    assert used == named and not named[0] & named[1] and not named[1] & named[2] and not named[0] & named[2]
+
+
+def test_panels_of_broken_and_short_runs_are_drawn_without_warnings() -> None:
+    broken = [row | {"val_nll": math.inf, "val_top1": None, "train_loss": math.nan} for row in rows(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "loss (nats) by epoch: nothing was measured" in curve_panels(broken)[0].svg
+        for case in (rows(1), rows(2, "refit"), rows(200)):
+            assert len(curve_panels(case)) == 3
+
+
 def test_no_epoch_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no epoch has finished"):
+        curve_panels([])
     with pytest.raises(InputError, match="no epoch has finished"):
         write_curves([], tmp_path / "curves.png")
     assert not list(tmp_path.iterdir())

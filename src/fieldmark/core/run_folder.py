@@ -41,6 +41,7 @@ class RunFolder:
         self.initial_weights = self.checkpoints / "initial.safetensors"
         self.predictions = self.path / "predictions"
         self.figures = self.path / "figures"
+        self.report_file = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
 
     @classmethod

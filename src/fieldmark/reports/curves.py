@@ -1,9 +1,12 @@
-"""Learning curves of a run."""
+"""Learning curves of a run: one PNG, or a chart each as SVG for a page."""
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,47 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TRAIN, _VAL, _REFIT, _RATE = "#0072b2", "#d55e00", "#56b4e9", "#555555"  # told apart by colour-blind readers too (Okabe and Ito)
+_GRID, _PAPER, _INK = "#e5e5e5", "#ffffff", "#000000"
+_ON_A_PAGE = {
+    _TRAIN: "var(--train)",
+    _VAL: "var(--val)",
+    _REFIT: "var(--refit)",
+    _RATE: "var(--rate)",
+    _GRID: "var(--grid)",
+    _PAPER: "var(--paper)",
+    _INK: "currentColor",
+}
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """What one chart shows: columns of metrics.jsonl, the second None where val has no such figure."""
+
+    title: str
+    train: str
+    val: str | None
+
+
+_CHARTS = (
+    _Chart("loss (nats)", "train_loss", "val_nll"),
+    _Chart("top-1 accuracy (%)", "train_top1", "val_top1"),
+    _Chart("learning rate", "lr", None),
+)
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    fit: list[dict[str, Any]]
+    refit: list[dict[str, Any]]
+    best: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a page: `svg` takes its colours from the page's variables --train, --val, --refit, --rate, --grid and --paper."""
+
+    title: str
+    svg: str
 
 
 def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int | None = None) -> None:
@@ -23,45 +67,57 @@ def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int 
     missing, None or not finite leave a gap. `best_epoch` is marked; without it, the epoch with the highest val top-1.
     Raises InputError where there are no rows.
     """
-    if not metrics:
-        raise InputError("there are no learning curves to draw: no epoch has finished")
+    epochs = _epochs(metrics, best_epoch)
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    fit = [row for row in metrics if row["phase"] == "fit"]
-    refit = [row for row in metrics if row["phase"] == "refit"]
-    best = _best(fit, best_epoch)
 
     figure = Figure(figsize=(8, 8.4), dpi=150, layout="constrained")
-    loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
-    for axes, train, val in ((loss, "train_loss", "val_nll"), (accuracy, "train_top1", "val_top1")):
-        _draw(axes, fit, train, _TRAIN, "train")
-        _draw(axes, fit, val, _VAL, "val")
-        if best is not None:
-            _mark(axes, best, val)
-        _draw(axes, refit, train, _REFIT, "refit on train and val", dashed=True)
-    _draw(rate, fit, "lr", _RATE)
-    _draw(rate, refit, "lr", _REFIT, dashed=True)
-
-    loss.set_ylabel("loss (nats)")
-    accuracy.set_ylabel("top-1 accuracy (%)")
-    rate.set_ylabel("learning rate")
-    rate.set_xlabel("epoch")
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    epochs = [row["epoch"] for row in metrics]
-    rate.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-    rate.set_ylim(bottom=0)
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
-    for axes in (loss, accuracy, rate):
-        axes.grid(color="#e5e5e5", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        if best is not None:
-            axes.axvline(best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
+    charts = figure.subplots(len(_CHARTS), 1, sharex=True, height_ratios=(3, 3, 1.6))
+    for axes, chart in zip(charts, _CHARTS, strict=True):
+        _draw_chart(axes, chart, epochs)
+        axes.set_ylabel(chart.title)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
+    charts[-1].set_xlabel("epoch")
     figure.align_ylabels()
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def curve_panels(metrics: Sequence[dict[str, Any]], best_epoch: int | None = None) -> list[Panel]:
+    """The charts of write_curves one by one, without legends. Equal rows give equal text."""
+    epochs = _epochs(metrics, best_epoch)
+    return [Panel(chart.title, _svg(chart, epochs)) for chart in _CHARTS]
+
+
+def _svg(chart: _Chart, epochs: _Epochs) -> str:
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    # The user's own style would bring other colours. The salt makes identifiers repeatable, and different from those of the other charts.
+    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": chart.title, "font.size": 10.5, "axes.linewidth": 0.6}]):
+        figure = Figure(figsize=(4.6, 3.1), layout="constrained", facecolor="none")
+        axes = figure.subplots()
+        axes.set_facecolor("none")
+        _draw_chart(axes, chart, epochs)
+        axes.set_xlabel("epoch")
+        axes.locator_params(axis="y", nbins=6)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = drawn.getvalue()
+    view = re.search(r'viewBox="[^"]*"', text)
+    assert view is not None
+    text = text[text.index(">", text.index("<svg")) + 1 :]
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would hold for the whole page
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # names that nothing refers to, alike in all charts
+    text = re.sub("#[0-9a-f]{6}", lambda colour: _ON_A_PAGE[colour[0]], text.replace("xlink:href", "href"))
+    return f'<svg {view[0]} role="img" aria-label="{_description(chart, epochs)}">{text}'
+
+
+def _epochs(metrics: Sequence[dict[str, Any]], best_epoch: int | None) -> _Epochs:
+    if not metrics:
+        raise InputError("there are no learning curves to draw: no epoch has finished")
+    fit = [row for row in metrics if row["phase"] == "fit"]
+    return _Epochs(fit, [row for row in metrics if row["phase"] == "refit"], _best(fit, best_epoch))
 
 
 def _best(fit: list[dict[str, Any]], epoch: int | None) -> dict[str, Any] | None:
@@ -69,6 +125,29 @@ def _best(fit: list[dict[str, Any]], epoch: int | None) -> dict[str, Any] | None
         return next((row for row in fit if row["epoch"] == epoch), None)
     measured = [row for row in fit if not math.isnan(_number(row, "val_top1"))]
     return max(measured, key=lambda row: row["val_top1"], default=None)
+
+
+def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if chart.val is not None:
+        _draw(axes, epochs.fit, chart.train, _TRAIN, "train")
+        _draw(axes, epochs.fit, chart.val, _VAL, "val")
+        if epochs.best is not None:
+            _mark(axes, epochs.best, chart.val)
+        _draw(axes, epochs.refit, chart.train, _REFIT, "refit on train and val", dashed=True)
+    else:
+        _draw(axes, epochs.fit, chart.train, _RATE)
+        _draw(axes, epochs.refit, chart.train, _REFIT, dashed=True)
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    numbers = [row["epoch"] for row in (*epochs.fit, *epochs.refit)]
+    axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    if epochs.best is not None:
+        axes.axvline(epochs.best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
 
 
 def _draw(axes: Axes, rows: list[dict[str, Any]], key: str, colour: str, label: str | None = None, dashed: bool = False) -> None:
@@ -88,7 +167,20 @@ def _mark(axes: Axes, best: dict[str, Any], key: str) -> None:
         return
     text = f"{value:.1f} %" if key == "val_top1" else f"{value:.3f}"
     label = f"best epoch, {best['epoch']}: val {text}"
-    axes.plot([best["epoch"]], [value], "*", color=_VAL, markersize=13, markeredgecolor="white", label=label, zorder=5)
+    axes.plot([best["epoch"]], [value], "*", color=_VAL, markersize=13, markeredgecolor=_PAPER, label=label, zorder=5)
+
+
+def _description(chart: _Chart, epochs: _Epochs) -> str:
+    """The chart in words, for those who do not see it."""
+    lines = [("train", epochs.fit, chart.train), ("refit on train and val", epochs.refit, chart.train)]
+    if chart.val is not None:
+        lines.insert(1, ("val", epochs.fit, chart.val))
+    parts = []
+    for name, rows, key in lines:
+        values = [value for row in rows if not math.isnan(value := _number(row, key))]
+        if values:
+            parts.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
+    return f"{chart.title} by epoch: {', '.join(parts) or 'nothing was measured'}"
 
 
 def _number(row: dict[str, Any], key: str) -> float:

@@ -1,0 +1,88 @@
+"""The pictures of a report: which ones, what was said of them, and small copies that travel inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fieldmark.data.content import file_hash
+from fieldmark.evaluation import metrics
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.runtime.decode import UnreadableImage, open_rgb
+
+_SIDE = 320
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture. `said` is None where the model gave no finite answer; probabilities are in [0, 1], or NaN then.
+
+    `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none.
+    """
+
+    path: str
+    label: str
+    label_probability: float
+    said: str | None
+    said_probability: float
+    thumbnail: str | None
+    reason: str = ""
+
+
+def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the labelled pictures, int64: those named wrong, the most confident first, and those named right, the least sure first.
+
+    Among equals the order is that of the rows.
+    """
+    known = np.flatnonzero(predictions.labels >= 0)
+    logits, labels = predictions.logits[known], predictions.labels[known]
+    right, confidence = metrics.predicted_classes(logits, labels) == labels, metrics.confidences(logits)
+    surest, least_sure = np.argsort(-confidence, kind="stable"), np.argsort(confidence, kind="stable")
+    return known[surest[~right[surest]]], known[least_sure[right[least_sure]]]
+
+
+def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, root: Path, hashes: Mapping[str, str]) -> list[Card]:
+    """A card for each row. `hashes` are those of the files when the run began, by path relative to `root`."""
+    chosen = np.asarray(rows, np.int64)
+    labels = predictions.labels[chosen]
+    said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
+    probabilities = predictions.probabilities()[chosen]
+    built = []
+    for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
+        picture, reason = _thumbnail_or_reason(root / path, hashes.get(path, ""))
+        name = predictions.class_names[answer] if answer >= 0 else None
+        card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), picture, reason)
+        built.append(card)
+    return built
+
+
+def thumbnail(file: Path, digest: str) -> str:
+    """A JPEG of at most 320 x 320 pixels as a data URI.
+
+    Raises UnreadableImage where the file cannot be read, or is no longer the one whose file_hash is `digest`.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(str(file), f"the file cannot be read ({error.strerror})") from error
+    if file_hash(data) != digest:
+        raise UnreadableImage(str(file), "the file has changed since the run began")
+    picture = open_rgb(data, str(file), at_least=_SIDE)
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def _thumbnail_or_reason(file: Path, digest: str) -> tuple[str | None, str]:
+    try:
+        return thumbnail(file, digest), ""
+    except UnreadableImage as error:
+        return None, error.reason

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import sklearn.metrics
+from PIL import Image
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.data.content import file_hash
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Run
+from fieldmark.reports.gallery import cards, ranked, thumbnail
+from fieldmark.reports.report import write_report
+from fieldmark.runtime.decode import UnreadableImage
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, in order, and the text between them."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.pieces: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self.pieces.append("\n" if tag not in ("bdi", "span", "strong", "b") else "")
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        """With every run of white space as one blank."""
+        return " ".join("".join(self.pieces).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def rows_of_classes(html: str) -> list[list[str]]:
+    (table,) = re.findall(r'<table id="classes-table">.*?</table>', html, re.DOTALL)
+    body = table.partition("<tbody>")[2]
+    return [
+        [Page(cell).text for cell in re.findall(r"<t[hd][ >].*?</t[hd]>", row, re.DOTALL)]
+        for row in re.findall(r"<tr>.*?</tr>", body, re.DOTALL)
+    ]
+
+
+def copied(run: Run, path: Path, **manifest: Any) -> Run:
+    """A copy of a run with other values in its manifest."""
+    shutil.copytree(run.path, path)
+    RunFolder(path).update_manifest(**manifest)
+    return Run.load(path)
+
+
+def written(run: Run, path: Path) -> tuple[str, Page]:
+    html = write_report(run, path).read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+def asks_for_nothing(page: Page, html: str) -> bool:
+    """Whether every address in the page is within it, and one script, the page's own, is all that runs."""
+    asking = {"src", "href", "srcset", "poster", "action", "data", "background"}
+    addresses = [value for _, given in page.elements for name, value in given.items() if name in asking]
+    handlers = [name for _, given in page.elements for name in given if name.startswith("on")]
+    return (
+        all(address.startswith(("data:", "#")) for address in addresses)
+        and re.findall(r"url\((?!#)|@import", html) == []
+        and handlers == []
+        and page.all("script") == [{}]
+        and not {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "base", "form", "video", "audio", "a"}
+    )
+
+
+@pytest.fixture(scope="module")
+def report(finished_run: Run) -> tuple[str, Page]:
+    """What training has left in the run."""
+    html = finished_run.folder.report_file.read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> None:
+    test, text = finished_run.summary["test"], report[1].text
+    answer = f"{test['top1']:.1f} % of 12 test pictures are named right"
+    assert answer in text and text.index(answer) < text.index("Macro F1")
+    assert f"95 % interval: {test['top1_low']:.1f}–{test['top1_high']:.1f} %" in text
+    assert f"Macro F1 {test['macro_f1']:.1f} % {test['macro_f1_low']:.1f}–{test['macro_f1_high']:.1f} %" in text
+    assert f"NLL {test['nll']:.3f} {test['nll_low']:.3f}–{test['nll_high']:.3f}" in text
+    assert f"ECE {test['ece']:.1f} % {test['ece_low']:.1f}–{test['ece_high']:.1f} %" in text
+    assert f"Val top-1 {finished_run.summary['val']['top1']:.1f} %" in text
+    assert "Top-5" not in text, "of three classes, the right one is always among the first five"
+    assert "Data set birds3 Classes 3 Model test_efficientnet" in text
+
+
+def test_the_bar_shows_the_interval(finished_run: Run, report: tuple[str, Page]) -> None:
+    test = finished_run.summary["test"]
+    bars = {given["class"]: given for given in report[1].all("rect") if "class" in given}
+    assert float(bars["band"]["x"].rstrip("%")) == pytest.approx(test["top1_low"], abs=0.01)
+    assert float(bars["band"]["width"].rstrip("%")) == pytest.approx(test["top1_high"] - test["top1_low"], abs=0.01)
+    assert float(bars["point"]["x"].rstrip("%")) == pytest.approx(test["top1"], abs=0.01)
+
+
+def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Page], birds: Path) -> None:
+    html, page = report
+    table = pq.read_table(finished_run.folder.split_file).to_pylist()
+    for split in ("train", "val", "test"):
+        counts = Counter(row["label"] for row in table if row["split"] == split)
+        largest = max(sorted(counts), key=lambda name: counts[name])
+        assert re.search(rf"{split} {counts.total()} 3 .*?{largest} \({counts[largest]}\)", page.text)
+    assert "All pictures could be read." in page.text
+    assert finished_run.folder.manifest()["fingerprint"] in page.text and "0 for training, 0 for splits" in page.text
+    summary = finished_run.summary
+    assert f"{summary['model']['parameters']:,}" in page.text and f"{summary['model']['macs']:,} a picture" in page.text
+    assert f"fieldmark train {birds} --recipe recipe.yaml" in page.text
+    (recipe,) = re.findall(r"<details>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
+    assert Page(recipe).pieces[0] == finished_run.folder.recipe_file.read_text(encoding="utf-8")
+    assert len([given for given in page.all("svg") if "by epoch" in given.get("aria-label", "")]) == 3
+
+
+def test_every_class_has_its_row(finished_run: Run, report: tuple[str, Page]) -> None:
+    own = Predictions.load(finished_run.folder.predictions / "test.npz")
+    said = own.logits.argmax(axis=1)
+    scores = sklearn.metrics.precision_recall_fscore_support(own.labels, said, labels=range(3), zero_division=np.nan)
+    expected = {}
+    for label, (name, precision, recall, f1, n) in enumerate(zip(own.class_names, *scores, strict=True)):
+        wrong = Counter(said[(own.labels == label) & (said != label)].tolist())
+        taken = min(wrong, key=lambda answer: (-wrong[answer], answer), default=None)
+        figures = ["–" if np.isnan(value) else f"{100 * value:.1f}" for value in (recall, precision, f1)]
+        right = int(((own.labels == label) & (said == label)).sum())
+        expected[name] = [str(n), str(right), *figures, "–" if taken is None else f"{own.class_names[taken]} ({wrong[taken]})"]
+    rows = rows_of_classes(report[0])
+    assert {name: cells for name, *cells in rows} == expected
+    f1 = [float(row[5].replace("–", "inf")) for row in rows]
+    assert f1 == sorted(f1)
+
+
+def test_mistakes_are_sorted_by_confidence_and_hits_by_doubt() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(300, 7)).astype(np.float32) * 3
+    labels = rng.integers(-1, 7, 300).astype(np.int32)
+    own = Predictions(np.array([str(i) for i in range(300)]), labels, logits, np.zeros((300, 1), np.float32), tuple("abcdefg"))
+    confidence = [max(np.exp(row) / np.exp(row).sum()) for row in logits.astype(np.float64)]
+    wrong = [row for row in range(300) if labels[row] >= 0 and int(logits[row].argmax()) != labels[row]]
+    right = [row for row in range(300) if labels[row] >= 0 and int(logits[row].argmax()) == labels[row]]
+    mistakes, hits = ranked(own)
+    assert mistakes.tolist() == sorted(wrong, key=lambda row: -confidence[row])
+    assert hits.tolist() == sorted(right, key=lambda row: confidence[row])
+    (card,) = cards(own, mistakes[:1], Path("nowhere"), {})
+    first = int(mistakes[0])
+    assert (card.path, card.said, card.label) == (str(first), "abcdefg"[logits[first].argmax()], "abcdefg"[labels[first]])
+    assert card.said_probability == pytest.approx(confidence[first], abs=1e-6)
+    assert card.thumbnail is None and "No such file" in card.reason
+
+
+def test_thumbnails_are_small_upright_and_of_the_same_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (900, 300), "red").save(file, exif=exif)
+    data = thumbnail(file, file_hash(file.read_bytes()))
+    shown = Image.open(BytesIO(base64.b64decode(data.removeprefix("data:image/jpeg;base64,"))))
+    assert shown.format == "JPEG" and max(shown.size) == 320 and shown.width < shown.height
+    with pytest.raises(UnreadableImage, match="has changed since the run began"):
+        thumbnail(file, file_hash(b"another"))
+
+
+def test_nothing_is_asked_of_the_network(report: tuple[str, Page]) -> None:
+    html, page = report
+    assert asks_for_nothing(page, html)
+    (policy,) = [given["content"] for given in page.all("meta") if given.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it(report: tuple[str, Page]) -> None:
+    page = report[1]
+    assert len(page.all("img")) == 12 and all(given["alt"] for given in page.all("img"))
+    assert all(given.get("aria-label") or given.get("aria-hidden") for given in page.all("svg"))
+
+
+def test_the_same_run_gives_the_same_bytes(finished_run: Run, tmp_path: Path) -> None:
+    write_report(finished_run, tmp_path / "a.html")
+    code = f"import fieldmark; fieldmark.report({str(finished_run.path)!r}, {str(tmp_path / 'b.html')!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes() == finished_run.folder.report_file.read_bytes()
+
+
+def test_names_are_text_and_never_code(hostile_run: Run) -> None:
+    html = hostile_run.folder.report_file.read_text(encoding="utf-8")
+    page = Page(html)
+    assert asks_for_nothing(page, html)
+    assert not {tag for tag, _ in page.elements} & {"i", "u", "em"}
+    assert {row[0] for row in rows_of_classes(html)} == set(hostile_run.class_names)
+    assert "{{ 7 * 7 }}" in page.text and 'a "set" <b>' in page.text and "<em>run" in page.text
+    assert "Set aside as unreadable: 1" in page.text
+    assert f"{hostile_run.class_names[0]}/<u>broken.png not a picture in a format that can be read" in page.text
+    assert any(hostile_run.class_names[0] in given["alt"] for given in page.all("img"))
+
+
+def test_pictures_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    shutil.copytree(birds, tmp_path / "data")
+    own = Predictions.load(finished_run.folder.predictions / "test.npz")
+    gone, other = (tmp_path / "data" / path for path in own.ids[:2])
+    gone.unlink()
+    Image.new("RGB", (32, 32)).save(other)
+    run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": str(tmp_path / "data"), "layout": "class-folders"})
+    html, page = written(run, tmp_path / "report.html")
+    assert len(page.all("img")) == 10
+    assert html.count('class="missing"') == 2
+    assert "the file cannot be read (No such file or directory)" in page.text and "the file has changed since the run began" in page.text
+
+
+@pytest.mark.parametrize("root", ["/moved & gone", "/no file system takes " + "this" * 100])
+def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, root: str) -> None:
+    run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": root, "layout": "class-folders"})
+    html, page = written(run, tmp_path / "report.html")
+    assert f"The data set was at {root} and is not there any more" in page.text
+    assert page.all("img") == [] and 'class="missing"' not in html
+    assert page.text.count("test/") == 12, "the cards are there without their pictures"
+
+
+def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp_path: Path) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    own = Predictions.load(run.folder.predictions / "test.npz")
+    sure = Predictions(own.ids, own.labels, 9 * np.eye(3, dtype=np.float32)[own.labels], own.features, own.class_names)
+    sure.save(run.folder.predictions / "test.npz")
+    summary = run.summary
+    summary["test"] |= {"top1": 100.0, "top1_low": 100.0, "top1_high": 100.0, "nll": None}
+    run.folder.summary_file.write_text(json.dumps(summary))
+    _, page = written(run, tmp_path / "report.html")
+    assert "100.0 % of 12 test pictures are named right" in page.text
+    assert "A model that errs in 22.1 % of pictures would get all 12 right once in twenty times." in page.text  # 0.779 ** 12 is 0.05
+    assert "Named wrong None." in page.text and "NLL – " in page.text
+
+
+def test_an_answer_that_is_no_number_is_a_mistake_and_says_so(finished_run: Run, tmp_path: Path) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    own = Predictions.load(run.folder.predictions / "test.npz")
+    own.logits[4, 1] = np.nan
+    own.save(run.folder.predictions / "test.npz")
+    _, page = written(run, tmp_path / "report.html")
+    assert page.text.count("said nothing: the answer was not a number") == 1
+
+
+def test_pictures_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_path: Path) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    own = Predictions.load(run.folder.predictions / "test.npz")
+    Predictions(own.ids[1:], own.labels[1:], own.logits[1:], own.features[1:], own.class_names).save(run.folder.predictions / "test.npz")
+    _, page = written(run, tmp_path / "report.html")
+    assert f"{own.ids[0]} it could not be decoded when test was opened" in page.text
+    assert "test 11 1 3" in page.text
+
+
+def test_many_classes_and_pictures_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:
+    began = time.monotonic()
+    html, page = written(large_run, tmp_path / "report.html")
+    assert time.monotonic() - began < 20
+    assert len(html.encode()) < 10_000_000
+    assert len(page.all("img")) == 36 and len(rows_of_classes(html)) == 200
+
+
+def test_what_cannot_be_written_is_said(finished_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        write_report(finished_run, tmp_path / "none" / "report.html")
+    with pytest.raises(InputError, match="is a folder; --out names the file to write"):
+        write_report(finished_run, tmp_path)
+    unfinished = copied(finished_run, tmp_path / "run")
+    unfinished.folder.summary_file.unlink()
+    with pytest.raises(InputError, match="the run is not finished"):
+        write_report(unfinished, tmp_path / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,244 @@
+"""The report in a real browser, driven over the DevTools protocol on a pipe."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fieldmark.evaluation.run import Run
+from fieldmark.reports.report import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+)
+
+
+def _pipe() -> list[int]:
+    """The reading and the writing end, out of the way of descriptors 3 and 4."""
+    low = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low]
+    for end in low:
+        os.close(end)
+    return high
+
+
+class Browser:
+    """One page of Chromium. It reads commands from descriptor 3 and writes answers and events to 4, each ended by a zero byte."""
+
+    def __init__(self, profile: Path):
+        (commands, self._to), (self._from, answers) = _pipe(), _pipe()
+
+        def place() -> None:
+            os.dup2(commands, 3)
+            os.dup2(answers, 4)
+
+        self.process = subprocess.Popen(
+            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            close_fds=False,
+            preexec_fn=place,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self._received = b""
+        self._number = 0
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        target = next(entry["targetId"] for entry in self.call("Target.getTargets")["targetInfos"] if entry["type"] == "page")
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Log", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        os.write(self._to, json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0")
+        while (answer := self._receive()).get("id") != self._number:
+            self.events.append(answer)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._received:
+            chunk = os.read(self._from, 1 << 20)
+            assert chunk, "the browser has ended"
+            self._received += chunk
+        message, _, self._received = self._received.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, page: Path, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "screen") -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.events.clear()
+        self.call("Page.navigate", url=page.as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._receive())
+
+    def value(self, script: str) -> Any:
+        """What an expression of the page is."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def press(self, key: str, text: str = "") -> None:
+        codes = {"Enter": 13, "Tab": 9, "Delete": 46}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], text=text)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        os.close(self._to)
+        os.close(self._from)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH: the report was not looked at in a browser (Debian: apt install chromium)")
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def large(large_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(large_run, tmp_path_factory.mktemp("large") / "report.html")
+
+
+TABLE = "[...document.querySelectorAll('#classes-table tbody tr')]"
+CELLS = f"{TABLE}.map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+SHOWN = f"{TABLE}.filter(row => row.offsetHeight > 0).map(row => row.cells[0].textContent.trim())"
+
+
+def test_it_opens_without_the_network_and_without_complaints(browser: Browser, large: Path, hostile_run: Run) -> None:
+    for page in (large, hostile_run.folder.report_file):
+        browser.open(page)
+        assert browser.value("document.title").endswith(" %")
+        requested = [event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"]
+        assert [url for url in requested if not url.startswith("data:")] == [page.as_uri()]
+        assert [event for event in browser.events if event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown")] == []
+        assert browser.value("[...document.images].every(image => image.naturalWidth > 0)")
+        assert browser.value("document.scripts.length") == 1
+
+
+def test_columns_sort_both_ways(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    rows = browser.value(CELLS)
+    assert len(rows) == 200 and any("–" in row for row in rows)
+
+    def key(row: list[str], column: int) -> float:
+        return float(row[column].replace(",", ""))
+
+    for column in range(1, 6):
+        for sign, state in ((1, "ascending"), (-1, "descending")):
+            if (column, sign) == (5, 1):
+                continue  # so it stood at first: the next click turns it
+            browser.value(f"document.querySelectorAll('#classes-table th button')[{column}].click()")
+            now = browser.value(CELLS)
+            defined = [key(row, column) for row in now if row[column] != "–"]
+            assert defined == sorted((key(row, column) for row in rows if row[column] != "–"), reverse=sign < 0)
+            assert all(row[column] == "–" for row in now[len(defined) :])
+            assert sorted(now) == sorted(rows)
+            states = browser.value("[...document.querySelectorAll('#classes-table th[aria-sort]')].map(th => [th.cellIndex, th.ariaSort])")
+            assert states == [[column, state]]
+        if column == 4:
+            browser.open(large)
+
+
+def test_names_sort_as_people_do_and_from_the_keyboard(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    browser.value("document.getElementById('search').focus()")
+    browser.press("Tab")  # the box that scrolls
+    browser.press("Tab")
+    assert browser.value("document.activeElement.textContent.trim()") == "Class"
+    browser.press("Enter", "\r")
+    names = [row[0] for row in browser.value(CELLS)]
+    assert names[:3] == ["Éspecies 0 with a long name", "ëspecies 1 with a long name", "Éspecies 3 with a long name"]
+    assert names[-1] == "pspecies 197 with a long name"
+
+
+def test_the_search_box_filters(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    rows = browser.value(CELLS)
+    browser.value("document.getElementById('search').focus()")
+    browser.call("Input.insertText", text="ESPECIES 19")
+    expected = [row[0] for row in rows if any(name + " 19" in row[0] + row[6] for name in ("Éspecies", "ëspecies"))]
+    assert 0 < len(expected) < 200 and browser.value(SHOWN) == expected
+    assert browser.value("document.getElementById('found').textContent") == f"{len(expected)} of 200"
+    browser.call("Input.insertText", text=" is nowhere")
+    assert browser.value(SHOWN) == []
+    browser.value("document.getElementById('search').select()")
+    browser.press("Delete")
+    assert len(browser.value(SHOWN)) == 200
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_only_boxes_scroll_sideways(browser: Browser, large: Path, hostile_run: Run, width: int) -> None:
+    for page in (large, hostile_run.folder.report_file):
+        browser.open(page, width=width)
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        outside = (
+            "[...document.querySelectorAll('main *')].filter(part => !part.closest('.box, pre, svg')"
+            " && part.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(part => part.outerHTML.slice(0, 80))"
+        )
+        assert browser.value(outside) == []
+    browser.open(large, width=375)
+    assert browser.value("(box => box.scrollWidth > box.clientWidth)(document.querySelector('.box.tall'))")
+
+
+def _luminance(colour: str) -> float:
+    """WCAG 2's relative luminance of #rrggbb."""
+    channels = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_light_and_dark_can_both_be_read(browser: Browser, large: Path) -> None:
+    papers = {}
+    for scheme in ("light", "dark"):
+        browser.open(large, scheme=scheme)
+        style = "getComputedStyle(document.documentElement).getPropertyValue('--{}').trim()"
+        papers[scheme] = _luminance(browser.value(style.format("paper")))
+        for name in ("ink", "soft", "wrong", "accent", "train", "val", "refit", "rate"):
+            least = 4.5 if name in ("ink", "soft", "wrong", "accent") else 3  # lines need less than text
+            for background in ("paper", "wash"):
+                lighter, darker = sorted((_luminance(browser.value(style.format(part))) for part in (name, background)), reverse=True)
+                assert (lighter + 0.05) / (darker + 0.05) >= least, f"{name} on {background}, {scheme}"
+        line = browser.value("getComputedStyle(document.querySelector('.charts path[style*=\"--val\"]')).stroke")
+        assert line == ("rgb(213, 94, 0)" if scheme == "light" else "rgb(240, 140, 74)")
+    assert papers["light"] > 0.9 and papers["dark"] < 0.02
+
+
+def test_all_of_it_can_be_read_without_script(browser: Browser, large: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(large)
+        assert len(browser.value(SHOWN)) == 200
+        assert browser.value("document.querySelectorAll('button').length") == 0
+        assert browser.value("document.querySelector('.search').offsetHeight") == 0, "nothing is offered that does nothing"
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_print_shows_every_row_and_the_settings_on_white(browser: Browser, large: Path) -> None:
+    browser.open(large, width=740, scheme="dark", media="print")
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.value("(box => box.scrollHeight <= box.clientHeight)(document.querySelector('.box.tall'))")
+    assert browser.value("document.querySelector('.search').offsetHeight") == 0
+    assert browser.value("document.querySelector('section:last-of-type details pre').offsetHeight") > 300
