@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, the real data where they are present, small drawn birds."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,27 @@ def mobilenet_weights() -> Path:
 @pytest.fixture(scope="session")
 def birds(tmp_path_factory) -> Path:
     """Three drawn species in train and test, 32 pixels wide: 48 and 12 pictures."""
-    from fieldmark.data.birds import write_birds
+    from fieldmark.data.birds.folder import TABLE, write_birds
 
     root = tmp_path_factory.mktemp("data") / "birds3"
     write_birds(root, species=3, per_class=20, size=32, seed=1)
+    for file in root.glob("val/*/*.png"):
+        file.rename(root / "train" / file.parent.name / file.name)
+    shutil.rmtree(root / "val")
+    shutil.rmtree(root / "unseen")
+    (root / TABLE).unlink()
     return root
+
+
+@pytest.fixture
+def few_built_in_birds(tmp_path, monkeypatch) -> Path:
+    """A cache in which the built-in set is there already, and small: 3 species, 42, 6 and 12 pictures of 96 pixels."""
+    from fieldmark.data.birds.folder import VERSION, draw_folder
+
+    monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "birds").mkdir(parents=True)
+    draw_folder(tmp_path / "cache" / "birds" / VERSION, species=3, per_class=20)
+    return tmp_path / "cache" / "birds" / VERSION
 
 
 TINY = (

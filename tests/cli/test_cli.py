@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def test_importing_the_command_line_imports_nothing_heavy():
 def test_help_names_every_command(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
-    for command in ("demo", "train", "resume", "evaluate", "predict", "models", "recipes", "fields", "cache"):
+    for command in ("demo", "birds", "train", "resume", "evaluate", "predict", "report", "models", "recipes", "fields", "cache"):
         assert command in printed
         assert run(command, "--help") == 0
 
@@ -72,6 +73,16 @@ def test_train_prints_its_answer_as_json(birds, tiny, tmp_path, capsys):
     assert run("train", birds, *tiny(), "--out", tmp_path / "run", "--quiet", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["run"] == str(tmp_path / "run") and answer["test"]["n"] == 12
+
+
+def test_training_ends_with_a_report_that_can_be_written_again(birds, tiny, tmp_path, capsys):
+    assert run("train", birds, *tiny(), "--out", tmp_path / "run") == 0
+    assert f"the report is {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().err.splitlines()[-1]
+    assert run("report", tmp_path / "run", "--out", tmp_path / "mine.html") == 0
+    assert f"the report is {tmp_path / 'mine.html'}" in capsys.readouterr().err
+    assert (tmp_path / "mine.html").read_bytes() == (tmp_path / "run" / "report.html").read_bytes()
+    assert run("report", tmp_path / "run", "--out", tmp_path / "none" / "mine.html") == 2
+    assert run("report", tmp_path) == 2
 
 
 def test_evaluate_agrees_with_the_summary(finished_run, capsys):
@@ -248,8 +259,27 @@ def test_cache_lists_and_clears(birds, tiny, tmp_path, capsys, monkeypatch):
     assert not list((tmp_path / "cache").rglob("pixels.u8"))
 
 
-def test_demo_runs(tmp_path, capsys):
-    """The two commands of a fresh clone end here; `make demo` is this and the installation."""
+def test_demo_ends_with_the_answer_the_report_and_what_to_type_next(few_built_in_birds, tmp_path, capsys):
+    assert run("demo", "train.epochs=2", "--out", tmp_path / "demo") == 0
+    printed = capsys.readouterr().out
+    answer = json.loads((tmp_path / "demo" / "summary.json").read_text())["test"]["top1"]
+    assert f"{answer:.1f} % of 12 pictures" in printed and "guessing gets 33.3 %" in printed
+    assert (tmp_path / "demo" / "report.html").is_file() and "report.html" in printed
+    command = next(line for line in printed.splitlines() if line.startswith("  fieldmark predict"))
+    assert run(*shlex.split(command, comments=True)[1:], "--quiet") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_demo_learns_the_birds(tmp_path, monkeypatch):
+    """As `make demo` runs it, drawing included."""
+    monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
     assert run("demo", "--out", tmp_path / "demo", "--quiet") == 0
-    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert summary["test"]["top1"] > 60
+    assert json.loads((tmp_path / "demo" / "summary.json").read_text())["test"]["top1"] >= 95
+
+
+def test_birds_are_drawn_into_a_new_folder(tmp_path, capsys):
+    assert run("birds", tmp_path / "drawn", "--species", 2, "--per-class", 5, "--size", 40) == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["birds.csv", "species.jpg", "test", "train", "unseen", "val"]
+    assert run("birds", tmp_path / "drawn") == 2
+    assert "already exists" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import ast
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,11 +81,9 @@ def test_the_table_of_commands_is_complete():
 
 
 @pytest.fixture
-def beside_photos(tmp_path, monkeypatch):
+def beside_photos(birds, tmp_path, monkeypatch):
     """A folder with drawn birds in ./photos as the current one. One thread: several wait for each other where other work goes on."""
-    from fieldmark.data.birds import write_birds
-
-    write_birds(tmp_path / "photos", species=3, per_class=20, size=32, seed=1)
+    shutil.copytree(birds, tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(device, "available_cores", lambda: 1)
@@ -175,13 +174,13 @@ def test_the_python_guide_works():
         exec(compile(block, str(PYTHON), "exec"), names)
 
 
-def test_the_example_works_and_is_the_one_in_the_guide(tmp_path, monkeypatch, capsys):
+def test_the_example_works_and_is_the_one_in_the_guide(few_built_in_birds, tmp_path, monkeypatch, capsys):
     assert EXAMPLE.read_text(encoding="utf-8") in blocks(PYTHON, "python", marked=False)
     monkeypatch.chdir(tmp_path)
     tiny = ["model.name=test_efficientnet", "data.size=32", "train.epochs=2", "train.threads=1", "evaluate.resamples=100"]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *tiny])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
-    assert capsys.readouterr().out.startswith("top-1 on 48 test pictures: ")
+    assert capsys.readouterr().out.startswith("top-1 on 12 test pictures: ")
 
 
 # ---- links ------------------------------------------------------------------------------------------------------------------------

@@ -89,13 +89,10 @@ OTHER = {
 
 
 @pytest.fixture(scope="module")
-def wide_birds(tmp_path_factory) -> Path:
+def wide_birds(birds, tmp_path_factory) -> Path:
     """Pictures that are not square, in one flat level, one of them broken: every field has something to act on."""
-    from fieldmark.data.birds import write_birds
-
-    drawn, root = tmp_path_factory.mktemp("drawn"), tmp_path_factory.mktemp("data") / "wide"
-    write_birds(drawn, species=3, per_class=20, size=32, seed=1)
-    for path in sorted(drawn.rglob("*.png")):
+    root = tmp_path_factory.mktemp("data") / "wide"
+    for path in sorted(birds.rglob("*.png")):
         target = root / path.parent.name / f"{path.parts[-3]}-{path.name}"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).crop((0, 4, 32, 28)).save(target)

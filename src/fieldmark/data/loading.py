@@ -52,7 +52,7 @@ class LoadedData:
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
-    dataset = read_dataset(data, settings.layout)
+    dataset = read_dataset(data, settings.layout, console)
     _refuse_unused(dataset, settings)
     carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed)
     console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)

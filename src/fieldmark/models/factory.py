@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fieldmark.core import schema
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
-from fieldmark.models import hub
+from fieldmark.models import hub, small_cnn  # noqa: F401  (registers itself with timm)
 from fieldmark.models.weights import load_tensors, load_weights
 
 TORCHVISION = (

@@ -1,87 +1,115 @@
 from __future__ import annotations
 
+import csv
+import hashlib
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 
-from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
-from fieldmark.data import birds
+from fieldmark.data.birds import folder as birds
+from fieldmark.data.birds.species import SPECIES, UNSEEN_SPECIES
 from fieldmark.data.layouts import read_dataset
 
-WARBLER, FINCH = birds.GENERA[:2]
+
+def table(root: Path) -> list[dict[str, str]]:
+    with (root / birds.TABLE).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
-def drawings(genus: birds.Genus, mark: str, keys: range, size: int = 32) -> np.ndarray:
-    return np.stack([np.asarray(birds.draw_bird(genus, mark, size, randomness.key(key, mark))) for key in keys])
+def digest(root: Path) -> dict[str, str]:
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in root.rglob("*") if file.is_file()}
 
 
-def test_folder_and_pictures(tmp_path: Path) -> None:
-    birds.write_birds(tmp_path, species=4, per_class=10, size=40)
-    dataset = read_dataset(tmp_path)
-    assert dataset.class_names == ("Capped Warbler", "Eye-ringed Warbler", "Wing-barred Finch", "Wing-barred Warbler")
-    assert np.bincount(dataset.labels[dataset.rows("train")]).tolist() == [8] * 4
-    assert np.bincount(dataset.labels[dataset.rows("test")]).tolist() == [2] * 4
-    contents = {dataset.file(row).read_bytes() for row in range(len(dataset))}
-    assert len(contents) == len(dataset), "no two pictures may be alike"
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("birds")
+    birds.write_birds(root, species=6, per_class=20, size=40, processes=1)
+    return root
+
+
+def test_folders_and_pictures(drawn: Path) -> None:
+    dataset = read_dataset(drawn)
+    assert dataset.class_names == tuple(sorted(species.name for species in SPECIES[:6]))
+    for split, count in (("train", 14), ("val", 2), ("test", 4)):
+        assert np.bincount(dataset.labels[dataset.rows(split)]).tolist() == [count] * 6
+    assert len(set(digest(drawn).values())) == len(digest(drawn)), "no two pictures may be alike"
     with Image.open(dataset.file(0)) as image:
         assert (image.size, image.mode, image.format) == ((40, 40), "RGB", "PNG")
 
 
-def test_same_arguments_same_pixels() -> None:
-    assert (drawings(WARBLER, "Capped", range(3)) == drawings(WARBLER, "Capped", range(3))).all()
-    assert not (drawings(WARBLER, "Capped", range(1)) == drawings(WARBLER, "Capped", range(1, 2))).all()
+def test_the_table_names_every_picture_with_its_bird(drawn: Path) -> None:
+    rows = table(drawn)
+    assert sorted(row["path"] for row in rows) == sorted(str(file.relative_to(drawn)) for file in drawn.rglob("*.png"))
+    genera = {species.name: species.genus for species in (*SPECIES, *UNSEEN_SPECIES)}
+    splits, plumages = defaultdict(set), defaultdict(set)
+    for row in rows:
+        assert row["path"].split("/")[:2] == [row["split"], row["species"]] and genera[row["species"]] == row["genus"]
+        splits[row["individual"]].add(row["split"])
+        plumages[row["individual"]].add(row["plumage"])
+    assert all(len(values) == 1 for values in (*splits.values(), *plumages.values())), "a bird is in one split, in one plumage"
+    counts = np.unique([row["individual"] for row in rows], return_counts=True)[1]
+    assert counts.max() == birds.PER_INDIVIDUAL and len(splits) < len(rows) / 2
+    assert len({row["plumage"] for row in rows}) == 3
 
 
-def test_species_of_a_genus_differ_by_the_mark_alone() -> None:
-    def drawing(mark: str) -> np.ndarray:
-        return np.asarray(birds.draw_bird(WARBLER, mark, 96, 5), np.int16)
-
-    for mark in birds.MARKS:
-        for other in birds.MARKS:
-            changed = (np.abs(drawing(mark) - drawing(other)).max(-1) > 24).mean()
-            assert changed == 0 if mark == other else 0.001 < changed < 0.06
+def test_unseen_species_are_in_no_split(drawn: Path) -> None:
+    seen = {row["species"] for row in table(drawn) if row["split"] != "unseen"}
+    unseen = {row["species"] for row in table(drawn) if row["split"] == "unseen"}
+    assert len(seen) == 6 and unseen == {"Masked Warbler", "Patch-winged Finch"}
+    assert unseen.isdisjoint(read_dataset(drawn).class_names)
 
 
-def test_genera_are_easy_and_species_are_not() -> None:
-    def accuracy(groups: list[tuple[birds.Genus, str]]) -> float:
-        """Of a linear classifier on mean colours, which see the genus but hardly the mark."""
-        features = np.concatenate([drawings(genus, mark, range(60))[:, 8:24, 8:24].mean((1, 2)) for genus, mark in groups]) / 255
-        labels = np.repeat(np.arange(len(groups)), 60)
-        even = np.arange(len(labels)) % 2 == 0
-        return float(LogisticRegression(C=1000).fit(features[even], labels[even]).score(features[~even], labels[~even]))
-
-    assert accuracy([(WARBLER, "Capped"), (FINCH, "Capped")]) > 0.8
-    assert accuracy([(WARBLER, "Eye-ringed"), (WARBLER, "Streaked")]) < 0.8
+def test_boxes_hold_the_bird(drawn: Path) -> None:
+    for row in table(drawn):
+        left, top, width, height = (int(row[name]) for name in ("left", "top", "width", "height"))
+        assert left >= 0 and top >= 0 and left + width <= 41 and top + height <= 41
+        assert width >= 12 and height >= 8
 
 
-def test_all_species_can_be_drawn(tmp_path: Path) -> None:
-    birds.write_birds(tmp_path, species=len(birds.SPECIES), per_class=2, size=16)
-    dataset = read_dataset(tmp_path)
-    assert len(dataset.class_names) == 24 and len(dataset.rows("test")) == len(dataset.rows("train")) == 24
+def test_the_same_arguments_give_the_same_bytes_in_any_number_of_processes(drawn: Path, tmp_path: Path) -> None:
+    for processes in (2, 3):
+        birds.write_birds(tmp_path / str(processes), species=6, per_class=20, size=40, processes=processes)
+        assert digest(tmp_path / str(processes)) == digest(drawn)
+    birds.write_birds(tmp_path / "other", species=6, per_class=20, size=40, seed=1)
+    assert set(digest(tmp_path / "other").values()).isdisjoint(set(digest(drawn).values()))
 
 
-@pytest.mark.parametrize("wrong", [{"species": 1}, {"species": 25}, {"per_class": 1}, {"size": 8}])
+def test_more_pictures_do_not_change_those_there_were(drawn: Path, tmp_path: Path) -> None:
+    """Birds are numbered through the splits, so only what a bird is drawn from counts: its species, its number, the seed."""
+    birds.write_birds(tmp_path, species=4, per_class=20, size=40)
+    assert all(digest(drawn)[path] == value for path, value in digest(tmp_path).items() if path.endswith(".png") and "unseen" not in path)
+
+
+@pytest.mark.parametrize("wrong", [{"species": 1}, {"species": 19}, {"per_class": 2}, {"size": 8}])
 def test_numbers_that_cannot_be(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(InputError):
         birds.write_birds(tmp_path / "new", **wrong)
     assert not (tmp_path / "new").exists()
 
 
-def test_built_in_set_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in set with fewer pictures."""
+    whole = birds.write_birds
+    monkeypatch.setattr(birds, "write_birds", lambda root, *_, console=None: whole(root, species=3, per_class=4, size=32))
+
+
+@pytest.mark.usefixtures("few")
+def test_the_built_in_set_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     dataset = read_dataset("birds")
-    assert (dataset.name, dataset.layout, len(dataset.class_names)) == ("birds", "birds", 6)
-    assert (len(dataset.rows("train")), len(dataset.rows("test"))) == (192, 48)
+    assert (dataset.name, dataset.layout, len(dataset.class_names)) == ("birds", "birds", 3)
+    assert [len(dataset.rows(split)) for split in ("train", "val", "test")] == [6, 3, 3]
     assert dataset.root == tmp_path / "cache" / "birds" / birds.VERSION
     assert len(dataset.notes) == 1 and os.listdir(tmp_path / "cache" / "birds") == [birds.VERSION]
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError("drawn a second time")
 
     monkeypatch.setattr(birds, "write_birds", fail)
@@ -91,7 +119,7 @@ def test_built_in_set_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_drawing_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(root: Path) -> None:
+    def fail(root: Path, *_: object, **__: object) -> None:
         (root / "train").mkdir()
         raise KeyboardInterrupt
 
@@ -102,7 +130,7 @@ def test_a_drawing_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overtaken(root: Path) -> None:
+    def overtaken(root: Path, *_: object, **__: object) -> None:
         (root / "ours").touch()
         theirs = root.with_name(birds.VERSION)
         theirs.mkdir()
