@@ -53,11 +53,11 @@ class Console:
     def say(self, *what: RenderableType) -> None:
         for item in what:
             if isinstance(item, str):
-                self._terminal.print(item, markup=False)
+                self._terminal.print(item, markup=False, soft_wrap=True)
             else:
                 self._terminal.print(item)
             if self._log is not None:
-                self._log.print(item, markup=False) if isinstance(item, str) else self._log.print(item)
+                self._log.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self._log.print(item)
                 self._log.file.flush()
 
     @contextmanager
