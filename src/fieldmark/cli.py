@@ -39,12 +39,12 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     """
     from fieldmark.api import finish
     from fieldmark.core.recipe import load_recipe
-    from fieldmark.data.birds.folder import birds_folder
+    from fieldmark.data.birds.folder import SHEET, birds_folder
     from fieldmark.training.train import train_run
 
     resolved, console = load_recipe("demo", settings), _console(quiet)
     folder = birds_folder(console=console)
-    console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / 'species.jpg'}")
+    console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
     run = finish(train_run("birds", resolved, out, console), console)
     classes, test = len(run.class_names), run.summary["test"]
     console.say(
@@ -74,11 +74,11 @@ def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 
     seed
         Another number draws other birds.
     """
-    from fieldmark.data.birds.folder import draw_folder
+    from fieldmark.data.birds.folder import SHEET, draw_folder
 
     console = _console(quiet)
     draw_folder(out, species, per_class, size, seed, console)
-    console.say(f"the birds are in {out}; species.jpg there shows one of each species")
+    console.say(f"the birds are in {out}; {SHEET} there shows one of each species")
 
 
 @app.command

@@ -14,7 +14,7 @@ from PIL import Image
 from fieldmark.data.content import file_hash
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.runtime.decode import UnreadableImage, open_rgb
+from fieldmark.runtime.decode import UnreadableImage, open_rgb, read
 
 _SIDE = 320
 _QUALITY = 80
@@ -68,10 +68,7 @@ def thumbnail(file: Path, digest: str) -> str:
 
     Raises UnreadableImage where the file cannot be read, or is no longer the one whose file_hash is `digest`.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(str(file), f"the file cannot be read ({error.strerror})") from error
+    data = read(file)
     if file_hash(data) != digest:
         raise UnreadableImage(str(file), "the file has changed since the run began")
     picture = open_rgb(data, str(file), at_least=_SIDE)

@@ -100,10 +100,6 @@ def birds_folder(cache_dir: Path | None = None, console: Console | None = None) 
     if folder.is_dir():
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    try:
         draw_folder(folder, console=console)
     except InputError:
         if not folder.is_dir():  # otherwise another process was faster, and drew the same

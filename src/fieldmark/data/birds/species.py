@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Colour = tuple[float, float, float]
 
@@ -68,7 +68,7 @@ _BUILD = {
     "Jay": Look(0.205, 0.165, 0.22, (98, 118, 148), (196, 196, 196), (50, 48, 52), 0.20, 0.085, 0.56, 0.24, (60, 56, 58)),
 }
 
-_MARKS: dict[str, dict[str, dict[str, object]]] = {
+_MARKS: dict[str, dict[str, dict[str, Any]]] = {
     "Warbler": {
         "Wing-barred Warbler": {"wing_bars": 2},
         "Spectacled Warbler": {"eye_ring": True},
@@ -110,7 +110,7 @@ _MARKS: dict[str, dict[str, dict[str, object]]] = {
 
 def _species(genus: str, index: int) -> Species:
     name, marks = list(_MARKS[genus].items())[index]
-    return Species(name, genus, replace(_BUILD[genus], **marks))  # type: ignore[arg-type]
+    return Species(name, genus, replace(_BUILD[genus], **marks))
 
 
 GENERA = tuple(_MARKS)
