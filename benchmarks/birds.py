@@ -57,7 +57,7 @@ def accuracy(dataset: Dataset, pictures: list[Image.Image], features: Callable[[
 
 def main() -> None:
     dataset = read_dataset("birds")
-    pictures = [Image.open(dataset.file(row)).convert("RGB") for row in range(len(dataset))]
+    pictures = [Image.open(dataset.root / dataset.paths[row]).convert("RGB") for row in range(len(dataset))]
     print(f"{len(dataset.class_names)} species, chance {100 / len(dataset.class_names):.1f} %")
     answer = {}
     for name, features in FEATURES.items():

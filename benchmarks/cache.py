@@ -37,16 +37,17 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-    from fieldmark.core.device import available_cores
+    from fieldmark.core.cores import available_cores
     from fieldmark.data.content import file_hash
-    from fieldmark.data.pixels import View, open_pixels
+    from fieldmark.data.pictures import Files
+    from fieldmark.data.pixels import Selection, View, open_pixels
 
     hashes = [file_hash(file.read_bytes()) for file in files]
     resize = v2.Resize((side, side), antialias=True)
 
     def fieldmark() -> None:
         with tempfile.TemporaryDirectory() as cache:
-            open_pixels(files, hashes, View(side, "squash"), Path(cache))
+            open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), View(side, "squash"), Path(cache))
 
     def torchvision(*steps: torch.nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -74,11 +75,12 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
 def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
     """MB of RssAnon beyond the start, of a fresh process: after opening an existing cache, and after reading all of it."""
     from fieldmark.data.content import file_hash
-    from fieldmark.data.pixels import View, open_pixels
+    from fieldmark.data.pictures import Files
+    from fieldmark.data.pixels import Selection, View, open_pixels
 
     with tempfile.TemporaryDirectory() as cache:
         hashes = [file_hash(file.read_bytes()) for file in files]
-        open_pixels(files, hashes, View(side, "squash"), Path(cache))
+        open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), View(side, "squash"), Path(cache))
         request = json.dumps({"files": [str(file) for file in files], "hashes": hashes, "side": side, "cache": cache})
         answer = subprocess.run([sys.executable, __file__, "--measure-memory"], input=request, capture_output=True, text=True, check=True)
     opened, read = json.loads(answer.stdout)
@@ -87,12 +89,13 @@ def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
 
 def measure_memory() -> None:
     """In a fresh process; the request is read, and everything imported, before the first measurement."""
-    from fieldmark.data.pixels import View, open_pixels
+    from fieldmark.data.pictures import Files
+    from fieldmark.data.pixels import Selection, View, open_pixels
 
     request = json.loads(sys.stdin.read())
-    files = [Path(file) for file in request["files"]]
+    selection = Selection(Files(Path("/")), request["files"], request["hashes"])
     before = rss_anon()
-    array = open_pixels(files, request["hashes"], View(request["side"], "squash"), Path(request["cache"])).array
+    array = open_pixels(selection, View(request["side"], "squash"), Path(request["cache"])).array
     opened = rss_anon()
     order = np.random.default_rng(0).permutation(len(array))
     total = 0

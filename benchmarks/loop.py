@@ -37,7 +37,7 @@ from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Training, run_loop
 from fieldmark.training.loss import loss_of
 from fieldmark.training.optimizer import build_optimizer
-from fieldmark.training.train import placed_tiles
+from fieldmark.training.tiles import placed_tiles
 
 WARM_UP = 5
 """Pairs of steps that do not count."""
@@ -67,7 +67,7 @@ def main() -> None:
     model = arithmetic.prepare(built.model)
     pool = loaded.rows("train", "val")
     side = int(args.size * recipe.data.cache_scale)
-    cache = open_pixels(loaded.files(pool), loaded.hashes(pool), View(side, "squash"), default_cache_dir())
+    cache = open_pixels(loaded.selection(pool, None), View(side, "squash"), default_cache_dir())
     for tile in cache.array:
         tile.max()
     batches = TrainBatches(

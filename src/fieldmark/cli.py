@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -88,7 +88,7 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
     Parameters
     ----------
     data
-        A folder of class folders, with or without train, val and test; or "birds".
+        A folder or file whose layout is recognised (`fieldmark layouts` lists them), "hf:owner/name", or "birds".
     settings
         Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
     recipe
@@ -115,7 +115,17 @@ def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
 
 
 @app.command
-def evaluate(run: Path, /, *, data: Path | None = None, split: str = "test", quiet: Quiet = False, json: Json = False) -> None:
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    split: str = "test",
+    crop: Literal["none", "box", "both"] | None = None,
+    corrupt: str = "none",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Evaluate a run on a split of its own data, or on other data with classes of the same names.
 
     Parameters
@@ -124,20 +134,37 @@ def evaluate(run: Path, /, *, data: Path | None = None, split: str = "test", qui
         Other data (the run's own by default).
     split
         train, val or test.
+    crop
+        On whole pictures, on the boxes of their objects, or on both (as the run was trained, by default).
+    corrupt
+        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3.
     """
     from fieldmark.evaluation.evaluate import evaluate_run
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.summary import figures_table
 
-    figures = evaluate_run(Run.load(run), data, split, _console(quiet))
+    loaded, console = Run.load(run), _console(quiet)
+    crops: list[Any] = ["none", "box"] if crop == "both" else [crop]
+    figures = {each: evaluate_run(loaded, data, split, console, each, corrupt) for each in crops}
     if json:
-        _print_json(figures)
-    else:
-        _console(quiet).say(figures_table({figures["split"]: figures}), f"predictions: {figures['predictions']}")
+        _print_json(figures if crop == "both" else figures[crop])
+        return
+    names = {None: "", "none": ", whole", "box": ", boxes"}
+    console.say(figures_table({each["split"] + names[key]: each for key, each in figures.items()}))
+    console.say(*(f"predictions: {each['predictions']}" for each in figures.values()))
 
 
 @app.command
-def predict(run: Path, /, *sources: str, csv: Path | None = None, top: int = 5, quiet: Quiet = False, json: Json = False) -> None:
+def predict(
+    run: Path,
+    /,
+    *sources: str,
+    csv: Path | None = None,
+    boxes: Path | None = None,
+    top: int = 5,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Name what is in pictures.
 
     Parameters
@@ -148,21 +175,90 @@ def predict(run: Path, /, *sources: str, csv: Path | None = None, top: int = 5, 
         Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
     csv
         Write a table: path, the likeliest classes with their probabilities, and a note where there is no answer.
+    boxes
+        A table with a box for each picture: path, left, top, right, bottom (or width and height) in pixels. A run that was trained with
+        data.crop=box needs it.
     top
         How many classes to name.
     """
+    from fieldmark.data.boxes_file import read_boxes
     from fieldmark.evaluation.run import Run, find_images
     from fieldmark.evaluation.tables import Answers
 
-    loaded = Run.load(run)
+    loaded, console = Run.load(run), _console(quiet)
     files = find_images(sources)
+    given = None if boxes is None else read_boxes(boxes)
+    if warning := loaded.box_warning(given is not None):
+        console.say(f"warning: {warning}")
     table = Answers(csv, min(top, len(loaded.class_names)), as_json=json, quiet=quiet)
-    with table as answers, _console(quiet).progress("predicting", "files") as advance:
-        for count, prediction in enumerate(loaded.stream(files, top), 1):
+    with table as answers, console.progress("predicting", "files") as advance:
+        for count, prediction in enumerate(loaded.stream(files, top, given), 1):
             answers.add(prediction)
             advance(count, None)
     if answers.unanswered:
-        _console(quiet).say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
+        console.say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
+    if answers.noted > answers.unanswered:
+        console.say(f"{answers.noted - answers.unanswered:,} of {answers.count:,} pictures have no box in {boxes}, and were seen whole")
+
+
+@app.command
+def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "id=stem,label=class", quiet: Quiet = False) -> None:
+    """Predict the pictures of a dataset whose labels are not known, and write the file that a competition asks for.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    out
+        The CSV file to write.
+    data
+        Other data with unlabelled pictures (the run's own by default).
+    columns
+        HEADER=WHAT, separated by commas. WHAT is path, name, stem (the name without its ending), class, index (of the class, from 0),
+        number (from 1), probability, or probabilities: a column for each class.
+    """
+    from fieldmark.evaluation.run import Run
+    from fieldmark.evaluation.submission import submit_run
+
+    console = _console(quiet)
+    unanswered = submit_run(Run.load(run), out, data, columns, console)
+    console.say(f"the answers are in {out}")
+    if unanswered:
+        console.say(f"{unanswered:,} pictures could not be read; their answers are empty")
+
+
+@app.command
+def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | None = None, json: Json = False) -> None:
+    """List the layouts of datasets that can be read, or say what a dataset is and holds, without opening its pictures.
+
+    Parameters
+    ----------
+    data
+        A dataset, as `fieldmark train` takes it.
+    layout
+        Read it as this layout, whatever it looks like.
+    columns
+        Which column of a table is what, as in data.columns.
+    """
+    from fieldmark.data.layouts import LAYOUTS
+
+    if data is None:
+        if json:
+            _print_json([{"name": each.name, "title": each.title, "example": each.example} for each in LAYOUTS.values()])
+        else:
+            rows = [(each.name, each.title, f"fieldmark train {each.example}") for each in LAYOUTS.values()]
+            _print_table(("layout", "dataset", "command"), rows, left=("dataset", "command"))
+        return
+    from fieldmark.data.layouts import read_dataset
+    from fieldmark.data.layouts.columns import parse
+    from fieldmark.data.overview import overview
+
+    found = overview(read_dataset(data, layout, None if columns is None else parse(columns), _console(json)))
+    if json:
+        _print_json(found.to_dict())
+    else:
+        for line in found.lines():
+            print(line)
 
 
 @app.command

@@ -143,7 +143,7 @@ def test_fields_cover_the_recipe():
         if field.variant in (None, level.get("name")):
             assert field.key.split(".")[-1] in level
         assert field.meaning and field.type
-    assert set(choices()) == {"optim", "schedule", "loss", "augment.crop"}
+    assert set(choices()) == {"optim", "schedule", "loss", "augment.crop", "data.crop", "data.subset", "data.label_noise"}
 
 
 def test_with_settings_keeps_the_rest():

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from fieldmark.core.errors import InputError
-from fieldmark.data import content
+from fieldmark.data import content, pictures
 from fieldmark.data.content import fingerprint, scan
 from fieldmark.data.dataset import Dataset
+from fieldmark.data.pictures import Files
 
 LONG_AGO = 1_600_000_000
 
@@ -34,16 +35,16 @@ def dataset(tmp_path: Path) -> Dataset:
     os.utime(root / paths[3], (LONG_AGO, LONG_AGO))
     (root / paths[4]).unlink()
     labels = np.repeat(np.arange(2, dtype=np.int32), 3)
-    return Dataset("birds", root, "class-folders", ("kea", "kākā"), paths, labels, np.array(["train"] * 6), ())
+    return Dataset("birds", root, "class-folders", ("kea", "kākā"), paths, labels, np.array(["train"] * 6), Files(root))
 
 
 def test_hashes_sizes_and_problems(dataset: Dataset) -> None:
     found = scan(dataset)
     whole = [0, 1, 2, 3, 5]
     for row in whole:
-        assert found.hashes[row] == hashlib.blake2b(dataset.file(row).read_bytes(), digest_size=16).hexdigest()
+        assert found.hashes[row] == hashlib.blake2b((dataset.root / dataset.paths[row]).read_bytes(), digest_size=16).hexdigest()
     assert found.hashes[4] == ""
-    assert found.problems == {3: "the file is empty", 4: "the file cannot be read (No such file or directory)"}
+    assert found.problems == {3: "the file is empty", 4: "the file does not exist"}
     np.testing.assert_array_equal(found.widths, [12, 13, 14, 0, 0, 17])
     np.testing.assert_array_equal(found.heights, [8, 8, 8, 0, 0, 8])
     assert found.widths.dtype == found.heights.dtype == np.int32
@@ -53,7 +54,7 @@ def test_sizes_are_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-    one = Dataset("x", tmp_path, "class-folders", ("a",), ("a.jpg",), np.zeros(1, np.int32), np.array(["train"]), ())
+    one = Dataset("x", tmp_path, "class-folders", ("a",), ("a.jpg",), np.zeros(1, np.int32), np.array(["train"]), Files(tmp_path))
     found = scan(one)
     assert (found.widths[0], found.heights[0]) == (20, 30)
 
@@ -64,7 +65,7 @@ def test_second_scan_reads_no_file(dataset: Dataset, tmp_path: Path, monkeypatch
     def fail(*_: object) -> bytes:
         raise AssertionError("read a second time")
 
-    monkeypatch.setattr(content, "read", fail)
+    monkeypatch.setattr(pictures, "read", fail)
     second = scan(dataset, cache_dir=tmp_path / "cache")
     assert second.hashes == first.hashes and second.problems == first.problems
     np.testing.assert_array_equal(second.widths, first.widths)
@@ -72,13 +73,13 @@ def test_second_scan_reads_no_file(dataset: Dataset, tmp_path: Path, monkeypatch
 
 def test_changes_are_seen(dataset: Dataset, tmp_path: Path) -> None:
     first = scan(dataset, cache_dir=tmp_path / "cache")
-    save(dataset.file(0), 40, 30)
-    os.utime(dataset.file(0), (LONG_AGO + 1, LONG_AGO + 1))
-    save(dataset.file(4))
+    save((dataset.root / dataset.paths[0]), 40, 30)
+    os.utime((dataset.root / dataset.paths[0]), (LONG_AGO + 1, LONG_AGO + 1))
+    save(dataset.root / dataset.paths[4])
     second = scan(dataset, cache_dir=tmp_path / "cache")
     assert second.hashes[0] != first.hashes[0] and second.widths[0] == 40
     assert second.hashes[4] and list(second.problems) == [3]
-    dataset.file(1).unlink()
+    (dataset.root / dataset.paths[1]).unlink()
     assert list(scan(dataset, cache_dir=tmp_path / "cache").problems) == [1, 3]
 
 
@@ -86,7 +87,7 @@ def test_a_file_of_this_moment_is_read_again(tmp_path: Path) -> None:
     """A change within the file system's clock tick, to a file of the same length, leaves size and time as they were."""
     file = tmp_path / "data" / "a.ppm"
     file.parent.mkdir()
-    one = Dataset("x", file.parent, "class-folders", ("a",), ("a.ppm",), np.zeros(1, np.int32), np.array(["train"]), ())
+    one = Dataset("x", file.parent, "class-folders", ("a",), ("a.ppm",), np.zeros(1, np.int32), np.array(["train"]), Files(file.parent))
     file.write_bytes(b"P6 1 1 255\nabc")
     moment = file.stat().st_mtime_ns
     first = scan(one, cache_dir=tmp_path / "cache")

@@ -18,7 +18,8 @@ from PIL import Image
 from fieldmark.core.errors import InputError
 from fieldmark.data import pixels
 from fieldmark.data.content import file_hash
-from fieldmark.data.pixels import View, clear_cache, default_cache_dir, list_cache, open_pixels
+from fieldmark.data.pictures import Files
+from fieldmark.data.pixels import Selection, View, clear_cache, default_cache_dir, list_cache, open_pixels
 from fieldmark.runtime.preprocess import Preprocess, square
 
 VIEW = View(24, "squash")
@@ -31,6 +32,10 @@ def write_pictures(folder: Path, count: int) -> tuple[list[Path], list[str]]:
     for file in files:
         Image.fromarray(generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
     return files, [file_hash(file.read_bytes()) for file in files]
+
+
+def selected(files: list[Path], hashes: list[str]) -> Selection:
+    return Selection(Files(Path("/")), [str(file) for file in files], hashes)
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def folders(cache: Path) -> list[str]:
 @pytest.mark.parametrize("view", [VIEW, View(16, "shorter-side"), View(20, "letterbox")])
 def test_tiles_equal_the_preprocessing(pictures: tuple[list[Path], list[str]], cache: Path, view: View) -> None:
     files, hashes = pictures
-    found = open_pixels(files, hashes, view, cache)
+    found = open_pixels(selected(files, hashes), view, cache)
     assert isinstance(found.array, np.memmap) and found.array.dtype == np.uint8 and found.unreadable == {}
     preprocess = Preprocess(view.side, view.resize, (0, 0, 0), (1, 1, 1))
     np.testing.assert_array_equal(found.array, np.stack([preprocess.pixels(file) for file in files]))
@@ -67,26 +72,26 @@ def test_many_chunks_keep_their_order(tmp_path: Path, cache: Path, monkeypatch: 
 
     monkeypatch.setattr(pixels, "square", uneven)
     calls: list[tuple[int, int]] = []
-    found = open_pixels(files, hashes, VIEW, cache, lambda done, total: calls.append((done, total)))
+    found = open_pixels(selected(files, hashes), VIEW, cache, lambda done, total: calls.append((done, total)))
     np.testing.assert_array_equal(found.array, np.stack([square(file, 24, "squash") for file in files]))
     assert calls == [(done, 31) for done in [*range(2, 31, 2), 31]]
 
 
 def test_decoded_once(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
     files, hashes = pictures
-    first = np.array(open_pixels(files, hashes, VIEW, cache).array)
+    first = np.array(open_pixels(selected(files, hashes), VIEW, cache).array)
     for file in files:
         file.unlink()
-    np.testing.assert_array_equal(open_pixels(files, hashes, VIEW, cache).array, first)
+    np.testing.assert_array_equal(open_pixels(selected(files, hashes), VIEW, cache).array, first)
 
 
 def test_key_is_the_content_its_order_and_the_view(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
     files, hashes = pictures
-    open_pixels(files, hashes, VIEW, cache)
-    open_pixels(files[::-1], hashes[::-1], VIEW, cache)
-    open_pixels(files, hashes, View(24, "letterbox"), cache)
-    open_pixels(files, hashes, View(25, "squash"), cache)
-    open_pixels(files[:-1], hashes[:-1], VIEW, cache)
+    open_pixels(selected(files, hashes), VIEW, cache)
+    open_pixels(selected(files[::-1], hashes[::-1]), VIEW, cache)
+    open_pixels(selected(files, hashes), View(24, "letterbox"), cache)
+    open_pixels(selected(files, hashes), View(25, "squash"), cache)
+    open_pixels(selected(files[:-1], hashes[:-1]), VIEW, cache)
     assert len(folders(cache)) == 5
 
 
@@ -99,7 +104,7 @@ def test_unreadable_rows_are_zero_and_named(pictures: tuple[list[Path], list[str
     hashes[4] = ""
     expected = {2: "the file is cut short", 4: "the file cannot be read", 7: "the file is empty"}
     for _ in range(2):
-        found = open_pixels(files, hashes, VIEW, cache)
+        found = open_pixels(selected(files, hashes), VIEW, cache)
         assert found.unreadable == expected
         assert [row for row in range(9) if not found.array[row].any()] == [2, 4, 7]
 
@@ -108,21 +113,21 @@ def test_a_file_that_changed_is_an_error(pictures: tuple[list[Path], list[str]],
     files, hashes = pictures
     shutil.copy(files[0], files[1])
     with pytest.raises(InputError, match=r"1\.jpg has changed"):
-        open_pixels(files, hashes, VIEW, cache)
+        open_pixels(selected(files, hashes), VIEW, cache)
     files[1].unlink()
     with pytest.raises(InputError, match=r"1\.jpg could be read a moment ago"):
-        open_pixels(files, hashes, VIEW, cache)
+        open_pixels(selected(files, hashes), VIEW, cache)
     assert folders(cache) == []
 
 
 def test_nothing_to_decode(cache: Path) -> None:
-    assert open_pixels([], [], VIEW, cache).array.shape == (0, 3, 24, 24)
+    assert open_pixels(selected([], []), VIEW, cache).array.shape == (0, 3, 24, 24)
 
 
 @pytest.mark.parametrize("damage", ["no index", "torn index", "list index", "short pixels", "no pixels"])
 def test_a_damaged_entry_is_rebuilt(pictures: tuple[list[Path], list[str]], cache: Path, damage: str) -> None:
     files, hashes = pictures
-    expected = np.array(open_pixels(files, hashes, VIEW, cache).array)
+    expected = np.array(open_pixels(selected(files, hashes), VIEW, cache).array)
     gc.collect()
     (entry,) = (cache / "pixels" / name for name in folders(cache))
     match damage:
@@ -136,7 +141,7 @@ def test_a_damaged_entry_is_rebuilt(pictures: tuple[list[Path], list[str]], cach
             os.truncate(entry / "pixels.u8", 1000)
         case "no pixels":
             (entry / "pixels.u8").unlink()
-    np.testing.assert_array_equal(open_pixels(files, hashes, VIEW, cache).array, expected)
+    np.testing.assert_array_equal(open_pixels(selected(files, hashes), VIEW, cache).array, expected)
     assert folders(cache) == [entry.name]
 
 
@@ -146,12 +151,12 @@ def test_half_built_entries_are_ignored_and_cleaned_up(pictures: tuple[list[Path
         (cache / "pixels" / f".{key}.building").mkdir(parents=True, exist_ok=True)
         (cache / "pixels" / f".{key}.building" / "pixels.u8").write_bytes(b"torn")
     assert list_cache(cache) == []
-    assert open_pixels(files, hashes, VIEW, cache).array.any()
+    assert open_pixels(selected(files, hashes), VIEW, cache).array.any()
     assert not any(name.endswith(".building") for name in folders(cache))
 
 
 def pixels_key(files: list[Path], hashes: list[str], cache: Path) -> str:
-    open_pixels(files, hashes, VIEW, cache)
+    open_pixels(selected(files, hashes), VIEW, cache)
     gc.collect()
     (name,) = folders(cache)
     shutil.rmtree(cache / "pixels" / name)
@@ -163,7 +168,7 @@ def test_an_interrupted_build_leaves_nothing(pictures: tuple[list[Path], list[st
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_pixels(*pictures, VIEW, cache, interrupt)
+        open_pixels(selected(*pictures), VIEW, cache, interrupt)
     assert folders(cache) == []
 
 
@@ -180,7 +185,7 @@ def test_threads_that_want_the_same_tiles_decode_once(
 
     monkeypatch.setattr(pixels, "_build", counted)
     found: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda: found.append(open_pixels(*pictures, VIEW, cache).array)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(open_pixels(selected(*pictures), VIEW, cache).array)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,15 +200,17 @@ def test_processes_that_want_the_same_tiles_do_not_clash(pictures: tuple[list[Pa
 import sys
 from pathlib import Path
 from fieldmark.data.content import file_hash
-from fieldmark.data.pixels import View, open_pixels
+from fieldmark.data.pictures import Files
+from fieldmark.data.pixels import Selection, View, open_pixels
 files = sorted(Path(sys.argv[1]).iterdir())
-found = open_pixels(files, [file_hash(file.read_bytes()) for file in files], View(24, "squash"), Path(sys.argv[2]))
+chosen = Selection(Files(files[0].parent), [file.name for file in files], [file_hash(file.read_bytes()) for file in files])
+found = open_pixels(chosen, View(24, "squash"), Path(sys.argv[2]))
 print(file_hash(found.array.tobytes()))
 """
     command = [sys.executable, "-c", code, str(pictures[0][0].parent), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = {process.communicate()[0] for process in processes}
-    assert answers == {file_hash(open_pixels(*pictures, VIEW, cache).array.tobytes()) + "\n"}
+    assert answers == {file_hash(open_pixels(selected(*pictures), VIEW, cache).array.tobytes()) + "\n"}
     assert len(folders(cache)) == 1
 
 
@@ -211,7 +218,7 @@ def test_full_disk(pictures: tuple[list[Path], list[str]], cache: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
         with pytest.raises(InputError, match=r"take 0\.0 GB, and the disk that holds .* has 0\.0 GB left"):
-            open_pixels(*pictures, VIEW, cache)
+            open_pixels(selected(*pictures), VIEW, cache)
     with monkeypatch.context() as patch:
 
         def full(*arguments: object) -> None:
@@ -219,11 +226,11 @@ def test_full_disk(pictures: tuple[list[Path], list[str]], cache: Path, monkeypa
 
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(InputError, match="Free some space"):
-            open_pixels(*pictures, VIEW, cache)
+            open_pixels(selected(*pictures), VIEW, cache)
         patch.undo()
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match="no space left on the disk"):
-            open_pixels(*pictures, VIEW, cache)
+            open_pixels(selected(*pictures), VIEW, cache)
     assert folders(cache) == []
 
 
@@ -234,12 +241,14 @@ import errno, os, resource, signal, sys
 from pathlib import Path
 from fieldmark.core.errors import InputError
 from fieldmark.data import pixels
+from fieldmark.data.pictures import Files
 files = sorted(Path(sys.argv[1]).iterdir())
 hashes = [pixels.file_hash(file.read_bytes()) for file in files]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
-    pixels.open_pixels(files, hashes, pixels.View(24, "squash"), Path(sys.argv[2]))
+    chosen = pixels.Selection(Files(files[0].parent), [file.name for file in files], hashes)
+    pixels.open_pixels(chosen, pixels.View(24, "squash"), Path(sys.argv[2]))
 except OSError as error:
     assert error.errno == errno.EFBIG
     print("refused", [path.name for path in (Path(sys.argv[2]) / "pixels").iterdir() if path.is_dir()])
@@ -256,18 +265,18 @@ def test_an_unwritable_cache_is_the_users_error(
 
     cache.write_text("a file where a folder should be")
     with pytest.raises(InputError, match="a file is in its way"):
-        open_pixels(*pictures, VIEW, cache)
+        open_pixels(selected(*pictures), VIEW, cache)
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(InputError, match="cannot be written"):
-        open_pixels(*pictures, VIEW, cache)
+        open_pixels(selected(*pictures), VIEW, cache)
 
 
 def test_list_and_clear(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
     assert list_cache(cache) == [] and clear_cache(cache) == 0
     files, hashes = pictures
-    used = open_pixels(files, hashes, VIEW, cache)
+    used = open_pixels(selected(files, hashes), VIEW, cache)
     first = folders(cache)[0]
-    open_pixels(files[:4], hashes[:4], View(16, "letterbox"), cache)
+    open_pixels(selected(files[:4], hashes[:4]), View(16, "letterbox"), cache)
     gc.collect()
     os.utime(cache / "pixels" / first / "index.json", (1, 1))
     newest, oldest = list_cache(cache)
@@ -289,14 +298,14 @@ def test_list_and_clear(pictures: tuple[list[Path], list[str]], cache: Path) -> 
 
 def test_clear_leaves_what_is_being_built(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
     freed: list[int] = []
-    found = open_pixels(*pictures, VIEW, cache, lambda done, total: freed.append(clear_cache(cache)))
+    found = open_pixels(selected(*pictures), VIEW, cache, lambda done, total: freed.append(clear_cache(cache)))
     assert set(freed) == {0} and found.array.any()
 
 
 def test_use_is_remembered(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    open_pixels(*pictures, VIEW, cache)
+    open_pixels(selected(*pictures), VIEW, cache)
     os.utime(cache / "pixels" / folders(cache)[0] / "index.json", (1, 1))
-    open_pixels(*pictures, VIEW, cache)
+    open_pixels(selected(*pictures), VIEW, cache)
     assert time.time() - list_cache(cache)[0].last_used < 60
 
 

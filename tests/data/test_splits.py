@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from fieldmark.core.errors import InputError
-from fieldmark.data.dataset import Dataset
-from fieldmark.data.splits import SplitRow, carve, split_table
+from fieldmark.data.dataset import UNLABELLED, Dataset
+from fieldmark.data.pictures import Files
+from fieldmark.data.splits import Folds, SplitRow, carve, own_splits, split_table, straddling
 
 
 def dataset_of(counts: list[int], **others: list[int]) -> Dataset:
@@ -31,6 +32,7 @@ def dataset_of(counts: list[int], **others: list[int]) -> Dataset:
         paths=tuple(path for path, _, _ in rows),
         labels=np.array([label for _, label, _ in rows], np.int32),
         splits=np.array([split for _, _, split in rows], "<U5"),
+        pictures=Files(Path("made")),
     )
 
 
@@ -58,19 +60,19 @@ def test_both_are_carved_from_flat_data() -> None:
 def test_own_splits_are_never_touched() -> None:
     dataset = dataset_of([20, 20], val=[5, 3], test=[4, 4])
     carved = carve(dataset, 0.1, 0.15, 0)
-    assert (carved.dataset.splits == dataset.splits).all() and set(carved.sources.values()) == {"from the folder"}
+    assert (carved.dataset.splits == dataset.splits).all() and set(carved.sources.values()) == {"from the data"}
 
     dataset = dataset_of([20, 20], test=[4, 4])
     carved = carve(dataset, 0.1, 0.15, 0)
     assert paths_of(carved.dataset, "test") == paths_of(dataset, "test")
     assert counts_of(carved.dataset, "val").tolist() == [2, 2]
-    assert carved.sources["val"] == "10 % of train, stratified, seed 0" and carved.sources["test"] == "from the folder"
+    assert carved.sources["val"] == "10 % of train, stratified, seed 0" and carved.sources["test"] == "from the data"
 
     dataset = dataset_of([20, 20], val=[5, 5])
     carved = carve(dataset, 0.1, 0.15, 3)
     assert paths_of(carved.dataset, "val") == paths_of(dataset, "val")
     assert counts_of(carved.dataset, "test").tolist() == [3, 3]
-    assert carved.sources == {"train": "the rest", "val": "from the folder", "test": "15 % of train, stratified, seed 3"}
+    assert carved.sources == {"train": "the rest", "val": "from the data", "test": "15 % of train, stratified, seed 3"}
 
 
 @settings(max_examples=200, deadline=None)
@@ -173,10 +175,100 @@ def test_split_table() -> None:
     assert split_table(carved) == [
         SplitRow("train", 3, 37, ("class 2", 1), ("class 1", 27), "the rest"),
         SplitRow("val", 2, 4, ("class 2", 0), ("class 1", 3), "10 % of train, stratified, seed 7"),
-        SplitRow("test", 2, 4, ("class 1", 0), ("class 0", 2), "from the folder"),
+        SplitRow("test", 2, 4, ("class 1", 0), ("class 0", 2), "from the data"),
     ]
 
 
 def test_large_data_is_carved_quickly() -> None:
     carved = carve(dataset_of([1000] * 100), 0.1, 0.15, 0).dataset
     assert [len(carved.rows(split)) for split in ("train", "val", "test")] == [76_500, 8_500, 15_000]
+
+
+def grouped(counts: list[int], sizes: list[int], seed: int, mixed: bool = False) -> Dataset:
+    """Train pictures in groups of the sizes in turn; with `mixed` a group may span classes."""
+    dataset = dataset_of(counts)
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(dataset)) if mixed else np.arange(len(dataset))
+    groups = np.full(len(dataset), -1, np.int32)
+    start, number = 0, 0
+    while start < len(order):
+        size = sizes[number % len(sizes)]
+        part = order[start : start + size]
+        part = part if mixed else part[dataset.labels[part] == dataset.labels[part[0]]]
+        groups[part] = number if len(part) > 1 or number % 2 else -1
+        start, number = start + len(part), number + 1
+    return replace(dataset, groups=groups)
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=8),
+    st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    st.booleans(),
+    st.integers(0, 3),
+    st.sampled_from([None, 2, 5]),
+)
+def test_groups_never_straddle(counts, sizes, mixed, seed, folds) -> None:
+    dataset = grouped(counts, sizes, seed, mixed)
+    try:
+        carved = carve(dataset, 0.2, 0.2, seed, None if folds is None else Folds(folds, 0)).dataset
+    except InputError as error:
+        assert "is too small" in str(error)
+        return
+    for group in np.unique(dataset.groups[dataset.groups >= 0]):
+        assert len(set(carved.splits[dataset.groups == group])) == 1
+    assert straddling(carved) == 0
+    if not mixed:
+        assert counts_of(carved, "train").min() >= 1
+        if folds is None:
+            test = counts_of(carved, "test")
+            assert (np.abs(test - 0.2 * np.array(counts)) <= max(sizes) / 2 + 1).all() or max(sizes) * 2 > min(counts)
+
+
+def test_groups_come_near_to_the_fraction() -> None:
+    carved = carve(grouped([120] * 10, [1, 2, 3, 4], 0), 0.1, 0.15, 0)
+    assert counts_of(carved.dataset, "test").sum() == pytest.approx(180, abs=10)
+    assert "whole groups" in carved.sources["test"]
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=8), st.integers(2, 6), st.integers(0, 3))
+def test_folds_partition_train_evenly(counts, folds, seed) -> None:
+    dataset = dataset_of(counts, test=[1] * len(counts))
+    vals = []
+    for chosen in range(folds):
+        try:
+            carved = carve(dataset, 0.1, 0.15, seed, Folds(folds, chosen))
+        except InputError as error:
+            assert "is too small" in str(error)
+            vals.append(set())
+            continue
+        assert counts_of(carved.dataset, "train").min() >= 1
+        assert carved.sources["val"] == f"fold {chosen} of {folds} of train, stratified, seed {seed}"
+        vals.append(paths_of(carved.dataset, "val"))
+    assert sum(map(len, vals)) == len(set().union(*vals)) == sum(count for count in counts if count > 1)
+    for label, count in enumerate(counts):
+        of_class = [sum(path.startswith(f"train/{label}/") for path in val) for val in vals]
+        assert max(of_class) - min(of_class) <= (1 if count > 1 else 0)
+    assert max(map(len, vals)) - min(map(len, vals)) <= 1
+
+
+def test_folds_need_data_without_a_val() -> None:
+    with pytest.raises(InputError, match=r"has a val.*\ndata\.splits=own"):
+        carve(dataset_of([9, 9], val=[1, 1]), 0.1, 0.15, 0, Folds(3, 0))
+
+
+def test_all_images_can_be_split_anew() -> None:
+    dataset = dataset_of([20, 20], val=[5, 5], test=[15, 15])
+    carved = carve(own_splits(dataset), 0.25, 0.5, 0)
+    assert [len(carved.dataset.rows(split)) for split in ("train", "val", "test")] == [30, 10, 40]
+    assert len({path.partition("/")[0] for path in paths_of(carved.dataset, "test")}) == 3
+    assert "of all" in carved.sources["test"]
+
+
+def test_unlabelled_pictures_are_left_alone() -> None:
+    dataset = dataset_of([20, 20], test=[4, 4])
+    splits = np.where(dataset.splits == "test", UNLABELLED, dataset.splits)
+    dataset = replace(dataset, splits=splits, labels=np.where(splits == UNLABELLED, -1, dataset.labels))
+    for given_dataset in (dataset, own_splits(dataset)):
+        carved = carve(given_dataset, 0.1, 0.15, 0).dataset
+        assert paths_of(carved, UNLABELLED) == paths_of(dataset, UNLABELLED)
+        assert [len(carved.rows(split)) for split in ("train", "val", "test")] == [31, 3, 6]

@@ -4,6 +4,7 @@
 """
 
 import ast
+import importlib
 import re
 import runpy
 import shlex
@@ -24,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FIELDS = ROOT / "docs" / "recipe.md"
 PYTHON = ROOT / "docs" / "python.md"
+DATA = ROOT / "docs" / "data.md"
 EXAMPLE = ROOT / "examples" / "train_birds.py"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 FIRST, LAST = "<!-- fields: written by tests/docs/test_docs.py -->\n", "<!-- end of fields -->\n"
-NOT_KEYS = {"train.log", "train.npz", "model.macs", "train.epoch"}
+NOT_KEYS = {"train.log", "train.npz", "train.csv", "model.macs", "train.epoch"}
 """What looks like a key and is a file, a figure of summary.json, or the mistake in an example of an error."""
 
 
@@ -194,3 +196,43 @@ def test_links_lead_somewhere(document):
 
 if __name__ == "__main__":
     FIELDS.write_text(with_fields(FIELDS.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+# ---- the table of layouts -----------------------------------------------------------------------------------------------------------
+
+
+def documented_commands() -> dict[str, list[str]]:
+    """Layout -> the command of docs/data.md, in words."""
+    rows = re.findall(r"^\| [^|]+ \| `([\w-]+)` \|.*\| `(fieldmark train [^`]+)`[^|`]*\|$", DATA.read_text(encoding="utf-8"), re.MULTILINE)
+    return {layout: shlex.split(command) for layout, command in rows}
+
+
+def test_the_table_of_layouts_is_complete():
+    from fieldmark.data.layouts import LAYOUTS
+
+    commands = documented_commands()
+    assert set(commands) == set(LAYOUTS)
+    assert {layout: command[2] for layout, command in commands.items()} == {name: layout.example for name, layout in LAYOUTS.items()}
+
+
+@pytest.mark.parametrize("layout", sorted(documented_commands()))
+def test_the_command_of_each_layout_reads_it(layout, tmp_path, few_built_in_birds):
+    """The documented settings, on the miniature set of that layout in place of the real one."""
+    from fieldmark.core.console import Console
+    from fieldmark.data.loading import load_data
+
+    _, _, data, *settings = documented_commands()[layout]
+    splits: list[str] = []
+    if layout != "birds":
+        miniature = importlib.import_module(f"miniatures.{layout.replace('-', '_')}").MINIATURE
+        data = miniature.write(tmp_path)
+        splits = [] if "val" in miniature.counts else ["data.val_fraction=0.3"]
+    loaded = load_data(data, load_recipe("default", [*settings, *splits]).data, Console(quiet=True))
+    assert loaded.dataset.layout == layout and not loaded.content.problems
+    assert all(len(loaded.rows(split)) for split in ("train", "val", "test"))
+
+
+def test_the_corruptions_are_all_named():
+    from fieldmark.data.corruptions import CORRUPTIONS
+
+    assert all(f"`{name}`" in DATA.read_text(encoding="utf-8") for name in CORRUPTIONS)

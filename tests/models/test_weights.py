@@ -157,6 +157,17 @@ def test_pickles_are_refused_unopened(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_file_that_begins_like_a_pickle_is_read(tmp_path):
+    """The length of a safetensors header may begin with the byte that begins a pickle."""
+    path = tmp_path / "a.safetensors"
+    starts = set()
+    for length in range(256):
+        path.write_bytes(safetensors.torch.save({"x": torch.ones(2)}, {"fieldmark": json.dumps({"note": "n" * length})}))
+        starts.add(path.read_bytes()[0])
+        assert read_weights(path)[1] == {"note": "n" * length}
+    assert 0x80 in starts
+
+
 def test_damaged_files_are_refused(saved, tmp_path):
     _, path = saved
     whole = path.read_bytes()

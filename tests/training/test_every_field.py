@@ -11,7 +11,9 @@ import fieldmark
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.fields import choices, fields
 from fieldmark.core.run_folder import read_json_lines
+from fieldmark.data.birds.folder import write_birds
 from fieldmark.evaluation import split as split_module
+from fieldmark.training import tiles
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
 
@@ -31,6 +33,23 @@ BASE = {
 }
 OTHER = {
     "data.layout": "birds",
+    "data.columns": "label=genus",
+    "data.taxonomy": "none",
+    "data.level": "genus",
+    "data.crop.margin": "0.2",
+    "data.crop.jitter": "0.2",
+    "data.splits": "own",
+    "data.folds": "4",
+    "data.fold": "1",
+    "data.subset.share": "0.5",
+    "data.subset.count": "4",
+    "data.subset.ratio": "4",
+    "data.subset.seed": "1",
+    "data.label_noise.share": "0.5",
+    "data.label_noise.level": "family",
+    "data.label_noise.seed": "1",
+    "data.corrupt": "fog:3",
+    "data.normalise": "unit",
     "data.size": "24",
     "data.resize": "letterbox",
     "data.cache_scale": "2.0",
@@ -101,12 +120,25 @@ def wide_birds(birds, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trace(wide_birds, tmp_path_factory):
-    """What a run did, timings aside: its files, figures, weights, and how it went about it."""
+def table_birds(tmp_path_factory) -> Path:
+    """Pictures with boxes, genera and individuals."""
+    root = tmp_path_factory.mktemp("data") / "table"
+    write_birds(root, species=6, per_class=12, size=32, seed=1)
+    return root
+
+
+NEED_BOXES_OR_GENERA = ("data.taxonomy", "data.level", "data.crop", "data.label_noise", "data.columns", "data.splits")
+
+
+@pytest.fixture(scope="module")
+def trace(wide_birds, table_birds, tmp_path_factory):
+    """What a run did, timings aside: its files, figures, weights, and how it went about it. `about` is the field that is looked at."""
     memory: dict[tuple, dict] = {}
 
-    def observe(settings: dict[str, str]) -> dict:
-        key = tuple(sorted(settings.items()))
+    def observe(settings: dict[str, str], about: str = "") -> dict:
+        data = table_birds if about.startswith(NEED_BOXES_OR_GENERA) else wide_birds
+        data = data / "birds.csv" if about == "data.columns" else data
+        key = (data, *sorted(settings.items()))
         if key in memory:
             return memory[key]
         seen: dict[str, object] = {"saves": 0}
@@ -128,7 +160,7 @@ def trace(wide_birds, tmp_path_factory):
                 return original_infer(model, pixels, normalisation, arithmetic, batch, *rest)
 
             mapped = set()
-            original_open = module.open_pixels
+            original_open = tiles.open_pixels
 
             def opened(*arguments):
                 cache = original_open(*arguments)
@@ -137,10 +169,10 @@ def trace(wide_birds, tmp_path_factory):
 
             patch.setattr(module, "run_loop", loop)
             patch.setattr(split_module, "infer", infer)
-            patch.setattr(module, "open_pixels", opened)
+            patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)
             out = tmp_path_factory.mktemp("runs") / "run"
-            run = fieldmark.train(wide_birds, *(f"{name}={value}" for name, value in settings.items()), out=out, quiet=True)
+            run = fieldmark.train(data, *(f"{name}={value}" for name, value in settings.items()), out=out, quiet=True)
         rows = [*read_json_lines(run.folder.metrics_file), *read_json_lines(run.folder.steps_file)]
         state, _ = Checkpoints(run.folder.checkpoints, 9).newest()
         position = {name: value for name, value in state["position"].items() if "seconds" not in name}
@@ -152,6 +184,7 @@ def trace(wide_birds, tmp_path_factory):
             "weights": hashlib.sha256(run.folder.best_weights.read_bytes()).hexdigest(),
             "split": hashlib.sha256(run.folder.split_file.read_bytes()).hexdigest(),
             "test": run.summary["test"],
+            "levels": run.folder.manifest()["levels"],
         }
         memory[key] = seen
         return seen
@@ -176,9 +209,11 @@ def test_a_field_acts_or_is_refused(field, variant, trace):
         base["schedule.warmup_epochs"] = "1"
     if field.key == "model.drop_path":
         base |= {"model.name": "test_convnext", "data.size": "32"}
-    before = trace(base)
+    if field.key == "data.fold":
+        base["data.folds"] = "4"
+    before = trace(base, field.key)
     try:
-        after = trace({**base, field.key: OTHER[field.key]})
+        after = trace({**base, field.key: OTHER[field.key]}, field.key)
     except (InputError, CheckFailed) as refusal:
         assert field.key in str(refusal) or field.key == "data.layout"
     else:
@@ -188,7 +223,7 @@ def test_a_field_acts_or_is_refused(field, variant, trace):
 @pytest.mark.parametrize("section", sorted(choices()))
 def test_a_variant_acts(section, trace):
     names = list(choices()[section].variants)
-    traces = [trace({**BASE, f"{section}.name": name}) for name in names]
+    traces = [trace({**BASE, f"{section}.name": name}, section) for name in names]
     assert all(a != b for index, a in enumerate(traces) for b in traces[:index])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -28,10 +28,6 @@ def set_threads(threads: int | None) -> int:
     count = threads or available_cores()
     torch.set_num_threads(count)
     return count
-
-
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file
 from fieldmark.data.dataset import Dataset
-from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions, read
+from fieldmark.data.pictures import Pictures
+from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
+MISSING = "the file does not exist"
 _CHUNK = 64
 _SETTLED = 2_000_000_000  # nanoseconds: within the clock tick of a file system a file can change and keep its time
 
@@ -70,8 +72,7 @@ def scan(dataset: Dataset, progress: Progress | None = None, cache_dir: Path | N
     settled_before = time.time_ns() - _SETTLED
 
     def examine(start: int) -> list[_Entry]:
-        rows = range(start, min(start + _CHUNK, len(dataset)))
-        return [_examine(dataset.file(row), dataset.paths[row], memo.get(dataset.paths[row])) for row in rows]
+        return [_examine(dataset.pictures, path, memo.get(path)) for path in dataset.paths[start : start + _CHUNK]]
 
     entries: list[_Entry] = []
     with ThreadPoolExecutor(thread_name_prefix="scan") as pool:
@@ -95,9 +96,8 @@ def scan(dataset: Dataset, progress: Progress | None = None, cache_dir: Path | N
 
 def fingerprint(dataset: Dataset, content: Content) -> str:
     """A hash over the (path, hash, label's name, split) of every row, whatever their order: alike for alike data, splits included."""
-    names = dataset.class_names
-    columns = zip(dataset.paths, content.hashes, dataset.labels, dataset.splits, strict=True)
-    rows = sorted("\0".join((path, digest, names[label], split)) for path, digest, label, split in columns)
+    columns = zip(dataset.paths, content.hashes, dataset.label_names(), dataset.splits, strict=True)
+    rows = sorted("\0".join(row) for row in columns)
     return file_hash(os.fsencode("\n".join(rows)))
 
 
@@ -118,22 +118,24 @@ def make_folder(folder: Path) -> None:
         raise storage_error(error, folder) from error
 
 
-def _examine(file: Path, name: str, known: _Entry | None) -> _Entry:
+def _examine(pictures: Pictures, path: str, known: _Entry | None) -> _Entry:
     try:
-        status = file.stat()
-        if known is not None and (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns):
+        size, mtime_ns = pictures.stamp(path)
+        if known is not None and (size, mtime_ns) == (known.size, known.mtime_ns):
             return known
-        data = read(file, name)
+        data = pictures.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return _Entry(0, 0, "", 0, 0, MISSING)
     except OSError as error:
         return _Entry(0, 0, "", 0, 0, f"the file cannot be read ({error.strerror})")
     except UnreadableImage as error:
         return _Entry(0, 0, "", 0, 0, error.reason)
     digest = file_hash(data)
     try:
-        width, height = dimensions(data, name)
+        width, height = dimensions(data, path)
     except UnreadableImage as error:
-        return _Entry(status.st_size, status.st_mtime_ns, digest, 0, 0, error.reason)
-    return _Entry(status.st_size, status.st_mtime_ns, digest, width, height, "")
+        return _Entry(size, mtime_ns, digest, 0, 0, error.reason)
+    return _Entry(size, mtime_ns, digest, width, height, "")
 
 
 def _memo_file(cache_dir: Path, root: Path) -> Path:

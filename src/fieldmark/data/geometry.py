@@ -2,7 +2,8 @@
 
 Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Picture*: the same
 units with the picture's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole picture
-squashed. A matrix takes view coordinates to tile coordinates, so no picture is resampled twice whatever is done to it.
+squashed, or where pictures are cropped to boxes that move, the box and its surroundings; the box then takes the picture's place. A matrix
+takes view coordinates to tile coordinates, so no picture is resampled twice whatever is done to it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,26 @@ _SHRINK_WITHOUT_FILTER = 1.25
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The part of each tile that is the picture. `edges` are left, top, right and bottom in tile coordinates, shape (n, 4).
+
+    In training each edge is moved by up to `reach` to either side, shape (n, 2) for horizontal and vertical moves, within the tile.
+    """
+
+    edges: np.ndarray
+    reach: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Windows:
+        return Windows(self.edges[rows], self.reach[rows])
+
+    def matrices(self, draws: np.ndarray | None = None) -> np.ndarray:
+        """From picture to tile, (n, 3, 3); moved at random by `draws` in [0, 1), shape (n, 4)."""
+        edges = self.edges if draws is None else np.clip(self.edges + np.tile(self.reach, 2) * (draws * 2 - 1), -1, 1)
+        middle, half = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]) / 2
+        return _translation(middle[:, 0], middle[:, 1]) @ _scale(half[:, 0], half[:, 1])
+
+
+@dataclass(frozen=True)
 class Frame:
     """Half width and half height of each picture in view units, shape (n,), for one way of resizing."""
 
@@ -30,20 +51,20 @@ class Frame:
     half_height: np.ndarray
     crop_whole: bool
     """Random crops are taken from the whole picture (else from the view)."""
+    windows: Windows | None = None
+    """Where the pictures are not all of their tiles."""
 
     @classmethod
-    def of(cls, resize: str, widths: np.ndarray, heights: np.ndarray) -> Frame:
+    def of(cls, resize: str, widths: np.ndarray, heights: np.ndarray, windows: Windows | None = None) -> Frame:
         width, height = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
         if resize == "squash":
-            return cls(np.ones_like(width), np.ones_like(height), True)
-        if resize == "shorter-side":
-            side = np.minimum(width, height)
-            return cls(width / side, height / side, True)
-        side = np.maximum(width, height)
-        return cls(width / side, height / side, False)
+            return cls(np.ones_like(width), np.ones_like(height), True, windows)
+        side = np.minimum(width, height) if resize == "shorter-side" else np.maximum(width, height)
+        return cls(width / side, height / side, resize == "shorter-side", windows)
 
     def __getitem__(self, rows: np.ndarray) -> Frame:
-        return Frame(self.half_width[rows], self.half_height[rows], self.crop_whole)
+        windows = None if self.windows is None else self.windows[rows]
+        return Frame(self.half_width[rows], self.half_height[rows], self.crop_whole, windows)
 
 
 def leaves_picture(augment: Augment, resize: str) -> bool:
@@ -52,9 +73,10 @@ def leaves_picture(augment: Augment, resize: str) -> bool:
     return bool(moved) or isinstance(augment.crop, PaddedCrop) or resize == "letterbox"
 
 
-def view_matrices(frame: Frame) -> np.ndarray:
-    """The evaluation view: float64 (n, 3, 3) from view to tile coordinates."""
-    return _scale(1 / frame.half_width, 1 / frame.half_height)
+def view_matrices(frame: Frame, draws: np.ndarray | None = None) -> np.ndarray:
+    """The evaluation view: float64 (n, 3, 3) from view to tile coordinates; with `draws`, windows are moved as Windows.matrices says."""
+    matrices = _scale(1 / frame.half_width, 1 / frame.half_height)
+    return matrices if frame.windows is None else frame.windows.matrices(draws) @ matrices
 
 
 def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
@@ -69,7 +91,7 @@ def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.nda
         float64 (n, 3, 3), from view to tile coordinates.
     """
     crop_draws, rest = draws[:, : 4 * _TRIES], draws[:, 4 * _TRIES :]
-    matrix = view_matrices(frame) @ _crop(augment, frame, crop_draws)
+    matrix = view_matrices(frame, rest[:, 14:18]) @ _crop(augment, frame, crop_draws)
     flipped = np.where(rest[:, 0] < augment.flip, -1.0, 1.0)
     matrix = matrix @ _scale(flipped, np.ones_like(flipped))
     matrix = matrix @ np.linalg.inv(_affine(augment, rest[:, 1:6]))

@@ -1,30 +1,32 @@
-"""From what the user names as DATA to a split, checked table of pictures, and back from a run's split table."""
+"""From what the user names as DATA to a split, checked table of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import whole_file
-from fieldmark.core.schema import Data
-from fieldmark.data.content import Content, fingerprint, scan
-from fieldmark.data.dataset import SPLITS, Dataset
+from fieldmark.core.schema import BoxCrop, Data
+from fieldmark.data.content import MISSING, Content, fingerprint, scan
+from fieldmark.data.crops import margin_of, seen_regions
+from fieldmark.data.dataset import UNLABELLED, Dataset, Level, at_level
 from fieldmark.data.layouts import read_dataset
-from fieldmark.data.pixels import default_cache_dir
-from fieldmark.data.splits import carve, split_table
+from fieldmark.data.layouts.columns import parse
+from fieldmark.data.pixels import Selection, default_cache_dir
+from fieldmark.data.splits import Carved, Folds, carve, own_splits, split_table, straddling
+from fieldmark.data.taxonomy_file import read_levels
+from fieldmark.data.views import mislabelled, subset
+from fieldmark.runtime.preprocess import is_empty
 
 
 @dataclass(frozen=True)
 class LoadedData:
-    """A split dataset whose every file was read once; `content.problems` are the files that cannot be used."""
+    """A split dataset whose every picture was read once; `content.problems` are those that cannot be used."""
 
     dataset: Dataset
     content: Content
@@ -39,54 +41,110 @@ class LoadedData:
         wanted[list(self.content.problems)] = False
         return np.flatnonzero(wanted)
 
-    def files(self, rows: np.ndarray) -> list[Path]:
-        return [self.dataset.file(int(row)) for row in rows]
+    def regions(self, rows: np.ndarray, margin: float | None) -> np.ndarray:
+        """The part of each of these pictures that is seen, as crops.seen_regions gives it."""
+        boxes = None if self.dataset.boxes is None else self.dataset.boxes[rows]
+        heights = np.maximum(self.content.heights[rows] - self.dataset.banner, 0)
+        return seen_regions(boxes, self.content.widths[rows], heights, margin)
 
-    def hashes(self, rows: np.ndarray) -> list[str]:
-        return [self.content.hashes[int(row)] for row in rows]
+    def selection(self, rows: np.ndarray, margin: float | None) -> Selection:
+        """These pictures to be decoded, cropped to their boxes with a margin, or whole."""
+        whole = self.dataset.banner == 0 and (margin is None or self.dataset.boxes is None)
+        paths, hashes = [self.dataset.paths[row] for row in rows], [self.content.hashes[row] for row in rows]
+        return Selection(self.dataset.pictures, paths, hashes, None if whole else self.regions(rows, margin))
 
     def without(self, problems: dict[int, str]) -> LoadedData:
-        """The same with more files set aside."""
+        """The same with more pictures set aside."""
         return replace(self, content=replace(self.content, problems={**self.content.problems, **problems}))
+
+    def without_empty(self, margin: float | None) -> LoadedData:
+        """The same with those pictures set aside of which nothing would be seen."""
+        empty = is_empty(self.regions(np.arange(len(self.dataset)), margin))
+        rows = [int(row) for row in np.flatnonzero(empty) if int(row) not in self.content.problems]
+        return self.without(dict.fromkeys(rows, "its box lies outside the picture" if margin is not None else "it is all banner"))
 
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
-    dataset = read_dataset(data, settings.layout, console)
+    dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse(settings.columns), console)
+    dataset = _classified(dataset, settings)
     _refuse_unused(dataset, settings)
-    carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed)
+    if settings.splits == "own":
+        dataset = own_splits(dataset)
+    folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
+    carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds)
+    published = straddling(dataset)
+    dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)
-    console.say(table(None, ("split", "classes", "pictures", "smallest class", "largest class", "where from"), _table_rows(carved), _LEFT))
+    console.say(*_said_of(dataset, settings, published))
+    columns = ("split", "classes", "pictures", "smallest class", "largest class", "where from")
+    console.say(table(None, columns, _table_rows(dataset, carved), _LEFT))
     with console.progress("reading", "files") as advance:
-        content = scan(carved.dataset, advance, default_cache_dir())
-    return LoadedData(carved.dataset, content)
+        content = scan(dataset, advance, default_cache_dir())
+    return LoadedData(dataset, content).without_empty(margin_of(settings.crop))
+
+
+def _classified(dataset: Dataset, settings: Data) -> Dataset:
+    """The dataset with the taxonomy and the classes that the settings ask for."""
+    if settings.taxonomy == "none":
+        dataset = replace(dataset, levels=())
+    elif settings.taxonomy != "auto":
+        levels = read_levels(Path(settings.taxonomy).expanduser(), dataset.class_names)
+        dataset = replace(dataset, levels=tuple(Level.of(name, parents) for name, parents in levels.items()))
+    return dataset if settings.level is None else at_level(dataset, settings.level)
+
+
+def _said_of(dataset: Dataset, settings: Data, straddlers: int) -> Iterator[str]:
+    if dataset.levels:
+        yield "taxonomy: " + ", ".join(f"{level.name} ({len(level.names):,})" for level in dataset.levels)
+    if dataset.boxes is not None:
+        boxed = int((~np.isnan(dataset.boxes).any(axis=1)).sum())
+        used = "" if isinstance(settings.crop, BoxCrop) else "; data.crop=box crops to them"
+        yield f"{boxed:,} of {len(dataset):,} pictures have a box{used}"
+    if straddlers:
+        yield f"{straddlers:,} groups have pictures in more than one split, as the data have it; data.splits=own keeps groups together"
+    if dataset.true_labels is not None:
+        wrong = int((dataset.true_labels != dataset.labels).sum())
+        yield f"{wrong:,} labels of train were made wrong on purpose (data.label_noise)"
 
 
 _LEFT = ("smallest class", "largest class", "where from")
 
 
 def _refuse_unused(dataset: Dataset, settings: Data) -> None:
-    """Raise InputError for settings of splits that the data have already."""
-    own = {split for split in ("val", "test") if len(dataset.rows(split))}
-    unused = {f"data.{split}_fraction": f"the data have a {split} of their own" for split in sorted(own)}
-    if own == {"val", "test"}:
-        unused["data.split_seed"] = "the data have a val and a test of their own"
-    defaults = {f"data.{name}": field.default for name, field in Data.model_fields.items()}
-    given = {key: getattr(settings, key.removeprefix("data.")) for key in unused}
-    if problems := [f"{key}={given[key]:g} has no effect: {why}" for key, why in unused.items() if given[key] != defaults[key]]:
+    """Raise InputError for settings that have no effect on this dataset."""
+    has = {split for split in ("val", "test") if len(dataset.rows(split))}
+    kept = has if settings.splits == "official" else set()
+    unused = {f"{split}_fraction": f"the data have a {split} of their own" for split in sorted(kept)}
+    if settings.folds is not None:
+        unused["val_fraction"] = "data.folds says how much of train is val"
+    if kept == {"val", "test"}:
+        unused["split_seed"] = "the data have a val and a test of their own"
+    if not has:
+        unused["splits"] = "the data have no splits of their own"
+    if dataset.boxes is None:
+        unused["crop"] = "the data have no boxes"
+    defaults = {name: field.default for name, field in Data.model_fields.items()}
+    if problems := [
+        f"data.{key}={getattr(value, 'name', value)} has no effect: {why}"
+        for key, why in unused.items()
+        if (value := getattr(settings, key)) != defaults[key]
+    ]:
         raise InputError(*problems, hint="Leave it out.")
 
 
-def _table_rows(carved: Any) -> list[tuple[Any, ...]]:
-    rows = []
-    for row in split_table(carved):
+def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for row in split_table(replace(carved, dataset=dataset)):
         smallest, largest = (f"{name} ({count:,})" if name else "" for name, count in (row.smallest, row.largest))
         rows.append((row.split, row.classes, row.images, smallest, largest, row.source))
+    if count := len(dataset.rows(UNLABELLED)):
+        rows.append((UNLABELLED, "", count, "", "", "from the data"))
     return rows
 
 
 def check_readable(data: LoadedData, largest_share: float, console: Console) -> None:
-    """Name the files that are set aside.
+    """Name the pictures that are set aside.
 
     Raises InputError where they are more than `largest_share` of all, or leave a class without pictures.
     """
@@ -96,60 +154,20 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
     named = [f"{data.dataset.paths[row]}: {reason}" for row, reason in sorted(problems.items())]
     share = len(problems) / len(data.dataset)
     if share > largest_share:
+        missing = sum(reason == MISSING for reason in problems.values())
         raise InputError(
             f"{len(problems):,} of {len(data.dataset):,} pictures ({100 * share:.1f} %) cannot be read, more than data.max_unreadable "
             f"({100 * largest_share:g} %) allows:",
             *named[:10],
             *([f"… and {len(named) - 10:,} more"] if len(named) > 10 else []),
-            hint="Repair or remove them, or raise data.max_unreadable.",
+            hint=f"{missing:,} of them are not in {data.dataset.root}: was everything downloaded and unpacked there?"
+            if missing > len(problems) / 2
+            else "Repair or remove them, or raise data.max_unreadable.",
         )
     left = np.bincount(data.dataset.labels[data.rows("train")], minlength=len(data.dataset.class_names))
     if (empty := np.flatnonzero(left == 0)).size:
         raise InputError(*(f"class {data.dataset.class_names[index]} has no readable picture in train" for index in empty))
-    console.say(f"{len(problems):,} unreadable pictures are set aside:", *(f"  {line}" for line in named[:20]))
+    pictures = "1 unreadable picture is" if len(problems) == 1 else f"{len(problems):,} unreadable pictures are"
+    console.say(f"{pictures} set aside:", *(f"  {line}" for line in named[:20]))
     if len(named) > 20:
         console.say(f"  … and {len(named) - 20:,} more (all are in split.parquet)")
-
-
-def write_split(data: LoadedData, path: Path) -> None:
-    """One row per picture: path, hash, label (the class's name), split, note (why it is set aside, or empty)."""
-    names = data.dataset.class_names
-    columns = {
-        "path": list(data.dataset.paths),
-        "hash": list(data.content.hashes),
-        "label": [names[label] for label in data.dataset.labels],
-        "split": data.dataset.splits.tolist(),
-        "note": [data.content.problems.get(row, "") for row in range(len(data.dataset))],
-    }
-    with whole_file(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)  # type: ignore[no-untyped-call]
-
-
-def restore_data(root: Path, layout: str, split_file: Path, class_names: Sequence[str], name: str, console: Console) -> LoadedData:
-    """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
-    if not root.is_dir():
-        raise InputError(f"the run's data set was at {root}, and is not there any more", hint="Put it back, then try again.")
-    stored = pq.read_table(split_file).to_pydict()  # type: ignore[no-untyped-call]
-    indices = {label: index for index, label in enumerate(class_names)}
-    if not set(stored["label"]) <= set(indices) or not set(stored["split"]) <= set(SPLITS):
-        raise InputError(f"{split_file} does not belong to this run: it names other classes or splits")
-    dataset = Dataset(
-        name=name,
-        root=root,
-        layout=layout,
-        class_names=tuple(class_names),
-        paths=tuple(stored["path"]),
-        labels=np.array([indices[label] for label in stored["label"]], np.int32),
-        splits=np.array(stored["split"]),
-    )
-    with console.progress("checking the data", "files") as advance:
-        content = scan(dataset, advance, default_cache_dir())
-    changed = [path for path, now, then in zip(stored["path"], content.hashes, stored["hash"], strict=True) if now != then]
-    if changed:
-        gone = sum(not (root / path).exists() for path in changed)
-        raise InputError(
-            f"the data in {root} have changed since the run began: {len(changed):,} pictures differ ({gone:,} of them are gone), "
-            f"such as {', '.join(changed[:3])}",
-            hint="Put them back as they were, or train a new run.",
-        )
-    return LoadedData(dataset, content).without({row: note for row, note in enumerate(stored["note"]) if note})

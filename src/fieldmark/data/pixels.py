@@ -19,9 +19,13 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
+from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.randomness import key
 from fieldmark.data.content import Progress, file_hash, make_folder
+from fieldmark.data.corruptions import corrupt, parse
+from fieldmark.data.pictures import Pictures
 from fieldmark.runtime.decode import DECODER, UnreadableImage
 from fieldmark.runtime.preprocess import Resize, square
 
@@ -30,12 +34,34 @@ _FLUSH_BYTES = 64 * 2**20
 _PIXELS, _INDEX, _BUILDING = "pixels.u8", "index.json", ".building"
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Pictures to be decoded, n of them.
+
+    `hashes` are content.file_hash of their bytes, "" for a picture that cannot be read; `regions` are float64 (n, 4), the part of each that
+    is seen, as in runtime.decode.open_rgb; None for whole pictures.
+    """
+
+    pictures: Pictures
+    paths: Sequence[str]
+    hashes: Sequence[str]
+    regions: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def part(self, start: int, stop: int) -> Selection:
+        regions = None if self.regions is None else self.regions[start:stop]
+        return Selection(self.pictures, self.paths[start:stop], self.hashes[start:stop], regions)
+
+
 @dataclass(frozen=True)
 class View:
-    """How pictures are seen: `side` in pixels, `resize` as in runtime.preprocess."""
+    """How pictures are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
 
     side: int
     resize: Resize
+    corrupt: str = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,25 +95,26 @@ def default_cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fieldmark"))
 
 
-def open_pixels(files: Sequence[Path], hashes: Sequence[str], view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
-    """The tiles of `files`, in their order: decoded now, or mapped as an earlier call left them.
+def open_pixels(selection: Selection, view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
+    """The tiles of a selection, in its order: decoded now, or mapped as an earlier call left them.
 
-    `hashes` are content.file_hash of the files; a file whose hash is "" counts as unreadable. A tile equals
-    runtime.preprocess.square(file, view.side, view.resize). Of processes that ask for the same tiles, one decodes and the others wait.
+    A tile equals runtime.preprocess.square of its picture and region, corrupted where the view says so. Of processes that ask for the
+    same tiles, one decodes and the others wait.
 
-    Raises InputError where the disk is full or cannot be written, and where a file has changed since it was hashed.
+    Raises InputError where the disk is full or cannot be written, and where a picture has changed since it was hashed.
     """
-    shape = (len(files), 3, view.side, view.side)
-    if not files:
+    shape = (len(selection), 3, view.side, view.side)
+    if not len(selection):
         return PixelCache(np.empty(shape, np.uint8), {})
-    key = file_hash(json.dumps([DECODER, asdict(view), *hashes]).encode())
-    folder = cache_dir / "pixels" / key
+    regions = b"" if selection.regions is None else np.ascontiguousarray(selection.regions, "<f8").tobytes()
+    entry = file_hash(json.dumps([DECODER, asdict(view), *selection.hashes]).encode() + regions)
+    folder = cache_dir / "pixels" / entry
     try:
         if (cache := _open(folder, shape)) is None:
             make_folder(folder.parent)
             with FileLock(_lock_file(folder)):
                 if (cache := _open(folder, shape)) is None:
-                    _build(files, hashes, view, folder, progress)
+                    _build(selection, view, folder, progress)
                     cache = _open(folder, shape)
         assert cache is not None
         return cache
@@ -142,7 +169,7 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _build(files: Sequence[Path], hashes: Sequence[str], view: View, folder: Path, progress: Progress | None) -> None:
+def _build(selection: Selection, view: View, folder: Path, progress: Progress | None) -> None:
     for left_over in folder.parent.glob(f".*{_BUILDING}"):
         if left_over != _building(folder):
             _remove_unused(left_over)
@@ -153,19 +180,19 @@ def _build(files: Sequence[Path], hashes: Sequence[str], view: View, folder: Pat
     building.mkdir()
     try:
         with (building / _PIXELS).open("wb") as stream:
-            _reserve(stream, len(files) * 3 * view.side**2, folder.parent)
+            _reserve(stream, len(selection) * 3 * view.side**2, folder.parent)
             unreadable: dict[int, str] = {}
             done, flush_every = 0, max(1, _FLUSH_BYTES // (3 * view.side**2))
-            for tiles, problems in _decode(files, hashes, view):
+            for tiles, problems in _decode(selection, view):
                 stream.write(tiles.data)
                 if (done + len(tiles)) // flush_every > done // flush_every:
                     _flush(stream)  # little by little, so that the disk works while pictures are decoded
                 unreadable |= {done + row: reason for row, reason in problems.items()}
                 done += len(tiles)
                 if progress is not None:
-                    progress(done, len(files))
+                    progress(done, len(selection))
             _flush(stream)
-        shape = [len(files), 3, view.side, view.side]
+        shape = [len(selection), 3, view.side, view.side]
         write_json(building / _INDEX, {"shape": shape, "view": asdict(view), "decoder": DECODER, "unreadable": unreadable})
         building.rename(folder)
     except BaseException:
@@ -195,17 +222,15 @@ def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
         ) from error
 
 
-def _decode(files: Sequence[Path], hashes: Sequence[str], view: View) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def _decode(selection: Selection, view: View) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
     """Chunks of tiles in order, with the problems of each by their row in it; only a few chunks are in memory at a time."""
-    from fieldmark.core.device import available_cores  # imports torch, which listing the cache can do without
-
     cores = available_cores()
     chunk = min(max(1, _CHUNK_BYTES // (3 * view.side**2)), 64)
     pending: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
     with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
         try:
-            for start in range(0, len(files), chunk):
-                pending.append(pool.submit(_decode_chunk, files[start : start + chunk], hashes[start : start + chunk], view))
+            for start in range(0, len(selection), chunk):
+                pending.append(pool.submit(_decode_chunk, selection.part(start, start + chunk), view))
                 if len(pending) > 2 * cores:
                     yield pending.popleft().result()
             while pending:
@@ -214,28 +239,31 @@ def _decode(files: Sequence[Path], hashes: Sequence[str], view: View) -> Iterato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_chunk(files: Sequence[Path], hashes: Sequence[str], view: View) -> tuple[np.ndarray, dict[int, str]]:
-    tiles = np.zeros((len(files), view.side, view.side, 3), np.uint8)
+def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[int, str]]:
+    tiles = np.zeros((len(selection), view.side, view.side, 3), np.uint8)
     problems = {}
-    for row, (file, digest) in enumerate(zip(files, hashes, strict=True)):
+    for row, (path, digest) in enumerate(zip(selection.paths, selection.hashes, strict=True)):
         if not digest:
             problems[row] = "the file cannot be read"
             continue
+        region = None if selection.regions is None else selection.regions[row].tolist()
         try:
-            tiles[row] = square(_unchanged(file, digest), view.side, view.resize, str(file)).transpose(1, 2, 0)
+            data = _unchanged(selection.pictures, path, digest)
+            tile = square(data, view.side, view.resize, path, region).transpose(1, 2, 0)
+            tiles[row] = tile if view.corrupt == "none" else corrupt(tile, *parse(view.corrupt), key(digest))
         except UnreadableImage as error:
             problems[row] = error.reason
     return tiles, problems
 
 
-def _unchanged(file: Path, digest: str) -> bytes:
+def _unchanged(pictures: Pictures, path: str, digest: str) -> bytes:
     hint = "Leave the data alone while a command reads it, and run the command again."
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} could be read a moment ago, and now cannot ({error.strerror})", hint=hint) from error
+        data = pictures.read(path)
+    except UnreadableImage as error:
+        raise InputError(f"{path} could be read a moment ago, and now cannot: {error.reason}", hint=hint) from error
     if file_hash(data) != digest:
-        raise InputError(f"{file} has changed since the data was scanned", hint=hint)
+        raise InputError(f"{path} has changed since the data was scanned", hint=hint)
     return data
 
 

@@ -2,66 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.data.content import scan
-from fieldmark.data.dataset import SPLITS
+from fieldmark.data.corruptions import parse as parse_corruption
+from fieldmark.data.dataset import SPLITS, UNLABELLED, at_level
 from fieldmark.data.layouts import read_dataset
-from fieldmark.data.loading import LoadedData, restore_data
+from fieldmark.data.loading import LoadedData
 from fieldmark.data.pixels import default_cache_dir
+from fieldmark.data.split_file import Origin, restore_data
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.split import open_split
 from fieldmark.evaluation.summary import evaluate_predictions
 
+Crop = Literal["none", "box"]
 
-def evaluate_run(run: Run, data: str | Path | None, split: str, console: Console) -> dict[str, Any]:
+
+def evaluate_run(
+    run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str = "none"
+) -> dict[str, Any]:
     """The figures of evaluate_predictions, with `split`, `data` and where the predictions were saved (`predictions`).
 
-    Raises InputError where the run is not finished, or the data have moved, changed, know other classes, or have no such split.
+    Args:
+        data: other data than the run's own, with classes of the same names.
+        crop: on whole pictures ("none") or on their boxes ("box"); by default as the run was trained.
+        corrupt: a corruption and its severity, such as "fog:3".
+
+    Raises InputError where the run is not finished, or the data have moved, changed, know other classes, or lack such a split or boxes.
     """
     if split not in SPLITS:
-        raise InputError(f"there is no split {split!r}", hint=f"Splits: {', '.join(SPLITS)}.")
+        hint = "`fieldmark submit` predicts pictures without labels." if split == UNLABELLED else f"Splits: {', '.join(SPLITS)}."
+        raise InputError(f"{split!r} is not a split that can be evaluated", hint=hint)
+    if corrupt != "none":
+        parse_corruption(corrupt)
+    preprocess = run.preprocess
+    if crop is not None:
+        preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
     with run.folder.locked():
-        status = run.folder.manifest().get("status")
-        if status != "finished":
-            raise InputError(
-                f"{run.path} is not finished ({status}): its test is opened once, at the end", hint=f"fieldmark resume {run.path}"
-            )
+        require_finished(run)
         if data is None and split == "val" and run.recipe.train.refit:
             raise InputError(
                 f"{run.path} was refitted on train and val together, so val is no test of it",
                 hint="Its val figures from before are in summary.json.",
             )
-        loaded = _own_data(run, console) if data is None else _other_data(run, data, console)
+        loaded = run_data(run, data, console)
+        if preprocess.margin is not None and loaded.dataset.boxes is None:
+            raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
         rows = loaded.rows(split)
         if data is not None and set(loaded.dataset.splits) == {"train"}:
             split, rows = "all", loaded.rows("train")
             console.say(f"{loaded.dataset.name} has no splits: all its {len(rows):,} pictures are evaluated")
         if not len(rows):
             raise InputError(f"{loaded.dataset.name} has no readable pictures in {split}")
-        pixels = open_split(loaded, rows, run.preprocess, console)
-        predictions = pixels.predict(run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names)
-        target = run.folder.predictions / (f"{split}.npz" if data is None else f"{loaded.dataset.name}-{split}.npz")
+        seen = corrupt if corrupt != "none" else run.recipe.data.corrupt
+        predictions = open_split(loaded, rows, preprocess, seen, console).predict(
+            run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names
+        )
+        changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt == "none" else [corrupt.replace(":", "-")])]
+        target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
         predictions.save(target)
     figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed)
     return {"run": str(run.path), "data": str(data) if data is not None else None, "split": split, "predictions": str(target), **figures}
 
 
-def _own_data(run: Run, console: Console) -> LoadedData:
-    origin = run.folder.manifest()["data"]
-    return restore_data(Path(origin["root"]), origin["layout"], run.folder.split_file, run.class_names, origin["name"], console)
-
-
-def _other_data(run: Run, data: str | Path, console: Console) -> LoadedData:
-    dataset = read_dataset(data)
+def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
+    """The run's own data as they were, or other data whose classes are all known to the run."""
+    if data is None:
+        return restore_data(Origin(**run.folder.manifest()["data"]), run.folder.split_file, run.class_names, console)
+    dataset = read_dataset(data, console=console)
+    if run.recipe.data.level is not None:
+        dataset = at_level(dataset, run.recipe.data.level)
     unknown = [name for name in dataset.class_names if name not in set(run.class_names)]
     if unknown:
         named = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10:,} more" if len(unknown) > 10 else "")
         raise InputError(f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {named}")
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
-    console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in content.problems.items()))
-    return LoadedData(dataset, content)
+    loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
+    console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
+    return loaded
+
+
+def require_finished(run: Run) -> None:
+    """Raise InputError where the run's training has not come to its end."""
+    status = run.folder.manifest().get("status")
+    if status != "finished":
+        raise InputError(f"{run.path} is not finished ({status}): its test is opened once, at the end", hint=f"fieldmark resume {run.path}")

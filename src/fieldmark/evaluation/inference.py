@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,14 @@ def infer(
     batch: int,
     rows: np.ndarray | None = None,
     advance: Advance | None = None,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model is given back in the mode it was in.
 
     Args:
         pixels: uint8 (all, 3, size, size).
         rows: int64 (n,), which of them; all by default.
+        change: gives the pixels of some rows in another form, uint8 (m, 3, size, size); as they are by default.
     """
     rows = np.arange(len(pixels)) if rows is None else rows
     was_training = model.training
@@ -47,7 +50,8 @@ def infer(
     try:
         with torch.inference_mode(), arithmetic.autocast():
             for start in range(0, len(rows), batch):
-                part = torch.from_numpy(pixels[rows[start : start + batch]]).to(arithmetic.device)
+                chosen = rows[start : start + batch]
+                part = torch.from_numpy(pixels[chosen] if change is None else change(chosen)).to(arithmetic.device)
                 images = normalisation(part).to(memory_format=arithmetic.memory_format)
                 batch_logits, batch_features = model.forward_with_features(images)
                 logits[start : start + batch] = batch_logits.float().cpu().numpy()

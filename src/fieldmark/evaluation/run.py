@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldmark.core.device import available_cores, choose_device, keep_freed_memory, set_threads
+from fieldmark.core.cores import available_cores
+from fieldmark.core.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
@@ -25,12 +28,15 @@ from fieldmark.models.weights import load_weights, read_weights
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
 from fieldmark.runtime.preprocess import Preprocess
 
+Boxes = Mapping[str, Sequence[float]]
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What the model says of one picture.
 
-    `classes` and `probabilities` (float32) are the likeliest, best first; both are empty where `note` says why there is no answer.
+    `classes` and `probabilities` (float32) are the likeliest, best first; both are empty where `note` says why there is no answer. `note`
+    may also say how the picture was seen.
     """
 
     path: str
@@ -104,16 +110,31 @@ class Run:
         self.arithmetic.prepare(model)
         return model.eval()
 
-    def predict(self, images: str | Path | Sequence[str | Path], top: int = 5) -> list[Prediction]:
-        """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so."""
-        return list(self.stream(find_images(images), top))
+    def predict(self, images: str | Path | Sequence[str | Path], top: int = 5, boxes: Boxes | None = None) -> list[Prediction]:
+        """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so.
 
-    def stream(self, files: Iterable[Path], top: int = 5) -> Iterator[Prediction]:
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the picture's path. A UserWarning says where the run
+        was trained on pictures cropped to boxes and these have none, or the other way round.
+        """
+        if warning := self.box_warning(boxes is not None):
+            warnings.warn(warning, stacklevel=2)
+        return list(self.stream(find_images(images), top, boxes))
+
+    def box_warning(self, boxes: bool) -> str | None:
+        """What to say before pictures are predicted with or without boxes, where the run was trained the other way."""
+        if self.preprocess.margin is not None and not boxes:
+            return f"{self.path} was trained on pictures cropped to boxes and sees these whole: expect worse answers without a sign of it"
+        if self.preprocess.margin is None and boxes:
+            return f"{self.path} was trained on whole pictures and sees these cropped: fine only if its pictures were crops already"
+        return None
+
+    def stream(self, files: Iterable[Path], top: int = 5, boxes: Boxes | None = None) -> Iterator[Prediction]:
         """The same, one by one and in bounded memory, whatever the number of files. `top` is cut to the number of classes."""
         if top < 1:
             raise InputError(f"the number of classes to name must be at least 1, got {top}")
         batch = self.recipe.evaluate.batch
-        for chunk in _decoded(files, self.preprocess, batch):
+        by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
+        for chunk in _decoded(files, self.preprocess, batch, by_path):
             sound = [pixels for _, pixels in chunk if isinstance(pixels, np.ndarray)]
             answers = iter(self._probabilities(np.stack(sound)) if sound else [])
             for path, pixels in chunk:
@@ -123,7 +144,8 @@ class Run:
                     continue
                 probabilities = next(answers)
                 order = np.argsort(-probabilities, kind="stable")[:top]
-                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order])
+                note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
+                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order], note)
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         logits, _ = infer(self.model, pixels, self.normalisation, self.arithmetic, self.recipe.evaluate.batch)
@@ -170,12 +192,14 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _decoded(files: Iterable[Path], preprocess: Preprocess, batch: int) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
+def _decoded(
+    files: Iterable[Path], preprocess: Preprocess, batch: int, boxes: Boxes | None
+) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
     """Chunks of (file, pixels or the reason why there are none), decoded by threads no more than two chunks ahead."""
 
     def decode(path: Path) -> np.ndarray | str:
         try:
-            return preprocess.pixels(path)
+            return preprocess.pixels(path, box=None if boxes is None else boxes.get(os.path.abspath(path)))
         except UnreadableImage as error:
             return error.reason
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from fieldmark.core.console import Console
+from fieldmark.core.cores import available_cores
+from fieldmark.core.randomness import key
+from fieldmark.data.corruptions import corrupt, parse
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.pixels import View, default_cache_dir, open_pixels
 from fieldmark.evaluation.inference import Normalisation, infer
@@ -25,6 +29,8 @@ class SplitPixels:
     pixels: np.ndarray
     sound: np.ndarray
     rows: np.ndarray
+    corrupt: str
+    """A corruption to be made of the pixels on the way to the model, as in data.corrupt."""
     unreadable: dict[int, str]
     """By row of the dataset, why a picture was left out."""
 
@@ -35,23 +41,34 @@ class SplitPixels:
     def infer(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of the sound pictures."""
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
+        change = None if self.corrupt == "none" else self._corrupted
         with console.progress("predicting", "pictures") as advance:
-            return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance)
+            return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
+
+    def _corrupted(self, positions: np.ndarray) -> np.ndarray:
+        rows = self.rows[np.searchsorted(self.sound, positions)]
+        hashes = [self.loaded.content.hashes[row] for row in rows]
+        name, severity = parse(self.corrupt)
+        tiles = self.pixels[positions].transpose(0, 2, 3, 1)
+        with ThreadPoolExecutor(available_cores()) as pool:
+            changed = pool.map(lambda tile, digest: corrupt(tile, name, severity, key(digest)), tiles, hashes)
+            return np.stack(list(changed)).transpose(0, 3, 1, 2)
 
     def predict(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
         """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
         logits, features = self.infer(model, arithmetic, batch, console)
         columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
-        return Predictions(ids, columns[self.labels], logits, features, class_names)
+        labels = np.where(self.labels < 0, -1, columns[self.labels]).astype(np.int32)
+        return Predictions(ids, labels, logits, features, class_names)
 
 
-def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, console: Console) -> SplitPixels:
+def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, corrupt: str, console: Console) -> SplitPixels:
     """Decode these rows of the dataset; those that cannot be are named and left out."""
     with console.progress("decoding", "pictures") as advance:
         view = View(preprocess.size, preprocess.resize)
-        cache = open_pixels(loaded.files(rows), loaded.hashes(rows), view, default_cache_dir(), advance)
+        cache = open_pixels(loaded.selection(rows, preprocess.margin), view, default_cache_dir(), advance)
     unreadable = {int(rows[position]): reason for position, reason in cache.unreadable.items()}
     console.say(*(f"left out: {loaded.dataset.paths[row]}: {reason}" for row, reason in unreadable.items()))
     sound = np.setdiff1d(np.arange(len(rows)), list(cache.unreadable))
-    return SplitPixels(loaded, preprocess, cache.array, sound, rows[sound], unreadable)
+    return SplitPixels(loaded, preprocess, cache.array, sound, rows[sound], corrupt, unreadable)

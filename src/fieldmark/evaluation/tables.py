@@ -17,7 +17,7 @@ class Answers:
 
     def __init__(self, path: Path | None, top: int, as_json: bool, quiet: bool):
         self.path, self.top, self.as_json, self.quiet = path, top, as_json, quiet
-        self.count = self.unanswered = 0
+        self.count = self.unanswered = self.noted = 0
         self._open = ExitStack()
 
     def __enter__(self) -> Answers:
@@ -39,6 +39,7 @@ class Answers:
     def add(self, prediction: Prediction) -> None:
         self.count += 1
         self.unanswered += not prediction.classes
+        self.noted += bool(prediction.note)
         pairs = list(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
         if self.path is not None:
             cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
@@ -49,4 +50,4 @@ class Answers:
             print(json.dumps({"path": prediction.path, "classes": answer, "note": prediction.note}, ensure_ascii=False))
         elif self.path is None and not self.quiet:
             said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {prediction.note}"
-            print(f"{prediction.path}: {said}")
+            print(f"{prediction.path}: {said}" + (f" ({prediction.note})" if pairs and prediction.note else ""))

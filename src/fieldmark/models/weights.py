@@ -33,13 +33,8 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start == b"PK\x03\x04" or start[:1] == b"\x80":
-            raise InputError(
-                f"{path} is a pickle (PyTorch's .pth, .pt or .bin); opening one can run any code, so Fieldmark does not",
-                hint="Load it once where you trust it and write it with safetensors.torch.save_file.",
-            )
+        with path.open("rb") as stream:
+            start = stream.read(4)
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
             metadata = json.loads((file.metadata() or {}).get("fieldmark", "{}"))
@@ -50,6 +45,11 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise InputError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, ValueError) as error:
+        if start == b"PK\x03\x04" or start[:1] == b"\x80":  # asked only now: a safetensors file may begin so too
+            raise InputError(
+                f"{path} is a pickle (PyTorch's .pth, .pt or .bin); opening one can run any code, so Fieldmark does not",
+                hint="Load it once where you trust it and write it with safetensors.torch.save_file.",
+            ) from None
         raise InputError(
             f"{path} is not a whole safetensors file: {error}", hint="Copy or download it again; other formats are not read."
         ) from error

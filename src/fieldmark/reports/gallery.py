@@ -6,15 +6,15 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from fieldmark.data.content import file_hash
+from fieldmark.data.pictures import Pictures
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.runtime.decode import UnreadableImage, open_rgb, read
+from fieldmark.runtime.decode import UnreadableImage, open_rgb
 
 _SIDE = 320
 _QUALITY = 80
@@ -48,38 +48,38 @@ def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return known[surest[~right[surest]]], known[least_sure[right[least_sure]]]
 
 
-def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, root: Path, hashes: Mapping[str, str]) -> list[Card]:
-    """A card for each row. `hashes` are those of the files when the run began, by path relative to `root`."""
+def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, pictures: Pictures, hashes: Mapping[str, str]) -> list[Card]:
+    """A card for each row. `hashes` are those of the pictures when the run began, by path."""
     chosen = np.asarray(rows, np.int64)
     labels = predictions.labels[chosen]
     said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
     probabilities = predictions.probabilities()[chosen]
     built = []
     for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
-        picture, reason = _thumbnail_or_reason(root / path, hashes.get(path, ""))
+        picture, reason = _thumbnail_or_reason(pictures, path, hashes.get(path, ""))
         name = predictions.class_names[answer] if answer >= 0 else None
         card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), picture, reason)
         built.append(card)
     return built
 
 
-def thumbnail(file: Path, digest: str) -> str:
+def thumbnail(pictures: Pictures, path: str, digest: str) -> str:
     """A JPEG of at most 320 x 320 pixels as a data URI.
 
-    Raises UnreadableImage where the file cannot be read, or is no longer the one whose file_hash is `digest`.
+    Raises UnreadableImage where the picture cannot be read, or is no longer the one whose file_hash is `digest`.
     """
-    data = read(file)
+    data = pictures.read(path)
     if file_hash(data) != digest:
-        raise UnreadableImage(str(file), "the file has changed since the run began")
-    picture = open_rgb(data, str(file), at_least=_SIDE)
+        raise UnreadableImage(path, "the file has changed since the run began")
+    picture = open_rgb(data, path, at_least=_SIDE)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
-def _thumbnail_or_reason(file: Path, digest: str) -> tuple[str | None, str]:
+def _thumbnail_or_reason(pictures: Pictures, path: str, digest: str) -> tuple[str | None, str]:
     try:
-        return thumbnail(file, digest), ""
+        return thumbnail(pictures, path, digest), ""
     except UnreadableImage as error:
         return None, error.reason

@@ -22,6 +22,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_text
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.data.dataset import SPLITS
+from fieldmark.data.split_file import Origin
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -92,7 +93,8 @@ def _content(run: Run) -> dict[str, Any]:
     predictions = Predictions.load(run.folder.predictions / "test.npz")
     pictures = pq.read_table(run.folder.split_file).to_pylist()  # type: ignore[no-untyped-call]
     aside = _set_aside(pictures, set(predictions.ids.tolist()))
-    root = Path(manifest["data"]["root"])
+    origin = Origin(**manifest["data"])
+    root, shown = Path(origin.root), origin.pictures()
     hashes = {picture["path"]: picture["hash"] for picture in pictures}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
@@ -109,11 +111,11 @@ def _content(run: Run) -> dict[str, Any]:
         "refit": any(row["phase"] == "refit" for row in epochs),
         "classes": _classes(predictions),
         "root": root,
-        "moved": not os.path.isdir(root),  # Path.is_dir raises where a folder above may not be entered
+        "moved": not os.path.exists(root),  # Path.exists raises where a folder above may not be entered
         "wrong": len(mistakes),
-        "mistakes": cards(predictions, mistakes[:_MISTAKES], root, hashes),
+        "mistakes": cards(predictions, mistakes[:_MISTAKES], shown, hashes),
         "right": len(hits),
-        "hits": cards(predictions, hits[:_HITS], root, hashes),
+        "hits": cards(predictions, hits[:_HITS], shown, hashes),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": _provenance(run, summary, manifest),
         "command": _command(manifest),
@@ -204,8 +206,8 @@ def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> 
 
 
 def _command(manifest: dict[str, Any]) -> str:
-    data = manifest["data"]
-    return shlex.join(["fieldmark", "train", "birds" if data["layout"] == "birds" else data["root"], "--recipe", "recipe.yaml"])
+    given, root = manifest["given"], manifest["data"]["root"]
+    return shlex.join(["fieldmark", "train", given if given == "birds" or given.startswith("hf:") else root, "--recipe", "recipe.yaml"])
 
 
 def _count(number: int) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import math
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -116,18 +117,35 @@ def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
-def open_rgb(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> Image.Image:
-    """`decode` as a Pillow image of mode RGB."""
+def open_rgb(
+    source: bytes | Path, name: str | None = None, at_least: int | None = None, region: Sequence[float] | None = None
+) -> Image.Image:
+    """`decode` as a Pillow image of mode RGB, or that part of it whose left, top, right and bottom edge are `region`.
+
+    The region is in pixels of the whole upright picture, and must lie inside it; it is rounded to whole pixels. It is the region whose
+    shorter side keeps `at_least` pixels then.
+    """
     name = _name(source, name)
     with _reasons(name):
         image = _open(source if isinstance(source, bytes) else read(source, name), name)
         _scale_key(image)
+        full = image.size
         if at_least is not None and image.format in _JPEG:  # a HEIC would give its thumbnail
+            if region is not None:
+                across, down = full[::-1] if _orientation(image) in _SIDEWAYS else full
+                at_least = math.ceil(at_least * max(across / (region[2] - region[0]), down / (region[3] - region[1])))
             image.draft(None, (at_least, at_least))
         image.load()
+        shrunk = image.width / full[0] if image.format in _JPEG else 1.0
         orientation = _orientation(image)
         picture = _rgb(image, name)
-        return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+        picture = picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+        return picture if region is None else _cropped(picture, [edge * shrunk for edge in region])
+
+
+def _cropped(picture: Image.Image, region: Sequence[float]) -> Image.Image:
+    left, top = min(round(region[0]), picture.width - 1), min(round(region[1]), picture.height - 1)
+    return picture.crop((left, top, max(round(region[2]), left + 1), max(round(region[3]), top + 1)))
 
 
 def read(file: Path, name: str | None = None) -> bytes:

@@ -1,7 +1,8 @@
-"""The one evaluation preprocessing: from a picture's bytes to the square that a model sees."""
+"""The one evaluation preprocessing: from a picture's bytes, and the box of the object in it, to the square that a model sees."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from fieldmark.runtime.decode import open_rgb
+from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb, read
 
 Resize = Literal["squash", "shorter-side", "letterbox"]
 _BAR = 128
@@ -17,16 +18,31 @@ _BAR = 128
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Decode, resize, normalise. `mean` and `std` are per channel (red, green, blue), of values in [0, 1]."""
+    """Decode, crop, resize, normalise.
+
+    `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. `margin` says that the model was trained on objects cropped to
+    their boxes with so much around them, as a share of the box's sides; None: on whole pictures.
+    """
 
     size: int
     resize: Resize
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    margin: float | None = None
 
-    def pixels(self, source: bytes | Path, name: str | None = None) -> np.ndarray:
-        """uint8 of shape (3, size, size). Raises runtime.decode.UnreadableImage."""
-        return np.ascontiguousarray(square(source, self.size, self.resize, name))
+    def pixels(self, source: bytes | Path, name: str | None = None, box: Sequence[float] | None = None) -> np.ndarray:
+        """uint8 of shape (3, size, size), of the whole picture or of the object in `box` (left, top, right and bottom edge in pixels).
+
+        Raises runtime.decode.UnreadableImage, also for a box that lies outside the picture.
+        """
+        if box is None:
+            return np.ascontiguousarray(square(source, self.size, self.resize, name))
+        name = name or ("picture" if isinstance(source, bytes) else str(source))
+        data = source if isinstance(source, bytes) else read(source, name)
+        region = grown(np.array([box], np.float64), self.margin or 0, *(np.array([side]) for side in dimensions(data, name)))[0]
+        if is_empty(region):
+            raise UnreadableImage(name, "its box lies outside the picture")
+        return np.ascontiguousarray(square(data, self.size, self.resize, name, region.tolist()))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(x / 255 - mean) / std: float32 of the shape of `pixels`, (..., 3, height, width)."""
@@ -42,14 +58,29 @@ class Preprocess:
         return cls(**(values | {"mean": tuple(values["mean"]), "std": tuple(values["std"])}))
 
 
-def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None) -> np.ndarray:
-    """A picture as a square, resampled bilinearly with antialiasing.
+def grown(boxes: np.ndarray, margin: float, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Boxes with a margin on every side, a share of the box's width or height, cut off at the edges of their pictures.
+
+    Both float64 (n, 4): left, top, right and bottom edge in pixels.
+    """
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2) * margin * [-1, -1, 1, 1]
+    limits = np.column_stack([widths, heights, widths, heights])
+    return np.clip(boxes + sides, 0, limits)
+
+
+def is_empty(regions: np.ndarray) -> np.ndarray:
+    """Whether regions (..., 4) hold less than a pixel in some direction."""
+    return (regions[..., 2] - regions[..., 0] < 1) | (regions[..., 3] - regions[..., 1] < 1)
+
+
+def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None, region: Sequence[float] | None = None) -> np.ndarray:
+    """A picture, or a region of it as in runtime.decode.open_rgb, as a square, resampled bilinearly with antialiasing.
 
     uint8 of shape (3, size, size), the colours of a pixel side by side in memory.
 
     "squash" squashes its sides, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
     """
-    picture = open_rgb(source, name, at_least=size)
+    picture = open_rgb(source, name, at_least=size, region=region)
     width, height = picture.size
     if resize == "squash":
         tile = picture.resize((size, size), Image.Resampling.BILINEAR)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,10 @@ from fieldmark.core.recipe import with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.schema import Recipe
 from fieldmark.data.batches import TrainBatches
-from fieldmark.data.geometry import Frame, leaves_picture
-from fieldmark.data.loading import LoadedData, check_readable, load_data, restore_data, write_split
-from fieldmark.data.pixels import PixelCache, View, default_cache_dir, open_pixels
+from fieldmark.data.geometry import leaves_picture
+from fieldmark.data.loading import LoadedData, check_readable, load_data
+from fieldmark.data.pixels import PixelCache, default_cache_dir
+from fieldmark.data.split_file import Origin, restore_data, write_split
 from fieldmark.evaluation.metrics import macro_f1, nll, top_k
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -38,6 +37,7 @@ from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Position, Training, Validate, run_loop
 from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.tiles import frame_of, placed_tiles, preprocessing, training_tiles
 
 SUMMARY_SCHEMA = 1
 
@@ -63,9 +63,10 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
     check_readable(loaded, recipe.data.max_unreadable, console)
-    loaded, cache = _training_tiles(loaded, recipe, console)
+    loaded, cache = training_tiles(loaded, recipe, console)
     console.say(f"{recipe.model.name}: {total / 1e6:.2f} M parameters, {macs(built.model, recipe.data.size) / 1e6:,.0f} M multiply-adds")
     console.say(*built.notes)
+    preprocess = preprocessing(recipe.data, built, loaded, cache)
     arithmetic, speeds = choose_arithmetic(
         built.model,
         recipe.data.size,
@@ -93,10 +94,12 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
             created=now(),
             versions=versions(),
             device=device_name(device),
-            data={"name": loaded.dataset.name, "root": str(loaded.dataset.root.resolve()), "layout": loaded.dataset.layout},
+            given=str(data),
+            data=asdict(Origin.of(loaded.dataset)),
             fingerprint=loaded.fingerprint,
             class_names=list(loaded.dataset.class_names),
-            preprocess=Preprocess(recipe.data.size, recipe.data.resize, built.mean, built.std).to_dict(),
+            levels={level.name: level.of_classes() for level in loaded.dataset.levels},
+            preprocess=preprocess.to_dict(),
             notes=list(built.notes),
         )
     folder = RunFolder(path)
@@ -119,9 +122,8 @@ def resume_run(path: str | Path, console: Console | None = None) -> Run:
             return Run.load(folder.path)
         check_extras(recipe)
         prepare_machine(recipe)
-        origin = manifest["data"]
         names = manifest["class_names"]
-        loaded = restore_data(Path(origin["root"]), origin["layout"], folder.split_file, names, origin["name"], console)
+        loaded = restore_data(Origin(**manifest["data"]), folder.split_file, names, console)
         if loaded.fingerprint != manifest["fingerprint"]:
             raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
         folder.remove_leftovers()
@@ -131,7 +133,7 @@ def resume_run(path: str | Path, console: Console | None = None) -> Run:
         for name, version in versions().items():
             if manifest["versions"].get(name) != version:
                 console.say(f"{name} was {manifest['versions'].get(name)} when the run began and is {version} now: results may differ")
-        loaded, cache = _training_tiles(loaded, recipe, console)
+        loaded, cache = training_tiles(loaded, recipe, console)
         settings = recipe.model.model_copy(update={"weights": "none"})
         model = build_model(settings, len(names), recipe.data.size, _weights_seed(recipe)).model
         arithmetic = Arithmetic(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)  # type: ignore[arg-type]
@@ -158,20 +160,6 @@ def check_extras(recipe: Recipe) -> None:
 
 def _preprocess(folder: RunFolder) -> Preprocess:
     return Preprocess.from_dict(folder.manifest()["preprocess"])
-
-
-def _training_tiles(loaded: LoadedData, recipe: Recipe, console: Console) -> tuple[LoadedData, PixelCache]:
-    """Decode train and val into tiles, one for each row of `loaded.rows("train", "val")`; files that fail are set aside first."""
-    rows = loaded.rows("train", "val")
-    sides = np.maximum(loaded.content.widths[rows], loaded.content.heights[rows])
-    side = min(math.ceil(recipe.data.size * recipe.data.cache_scale), max(int(np.median(sides)), 1))
-    with console.progress("decoding", "pictures") as advance:
-        cache = open_pixels(loaded.files(rows), loaded.hashes(rows), View(side, "squash"), default_cache_dir(), advance)
-    if cache.unreadable:
-        loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
-        check_readable(loaded, recipe.data.max_unreadable, console)
-        return _training_tiles(loaded, recipe, console)
-    return loaded, cache
 
 
 @dataclass
@@ -273,7 +261,7 @@ def _phase(work: _Work, interrupt: Interrupt, position: Position) -> Training:
         placed_tiles(work.cache, work.arithmetic.device, recipe.data.storage),
         trained,
         loaded.dataset.labels[pool],
-        Frame.of(recipe.data.resize, loaded.content.widths[pool], loaded.content.heights[pool]),
+        frame_of(loaded, pool, recipe.data),
         recipe.augment,
         size=recipe.data.size,
         batch=recipe.train.batch,
@@ -302,17 +290,6 @@ def _phase(work: _Work, interrupt: Interrupt, position: Position) -> Training:
     )
 
 
-def placed_tiles(cache: PixelCache, device: torch.device, storage: str) -> torch.Tensor:
-    """The tiles mapped from disk, or resident on the device."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        tiles = torch.from_numpy(cache.array)
-    if storage == "auto":
-        fits = device.type == "cuda" and tiles.nbytes < torch.cuda.mem_get_info(device)[0] / 2
-        storage = "resident" if fits else "mapped"
-    return tiles.to(device, copy=True) if storage == "resident" else tiles
-
-
 def _validation(work: _Work) -> Validate:
     split = _open_split(work, "val")
     labels = split.labels
@@ -325,7 +302,7 @@ def _validation(work: _Work) -> Validate:
 
 
 def _open_split(work: _Work, split: str) -> SplitPixels:
-    pixels = open_split(work.loaded, work.loaded.rows(split), work.preprocess, work.console)
+    pixels = open_split(work.loaded, work.loaded.rows(split), work.preprocess, work.recipe.data.corrupt, work.console)
     work.loaded = work.loaded.without(pixels.unreadable)
     return pixels
 

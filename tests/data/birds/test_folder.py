@@ -38,7 +38,7 @@ def test_folders_and_pictures(drawn: Path) -> None:
     for split, count in (("train", 14), ("val", 2), ("test", 4)):
         assert np.bincount(dataset.labels[dataset.rows(split)]).tolist() == [count] * 6
     assert len(set(digest(drawn).values())) == len(digest(drawn)), "no two pictures may be alike"
-    with Image.open(dataset.file(0)) as image:
+    with Image.open(dataset.root / dataset.paths[0]) as image:
         assert (image.size, image.mode, image.format) == ((40, 40), "RGB", "PNG")
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.schema import Data
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts import LAYOUTS, read_dataset
 
@@ -46,7 +48,7 @@ def test_flat_folders_are_all_train(tmp_path: Path) -> None:
     assert table(dataset) == [("a/1.png", "a", "train"), ("b/1.JPEG", "b", "train"), ("b/2.jpg", "b", "train")]
     assert (dataset.name, dataset.root, dataset.layout) == ("pets", tmp_path / "pets", "class-folders")
     assert dataset.labels.dtype == np.int32 and dataset.splits.dtype == np.dtype("<U5")
-    assert dataset.file(0) == tmp_path / "pets" / "a" / "1.png" and len(dataset) == 3
+    assert (dataset.root / dataset.paths[0]) == tmp_path / "pets" / "a" / "1.png" and len(dataset) == 3
     assert dataset.rows("train").dtype == np.int64 and dataset.rows("train").tolist() == [0, 1, 2] and not len(dataset.rows("val"))
     assert any("without splits" in note for note in dataset.notes)
 
@@ -86,11 +88,18 @@ def test_hidden_names_are_ignored_and_other_files_noted(tmp_path: Path) -> None:
 
 def test_loose_pictures_in_splits_are_noted_once(tmp_path: Path) -> None:
     files = ["train/a/1.jpg", "train/b/1.jpg", "train/x.jpg", "train/x.txt", "test/y.jpg", "z.jpg", "extra/a/1.jpg"]
-    notes = read_dataset(make(tmp_path, *files)).notes
-    assert "passed over pictures outside any class folder: 3 (first: test/y.jpg)" in notes
+    dataset = read_dataset(make(tmp_path, *files))
+    notes = dataset.notes
+    assert "passed over pictures outside any class folder: 2 (first: train/x.jpg)" in notes
     assert "passed over files that are not pictures: 1 (first: train/x.txt)" in notes
     assert "passed over beside train, test: extra" in notes
-    assert "test has no pictures in class folders and counts as missing" in notes
+    assert "test holds pictures and no class folders: they are unlabelled" in notes
+    assert [dataset.paths[row] for row in dataset.rows("unlabelled")] == ["test/y.jpg"] and dataset.labels[0] == -1
+
+
+def test_an_empty_or_mixed_test_counts_as_missing(tmp_path: Path) -> None:
+    dataset = read_dataset(make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "test/y.jpg", folders=["test/a"]))
+    assert "test has no pictures in class folders and counts as missing" in dataset.notes and len(dataset) == 2
 
 
 def test_pictures_deep_inside_belong_to_the_class(tmp_path: Path) -> None:
@@ -111,7 +120,7 @@ def test_classes_inside_splits_may_be_called_like_splits(tmp_path: Path) -> None
 
 def test_unlabelled_splits_do_not_become_classes(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "train/1.jpg", "test/2.jpg"))
-    assert "no class folders with pictures; 2 pictures lie outside any class folder" in message
+    assert "no class folders with pictures; 1 picture lies outside any class folder" in message
 
 
 @pytest.mark.parametrize("pair", [("val", "valid"), ("train", "Training"), ("test", "testing")])
@@ -163,8 +172,8 @@ def test_what_is_not_a_folder(tmp_path: Path) -> None:
     make(tmp_path, "a/1.jpg", "pictures.zip")
     assert "is a file, not a folder" in error_of(tmp_path / "a" / "1.jpg")
     assert "Unpack it" in error_of(tmp_path / "pictures.zip")
-    assert "there is no folder" in error_of(tmp_path / "a" / "1.jpg" / "deeper")
-    assert "there is no folder" in error_of(tmp_path / ("x" * 300))
+    assert "there is no file or folder" in error_of(tmp_path / "a" / "1.jpg" / "deeper")
+    assert "there is no file or folder" in error_of(tmp_path / ("x" * 300))
     assert "DATA is empty" in error_of("")
     assert "not a path" in error_of("a\0b")
 
@@ -174,7 +183,7 @@ def test_relative_path_and_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path / "pets")
     for data in (".", "../pets", "./"):
         dataset = read_dataset(data)
-        assert dataset.name == "pets" and dataset.root.is_absolute() and dataset.file(0).is_file()
+        assert dataset.name == "pets" and dataset.root.is_absolute() and (dataset.root / dataset.paths[0]).is_file()
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
@@ -287,7 +296,7 @@ def test_awkward_names_survive(tmp_path: Path) -> None:
     dataset = read_dataset(make(tmp_path, *(f"{split}/{name}/ü 1.x.JPG" for name in names for split in ("train", "test"))))
     assert dataset.class_names == tuple(sorted(names))
     assert {(path.split("/")[1], label) for path, label, _ in table(dataset)} == {(name, name) for name in names}
-    assert all(dataset.file(row).is_file() for row in range(len(dataset)))
+    assert all((dataset.root / dataset.paths[row]).is_file() for row in range(len(dataset)))
 
 
 def test_accents_match_in_either_spelling(tmp_path: Path) -> None:
@@ -321,7 +330,7 @@ def test_layout_overrides_the_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert read_dataset(data, layout).class_names == ("a", "b")
     assert "Did you mean class-folders?" in error_of("birds", "class_folder")
     assert "the layout birds is the built-in set" in error_of(tmp_path, "birds")
-    assert set(LAYOUTS) == {"class-folders", "birds"}
+    assert set(LAYOUTS) == set(get_args(Data.model_fields["layout"].annotation)) - {"auto"}
 
 
 def test_unknown_split_name(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fieldmark.core import randomness
 from fieldmark.core.console import Console
-from fieldmark.core.device import available_cores
+from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error
 from fieldmark.data.birds.scene import individual, photograph

@@ -3,45 +3,81 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.data.birds.folder import birds_folder
 from fieldmark.data.dataset import Dataset
-from fieldmark.data.layouts import class_folders
+from fieldmark.data.layouts import (
+    aircraft,
+    birds,
+    cifar100,
+    class_folders,
+    coco,
+    cub,
+    dogs,
+    flowers,
+    hub,
+    huggingface,
+    nabirds,
+    pets,
+    stanford_cars,
+    table,
+    webdataset,
+)
+from fieldmark.data.layouts.layout import Layout, Source
+from fieldmark.data.layouts.location import locate
+from fieldmark.data.layouts.recognise import recognise
+
+_READERS = (
+    cub,
+    nabirds,
+    stanford_cars,
+    cifar100,
+    aircraft,
+    flowers,
+    pets,
+    dogs,
+    coco,
+    huggingface,
+    webdataset,
+    table,
+    birds,
+    class_folders,
+)
+LAYOUTS: dict[str, Layout] = {reader.LAYOUT.name: reader.LAYOUT for reader in _READERS}
 
 
-def read_dataset(data: str | Path, layout: str = "auto", console: Console | None = None) -> Dataset:
+def read_dataset(
+    data: str | Path, layout: str = "auto", columns: Mapping[str, str] | None = None, console: Console | None = None
+) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.data.splits.carve` adds those that it lacks.
 
-    The word "birds" is the built-in set; a folder of that name is given as "./birds", as a Path, or with layout "class-folders".
+    The word "birds" is the built-in set (a folder of that name is given as "./birds" or as a Path), and "hf:owner/name" a dataset on the
+    Hugging Face hub. `layout` is one of LAYOUTS, or "auto"; `columns` say which column of a table is what. Nothing is written or changed.
+
     Raises InputError, with all problems at once.
     """
-    if layout == "auto":
-        layout = "birds" if data == "birds" else "class-folders"
-    if layout not in LAYOUTS:
+    if layout != "auto" and layout not in LAYOUTS:
         near = difflib.get_close_matches(layout, LAYOUTS, n=1)
         mean = f"Did you mean {near[0]}? " if near else ""
         raise InputError(f"there is no layout called {layout!r}", hint=f"{mean}The layouts are {', '.join(['auto', *LAYOUTS])}.")
-    return LAYOUTS[layout](data, console or Console(quiet=True))
-
-
-def _read_birds(data: str | Path, console: Console) -> Dataset:
-    if data != "birds":
-        raise InputError(
-            f"the layout birds is the built-in set, and DATA is {str(data)!r}", hint="Give birds as DATA, or leave data.layout out."
-        )
-    dataset = class_folders.read(birds_folder(console=console))
-    notes = ["the built-in birds, drawn by Fieldmark"]
-    if Path("birds").is_dir():
-        notes.append("the folder birds in the current directory was not read; give ./birds to read it")
-    return replace(dataset, name="birds", layout="birds", notes=tuple(notes))
-
-
-LAYOUTS: dict[str, Callable[[str | Path, Console], Dataset]] = {
-    "class-folders": lambda data, _: class_folders.read(data),
-    "birds": _read_birds,
-}
+    console = console or Console(quiet=True)
+    notes = []
+    if data == "birds" and layout in ("auto", "birds"):
+        chosen, path = LAYOUTS["birds"], Path("birds")
+    elif isinstance(data, str) and data.startswith("hf:") and layout in ("auto", "huggingface"):
+        chosen, path = LAYOUTS["huggingface"], hub.fetch(data.removeprefix("hf:"), console)
+        notes = [f"fetched from the Hugging Face hub: {data.removeprefix('hf:')}"]
+    else:
+        path = locate(data)
+        chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
+        if recognised := recognise(path, list(LAYOUTS.values()) if layout == "auto" else [chosen]):
+            chosen, path, why = recognised
+            notes = [why]
+    if columns and not chosen.takes_columns:
+        raise InputError(f"data.columns has no effect on {chosen.title}, which is no table", hint="Leave it out.")
+    dataset = chosen.read(Source(path, columns or {}, console))
+    return replace(dataset, notes=(*notes, *dataset.notes))

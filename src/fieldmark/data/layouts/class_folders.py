@@ -12,7 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.data.dataset import SPLITS, Dataset
+from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.data.layouts.car_names import car_levels
+from fieldmark.data.layouts.layout import Layout, Source
+from fieldmark.data.layouts.location import shown, some
+from fieldmark.data.pictures import Files
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
 SPLIT_NAMES = {
@@ -27,14 +31,22 @@ SPLIT_NAMES = {
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
-def read(data: str | Path) -> Dataset:
+def read(source: Source) -> Dataset:
     """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
 
     Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Pictures deeper inside a class
-    folder belong to that class. Links are followed. Hidden files and folders are ignored; whatever else is passed over is counted in
-    the notes. Nothing is opened or changed. Raises InputError, with all problems at once.
+    folder belong to that class. A test folder that holds pictures and no folders is unlabelled. Names of cars give levels. Links are
+    followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is opened or changed.
+    Raises InputError, with all problems at once.
     """
-    root = _folder(data)
+    root = source.path
+    if not root.is_dir():
+        raise InputError(
+            f"{shown(str(root))} is a file, not a folder",
+            hint="Unpack it and give the folder."
+            if root.name.lower().endswith(_ARCHIVES)
+            else "Give the folder that holds one folder per class, or a table that ends in .csv, .tsv or .parquet.",
+        )
     survey = _Survey(root)
     top_folders, top_pictures = survey.listing("")
     survey.stop_at_problems()
@@ -45,7 +57,7 @@ def read(data: str | Path) -> Dataset:
         layout_note = f"read as class folders in splits: {found}"
         beside = [folder for folder in top_folders if folder not in split_folders.values()]
         if beside:
-            survey.notes.append(f"passed over beside {found}: {_some(beside)}")
+            survey.notes.append(f"passed over beside {found}: {some(beside)}")
         if "train" not in split_folders:
             folders = "the folder" if len(split_folders) == 1 else "the folders"
             raise InputError(f"{root} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
@@ -53,11 +65,16 @@ def read(data: str | Path) -> Dataset:
         layout_note = "read as one folder per class, without splits"
         split_folders = {"train": ""}
         if named := [folder for folder in top_folders if folder.lower() in SPLIT_NAMES]:
-            survey.notes.append(f"{_some(named)}: read as a class and not as a split, since it holds no class folders")
+            survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
 
     pictures: dict[str, dict[str, list[str]]] = {}
+    unlabelled: list[str] = []
     for split, folder in split_folders.items():
         class_folders, loose = survey.listing(folder) if folder else (top_folders, top_pictures)
+        if split == "test" and loose and not class_folders:
+            unlabelled = loose
+            survey.notes.append(f"{folder} holds pictures and no class folders: they are unlabelled")
+            continue
         below = {name: survey.pictures_below(name, split, folder) for name in class_folders}
         pictures[split] = {name: paths for name, paths in below.items() if paths is not None}
         survey.passed_over("pictures outside any class folder", loose)
@@ -76,19 +93,20 @@ def read(data: str | Path) -> Dataset:
             else "Put the pictures of each class into a folder of its own.",
         )
     label_of = {_key(name): label for label, name in enumerate(class_names)}
-    for split in split_folders:
+    for split in pictures:
         if split != "train":
             _check_against_train(survey, split_folders[split], pictures[split], class_names)
             if not any(pictures[split].values()):
                 survey.notes.append(f"{split_folders[split]} has no pictures in class folders and counts as missing")
     survey.stop_at_problems()
 
-    table = sorted(
+    labelled = [
         (path, label_of[_key(_last(folder))], split)
         for split, classes in pictures.items()
         for folder, paths in classes.items()
         for path in paths
-    )
+    ]
+    table = sorted(labelled + [(path, -1, UNLABELLED) for path in unlabelled])
     return Dataset(
         name=os.path.basename(os.path.abspath(root)) or str(root),
         root=root,
@@ -96,7 +114,9 @@ def read(data: str | Path) -> Dataset:
         class_names=class_names,
         paths=tuple(path for path, _, _ in table),
         labels=np.fromiter((label for _, label, _ in table), np.int32, len(table)),
-        splits=np.array([split for _, _, split in table], "<U5"),
+        splits=np.array([split for _, _, split in table], np.str_),
+        pictures=Files(root),
+        levels=tuple(Level.of(level, parents) for level, parents in (car_levels(class_names) or {}).items()),
         notes=(layout_note, *survey.notes, *survey.passed_over_notes()),
     )
 
@@ -123,7 +143,7 @@ class _Survey:
             self._passed_over[what] += paths
 
     def passed_over_notes(self) -> list[str]:
-        return [f"passed over {what}: {len(paths):,} (first: {_shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
+        return [f"passed over {what}: {len(paths):,} (first: {shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
 
     def count(self, what: str) -> int:
         return len(self._passed_over.get(what, ()))
@@ -167,7 +187,7 @@ class _Survey:
         Links that lead back to a folder above, or to one already met in this class, are passed over.
         """
         if not _is_text(class_folder):
-            self.problems.append(f"the name of the class folder {_shown(class_folder)} is not valid Unicode: rename the folder")
+            self.problems.append(f"the name of the class folder {shown(class_folder)} is not valid Unicode: rename the folder")
             self.damaged.add(class_folder)
             return []
         problems = len(self.problems)
@@ -188,7 +208,7 @@ class _Survey:
                     return None
             elif owner != class_folder:
                 conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
-                self.problems.append(f"{first_met} and {_shown(folder)} are one and the same folder: its pictures cannot be in {conflict}")
+                self.problems.append(f"{first_met} and {shown(folder)} are one and the same folder: its pictures cannot be in {conflict}")
             else:
                 self._owners[identity] = split, class_folder, folder
                 folders, pictures = self.listing(folder)
@@ -202,7 +222,7 @@ class _Survey:
         return os.path.samefile(_join(self.root, one), _join(self.root, other))
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        self.problems.append(f"{_shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
+        self.problems.append(f"{shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
 
     def _chain(self, folder: str) -> list[tuple[int, int]]:
         """The real folder itself, and all that hold it up to the root of the file system; cut short where they cannot be looked at."""
@@ -221,54 +241,6 @@ class _Survey:
     def _identity(path: str) -> tuple[int, int]:
         status = os.stat(path)
         return status.st_dev, status.st_ino
-
-
-def _folder(data: str | Path) -> Path:
-    """The folder that the user named, absolute."""
-    text = os.path.expanduser(data)
-    if not text:
-        raise InputError("DATA is empty", hint="Give a folder of pictures, or birds for the built-in set.")
-    try:
-        path = Path(text).absolute()
-        os.stat(path)
-    except ValueError:
-        raise InputError(f"DATA is not a path: {text!r}") from None
-    except PermissionError as error:
-        raise InputError(f"{_shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
-    except OSError as error:
-        reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
-        raise InputError(f"there is no folder {_shown(text)}{reason}", hint=_nearest(path)) from None
-    if not path.is_dir():
-        archive = text.lower().endswith(_ARCHIVES)
-        raise InputError(
-            f"{_shown(text)} is a file, not a folder",
-            hint="Unpack it and give the folder." if archive else "Give the folder that holds one folder per class.",
-        )
-    return path
-
-
-def _nearest(missing: Path) -> str:
-    """What exists nearest to a path that does not: corrects misspelt parts from the first one that is missing."""
-    path = Path(missing.anchor)
-    parts = missing.parts[1:]
-    for depth, part in enumerate(parts):
-        try:
-            with os.scandir(path) as entries:
-                folders = sorted(entry.name for entry in entries if entry.is_dir())
-        except OSError:
-            return f"{path} cannot be read."
-        if part in ("..", *folders):
-            path = path / part
-            continue
-        lower = {folder.lower(): folder for folder in reversed(folders)}
-        near = difflib.get_close_matches(part.lower(), lower, n=1)
-        if near:
-            guess = path / lower[near[0]]
-            rest = guess.joinpath(*parts[depth + 1 :])
-            return f"Did you mean {_shown(str(rest if rest.is_dir() else guess))}?"
-        visible = [folder for folder in folders if not folder.startswith(".")]
-        return f"{_shown(str(path))} exists" + (f" and holds {_some(visible)}." if visible else " and holds no folders.")
-    return f"{path} exists."
 
 
 def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
@@ -331,11 +303,11 @@ def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
 
 
 def _no_pictures(survey: _Survey, root: Path, train_folder: str) -> InputError:
-    folder = _shown(_join(root, train_folder))
+    folder = shown(_join(root, train_folder))
     loose = survey.count("pictures outside any class folder")
     if loose:
         return InputError(
-            f"{folder} has no class folders with pictures; {loose:,} pictures lie outside any class folder",
+            f"{folder} has no class folders with pictures; {loose:,} picture{'s lie' if loose > 1 else ' lies'} outside any class folder",
             hint="Put the pictures of each class into a folder named after the class.",
         )
     others = survey.count("files that are not pictures")
@@ -367,10 +339,10 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _shown(path: str) -> str:
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    shown = ", ".join(_shown(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+LAYOUT = Layout(
+    name="class-folders",
+    title="class folders",
+    recognise=lambda path: None,
+    read=read,
+    example="photos/",
+)

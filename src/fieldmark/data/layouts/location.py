@@ -1,0 +1,63 @@
+"""The file or folder that the user named as DATA."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+from pathlib import Path
+
+from fieldmark.core.errors import InputError
+
+
+def locate(data: str | Path) -> Path:
+    """DATA as an absolute path to what exists. Raises InputError, with what exists nearest to it, where it does not."""
+    text = os.path.expanduser(data)
+    if not text:
+        raise InputError("DATA is empty", hint="Give a folder of pictures, or birds for the built-in set.")
+    try:
+        path = Path(text).absolute()
+        os.stat(path)
+    except ValueError:
+        raise InputError(f"DATA is not a path: {text!r}") from None
+    except PermissionError as error:
+        raise InputError(f"{shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
+    except OSError as error:
+        reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
+        raise InputError(f"there is no file or folder {shown(text)}{reason}", hint=_nearest(path)) from None
+    return path
+
+
+def shown(path: str) -> str:
+    """A path that need not be valid Unicode, for a message."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def some(names: list[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
+    listed = ", ".join(shown(name) for name in names[:limit])
+    return listed if len(names) <= limit else f"{listed} and {len(names) - limit:,} more"
+
+
+def _nearest(missing: Path) -> str:
+    """What exists nearest to a path that does not: corrects misspelt parts from the first one that is missing."""
+    path = Path(missing.anchor)
+    parts = missing.parts[1:]
+    for depth, part in enumerate(parts):
+        try:
+            with os.scandir(path) as entries:
+                folders = sorted(entry.name for entry in entries if entry.is_dir())
+        except OSError:
+            return f"{path} cannot be read."
+        if part in ("..", *folders):
+            path = path / part
+            continue
+        lower = {folder.lower(): folder for folder in reversed(folders)}
+        near = difflib.get_close_matches(part.lower(), lower, n=1)
+        if near:
+            guess = path / lower[near[0]]
+            rest = guess.joinpath(*parts[depth + 1 :])
+            return f"Did you mean {shown(str(rest if rest.is_dir() else guess))}?"
+        visible = [folder for folder in folders if not folder.startswith(".")]
+        return f"{shown(str(path))} exists" + (f" and holds {some(visible)}." if visible else " and holds no folders.")
+    return f"{path} exists."

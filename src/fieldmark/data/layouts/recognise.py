@@ -1,0 +1,98 @@
+"""Which layout a file or folder has, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fieldmark.core.errors import InputError
+from fieldmark.data.layouts.layout import Evidence, Layout
+from fieldmark.data.layouts.location import shown
+
+_DEPTH = 2
+"""How many folders deep a published archive may lie in the folder that it was unpacked in."""
+_MANY_FOLDERS = 20
+
+
+def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str] | None:
+    """The layout, the folder (or file) that has it, and a sentence that says why; None where no layout leaves a mark.
+
+    A folder that holds one recognised dataset and no other stands for that dataset. Of two layouts of which one has all the marks of the
+    other and more, it is that one. Raises InputError where several remain, or where a layout's marks are there only in part.
+    """
+    candidates = _complete(path, layouts)
+    if len(candidates) > 1:
+        listed = [f"{layout.title} ({layout.name}): {', '.join(evidence.found)}" for layout, evidence in candidates]
+        raise InputError(
+            f"{shown(str(path))} can be read in more than one way:",
+            *(f"  {line}" for line in listed),
+            hint=f"Say which: data.layout={candidates[0][0].name}, for example.",
+        )
+    if candidates:
+        layout, evidence = candidates[0]
+        return layout, path, f"recognised as {layout.title} by {_listed(evidence.found)}"
+    if inner := _inner(path, layouts, _DEPTH):
+        return inner
+    _refuse_half(path, layouts, _DEPTH)
+    return None
+
+
+def _complete(path: Path, layouts: Sequence[Layout]) -> list[tuple[Layout, Evidence]]:
+    found = [(layout, evidence) for layout in layouts if (evidence := _evidence(layout, path)) is not None and not evidence.missing]
+    return [(layout, evidence) for layout, evidence in found if not any(set(evidence.found) < set(other.found) for _, other in found)]
+
+
+def _evidence(layout: Layout, path: Path) -> Evidence | None:
+    """None also where the folder cannot be looked into, which whoever reads it will say."""
+    try:
+        return layout.recognise(path)
+    except OSError:
+        return None
+
+
+def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> tuple[Layout, Path, str] | None:
+    """The one dataset in the folders of a folder."""
+    folders = _folders(path)
+    if depth == 0 or len(folders) > _MANY_FOLDERS:  # class folders, most likely
+        return None
+    below = [(folder, _complete(folder, layouts)) for folder in folders]
+    whole = [(folder, found[0]) for folder, found in below if len(found) == 1]
+    if len(whole) == 1:
+        folder, (layout, evidence) = whole[0]
+        return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}"
+    if not whole and len(folders) == 1:
+        return _inner(folders[0], layouts, depth - 1)
+    return None
+
+
+def _folders(path: Path) -> list[Path]:
+    """Sorted by name; none where it is not a folder or cannot be looked into."""
+    try:
+        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
+    """Raise InputError where at least half of the marks of a layout are there, some files among them, but not all."""
+    halves = []
+    for layout in layouts:
+        evidence = _evidence(layout, path)
+        if evidence is None or not evidence.missing:
+            continue
+        files = [mark for mark in evidence.found if "." in mark]
+        if files and len(evidence.found) >= len(evidence.missing):
+            halves.append((len(evidence.missing) - len(evidence.found), layout, evidence))
+    if halves:
+        _, layout, evidence = min(halves, key=lambda half: half[0])
+        raise InputError(
+            f"{shown(str(path))} looks like {layout.title}, with {_listed(evidence.found)}, but lacks {_listed(evidence.missing)}",
+            hint="Was it downloaded and unpacked whole? data.layout=class-folders reads it as class folders all the same.",
+        )
+    folders = _folders(path)
+    if depth > 0 and len(folders) == 1:
+        _refuse_half(folders[0], layouts, depth - 1)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

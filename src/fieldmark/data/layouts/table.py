@@ -1,0 +1,160 @@
+"""Tables of pictures, CSV, TSV or Parquet: a path and a label in each record, perhaps with a split, a box, a group and coarser names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from fieldmark.core.errors import InputError
+from fieldmark.data.dataset import UNLABELLED, Dataset
+from fieldmark.data.layouts import columns
+from fieldmark.data.layouts.annotations import Annotations
+from fieldmark.data.layouts.class_folders import SPLIT_NAMES
+from fieldmark.data.layouts.layout import Evidence, Layout, Source
+from fieldmark.data.layouts.location import shown, some
+from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.data.layouts.table_rows import SPLIT_WORDS, TableRows
+from fieldmark.runtime.decode import IMAGE_EXTENSIONS
+
+_MANY_TABLES = 50
+
+
+def read(source: Source) -> Dataset:
+    """Read a table file, or the one table in a folder, or a folder's tables that are named after the splits (train.csv, test.csv …).
+
+    Columns are found by their names (`columns`). Paths are relative to the table's folder and lead nowhere out of it. A blank split is
+    train, or what the file is named after; a split that is none of train, val, test and unlabelled leaves the picture out, with a note.
+    A picture without a label is unlabelled in test and where no split is said, and an error in train and val. Classes are sorted by name,
+    or as numbers where all are. A coarser name is taken as a level where it is the same for all pictures of a class.
+    Raises InputError with all problems at once.
+    """
+    path = source.path
+    hint = f"The name of a table ends in {', '.join(SUFFIXES)}."
+    if path.is_dir():
+        files = _picture_tables(path, source.columns) or _tables(path)
+        if not files:
+            raise InputError(f"{shown(str(path))} holds no table", hint=hint)
+        splits = _splits_of(path, files)
+        _refuse_rivals(path, files)
+        return read_tables(path, splits, layout=LAYOUT.name, name=path.resolve().name, asked=source.columns)
+    if not is_table(path):
+        raise InputError(f"{shown(str(path))} is not a table", hint=hint)
+    return read_tables(path.parent, {path.name: ""}, layout=LAYOUT.name, name=path.stem, asked=source.columns)
+
+
+def read_tables(root: Path, splits: Mapping[str, str], *, layout: str, name: str, asked: Mapping[str, str]) -> Dataset:
+    """The dataset in these tables in `root`: name of the file → the split of records that say none, "" where that is not known.
+
+    `asked` is `data.columns`: key → name. Raises InputError.
+    """
+    rows = TableRows(Annotations(root))
+    for file, split in splits.items():
+        table = open_table(rows.notes, file)
+        rows.notes.check()
+        unlabelled = split in ("test", UNLABELLED)
+        found = columns.find(file, table.header, columns.present(table.header, asked) if unlabelled else asked)
+        lacking = [what for what, column in (("paths", found.path), ("labels", 0 if unlabelled else found.label)) if column is None]
+        if lacking:
+            there = f"its columns are {columns.shown(table.header)}"
+            raise InputError(
+                f"{shown(str(root / file))} has no column of {' and none of '.join(lacking)}; {there}",
+                hint="The first line names the columns. Say which are which: data.columns='path=image,label=species', for example.",
+            )
+        rows.read(table, found, split)
+    return rows.dataset(layout, name)
+
+
+def _tables(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path)))
+    except OSError:
+        return []
+
+
+def _picture_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
+    """The tables that by their headers have paths and labels, and, where all of these are named after splits, a test of paths alone."""
+    tables = _tables(folder)
+    if len(tables) > _MANY_TABLES:
+        return []
+    headers = {file: open_table(Annotations(folder), file).header for file in tables}
+    labelled = [file for file in tables if columns.has(headers[file], asked, "path", "label")]
+    if not labelled or not all(map(_own_split, labelled)):
+        return labelled
+    return [
+        file
+        for file in tables
+        if file in labelled or (_own_split(file) in ("test", UNLABELLED) and columns.has(headers[file], asked, "path"))
+    ]
+
+
+def _own_split(file: str) -> str:
+    """The split that a table is named after, "" for none."""
+    return SPLIT_WORDS.get(Path(file).stem.lower(), "")
+
+
+def _splits_of(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    if len(files) == 1:
+        return {files[0]: ""}
+    splits = {file: _own_split(file) for file in files}
+    if "" in splits.values() or len(set(splits.values())) < len(files):
+        raise InputError(
+            f"{shown(str(folder))} holds {len(files)} tables: {some(list(files), 10)}",
+            hint="Give one of them as DATA, or name them train, val and test, one of each. data.layout=class-folders reads class folders.",
+        )
+    return splits
+
+
+def _refuse_rivals(folder: Path, files: Sequence[str]) -> None:
+    rivals = list(islice(_class_folders(folder), 2))
+    if len(rivals) == 2:
+        raise InputError(
+            f"{shown(str(folder))} can be read in more than one way: by {some(list(files))}, or as class folders ({some(rivals)} …)",
+            hint=f"Give the table itself as DATA, {shown(str(folder / files[0]))}, or say data.layout=class-folders.",
+        )
+
+
+def _class_folders(root: Path) -> Iterator[str]:
+    """Folders that could be classes: they hold pictures, and lie in `root` or in its train, val or test."""
+    for folder in _folders(root):
+        if folder.lower() in SPLIT_NAMES:
+            yield from (f"{folder}/{inner}" for inner in _folders(root / folder) if _holds_pictures(root / folder / inner))
+        elif _holds_pictures(root / folder):
+            yield folder
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _holds_pictures(path: Path) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS for entry in entries)
+    except OSError:
+        return False
+
+
+def _recognise(path: Path) -> Evidence | None:
+    if path.is_dir():
+        files = _picture_tables(path, {})
+        return Evidence(tuple(files)) if files else None
+    if not is_table(path) or open_table(Annotations(path.parent), path.name).holds_pictures:
+        return None
+    return Evidence((path.name,))
+
+
+LAYOUT = Layout(
+    name="table",
+    title="a table of pictures",
+    recognise=_recognise,
+    read=read,
+    example="photos.csv",
+    takes_columns=True,
+)

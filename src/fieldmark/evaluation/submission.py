@@ -1,0 +1,100 @@
+"""Answers for the pictures of a dataset whose labels are not known, written in the columns that a competition asks for."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import whole_file
+from fieldmark.data.dataset import UNLABELLED
+from fieldmark.evaluation.evaluate import require_finished, run_data
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.split import open_split
+
+DEFAULT_COLUMNS = "id=stem,label=class"
+_OF_PATH: dict[str, Callable[[str], str]] = {
+    "path": str,
+    "name": lambda path: PurePosixPath(path).name,
+    "stem": lambda path: PurePosixPath(path).stem,
+}
+_OF_ANSWER: dict[str, Callable[[np.ndarray, tuple[str, ...]], list[str]]] = {
+    "class": lambda probabilities, names: [names[probabilities.argmax()]],
+    "index": lambda probabilities, names: [str(probabilities.argmax())],
+    "number": lambda probabilities, names: [str(probabilities.argmax() + 1)],
+    "probability": lambda probabilities, names: [f"{probabilities.max():.6f}"],
+    "probabilities": lambda probabilities, names: [f"{probability:.6f}" for probability in probabilities],
+}
+
+
+def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, console: Console) -> int:
+    """Predict the unlabelled pictures of the run's data, or of other data, into a CSV file; gives how many have no answer.
+
+    `columns` are "header=what" separated by commas. What is path, name (of the file), stem (the name without its ending), class, index
+    (of the class, from 0), number (from 1), probability (of that class), or probabilities: a column for each class, named after it. The
+    predictions are saved in the run folder too. A picture that cannot be read has empty answers.
+
+    Raises InputError where the columns are wrong, the run is not finished, or there are no such pictures.
+    """
+    chosen = _parse(columns)
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} to write {target.name} in")
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; name the file to write")
+    with run.folder.locked():
+        require_finished(run)
+        loaded = run_data(run, data, console)
+        dataset = loaded.dataset
+        all_rows = dataset.rows(UNLABELLED)
+        if not len(all_rows):
+            raise InputError(
+                f"{dataset.name} has no unlabelled pictures", hint="`fieldmark predict` answers for pictures that are in no dataset."
+            )
+        split = open_split(loaded, loaded.rows(UNLABELLED), run.preprocess, run.recipe.data.corrupt, console)
+        predictions = split.predict(run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names)
+        name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
+        predictions.save(run.folder.predictions / f"{name}.npz")
+    return _write(target, chosen, [dataset.paths[row] for row in all_rows], predictions)
+
+
+def _parse(columns: str) -> list[tuple[str, str]]:
+    """Header and what stands below it."""
+    known = [*_OF_PATH, *_OF_ANSWER]
+    chosen, problems = [], []
+    for entry in columns.split(","):
+        header, equals, what = (part.strip() for part in entry.partition("="))
+        if not equals or not header:
+            problems.append(f"--columns: {entry!r} should be HEADER=WHAT")
+        elif what not in known:
+            near = difflib.get_close_matches(what, known, n=1)
+            problems.append(f"--columns: there is no {what!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        chosen.append((header, what))
+    if problems:
+        raise InputError(*problems, hint=f"WHAT is one of {', '.join(known)}; such as {DEFAULT_COLUMNS}.")
+    return chosen
+
+
+def _write(target: Path, columns: list[tuple[str, str]], paths: list[str], predictions: Predictions) -> int:
+    names = predictions.class_names
+    answers = dict(zip(predictions.ids.tolist(), predictions.probabilities(), strict=True))
+    width = {what: len(names) if what == "probabilities" else 1 for _, what in columns}
+    with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow([title for header, what in columns for title in (names if what == "probabilities" else [header])])
+        for path in paths:
+            cells: list[str] = []
+            for _, what in columns:
+                if what in _OF_PATH:
+                    cells.append(_OF_PATH[what](path))
+                elif path in answers:
+                    cells += _OF_ANSWER[what](answers[path], names)
+                else:
+                    cells += [""] * width[what]
+            table.writerow(cells)
+    return len(paths) - len(answers)
