@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
+    from fieldmark.api import submit as submit
     from fieldmark.api import train as train
     from fieldmark.core.recipe import load_recipe as load_recipe
+    from fieldmark.data.layouts import read_dataset as read_dataset
     from fieldmark.evaluation.run import Run as Run
 
 _HOMES = {
@@ -19,11 +21,13 @@ _HOMES = {
     "resume": "fieldmark.api",
     "evaluate": "fieldmark.api",
     "report": "fieldmark.api",
+    "submit": "fieldmark.api",
+    "read_dataset": "fieldmark.data.layouts",
     "Run": "fieldmark.evaluation.run",
     "load_recipe": "fieldmark.core.recipe",
 }
 
-__all__ = ["Run", "evaluate", "load_recipe", "report", "resume", "train"]
+__all__ = ["Run", "evaluate", "load_recipe", "read_dataset", "report", "resume", "submit", "train"]
 
 
 def __getattr__(name: str) -> Any:

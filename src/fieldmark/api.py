@@ -1,14 +1,16 @@
-"""The same from Python and a notebook: train, resume, evaluate and report. The command line is a shell over this."""
+"""The same from Python and a notebook: train, resume, evaluate, report and submit. The command line is a shell over this."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import read_json_lines
+from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports.curves import write_curves
 from fieldmark.reports.report import write_report
 from fieldmark.training.train import resume_run, train_run
@@ -57,11 +59,29 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
     return write_report(Run.load(run), None if out is None else Path(out))
 
 
-def evaluate(run: str | Path, data: str | Path | None = None, split: str = "test", quiet: bool = True) -> dict[str, Any]:
+def evaluate(
+    run: str | Path,
+    data: str | Path | None = None,
+    split: str = "test",
+    crop: Literal["none", "box"] | None = None,
+    corrupt: str = "none",
+    quiet: bool = True,
+) -> dict[str, Any]:
     """Figures of a run on a split of its own data or of other data; the predictions are saved in the run folder.
+
+    Args:
+        crop: on whole pictures ("none") or on the boxes of their objects ("box"); by default as the run was trained.
+        corrupt: a corruption and its severity, such as "fog:3".
 
     Classes are matched by name. Raises InputError for data with classes that the run does not know.
     """
-    from fieldmark.evaluation.evaluate import evaluate_run
+    return evaluate_run(Run.load(run), data, split, Console(quiet), crop, corrupt)
 
-    return evaluate_run(Run.load(run), data, split, Console(quiet))
+
+def submit(run: str | Path, out: str | Path, data: str | Path | None = None, columns: str = DEFAULT_COLUMNS, quiet: bool = True) -> Path:
+    """Predict the pictures without labels of a run's data, or of other data, into a CSV file, and give the file.
+
+    `columns` are "header=what", separated by commas, as in evaluation.submission.submit_run. Raises InputError where there are none.
+    """
+    submit_run(Run.load(run), Path(out), data, columns, Console(quiet))
+    return Path(out)

@@ -288,3 +288,16 @@ def test_pictures_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
     dataset = read_dataset(shards)
     content = scan(dataset)
     assert not content.problems and set(content.widths) == {48}
+
+
+def test_a_class_that_train_lacks_is_named(boxed, tmp_path):
+    rows = list(csv.reader((boxed / "birds.csv").open()))
+    shutil.copytree(boxed, tmp_path / "data")
+    species = rows[0].index("species")
+    first = rows[1][species]
+    kept = [row for row in rows if row[species] != first or row[1] != "train"]
+    with (tmp_path / "data" / "table.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(kept)
+    with pytest.raises(InputError, match=rf"val has 2 pictures of '{first}', and train has none(.|\n)*test has 4 pictures"):
+        loaded(tmp_path / "data" / "table.csv")
+    assert len(loaded(tmp_path / "data" / "table.csv", "data.splits=own").dataset.class_names) == 6

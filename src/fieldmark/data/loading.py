@@ -14,7 +14,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.schema import BoxCrop, Data
 from fieldmark.data.content import MISSING, Content, fingerprint, scan
 from fieldmark.data.crops import margin_of, seen_regions
-from fieldmark.data.dataset import UNLABELLED, Dataset, Level, at_level
+from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level, at_level
 from fieldmark.data.layouts import read_dataset
 from fieldmark.data.layouts.columns import parse
 from fieldmark.data.pixels import Selection, default_cache_dir
@@ -73,6 +73,7 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
         dataset = own_splits(dataset)
     folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
     carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds)
+    _refuse_unknown_classes(carved.dataset)
     published = straddling(dataset)
     dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)
@@ -131,6 +132,20 @@ def _refuse_unused(dataset: Dataset, settings: Data) -> None:
         if (value := getattr(settings, key)) != defaults[key]
     ]:
         raise InputError(*problems, hint="Leave it out.")
+
+
+def _refuse_unknown_classes(dataset: Dataset) -> None:
+    """Raise InputError for classes that val or test have and train has not."""
+    counts = {split: np.bincount(dataset.labels[dataset.rows(split)], minlength=len(dataset.class_names)) for split in SPLITS}
+    problems = [
+        f"{split} has {count:,} pictures of {dataset.class_names[label]!r}, and train has none"
+        for split in ("val", "test")
+        for label, count in enumerate(counts[split])
+        if count and not counts["train"][label]
+    ]
+    if problems:
+        more = [f"… and {len(problems) - 10:,} more"] if len(problems) > 10 else []
+        raise InputError(*problems[:10], *more, hint="data.splits=own draws all splits anew, so that train has pictures of every class.")
 
 
 def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:

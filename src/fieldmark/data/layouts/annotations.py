@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.data.layouts.location import shown
 from fieldmark.data.pictures import Files, Pictures
 
 _SHOWN = 20
 _FILE_LIMIT = 2 * 2**30
 _NAN_BOX = (math.nan,) * 4
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""Zero bytes and halves of characters, which files and their names cannot hold."""
+_DRIVE = re.compile("[A-Za-z]:/")
+FARTHEST = 1e7
+"""The largest edge of a box, in pixels."""
 
 Box = tuple[float, float, float, float]
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Annotations:
         """Raises InputError where something was noted."""
         if self.problems:
             more = [f"… and {self._uncounted:,} more"] if self._uncounted else []
-            raise InputError(*self.problems, *more, hint=f"These files are in {self.root}. Mend or fetch them again; nothing was changed.")
+            raise InputError(*self.problems, *more, hint=f"These files are in {shown(self.root)}. Mend or fetch them again; nothing was changed.")
 
     def bytes(self, file: str) -> bytes | None:
         path = self.root / file
@@ -90,6 +93,36 @@ class Annotations:
         except OSError as error:
             self.wrong(Place(file), f"it cannot be read ({error.strerror})")
             return None
+
+    def text(self, file: str) -> str | None:
+        """The contents of a UTF-8 text file."""
+        data = self.bytes(file)
+        if data is None:
+            return None
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self.wrong(Place(file, data.count(b"\n", 0, error.start) + 1), "it is not UTF-8 text")
+            return None
+
+    def json_object(self, file: str) -> dict[str, Any] | None:
+        """The object in a JSON file."""
+        text = self.text(file)
+        if text is None:
+            return None
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            self.wrong(Place(file, error.lineno), f"it is not JSON ({error.msg}, column {error.colno:,})")
+        except RecursionError:
+            self.wrong(Place(file), "it is nested too deeply")
+        except ValueError as error:
+            self.wrong(Place(file), f"it holds a number that cannot be read ({error})")
+        else:
+            if isinstance(content, dict) and content:
+                return content
+            self.wrong(Place(file), "it should hold an object with names and values")
+        return None
 
     def lines(self, file: str) -> Iterator[Line]:
         """The lines of a UTF-8 text file that are not blank, without their ends."""
@@ -137,22 +170,21 @@ class Annotations:
 
     def box(self, place: Place, values: Sequence[str | float]) -> Box | None:
         """Left, top, right and bottom edge."""
-        try:
-            left, top, right, bottom = (float(value) for value in values)
-        except (ValueError, TypeError, OverflowError):
-            self.wrong(place, f"the box {_quoted(' '.join(map(str, values)))} should be four numbers")
+        numbers = self._four(place, values)
+        if numbers is None:
             return None
-        if not all(map(math.isfinite, (left, top, right, bottom))) or not (left < right and top < bottom) or max(right, bottom) > 1e7:
+        left, top, right, bottom = numbers
+        if not all(map(math.isfinite, numbers)) or not (left < right and top < bottom) or max(right, bottom) > FARTHEST:
             self.wrong(place, f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) holds nothing")
             return None
-        return left, top, right, bottom
+        return numbers
 
     def corner_box(self, place: Place, values: Sequence[str | float]) -> Box | None:
         """From left, top, width and height."""
-        try:
-            left, top, width, height = (float(value) for value in values)
-        except (ValueError, TypeError, OverflowError):
-            return self.box(place, values)
+        numbers = self._four(place, values)
+        if numbers is None:
+            return None
+        left, top, width, height = numbers
         return self.box(place, (left, top, left + width, top + height))
 
     def pixel_box(self, place: Place, values: Sequence[str | float]) -> Box | None:
@@ -160,20 +192,28 @@ class Annotations:
 
         Some annotators count from 0: a first column or row 0 is the picture's first as well.
         """
-        try:
-            left, top, right, bottom = (float(value) for value in values)
-        except (ValueError, TypeError, OverflowError):
-            return self.box(place, values)
+        numbers = self._four(place, values)
+        if numbers is None:
+            return None
+        left, top, right, bottom = numbers
         return self.box(place, (max(left - 1, 0), max(top - 1, 0), right, bottom))
+
+    def _four(self, place: Place, values: Sequence[str | float]) -> Box | None:
+        try:
+            first, second, third, fourth = map(float, values)
+        except (ValueError, TypeError, OverflowError):
+            self.wrong(place, f"the box {_quoted(' '.join(map(str, values)))} should be four numbers")
+            return None
+        return first, second, third, fourth
 
     def inner_path(self, place: Place, text: str, folder: str = "") -> str | None:
         """A path below `root`, relative to it, given relative to `folder`. One that leads out of `root` is refused."""
         path = text.replace("\\", "/")
-        if not path or path != path.strip("\n\r\0") or _NO_TEXT.search(path) or len(path) > 4096:
+        if not path or path != path.strip("\n\r") or not is_text(path) or len(path) > 4096:
             self.wrong(place, f"{_quoted(text)} is not a path")
             return None
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if not parts or path.startswith("/") or ".." in parts or (len(path) > 1 and path[1] == ":"):
+        if not parts or path.startswith("/") or ".." in parts or _DRIVE.match(path):
             self.wrong(place, f"the path {_quoted(text)} leads out of the data's folder, which is refused")
             return None
         return str(PurePosixPath(folder, *parts))
@@ -198,18 +238,19 @@ class Annotations:
         for before, row in pairwise(ordered):
             if before.path == row.path:
                 self.wrong(row.place, f"the picture {_quoted(row.path)} is listed twice (also in {before.place})")
+        root = shown(self.root)
         for class_name, times in Counter(class_names).items():
             if times > 1:
-                self.wrong(Place(str(self.root)), f"{times} classes have the same name {_quoted(class_name)}")
-            if _NO_TEXT.search(class_name):
-                self.wrong(Place(str(self.root)), f"the class name {_quoted(class_name)} holds characters that are not text")
+                self.wrong(Place(root), f"{times} classes have the same name {_quoted(class_name)}")
+            if not is_text(class_name):
+                self.wrong(Place(root), f"the class name {_quoted(class_name)} holds characters that are not text")
         for row in ordered:
             assert row.split in (*SPLITS, UNLABELLED) and (row.label is None) == (row.split == UNLABELLED)
         self.check()
         if len(class_names) < 2:
-            raise InputError(f"{self.root} names {len(class_names)} classes: a classifier needs at least two")
+            raise InputError(f"{root} names {len(class_names)} classes: a classifier needs at least two")
         if not any(row.label is not None for row in ordered):
-            raise InputError(f"{self.root} names no labelled pictures")
+            raise InputError(f"{root} names no labelled pictures")
         grouped = any(row.group is not None for row in ordered)
         group_of = {group: index for index, group in enumerate(sorted({row.group for row in ordered if row.group is not None}))}
         return Dataset(
@@ -229,18 +270,22 @@ class Annotations:
         )
 
 
-def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
-    """The names by their keys. One that several keys share is followed by the key, as in "Junco (817)"."""
-    times = Counter(names.values())
-    return {key: name if times[name] == 1 else f"{name} ({key})" for key, name in names.items()}
-
-
 def enclosing(boxes: Sequence[Box]) -> Box | None:
     """The smallest box around all of these; None around none."""
     if not boxes:
         return None
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def is_text(text: str) -> bool:
+    """False where it has zero bytes or halves of characters, which files and their names cannot hold."""
+    return _NO_TEXT.search(text) is None
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line for a message."""
+    return repr((str(error).strip() or type(error).__name__).splitlines()[0])[1:-1][:200]
 
 
 def _quoted(text: str) -> str:

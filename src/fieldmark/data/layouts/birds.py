@@ -36,7 +36,7 @@ def read(source: Source) -> Dataset:
         evidence = _recognise(source.path)
         if evidence is None or evidence.missing:
             raise InputError(
-                f"the layout birds is the built-in set, and DATA is {shown(str(source.path))!r}",
+                f"the layout birds is the built-in set, and DATA is {shown(source.path)!r}",
                 hint="Give birds as DATA, or leave data.layout out.",
             )
         return _read(source.path, source.path.resolve().name)

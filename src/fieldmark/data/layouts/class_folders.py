@@ -42,7 +42,7 @@ def read(source: Source) -> Dataset:
     root = source.path
     if not root.is_dir():
         raise InputError(
-            f"{shown(str(root))} is a file, not a folder",
+            f"{shown(root)} is a file, not a folder",
             hint="Unpack it and give the folder."
             if root.name.lower().endswith(_ARCHIVES)
             else "Give the folder that holds one folder per class, or a table that ends in .csv, .tsv or .parquet.",

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+_LONGEST = 200
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def readable(names: Sequence[str]) -> list[str]:
@@ -11,8 +18,25 @@ def readable(names: Sequence[str]) -> list[str]:
     return spaced if len(set(spaced)) == len(set(names)) else list(names)
 
 
-def numbered(labels: Iterable[int]) -> dict[int, str]:
-    """For classes without names: each label, ascending, by its number, with zeros in front where others are longer."""
-    known = sorted(set(labels))
-    width = len(str(known[-1])) if known else 0
-    return {label: f"{label:0{width}d}" for label in known}
+def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
+    """The names by their keys. One that several keys share is followed by the key, as in "Junco (817)"."""
+    times = Counter(names.values())
+    return {key: name if times[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+
+
+def names_of(labels: Iterable[int | str]) -> dict[int | str, str]:
+    """Labels that are names by themselves, or numbers without names: each one's name, in the order of the classes.
+
+    That is by the alphabet, or by the number where all are numbers. These get zeros in front where others are longer.
+    """
+    known = set(labels)
+    numbers = sorted(label for label in known if isinstance(label, int))
+    if len(numbers) < len(known):
+        return {label: str(label) for label in sorted(known, key=str)}
+    width = max((len(str(number)) for number in numbers), default=0)
+    return {number: f"{number:0{width}d}" for number in numbers}
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be the name of a class: not blank, no control characters, and not longer than a name is."""
+    return bool(text.strip()) and len(text) <= _LONGEST and not any(unicodedata.category(each) in ("Cc", "Cs") for each in text)

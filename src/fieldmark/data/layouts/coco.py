@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -13,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from fieldmark.data.dataset import UNLABELLED, Dataset
-from fieldmark.data.layouts.annotations import Annotations, Box, Place, Row, enclosing, unique_names
+from fieldmark.data.layouts.annotations import Annotations, Box, Place, Row, enclosing, is_text
+from fieldmark.data.layouts.class_names import unique_names
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 
 _FILES = {"train": ("train*.json",), "val": ("val*.json",), "test": ("test*.json", "public_test*.json")}
@@ -122,7 +122,7 @@ def _looks_like_coco(path: Path) -> bool:
 
 def _read_part(notes: Annotations, file: str, split: str) -> _Part:
     part = _Part(file, split)
-    content = _load(notes, file)
+    content = notes.json_object(file)
     if content is None:
         return part
     optional = split == "test"
@@ -206,28 +206,6 @@ def _levels(categories: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {rank: parents for rank, parents in levels.items() if 1 < len(set(parents)) < len(parents)}
 
 
-def _load(notes: Annotations, file: str) -> dict[str, Any] | None:
-    """The object that a JSON file holds."""
-    data = notes.bytes(file)
-    if data is None:
-        return None
-    try:
-        content = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        notes.wrong(Place(file, data.count(b"\n", 0, error.start) + 1), "it is not UTF-8 text")
-    except json.JSONDecodeError as error:
-        notes.wrong(Place(file, error.lineno), f"it is not JSON ({error.msg}, column {error.colno:,})")
-    except RecursionError:
-        notes.wrong(Place(file), "it is nested too deeply")
-    except ValueError as error:
-        notes.wrong(Place(file), f"it holds a number that cannot be read ({error})")
-    else:
-        if isinstance(content, dict):
-            return content
-        notes.wrong(Place(file), "it should hold an object with images, annotations and categories")
-    return None
-
-
 def _records(
     notes: Annotations, file: str, content: Mapping[str, Any], key: str, optional: bool = False
 ) -> Iterator[tuple[Place, Mapping[str, Any]]]:
@@ -265,7 +243,7 @@ def _text(notes: Annotations, place: Place, record: Mapping[str, Any], key: str)
 
 def _is_text(value: object) -> TypeGuard[str]:
     """False also for what is blank, holds a zero byte or has no UTF-8 form, as escapes in JSON may say."""
-    return isinstance(value, str) and bool(value.strip()) and re.search("[\0\ud800-\udfff]", value) is None
+    return isinstance(value, str) and bool(value.strip()) and is_text(value)
 
 
 def _shown(value: object) -> str:

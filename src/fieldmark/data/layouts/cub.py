@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts.annotations import Annotations, Box, Place, Row
+from fieldmark.data.layouts.class_names import readable
 from fieldmark.data.layouts.layout import Layout, Source, marks
 
 
@@ -64,7 +65,7 @@ def read(source: Source) -> Dataset:
         notes.wrong(place, f"class {name!r} has no pictures ({len(empty):,} classes have none): is it NABirds without its hierarchy.txt?")
     return notes.dataset(
         layout=LAYOUT.name,
-        class_names=[name.partition(".")[2].replace("_", " ") or name for _, (name,) in classes.values()],
+        class_names=readable([name.partition(".")[2] or name for _, (name,) in classes.values()]),
         rows=[row for picture in pictures if (row := picture.row(notes, index)) is not None],
         notes=["its official train and test are used"],
     )

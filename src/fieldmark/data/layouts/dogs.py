@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from fieldmark.data.dataset import Dataset
-from fieldmark.data.layouts.annotations import Annotations, Box, Place, Row
+from fieldmark.data.layouts.annotations import Annotations, Place, Row, enclosing
+from fieldmark.data.layouts.class_names import readable
 from fieldmark.data.layouts.layout import Layout, Source, marks
 from fieldmark.data.layouts.matlab import load_mat
 from fieldmark.data.layouts.voc import objects
@@ -17,7 +18,7 @@ def read(source: Source) -> Dataset:
     """Read train_list.mat and test_list.mat, which lie in the folder itself or in lists/, and the boxes in Annotation/.
 
     Class names lose their WordNet id and underscores: "n02086646-Blenheim_spaniel" is "Blenheim spaniel". The box of a picture with
-    several dogs is that of the largest.
+    several dogs, which are of one breed, is around all of them.
     """
     notes = Annotations(source.path)
     with_boxes = (source.path / "Annotation").is_dir()
@@ -41,17 +42,17 @@ def read(source: Source) -> Dataset:
                 notes.wrong(place, f"label {label} is that of {folder} here, and of {first} in {first_place}")
             dogs = objects(notes, f"Annotation/{folder}/{picture.stem}") if with_boxes else None
             several += len(dogs or ()) > 1
-            pictures.append((place, str(picture), label, split, max((box for _, box in dogs or ()), key=_area, default=None)))
+            pictures.append((place, str(picture), label, split, enclosing([box for _, box in dogs or ()])))
 
     index = {label: position for position, label in enumerate(sorted(folders))}
     remarks = ["its official train and test are used"]
     if not with_boxes:
         remarks.append("there are no boxes, for there is no Annotation folder")
     elif several:
-        remarks.append(f"{several:,} pictures have several dogs; their box is that of the largest")
+        remarks.append(f"{several:,} pictures have several dogs; their box is around all of them")
     return notes.dataset(
         layout=LAYOUT.name,
-        class_names=[_name(folders[label][0]) for label in index],
+        class_names=readable([folder.partition("-")[2] or folder for folder in (folders[label][0] for label in index)]),
         rows=[Row(place, path, index[label], split, box) for place, path, label, split, box in pictures],
         notes=remarks,
     )
@@ -71,15 +72,6 @@ def _picture(notes: Annotations, place: Place, text: object) -> PurePosixPath | 
         notes.wrong(place, f"the picture is {text!r:.100}, and should be text as in n02085620-Chihuahua/n02085620_7.jpg")
         return None
     return picture
-
-
-def _name(folder: str) -> str:
-    return (folder.partition("-")[2] or folder).replace("_", " ")
-
-
-def _area(box: Box) -> float:
-    left, top, right, bottom = box
-    return (right - left) * (bottom - top)
 
 
 LAYOUT = Layout(

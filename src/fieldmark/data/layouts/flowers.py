@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row
 from fieldmark.data.layouts.layout import Layout, Source, marks
@@ -56,18 +54,10 @@ def _known_names() -> dict[int, str]:
 
 
 def _given_names(notes: Annotations) -> dict[int, str]:
-    """Names by label, from 1."""
+    """Names by label, from 1. Raises InputError."""
     place = Place(_NAMES)
-    try:
-        stored = json.loads(notes.bytes(_NAMES) or b"")
-    except (ValueError, RecursionError) as error:
-        notes.wrong(place, f"it is not JSON that can be read ({error})")
-        notes.check()
-    if not isinstance(stored, dict) or not stored:
-        notes.wrong(place, 'it should be one object of labels and names, as in {"21": "fire lily"}')
-        notes.check()
     names = {}
-    for key, name in stored.items():
+    for key, name in (notes.json_object(_NAMES) or {}).items():
         label = notes.integer(place, key, "a label", 1, 10_000)
         if not isinstance(name, str) or not name.strip():
             notes.wrong(place, f"the name of label {key:.100} is {name!r:.100}, and should be text")

@@ -50,7 +50,7 @@ def read(source: Source) -> Dataset:
             samples += labelled(notes, file, split, schema, named, chosen)
     notes.check()
     if chosen is None:
-        raise InputError(f"{shown(str(path))} holds no files of rows", hint="Was it downloaded whole?")
+        raise InputError(f"{shown(path)} holds no files of rows", hint="Was it downloaded whole?")
 
     class_names, index = _classes(samples, chosen)
     rows = [Row(sample.place, sample.path, None if sample.label is None else index[sample.label], sample.split) for sample in samples]

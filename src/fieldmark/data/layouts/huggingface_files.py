@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,6 @@ from fieldmark.core.errors import InputError
 from fieldmark.data.layouts.annotations import Annotations, Place
 from fieldmark.data.layouts.class_folders import SPLIT_NAMES
 from fieldmark.data.layouts.location import shown, some
-from fieldmark.data.layouts.row_pictures import reason
 from fieldmark.data.layouts.shards import by_split, missing
 
 DICT, STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
@@ -27,11 +25,14 @@ def is_saved(path: Path) -> bool:
 def saved_files(notes: Annotations) -> tuple[dict[str, str], list[str]]:
     """The files that save_to_disk has written, with their splits, and notes: those of several splits in folders, or those of one."""
     if not (notes.root / DICT).is_file():
-        state = _read_json(notes, STATE)
+        state = notes.json_object(STATE) or {}
         split = SPLIT_NAMES.get(str(state.get("_split")).lower())
         remarks = [] if split else ["it does not say its split: all is train"]
         return dict.fromkeys(_data_files(notes, "", state), split or "train"), remarks
-    names = _read_json(notes, DICT).get("splits")
+    content = notes.json_object(DICT)
+    if content is None:
+        return {}, []
+    names = content.get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         notes.wrong(Place(DICT), "its splits should be a list of names")
         return {}, []
@@ -40,7 +41,7 @@ def saved_files(notes: Annotations) -> tuple[dict[str, str], list[str]]:
         notes.wrong(Place(DICT), f"none of its splits is called train, validation or test: {some(names)}")
     files: dict[str, str] = {}
     for name, split in known.items():
-        files |= dict.fromkeys(_data_files(notes, name, _read_json(notes, f"{name}/{STATE}")), split)
+        files |= dict.fromkeys(_data_files(notes, name, notes.json_object(f"{name}/{STATE}") or {}), split)
     others = [name for name in names if name not in known]
     return files, [f"passed over splits that are not known: {some(others)}"] if others else []
 
@@ -50,18 +51,19 @@ def saved_features(notes: Annotations, files: Collection[str]) -> dict[str, dict
     told: dict[str, dict[str, Any]] = {}
     for folder in sorted({str(PurePosixPath(file).parent) for file in files}):
         info = str(PurePosixPath(folder, _INFO))
-        features = _read_json(notes, info).get("features") if (notes.root / info).is_file() else None
+        features = (notes.json_object(info) or {}).get("features") if (notes.root / info).is_file() else None
         told[folder] = features if isinstance(features, dict) else {}
     return {file: told[str(PurePosixPath(file).parent)] for file in files}
 
 
 def _data_files(notes: Annotations, folder: str, state: Mapping[str, Any]) -> list[str]:
+    """The files that a state.json lists; none where it is empty, since it could not be read."""
+    if not state:
+        return []
     place = Place(str(PurePosixPath(folder, STATE)))
     if state.get("_indices_files") or state.get("_indices_data_files"):
         notes.wrong(place, "it is a selection of the rows, which only an old version of datasets can read; save it again with a newer one")
-    listed = state.get("_data_files", [] if state else None)
-    if listed is None:  # the file is noted to be wrong
-        return []
+    listed = state.get("_data_files")
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in listed] if isinstance(listed, list) else [None]
     if not names or not all(isinstance(name, str) for name in names):
         notes.wrong(place, "its _data_files should be a list of objects, each with a filename")
@@ -75,17 +77,17 @@ def parquet_files(path: Path) -> tuple[dict[str, str], list[str]]:
     files = [path.name] if not path.is_dir() else sorted(find_parquet(path))
     if not files:
         raise InputError(
-            f"there are no Parquet files in {shown(str(path))}", hint="They are called train-00000-of-00001.parquet, for example."
+            f"there are no Parquet files in {shown(path)}", hint="They are called train-00000-of-00001.parquet, for example."
         )
     if len(several := configurations(files)) > 1:
         raise InputError(
-            f"{shown(str(path))} holds {len(several)} datasets: {some(several, 20)}",
-            hint=f"Give one of them: {shown(str(path / several[-1]))}, for example.",
+            f"{shown(path)} holds {len(several)} datasets: {some(several, 20)}",
+            hint=f"Give one of them: {shown(path / several[-1])}, for example.",
         )
     splits, remarks = by_split(files)
     if path.is_dir() and (absent := missing(list(splits))):
         raise InputError(
-            f"{shown(str(path))} is not whole; it lacks {some(absent)}",
+            f"{shown(path)} is not whole; it lacks {some(absent)}",
             hint="Their numbers say how many files there are. Fetch those missing.",
         )
     if any(part.startswith("partial-") for file in splits for part in PurePosixPath(file).parts):
@@ -122,19 +124,3 @@ def configurations(files: Iterable[str]) -> list[str]:
             parts.pop()
         found.add(str(PurePosixPath(*parts)))
     return sorted(found)
-
-
-def _read_json(notes: Annotations, file: str) -> dict[str, Any]:
-    """The object in a JSON file; empty where it cannot be read, which is noted."""
-    data = notes.bytes(file)
-    if data is None:
-        return {}
-    try:
-        stored = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        notes.wrong(Place(file), f"it is not JSON ({reason(error)})")
-        return {}
-    if not isinstance(stored, dict) or not stored:
-        notes.wrong(Place(file), "it should hold an object with names and values")
-        return {}
-    return stored

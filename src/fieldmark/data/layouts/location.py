@@ -28,9 +28,9 @@ def locate(data: str | Path) -> Path:
     return path
 
 
-def shown(path: str) -> str:
+def shown(path: str | Path) -> str:
     """A path that need not be valid Unicode, for a message."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def some(names: list[str], limit: int = 5) -> str:
@@ -57,7 +57,7 @@ def _nearest(missing: Path) -> str:
         if near:
             guess = path / lower[near[0]]
             rest = guess.joinpath(*parts[depth + 1 :])
-            return f"Did you mean {shown(str(rest if rest.is_dir() else guess))}?"
+            return f"Did you mean {shown(rest if rest.is_dir() else guess)}?"
         visible = [folder for folder in folders if not folder.startswith(".")]
-        return f"{shown(str(path))} exists" + (f" and holds {some(visible)}." if visible else " and holds no folders.")
+        return f"{shown(path)} exists" + (f" and holds {some(visible)}." if visible else " and holds no folders.")
     return f"{path} exists."

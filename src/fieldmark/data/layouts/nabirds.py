@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fieldmark.data.dataset import Dataset
-from fieldmark.data.layouts.annotations import Annotations, Place, unique_names
+from fieldmark.data.layouts.annotations import Annotations, Place
+from fieldmark.data.layouts.class_names import unique_names
 from fieldmark.data.layouts.cub import read_pictures
 from fieldmark.data.layouts.layout import Layout, Source, marks
 

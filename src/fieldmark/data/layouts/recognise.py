@@ -24,7 +24,7 @@ def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str]
     if len(candidates) > 1:
         listed = [f"{layout.title} ({layout.name}): {', '.join(evidence.found)}" for layout, evidence in candidates]
         raise InputError(
-            f"{shown(str(path))} can be read in more than one way:",
+            f"{shown(path)} can be read in more than one way:",
             *(f"  {line}" for line in listed),
             hint=f"Say which: data.layout={candidates[0][0].name}, for example.",
         )
@@ -86,7 +86,7 @@ def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
     if halves:
         _, layout, evidence = min(halves, key=lambda half: half[0])
         raise InputError(
-            f"{shown(str(path))} looks like {layout.title}, with {_listed(evidence.found)}, but lacks {_listed(evidence.missing)}",
+            f"{shown(path)} looks like {layout.title}, with {_listed(evidence.found)}, but lacks {_listed(evidence.missing)}",
             hint="Was it downloaded and unpacked whole? data.layout=class-folders reads it as class folders all the same.",
         )
     folders = _folders(path)

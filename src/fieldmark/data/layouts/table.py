@@ -35,12 +35,12 @@ def read(source: Source) -> Dataset:
     if path.is_dir():
         files = _picture_tables(path, source.columns) or _tables(path)
         if not files:
-            raise InputError(f"{shown(str(path))} holds no table", hint=hint)
+            raise InputError(f"{shown(path)} holds no table", hint=hint)
         splits = _splits_of(path, files)
         _refuse_rivals(path, files)
         return read_tables(path, splits, layout=LAYOUT.name, name=path.resolve().name, asked=source.columns)
     if not is_table(path):
-        raise InputError(f"{shown(str(path))} is not a table", hint=hint)
+        raise InputError(f"{shown(path)} is not a table", hint=hint)
     return read_tables(path.parent, {path.name: ""}, layout=LAYOUT.name, name=path.stem, asked=source.columns)
 
 
@@ -59,7 +59,7 @@ def read_tables(root: Path, splits: Mapping[str, str], *, layout: str, name: str
         if lacking:
             there = f"its columns are {columns.shown(table.header)}"
             raise InputError(
-                f"{shown(str(root / file))} has no column of {' and none of '.join(lacking)}; {there}",
+                f"{shown(root / file)} has no column of {' and none of '.join(lacking)}; {there}",
                 hint="The first line names the columns. Say which are which: data.columns='path=image,label=species', for example.",
             )
         rows.read(table, found, split)
@@ -101,7 +101,7 @@ def _splits_of(folder: Path, files: Sequence[str]) -> dict[str, str]:
     splits = {file: _own_split(file) for file in files}
     if "" in splits.values() or len(set(splits.values())) < len(files):
         raise InputError(
-            f"{shown(str(folder))} holds {len(files)} tables: {some(list(files), 10)}",
+            f"{shown(folder)} holds {len(files)} tables: {some(list(files), 10)}",
             hint="Give one of them as DATA, or name them train, val and test, one of each. data.layout=class-folders reads class folders.",
         )
     return splits
@@ -111,8 +111,8 @@ def _refuse_rivals(folder: Path, files: Sequence[str]) -> None:
     rivals = list(islice(_class_folders(folder), 2))
     if len(rivals) == 2:
         raise InputError(
-            f"{shown(str(folder))} can be read in more than one way: by {some(list(files))}, or as class folders ({some(rivals)} …)",
-            hint=f"Give the table itself as DATA, {shown(str(folder / files[0]))}, or say data.layout=class-folders.",
+            f"{shown(folder)} can be read in more than one way: by {some(list(files))}, or as class folders ({some(rivals)} …)",
+            hint=f"Give the table itself as DATA, {shown(folder / files[0])}, or say data.layout=class-folders.",
         )
 
 

@@ -205,7 +205,7 @@ class TableRows:
         return agreeing
 
     def _check_enough(self, class_names: Sequence[str]) -> None:
-        tables = shown(str(self.notes.root / self._tables[0][1].file)) + " and those beside it" * (len(self._tables) > 1)
+        tables = shown(self.notes.root / self._tables[0][1].file) + " and those beside it" * (len(self._tables) > 1)
         if not class_names:
             hint = f"The words for splits are {', '.join(SPLIT_WORDS)}." if self._left_out else None
             raise InputError(f"{tables}: no labelled pictures", *self._left_out_remark(), hint=hint)

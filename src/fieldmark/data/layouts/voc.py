@@ -29,25 +29,18 @@ def objects(annotations: Annotations, file: str) -> list[tuple[str, Box]] | None
 
 def _root(annotations: Annotations, file: str) -> ElementTree.Element | None:
     """The element <annotation>. A document type is refused, for it may declare entities that multiply to gigabytes."""
-    data = annotations.bytes(file)
-    if data is None:
+    text = annotations.text(file)  # text, unlike bytes, cannot name an encoding that hides the document type
+    if text is None:
+        return None
+    if "<!DOCTYPE" in text:
+        annotations.wrong(Place(file), "it declares a document type, which is refused")
         return None
     try:
-        text = data.decode("utf-8-sig")  # text, unlike bytes, cannot name an encoding that hides the document type
-        root = None if "<!DOCTYPE" in text else ElementTree.fromstring(text)
-    except UnicodeDecodeError as error:
-        annotations.wrong(Place(file, data.count(b"\n", 0, error.start) + 1), "it is not UTF-8 text")
-        return None
+        root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         annotations.wrong(Place(file, error.position[0]), f"it is not well-formed XML ({error})")
         return None
-    if root is None:
-        annotations.wrong(Place(file), "it declares a document type, which is refused")
-    elif root.tag != "annotation":
-        annotations.wrong(Place(file), f"it holds {_short(root.tag)} where VOC has an element called annotation")
-        root = None
+    if root.tag != "annotation":
+        annotations.wrong(Place(file), f"it holds {root.tag!r:.100} where VOC has an element called annotation")
+        return None
     return root
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 100 else f"{text[:100]}…")

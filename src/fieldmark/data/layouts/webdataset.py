@@ -132,10 +132,10 @@ def _no_shards(path: Path) -> InputError:
     compressed = _compressed(path)
     if compressed:
         return InputError(
-            f"the shards in {shown(str(path))} are compressed ({some(compressed)}), so that no picture in them can be reached directly",
+            f"the shards in {shown(path)} are compressed ({some(compressed)}), so that no picture in them can be reached directly",
             hint="Decompress them (gunzip *.tar.gz); pictures are compressed themselves, so that they take hardly more room.",
         )
-    return InputError(f"there are no shards in {shown(str(path))}", hint="Shards are files such as train-000000.tar.")
+    return InputError(f"there are no shards in {shown(path)}", hint="Shards are files such as train-000000.tar.")
 
 
 def _read_shard(notes: Annotations, shard: str) -> tuple[list[_Sample], int]:
