@@ -216,14 +216,16 @@ def test_the_table_of_layouts_is_complete():
 
 
 @pytest.mark.parametrize("layout", sorted(documented_commands()))
-def test_the_command_of_each_layout_reads_it(layout, tmp_path, few_built_in_birds):
+def test_the_command_of_each_layout_reads_it(layout, tmp_path, request):
     """The documented settings, on the miniature set of that layout in place of the real one."""
     from fieldmark.core.console import Console
     from fieldmark.data.loading import load_data
 
     _, _, data, *settings = documented_commands()[layout]
     splits: list[str] = []
-    if layout != "birds":
+    if layout == "birds":
+        request.getfixturevalue("few_built_in_birds")
+    else:
         miniature = importlib.import_module(f"miniatures.{layout.replace('-', '_')}").MINIATURE
         data = miniature.write(tmp_path)
         splits = [] if "val" in miniature.counts else ["data.val_fraction=0.3"]

@@ -163,7 +163,7 @@ def test_mistakes_are_sorted_by_confidence_and_hits_by_doubt() -> None:
     mistakes, hits = ranked(own)
     assert mistakes.tolist() == sorted(wrong, key=lambda row: -confidence[row])
     assert hits.tolist() == sorted(right, key=lambda row: confidence[row])
-    (card,) = cards(own, mistakes[:1], Files(Path("nowhere")), {})
+    (card,) = cards(own, mistakes[:1], Files(Path("nowhere")), {}, {})
     first = int(mistakes[0])
     assert (card.path, card.said, card.label) == (str(first), "abcdefg"[logits[first].argmax()], "abcdefg"[labels[first]])
     assert card.said_probability == pytest.approx(confidence[first], abs=1e-6)

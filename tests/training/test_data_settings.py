@@ -1,6 +1,8 @@
 """Training by boxes, levels, folds, views and normalisations; evaluating, predicting and handing in what comes of it."""
 
+import base64
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +23,7 @@ from fieldmark.data.loading import load_data
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.submission import submit_run
+from fieldmark.reports.gallery import thumbnail
 from fieldmark.runtime.preprocess import square
 from fieldmark.training.train import resume_run, train_run
 
@@ -301,3 +304,30 @@ def test_a_class_that_train_lacks_is_named(boxed, tmp_path):
     with pytest.raises(InputError, match=rf"val has 2 pictures of '{first}', and train has none(.|\n)*test has 4 pictures"):
         loaded(tmp_path / "data" / "table.csv")
     assert len(loaded(tmp_path / "data" / "table.csv", "data.splits=own").dataset.class_names) == 6
+
+
+def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
+    dataset = read_dataset(boxed)
+    path, box = dataset.paths[0], tuple(dataset.boxes[0].tolist())
+    digest = scan(dataset).hashes[0]
+
+    def pixels(uri: str) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), int)
+
+    plain, drawn = pixels(thumbnail(dataset.pictures, path, digest)), pixels(thumbnail(dataset.pictures, path, digest, box))
+    changed = np.abs(plain - drawn).max(axis=2) > 60
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert abs(columns[0] - box[0]) <= 2 and abs(rows[0] - box[1]) <= 2
+    assert abs(columns[-1] + 1 - box[2]) <= 2 and abs(rows[-1] + 1 - box[3]) <= 2
+    report = box_run.folder.report_file.read_text()
+    shown = Predictions.load(box_run.folder.predictions / "test.npz").ids.tolist()
+    uris = {
+        thumbnail(
+            dataset.pictures,
+            each,
+            scan(dataset).hashes[dataset.paths.index(each)],
+            tuple(dataset.boxes[dataset.paths.index(each)].tolist()),
+        )
+        for each in shown
+    }
+    assert sum(uri in report for uri in uris) >= 12

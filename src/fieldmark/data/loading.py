@@ -13,10 +13,11 @@ from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.core.schema import BoxCrop, Data
 from fieldmark.data.content import MISSING, Content, fingerprint, scan
+from fieldmark.data.corruptions import parse as parse_corruption
 from fieldmark.data.crops import margin_of, seen_regions
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level, at_level
 from fieldmark.data.layouts import read_dataset
-from fieldmark.data.layouts.columns import parse
+from fieldmark.data.layouts.columns import parse as parse_columns
 from fieldmark.data.pixels import Selection, default_cache_dir
 from fieldmark.data.splits import Carved, Folds, carve, own_splits, split_table, straddling
 from fieldmark.data.taxonomy_file import read_levels
@@ -66,7 +67,9 @@ class LoadedData:
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
-    dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse(settings.columns), console)
+    if settings.corrupt != "none":
+        parse_corruption(settings.corrupt)
+    dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse_columns(settings.columns), console)
     dataset = _classified(dataset, settings)
     _refuse_unused(dataset, settings)
     if settings.splits == "own":

@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fieldmark.data.content import file_hash
 from fieldmark.data.pictures import Pictures
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.runtime.decode import UnreadableImage, open_rgb
+from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
 
 _SIDE = 320
 _QUALITY = 80
+_BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -48,23 +51,29 @@ def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return known[surest[~right[surest]]], known[least_sure[right[least_sure]]]
 
 
-def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, pictures: Pictures, hashes: Mapping[str, str]) -> list[Card]:
-    """A card for each row. `hashes` are those of the pictures when the run began, by path."""
+def cards(
+    predictions: Predictions,
+    rows: Sequence[int] | np.ndarray,
+    pictures: Pictures,
+    hashes: Mapping[str, str],
+    boxes: Mapping[str, Box],
+) -> list[Card]:
+    """A card for each row. By path: `hashes` are those of the pictures when the run began, `boxes` are drawn."""
     chosen = np.asarray(rows, np.int64)
     labels = predictions.labels[chosen]
     said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
     probabilities = predictions.probabilities()[chosen]
     built = []
     for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
-        picture, reason = _thumbnail_or_reason(pictures, path, hashes.get(path, ""))
+        picture, reason = _thumbnail_or_reason(pictures, path, hashes.get(path, ""), boxes.get(path))
         name = predictions.class_names[answer] if answer >= 0 else None
         card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), picture, reason)
         built.append(card)
     return built
 
 
-def thumbnail(pictures: Pictures, path: str, digest: str) -> str:
-    """A JPEG of at most 320 x 320 pixels as a data URI.
+def thumbnail(pictures: Pictures, path: str, digest: str, box: Box | None = None) -> str:
+    """A JPEG of at most 320 x 320 pixels as a data URI; `box`, in pixels of the picture, is drawn on it.
 
     Raises UnreadableImage where the picture cannot be read, or is no longer the one whose file_hash is `digest`.
     """
@@ -72,14 +81,19 @@ def thumbnail(pictures: Pictures, path: str, digest: str) -> str:
     if file_hash(data) != digest:
         raise UnreadableImage(path, "the file has changed since the run began")
     picture = open_rgb(data, path, at_least=_SIDE)
+    width, _ = dimensions(data, path)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    if box is not None:
+        scale = picture.width / width
+        left, top, right, bottom = (edge * scale for edge in box)
+        ImageDraw.Draw(picture).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
-def _thumbnail_or_reason(pictures: Pictures, path: str, digest: str) -> tuple[str | None, str]:
+def _thumbnail_or_reason(pictures: Pictures, path: str, digest: str, box: Box | None) -> tuple[str | None, str]:
     try:
-        return thumbnail(pictures, path, digest), ""
+        return thumbnail(pictures, path, digest, box), ""
     except UnreadableImage as error:
         return None, error.reason

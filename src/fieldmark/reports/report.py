@@ -28,7 +28,7 @@ from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import ClassFigures, per_class
 from fieldmark.reports.curves import curve_panels
-from fieldmark.reports.gallery import cards, ranked
+from fieldmark.reports.gallery import Box, cards, ranked
 
 _MISTAKES, _HITS = 24, 12
 _NAMED = 100
@@ -96,6 +96,7 @@ def _content(run: Run) -> dict[str, Any]:
     origin = Origin(**manifest["data"])
     root, shown = Path(origin.root), origin.pictures()
     hashes = {picture["path"]: picture["hash"] for picture in pictures}
+    boxes = _boxes(pictures) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
     return {
@@ -113,9 +114,9 @@ def _content(run: Run) -> dict[str, Any]:
         "root": root,
         "moved": not os.path.exists(root),  # Path.exists raises where a folder above may not be entered
         "wrong": len(mistakes),
-        "mistakes": cards(predictions, mistakes[:_MISTAKES], shown, hashes),
+        "mistakes": cards(predictions, mistakes[:_MISTAKES], shown, hashes, boxes),
         "right": len(hits),
-        "hits": cards(predictions, hits[:_HITS], shown, hashes),
+        "hits": cards(predictions, hits[:_HITS], shown, hashes, boxes),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": _provenance(run, summary, manifest),
         "command": _command(manifest),
@@ -141,6 +142,12 @@ def _figures(summary: dict[str, Any]) -> list[_Figure]:
         value, low, high = (_fixed(summary[split][part], digits) for part in (key, f"{key}_low", f"{key}_high"))
         figures.append(_Figure(name, value + unit, f"{low}–{high}{unit}", meaning))
     return figures
+
+
+def _boxes(pictures: Sequence[dict[str, Any]]) -> dict[str, Box]:
+    """By path, those that pictures have."""
+    boxes = {row["path"]: (row["left"], row["top"], row["right"], row["bottom"]) for row in pictures}
+    return {path: box for path, box in boxes.items() if not np.isnan(box).any()}
 
 
 def _set_aside(pictures: Sequence[dict[str, Any]], tested: set[str]) -> dict[str, str]:
@@ -184,6 +191,7 @@ def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> 
     versions = dict(manifest["versions"])
     platform = versions.pop("platform")
     channels, height, width = model["input"]
+    seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
     epochs = f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}, the best was {training['best_epoch']}"
     refit = f", then {training['best_epoch']} on train and val together" if training["refit"] else ""
     return [
@@ -193,7 +201,7 @@ def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> 
         ("Starting weights", "; ".join(manifest["notes"]).removeprefix("weights: ")),
         ("Parameters", f"{model['parameters']:,}, {trained} trained"),
         ("Multiply-adds", f"{model['macs']:,} a picture"),
-        ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}"),
+        ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
         ("Training", f"{epochs}{refit}; {training['samples_seen']:,} pictures in {training['steps']:,} steps"),
         ("Training time", f"{duration(training['seconds'])}, {training['images_per_second']:,.1f} images/s"),
         ("Device", training["device"]),

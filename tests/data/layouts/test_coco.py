@@ -281,7 +281,7 @@ def test_a_picture_in_two_splits_is_named(root: Path) -> None:
         (b'{"images":' + b"[" * 100_000, "train2019.json: it is nested too deeply"),
         (b'{"images":' + b'{"images":' * 100_000, "train2019.json: it is nested too deeply"),
         (b'{"images": ' + b"9" * 5000 + b"}", "train2019.json: it holds a number that cannot be read"),
-        (b"[1, 2]", "train2019.json: it should hold an object with images, annotations and categories"),
+        (b"[1, 2]", "train2019.json: it should hold an object with names and values"),
         (b"", "train2019.json, line 1: it is not JSON"),
     ],
 )

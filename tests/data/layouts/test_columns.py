@@ -118,6 +118,7 @@ def test_parse() -> None:
         "parents": "genus family",
         "box": "x1 y1 x2 y2",
     }
+    assert columns.parse("image=photo,label=breed") == {"image": "photo", "label": "breed"}  # for Hugging Face datasets
     assert columns.parse(" path = image file , parents=genus+family") == {"path": "image file", "parents": "genus+family"}
 
 

@@ -71,6 +71,8 @@ class _Answers(BaseHTTPRequestHandler):
                     self.server.fetched.append(file)
                 etag = {"ETag": f'"{hashlib.sha1(files[file]).hexdigest()}"', "X-Repo-Commit": revision}
                 self.send(files[file], 200, etag)
+        else:  # the client asks for other things too, and would wait seconds for an answer
+            self.send(b"not found", 404)
 
     def files(self, repository: str, revision: str) -> dict[str, bytes] | None:
         found = self.server.revisions.get((repository, revision))

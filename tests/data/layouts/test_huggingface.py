@@ -141,7 +141,7 @@ def test_several_columns_of_pictures(tmp_path: Path) -> None:
     )
     parquet(tmp_path / "train.parquet", both)
     message = error_of(tmp_path)
-    assert "2 columns of images, image, mask#1" in message and "data.columns='path=mask#1'" in message
+    assert "2 columns of images, image, mask#1" in message and "data.columns='image=mask#1'" in message
     for key in ("image", "path"):
         dataset = read_dataset(tmp_path, columns={key: "mask#1"})
         assert dataset.paths[2] == "train.parquet#mask%231/2"
@@ -229,8 +229,8 @@ def test_state_files_lead_nowhere_else(tmp_path: Path) -> None:
         assert reason in error_of(root)
     put(root / "dataset_dict.json", '{"splits": "train"}')
     assert "dataset_dict.json: its splits should be a list of names" in error_of(root)
-    put(root / "dataset_dict.json", "[" * 100_000)
-    assert "dataset_dict.json: it is not JSON" in error_of(root)
+    put(root / "dataset_dict.json", "{")
+    assert error_of(root).startswith("dataset_dict.json, line 1: it is not JSON")
 
 
 def test_more_rows_than_a_file_can_hold_pictures(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from miniatures import cub, nabirds
+from miniatures import nabirds
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import at_level
@@ -32,17 +32,6 @@ def test_a_row_as_published(root: Path) -> None:
     assert dataset.splits[row] == "train"
     assert dataset.boxes is not None and dataset.boxes[row].tolist() == [5, 6, 45, 35]
     assert dataset.splits[dataset.paths.index("images/0663/0000000d21dc4d0cbfe14cae3c85c829.jpg")] == "test"
-
-
-def test_it_is_told_from_cub(tmp_path: Path, root: Path) -> None:
-    assert read_dataset(root).layout == "nabirds"
-    assert read_dataset(cub.write(tmp_path)).layout == "cub"
-
-
-def test_without_its_hierarchy_it_is_not_read_as_nabirds(root: Path) -> None:
-    (root / "hierarchy.txt").unlink()
-    with pytest.raises(InputError, match=r"lacks hierarchy\.txt"):
-        read_dataset(root, "nabirds")
 
 
 def test_levels_run_from_fine_to_coarse_and_nest(root: Path) -> None:

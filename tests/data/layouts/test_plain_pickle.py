@@ -130,8 +130,8 @@ def test_small_bombs_stay_small() -> None:
     doubled = b"]q\x000" + b"(h\x00h\x00tq\x000" * 60 + b"h\x00."
     text = b"X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b"q\x03"
     call = b"c_codecs\nencode\nh\x03h\x05\x86R"
-    encoded = b"\x80\x02]q\x01(" + text + b"X\x06\x00\x00\x00latin1q\x05" + call * 2_000 + b"e."
-    deep = b"]" * 100_000 + b"a" * 99_999 + b"."
+    encoded = b"\x80\x02]q\x01(" + text + b"X\x06\x00\x00\x00latin1q\x05" + call * 1_000 + b"e."
+    deep = b"]" * 20_000 + b"a" * 19_999 + b"."
     tracemalloc.start()
     for stream in (doubled, encoded, deep):
         load(stream)

@@ -48,14 +48,14 @@ def test_rows_of_each_packaging(tmp_path: Path, write: Callable[[Path], Path], t
     dataset = read_dataset(write(tmp_path))
     assert row(dataset, train) == ("train", "Acura TL Type-S 2008", [1, 2, 64, 47])
     assert row(dataset, test) == ("test", "Ram C/V Cargo Van Minivan 2012", [4, 5, 60, 40])
-    assert dataset.notes[1:] == ("its official train and test are used",)
+    assert dataset.notes[1:] == ("its official splits are used: train, test",)
 
 
 def test_test_without_labels_has_boxes_and_a_note(tmp_path: Path) -> None:
     dataset = read_dataset(stanford_cars_kaggle.write(tmp_path))
     assert row(dataset, "cars_train/cars_train/00006.jpg") == ("train", "Ram C/V Cargo Van Minivan 2012", [5, 2, 64, 43])
     assert row(dataset, "cars_test/cars_test/00003.jpg") == ("unlabelled", "", [4, 7, 58, 40])
-    assert "no labels without cars_test_annos_withlabels.mat" in dataset.notes[-1]
+    assert "test has no labels without cars_test_annos_withlabels.mat" in dataset.notes[-1]
 
 
 @pytest.mark.parametrize("name", ["devkit/cars_test_annos_withlabels.mat", "cars_test_annos_withlabels (1).mat"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.data.layouts.annotations import Annotations, Box
-from fieldmark.data.layouts.voc import objects
+from fieldmark.data.layouts.voc import object_boxes
 
 OBJECT = (
     "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
@@ -16,15 +16,15 @@ OBJECT = (
 )
 
 
-def read(folder: Path, content: str | bytes) -> tuple[list[tuple[str, Box]] | None, list[str]]:
+def read(folder: Path, content: str | bytes) -> tuple[list[Box] | None, list[str]]:
     (folder / "a").write_bytes(content.encode() if isinstance(content, str) else content)
     notes = Annotations(folder)
-    return objects(notes, "a"), notes.problems
+    return object_boxes(notes, "a"), notes.problems
 
 
 def test_corners_count_from_one_and_are_inclusive(tmp_path: Path) -> None:
     found = read(tmp_path, f"<annotation>{OBJECT.format('cat', 1, 3, 64, 48)}{OBJECT.format('dog', 0, 0, 9.5, 8)}</annotation>")
-    assert found == ([("cat", (0, 2, 64, 48)), ("dog", (0, 0, 9.5, 8))], [])
+    assert found == ([(0, 2, 64, 48), (0, 0, 9.5, 8)], [])
     assert read(tmp_path, "\ufeff<?xml version='1.0'?><annotation/>") == ([], [])
 
 

@@ -57,7 +57,6 @@ class Row:
     label: int | None
     split: str
     box: Box | None = None
-    group: str | None = None
 
 
 class Annotations:
@@ -81,7 +80,8 @@ class Annotations:
         """Raises InputError where something was noted."""
         if self.problems:
             more = [f"… and {self._uncounted:,} more"] if self._uncounted else []
-            raise InputError(*self.problems, *more, hint=f"These files are in {shown(self.root)}. Mend or fetch them again; nothing was changed.")
+            hint = f"These files are in {shown(self.root)}. Mend or fetch them again; nothing was changed."
+            raise InputError(*self.problems, *more, hint=hint)
 
     def bytes(self, file: str) -> bytes | None:
         path = self.root / file
@@ -251,8 +251,6 @@ class Annotations:
             raise InputError(f"{root} names {len(class_names)} classes: a classifier needs at least two")
         if not any(row.label is not None for row in ordered):
             raise InputError(f"{root} names no labelled pictures")
-        grouped = any(row.group is not None for row in ordered)
-        group_of = {group: index for index, group in enumerate(sorted({row.group for row in ordered if row.group is not None}))}
         return Dataset(
             name=name or self.root.resolve().name,
             root=self.root,
@@ -263,7 +261,6 @@ class Annotations:
             splits=np.array([row.split for row in ordered], np.str_),
             pictures=pictures or Files(self.root),
             boxes=np.array([row.box or _NAN_BOX for row in ordered], np.float32) if any(row.box for row in ordered) else None,
-            groups=np.array([group_of.get(row.group or "", -1) for row in ordered], np.int32) if grouped else None,
             levels=tuple(Level.of(level, parents) for level, parents in (levels or {}).items()),
             banner=banner,
             notes=tuple(notes),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row
 from fieldmark.data.layouts.class_names import readable
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
+from fieldmark.data.layouts.part_pictures import PartPictures, escaped
 from fieldmark.data.layouts.plain_pickle import NotPlainData, load
 from fieldmark.data.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import UnreadableImage
@@ -80,49 +79,37 @@ def read(source: Source) -> Dataset:
         levels={"superclass": [parents[superclass_of[fine][0]] for fine in range(len(classes))]},
         name=_FOLDER,
         pictures=CifarPictures(root, batches),
-        notes=["its official train and test are used"],
+        notes=["its official splits are used: train, test"],
     )
 
 
-class CifarPictures:
-    """The pictures in train and test, as PPM. A file is read as a whole when the first of its pictures is asked for."""
+class CifarPictures(PartPictures[dict[str, np.ndarray]]):
+    """The pictures in train and test, as PPM. A file is read as a whole."""
 
-    def __init__(self, root: Path, batches: dict[str, _Batch] | None = None):
-        self._root = root
-        self._lock = threading.Lock()
-        self._pixels: dict[str, dict[str, np.ndarray]] = {}
-        for split, batch in (batches or {}).items():
-            self._keep(split, batch)
+    def __init__(self, root: Path, batches: Mapping[str, _Batch] | None = None):
+        super().__init__(root)
+        self._opened.update((split, _pixels(split, batch)) for split, batch in (batches or {}).items())
 
     def read(self, path: str) -> bytes:
-        split = self._split(path)
-        with self._lock:
-            if split not in self._pixels:
-                notes = Annotations(self._root)
-                batch = _batch(notes, split, _files(notes, (split,)))
-                try:
-                    notes.check()
-                except InputError as error:
-                    raise UnreadableImage(path, str(error.problems[0])) from error
-                self._keep(split, batch)
-        pixels = self._pixels[split].get(path)
+        pixels = self._file(path).get(path)
         if pixels is None:
-            raise UnreadableImage(path, f"there is no such record in {split}")
+            raise UnreadableImage(path, "there is no such record")
         return b"P6\n%d %d\n255\n" % (_SIDE, _SIDE) + pixels.reshape(3, _SIDE, _SIDE).transpose(1, 2, 0).tobytes()
 
     def stamp(self, path: str) -> tuple[int, int]:
-        split = self._split(path)
-        file = self._root / split if self._root.is_dir() else self._root
+        file = self._root / path.rpartition("#")[0] if self._root.is_dir() else self._root
         return _VALUES, file.stat().st_mtime_ns
 
-    def _keep(self, split: str, batch: _Batch) -> None:
-        self._pixels[split] = dict(zip(_paths(split, batch.names), batch.pixels, strict=True))
+    def _open(self, file: str) -> dict[str, np.ndarray]:
+        notes = Annotations(self._root)
+        batch = _batch(notes, file, _files(notes, (file,)))
+        notes.check()
+        return _pixels(file, batch)
 
-    def _split(self, path: str) -> str:
-        split = path.rpartition("#")[0]
-        if split not in _SPLITS:
-            raise UnreadableImage(path, "it is no picture of CIFAR-100")
-        return split
+
+def _pixels(split: str, batch: _Batch) -> dict[str, np.ndarray]:
+    """The pixels of each picture by its path."""
+    return dict(zip(_paths(split, batch.names), batch.pixels, strict=True))
 
 
 def _paths(split: str, names: Sequence[str]) -> list[str]:
@@ -132,7 +119,7 @@ def _paths(split: str, names: Sequence[str]) -> list[str]:
     for number, name in enumerate(names, 1):
         stem, dot, suffix = name.rpartition(".")
         unique = name if times[name] == 1 else f"{stem} ({number}){dot}{suffix}"
-        paths.append(f"{split}#{unique.replace('#', '%23')}")
+        paths.append(f"{split}#{escaped(unique)}")
     return paths
 
 

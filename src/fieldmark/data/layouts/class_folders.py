@@ -13,21 +13,14 @@ import numpy as np
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.data.layouts.annotations import is_text
 from fieldmark.data.layouts.car_names import car_levels
 from fieldmark.data.layouts.layout import Layout, Source
 from fieldmark.data.layouts.location import shown, some
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.pictures import Files
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
@@ -60,7 +53,7 @@ def read(source: Source) -> Dataset:
             survey.notes.append(f"passed over beside {found}: {some(beside)}")
         if "train" not in split_folders:
             folders = "the folder" if len(split_folders) == 1 else "the folders"
-            raise InputError(f"{root} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
+            raise InputError(f"{shown(root)} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
     else:
         layout_note = "read as one folder per class, without splits"
         split_folders = {"train": ""}
@@ -87,8 +80,8 @@ def read(source: Source) -> Dataset:
     if not survey.problems and len(class_names) == 1:
         inside, _ = survey.listing(next(iter(pictures["train"])))
         raise InputError(
-            f"{_join(root, split_folders['train'])} has one class only ({class_names[0]}): a classifier needs at least two classes",
-            hint=f"If the classes are the folders inside, give {_join(root, *pictures['train'])}."
+            f"{shown(_join(root, split_folders['train']))} has one class only ({class_names[0]}): a classifier needs at least two classes",
+            hint=f"If the classes are the folders inside, give {shown(_join(root, *pictures['train']))}."
             if inside and not split_folders["train"]
             else "Put the pictures of each class into a folder of its own.",
         )
@@ -171,7 +164,7 @@ class _Survey:
                 self.passed_over("links that lead nowhere", [path])
             elif os.path.splitext(entry.name)[1].lower() not in IMAGE_EXTENSIONS or not entry.is_file():
                 self.passed_over("files that are not pictures", [path])
-            elif not _is_text(path):
+            elif not is_text(path):
                 self.passed_over("pictures whose names are not valid Unicode", [path])
             else:
                 pictures.append(path)
@@ -186,7 +179,7 @@ class _Survey:
 
         Links that lead back to a folder above, or to one already met in this class, are passed over.
         """
-        if not _is_text(class_folder):
+        if not is_text(class_folder):
             self.problems.append(f"the name of the class folder {shown(class_folder)} is not valid Unicode: rename the folder")
             self.damaged.add(class_folder)
             return []
@@ -328,15 +321,6 @@ def _join(root: Path, *parts: str) -> str:
 
 def _last(folder: str) -> str:
     return folder.rpartition("/")[2]
-
-
-def _is_text(name: str) -> bool:
-    """False for names that are not valid UTF-8, which reach Python as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 LAYOUT = Layout(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fieldmark.core.errors import InputError
@@ -70,7 +70,7 @@ def normal(name: str) -> str:
 def parse(text: str) -> dict[str, str]:
     """From "label=species,box=x1 y1 x2 y2" to its keys and values. Several names of one key are separated by spaces or "+".
 
-    Raises InputError where that is not its form, or a key is not one of KEYS.
+    Raises InputError where that is not its form, or a key is neither one of KEYS nor "image", the pictures of a Hugging Face dataset.
     """
     asked: dict[str, str] = {}
     problems = []
@@ -82,7 +82,7 @@ def parse(text: str) -> dict[str, str]:
             problems.append(f"data.columns says twice what {key} is: {asked[key]!r} and {value!r}")
         asked[key] = value
     if not problems:
-        problems = _unknown(asked)
+        problems = _unknown(key for key in asked if key != "image")
     if problems:
         raise InputError(*problems, hint=f"For example {_EXAMPLE}; the keys are {', '.join(KEYS)}.")
     return asked
@@ -196,8 +196,8 @@ def _positions(header: Sequence[str], name: str) -> list[int]:
     return exact or [column for column, there in enumerate(header) if there and normal(there) == normal(name)]
 
 
-def _unknown(asked: Mapping[str, str]) -> list[str]:
-    return [f"data.columns has no key {key!r}{_nearest(key, KEYS)}; its keys are {', '.join(KEYS)}" for key in asked if key not in KEYS]
+def _unknown(keys: Iterable[str]) -> list[str]:
+    return [f"data.columns has no key {key!r}{_nearest(key, KEYS)}; its keys are {', '.join(KEYS)}" for key in keys if key not in KEYS]
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

@@ -36,16 +36,17 @@ def read_pictures(notes: Annotations) -> list[Picture]:
     labels = notes.keyed("image_class_labels.txt", "image", "class")
     splits = notes.keyed("train_test_split.txt", "image", "is train")
     boxes = notes.keyed("bounding_boxes.txt", "image", "left", "top", "width", "height")
+    tables = {"class": labels, "split": splits, "box": boxes}
     pictures = []
     for image, (place, (text,)) in images.items():
         path = notes.inner_path(place, text, "images")
-        of_image = {name: table.get(image) for name, table in (("class", labels), ("split", splits), ("box", boxes))}
-        if missing := [name for name, found in of_image.items() if found is None]:
+        if missing := [name for name, table in tables.items() if image not in table]:
             notes.wrong(place, f"image {image} has no {' and no '.join(missing)}")
             continue
-        (labelled, (label,)), (split_place, (flag,)), (box_place, sides) = (found for found in of_image.values() if found is not None)
+        labelled, (label,) = labels[image]
+        split_place, (flag,) = splits[image]
         is_train = notes.integer(split_place, flag, "is train", 0, 1)
-        box = notes.corner_box(box_place, sides)
+        box = notes.corner_box(*boxes[image])
         if path is not None and is_train is not None:
             pictures.append(Picture(place, path, labelled, label, "train" if is_train else "test", box))
     return pictures
@@ -67,7 +68,7 @@ def read(source: Source) -> Dataset:
         layout=LAYOUT.name,
         class_names=readable([name.partition(".")[2] or name for _, (name,) in classes.values()]),
         rows=[row for picture in pictures if (row := picture.row(notes, index)) is not None],
-        notes=["its official train and test are used"],
+        notes=["its official splits are used: train, test"],
     )
 
 

@@ -9,7 +9,7 @@ from fieldmark.data.layouts.annotations import Annotations, Place, Row, enclosin
 from fieldmark.data.layouts.class_names import readable
 from fieldmark.data.layouts.layout import Layout, Source, marks
 from fieldmark.data.layouts.matlab import load_mat
-from fieldmark.data.layouts.voc import objects
+from fieldmark.data.layouts.voc import object_boxes
 
 _CLASSES = 120
 
@@ -40,12 +40,12 @@ def read(source: Source) -> Dataset:
             first, first_place = folders.setdefault(label, (folder, place))
             if folder != first:
                 notes.wrong(place, f"label {label} is that of {folder} here, and of {first} in {first_place}")
-            dogs = objects(notes, f"Annotation/{folder}/{picture.stem}") if with_boxes else None
-            several += len(dogs or ()) > 1
-            pictures.append((place, str(picture), label, split, enclosing([box for _, box in dogs or ()])))
+            boxes = object_boxes(notes, f"Annotation/{folder}/{picture.stem}") if with_boxes else None
+            several += len(boxes or ()) > 1
+            pictures.append((place, str(picture), label, split, enclosing(boxes or ())))
 
     index = {label: position for position, label in enumerate(sorted(folders))}
-    remarks = ["its official train and test are used"]
+    remarks = ["its official splits are used: train, test"]
     if not with_boxes:
         remarks.append("there are no boxes, for there is no Annotation folder")
     elif several:

@@ -41,7 +41,7 @@ def read(source: Source) -> Dataset:
                 notes.wrong(place, f"picture {picture} is in {rows[picture].place} as well")
             elif picture is not None:
                 rows[picture] = Row(place, f"{folder}/image_{picture:05d}.jpg", index[labels[picture - 1]], _SPLITS[variable])
-    remarks = ["its official train, val and test are used"]
+    remarks = ["its official splits are used: train, val, test"]
     if unused := len(labels) - len(rows):
         remarks.append(f"{unused:,} pictures that setid.mat puts into no split are left out")
     return notes.dataset(layout=LAYOUT.name, class_names=[names[label] for label in index], rows=rows.values(), notes=remarks)

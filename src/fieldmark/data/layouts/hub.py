@@ -12,6 +12,7 @@ from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.data.layouts.annotations import reason
 from fieldmark.data.layouts.huggingface_files import configurations, find_parquet
 from fieldmark.data.layouts.location import some
 
@@ -96,8 +97,7 @@ def _download(repository: str, revision: str | None, configuration: str | None, 
             hint="Look at its page for its name (owner/name); for a private one, run: hf auth login",
         ) from error
     except Exception as error:  # the client's HTTP library is not part of its interface; a full disk
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{shown} could not be fetched ({reason})", hint="Try again; what was fetched whole is kept.") from error
+        raise InputError(f"{shown} could not be fetched ({reason(error)})", hint="Try again; what was fetched whole is kept.") from error
     return Path(folder) / (configuration or "")
 
 

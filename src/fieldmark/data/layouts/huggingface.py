@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS, Dataset
-from fieldmark.data.layouts.annotations import Annotations, Place, Row
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
-from fieldmark.data.layouts.class_names import numbered, readable
+from fieldmark.data.layouts.annotations import Annotations, Place, Row, reason
+from fieldmark.data.layouts.class_names import names_of, readable
 from fieldmark.data.layouts.huggingface_files import DICT, STATE, find_parquet, is_saved, parquet_files, saved_features, saved_files
 from fieldmark.data.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 from fieldmark.data.layouts.location import shown
-from fieldmark.data.layouts.row_pictures import ARROW_ERRORS, RowPictures, image_columns, read_schema, reason
+from fieldmark.data.layouts.row_pictures import ARROW_ERRORS, RowPictures, image_columns, read_schema
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 
 _MANY_FOLDERS = 50
 
@@ -69,11 +68,7 @@ def _classes(samples: Sequence[Labelled], chosen: Columns) -> tuple[list[str], d
     """The names of the classes, and their indices by label."""
     if chosen.names is not None:
         return readable(chosen.names), {number: number for number in range(len(chosen.names))}
-    labels = {sample.label for sample in samples if sample.label is not None}
-    if numbers := [label for label in labels if isinstance(label, int)]:
-        names: dict[Any, str] = dict(numbered(numbers))
-    else:
-        names = {label: str(label).strip() for label in sorted(map(str, labels))}
+    names = names_of(sample.label for sample in samples if sample.label is not None)
     return readable(list(names.values())), {label: index for index, label in enumerate(names)}
 
 

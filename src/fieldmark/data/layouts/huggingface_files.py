@@ -9,9 +9,9 @@ from typing import Any
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.layouts.annotations import Annotations, Place
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
 from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.shards import by_split, missing
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 
 DICT, STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _DEPTH = 2
@@ -76,9 +76,7 @@ def parquet_files(path: Path) -> tuple[dict[str, str], list[str]]:
     """Parquet files with their splits. Raises InputError where they are of several datasets, or some are missing."""
     files = [path.name] if not path.is_dir() else sorted(find_parquet(path))
     if not files:
-        raise InputError(
-            f"there are no Parquet files in {shown(path)}", hint="They are called train-00000-of-00001.parquet, for example."
-        )
+        raise InputError(f"there are no Parquet files in {shown(path)}", hint="They are called train-00000-of-00001.parquet, for example.")
     if len(several := configurations(files)) > 1:
         raise InputError(
             f"{shown(path)} holds {len(several)} datasets: {some(several, 20)}",

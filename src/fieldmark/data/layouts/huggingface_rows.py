@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import UNLABELLED
-from fieldmark.data.layouts.annotations import Annotations, Place
+from fieldmark.data.layouts.annotations import Annotations, Place, reason
+from fieldmark.data.layouts.class_names import is_name
 from fieldmark.data.layouts.row_pictures import (
     ARROW_ERRORS,
     features,
     image_columns,
-    reason,
     row_counts,
     row_path,
     stream_batches,
@@ -103,10 +103,9 @@ def _pick(file: str, schema: pa.Schema, what: str, candidates: Sequence[str], wa
         raise InputError(
             f"{file} has no column of {what}s, which are {kinds}; {listed}", hint="Is it a dataset of pictures with one label each?"
         )
-    key = "label" if what == "label" else "path"
     raise InputError(
         f"{file} has {len(candidates)} columns of {what}s, {', '.join(candidates[:30])}; {listed}",
-        hint=f"Say which: data.columns='{key}={candidates[-1]}', for example.",
+        hint=f"Say which: data.columns='{what}={candidates[-1]}', for example.",
     )
 
 
@@ -154,6 +153,8 @@ def labelled(
     rows = []
     for row, label in enumerate(values.get(chosen.label, unknown)):
         place = Place(file, row + 1, "record")
+        if isinstance(label, str):
+            label = label.strip()
         if label is None or label == -1:
             label = None
             if split != "test":
@@ -166,8 +167,7 @@ def labelled(
 
 def _problem(label: int | str | None, chosen: Columns) -> str | None:
     if isinstance(label, str):
-        blank = not label.strip() or not label.isprintable() or len(label) > 200
-        return f"its {chosen.label} is {label[:100]!r}, and should be the name of a class" if blank else None
+        return None if is_name(label) else f"its {chosen.label} is {label[:100]!r}, and should be the name of a class"
     high = 10**9 if chosen.names is None else len(chosen.names)
     return None if label is not None and 0 <= label < high else f"its {chosen.label} is {label}, and should be from 0 to {high - 1:,}"
 

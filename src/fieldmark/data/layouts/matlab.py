@@ -32,21 +32,21 @@ _ENCODINGS = {
 }
 
 
-def load_mat(annotations: Annotations, file: str, *variables: str) -> dict[str, list[Any]]:
+def load_mat(notes: Annotations, file: str, *variables: str) -> dict[str, list[Any]]:
     """Each variable as the list of its elements, column by column as MATLAB counts them.
 
     An element is a number (an int where it is whole), text, a dict (of a struct), or a list where it is an array itself. A variable that
     cannot be read is noted and empty.
     """
     stored: dict[str, list[Any]] = {}
-    data = annotations.bytes(file)
+    data = notes.bytes(file)
     if data is not None:
         try:
             stored = _variables(data, variables)
             if missing := [name for name in variables if name not in stored]:
-                annotations.wrong(Place(file), f"it holds no {', '.join(missing)}")
+                notes.wrong(Place(file), f"it holds no {', '.join(missing)}")
         except (ValueError, struct.error, zlib.error) as error:
-            annotations.wrong(Place(file), f"it is not a MATLAB 5 file that can be read ({error})")
+            notes.wrong(Place(file), f"it is not a MATLAB 5 file that can be read ({error})")
     return {name: stored.get(name, []) for name in variables}
 
 

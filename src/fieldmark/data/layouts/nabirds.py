@@ -41,7 +41,7 @@ def read(source: Source) -> Dataset:
         class_names=_names(nodes, classes),
         rows=rows,
         levels=_levels(nodes, [lineages[key] for key in classes]),
-        notes=["its official train and test are used"],
+        notes=["its official splits are used: train, test"],
     )
 
 

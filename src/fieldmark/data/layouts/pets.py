@@ -5,7 +5,7 @@ from __future__ import annotations
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row, enclosing
 from fieldmark.data.layouts.layout import Layout, Source, marks
-from fieldmark.data.layouts.voc import objects
+from fieldmark.data.layouts.voc import object_boxes
 
 _SPLITS = {"annotations/trainval.txt": "train", "annotations/test.txt": "test"}
 _SPECIES = ("cat", "dog")
@@ -35,8 +35,8 @@ def read(source: Source) -> Dataset:
             elif breed != first:
                 notes.wrong(place, f"class {key} is {' and a '.join(breed)} here, and {' and a '.join(first)} in {first_place}")
             xml = f"{image}.xml"
-            heads = objects(notes, f"annotations/xmls/{xml}") if xml in with_box else None
-            pictures.append((place, path, key, split, enclosing([box for _, box in heads or ()])))
+            heads = object_boxes(notes, f"annotations/xmls/{xml}") if xml in with_box else None
+            pictures.append((place, path, key, split, enclosing(heads or ())))
 
     index = {key: position for position, key in enumerate(sorted(classes))}
     breeds = [classes[key][0] for key in index]
@@ -47,7 +47,7 @@ def read(source: Source) -> Dataset:
         rows=[Row(place, path, index[key], split, box) for place, path, key, split, box in pictures],
         levels={"species": [species for _, species in breeds]},
         notes=[
-            "its official trainval is used as train, and its test as test",
+            "its official splits are used: trainval, test",
             f"boxes are those of heads, which {heads_known:,} of {len(pictures):,} pictures have",
         ],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fieldmark.data.layouts.annotations import Annotations, Place
+from fieldmark.data.layouts.annotations import Annotations, Place, is_text, reason
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
@@ -112,7 +112,7 @@ class _Csv(Table):
             if "\0" in line:
                 self.notes.wrong(self.place(number), "it holds a zero byte")
                 line = "\n"
-            elif not line.isascii() and not _is_text(line):
+            elif not line.isascii() and not is_text(line):
                 self.notes.wrong(self.place(number), "it is not UTF-8 text")
                 line = "\n"
             yield line
@@ -161,8 +161,7 @@ class _Parquet(Table):
             self._unreadable(error)
 
     def _unreadable(self, error: Exception) -> None:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        self.notes.wrong(Place(self.file), f"it is not a Parquet file that can be read ({reason[:200]})")
+        self.notes.wrong(Place(self.file), f"it is not a Parquet file that can be read ({reason(error)})")
 
 
 def _texts(column: Any) -> list[str]:
@@ -183,19 +182,11 @@ def _texts(column: Any) -> list[str]:
 
 
 def _delimiter(header: str) -> str:
-    return max(_DELIMITERS, key=lambda delimiter: _fields([header], delimiter))
+    return max(_DELIMITERS, key=lambda delimiter: _fields(header, delimiter))
 
 
-def _fields(lines: Iterable[str], delimiter: str) -> int:
+def _fields(line: str, delimiter: str) -> int:
     try:
-        return len(next(csv.reader(lines, delimiter=delimiter), ()))
+        return len(next(csv.reader([line], delimiter=delimiter), ()))
     except csv.Error:
         return 0
-
-
-def _is_text(line: str) -> bool:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

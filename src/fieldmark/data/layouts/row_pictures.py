@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fieldmark.data.layouts.annotations import reason
+from fieldmark.data.layouts.part_pictures import PartPictures, escaped
 from fieldmark.runtime.decode import FILE_LIMIT, UnreadableImage
 
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
@@ -76,23 +76,20 @@ def row_path(file: str, row: int, rows: int, column: str = "") -> str:
     `column` is said where the file has more than one of pictures.
     """
     place = f"{row:0{len(str(rows - 1))}d}"
-    return f"{file}#{_escaped(column)}/{place}" if column else f"{file}#{place}"
+    return f"{file}#{escaped(column)}/{place}" if column else f"{file}#{place}"
 
 
-class RowPictures:
+class RowPictures(PartPictures["_Parquet | _Stream"]):
     """Pictures by the names that `row_path` gives them, in the Parquet files and Arrow streams of a folder."""
 
     def __init__(self, root: Path):
-        self._root = root
-        self._lock = threading.Lock()
-        self._files: dict[str, _Parquet | _Stream] = {}
+        super().__init__(root)
         self._groups = _Cache(_CACHE_BYTES)
 
     def read(self, path: str) -> bytes:
-        file, _, place = path.rpartition("#")
-        column, _, row = place.rpartition("/")
+        column, _, row = path.rpartition("#")[2].rpartition("/")
         try:
-            data = self._file(file, path).picture(column, int(row))
+            data = self._file(path).picture(column, int(row))
         except ARROW_ERRORS as error:
             raise UnreadableImage(path, f"its row cannot be read ({reason(error)})") from error
         if data is None:
@@ -101,24 +98,9 @@ class RowPictures:
             raise UnreadableImage(path, f"it is larger than {FILE_LIMIT // 2**30} GiB")
         return data
 
-    def stamp(self, path: str) -> tuple[int, int]:
-        """Of the file."""
-        status = (self._root / path.rpartition("#")[0]).stat()
-        return status.st_size, status.st_mtime_ns
-
-    def _file(self, file: str, path: str) -> _Parquet | _Stream:
-        with self._lock:
-            if file not in self._files:
-                if not file or ".." in PurePosixPath(file).parts or PurePosixPath(file).is_absolute():
-                    raise UnreadableImage(path, "it is in no file of the data's folder")
-                full = self._root / file
-                self._files[file] = _Parquet(full, self._groups) if file.endswith(".parquet") else _Stream(full)
-            return self._files[file]
-
-
-def reason(error: BaseException) -> str:
-    """One line for a message."""
-    return repr((str(error).strip() or type(error).__name__).splitlines()[0])[1:-1][:200]
+    def _open(self, file: str) -> _Parquet | _Stream:
+        full = self._root / file
+        return _Parquet(full, self._groups) if file.endswith(".parquet") else _Stream(full)
 
 
 class _Parquet:
@@ -164,41 +146,22 @@ class _Stream:
 
 
 class _Cache:
-    """What was loaded last, up to `limit` bytes, and always the newest. Each is loaded once, however many threads ask for it."""
+    """What was loaded last, up to `limit` bytes, and always the newest. One thread loads at a time."""
 
     def __init__(self, limit: int):
         self._limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Any, Future[Any]] = OrderedDict()
+        self._kept: dict[Any, pa.ChunkedArray] = {}  # the one used last at the end
 
-    def get(self, key: Any, load: Callable[[], Any]) -> Any:
+    def get(self, key: Any, load: Callable[[], pa.ChunkedArray]) -> pa.ChunkedArray:
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
-            else:
-                ours = self._kept[key] = Future()
-        if kept is not None:
-            return kept.result()
-        try:
-            ours.set_result(load())
-        except BaseException as error:
-            with self._lock:
-                del self._kept[key]
-            ours.set_exception(error)
-            raise
-        self._shrink()
-        return ours.result()
-
-    def _shrink(self) -> None:
-        with self._lock:
-            loaded = [(key, future.result().nbytes) for key, future in self._kept.items() if future.done()]
-            total = sum(size for _, size in loaded)
-            for key, size in loaded[:-1]:
-                if total <= self._limit:
-                    break
-                del self._kept[key]
-                total -= size
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = load()
+                while self._kept and found.nbytes + sum(each.nbytes for each in self._kept.values()) > self._limit:
+                    del self._kept[next(iter(self._kept))]
+            self._kept[key] = found
+            return found
 
 
 def _position(starts: np.ndarray, row: int) -> tuple[int, int]:
@@ -211,14 +174,10 @@ def _position(starts: np.ndarray, row: int) -> tuple[int, int]:
 
 def _chosen(columns: Sequence[str], column: str) -> str:
     """The column that a path says, or the only one."""
-    chosen = [name for name in columns if column in ("", _escaped(name))]
+    chosen = [name for name in columns if column in ("", escaped(name))]
     if len(chosen) != 1:
         raise LookupError("it has no such column of pictures")
     return chosen[0]
-
-
-def _escaped(column: str) -> str:
-    return column.replace("#", "%23")
 
 
 def _bytes(cell: Any) -> bytes | None:

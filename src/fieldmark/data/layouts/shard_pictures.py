@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import tarfile
-import threading
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from fieldmark.data.layouts.annotations import Annotations, Place
+from fieldmark.data.layouts.part_pictures import PartPictures, escaped
 from fieldmark.data.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import FILE_LIMIT, IMAGE_EXTENSIONS, UnreadableImage
 
 
-class ShardPictures:
-    """Pictures inside the tar files of a folder. A shard's headers are read when the first of its pictures is asked for."""
-
-    def __init__(self, root: Path):
-        self._root = root
-        self._lock = threading.Lock()
-        self._indices: dict[str, dict[str, tuple[int, int]]] = {}
+class ShardPictures(PartPictures[dict[str, tuple[int, int]]]):
+    """Pictures inside the tar files of a folder. Of a shard the headers are read, and then the pictures that are asked for."""
 
     def read(self, path: str) -> bytes:
         shard, _, member = path.rpartition("#")
-        offset, size = self._index(shard, path).get(member, (0, -1))
+        offset, size = self._file(path).get(member, (0, -1))
         if size < 0:
             raise UnreadableImage(path, "there is no such picture in the shard")
         if size > FILE_LIMIT:
@@ -38,25 +33,12 @@ class ShardPictures:
             raise UnreadableImage(path, "the shard is cut short")
         return data
 
-    def stamp(self, path: str) -> tuple[int, int]:
-        """Of the shard."""
-        status = (self._root / path.rpartition("#")[0]).stat()
-        return status.st_size, status.st_mtime_ns
-
-    def _index(self, shard: str, path: str) -> dict[str, tuple[int, int]]:
-        """Offset and size in bytes of every picture in a shard."""
-        if shard not in self._indices:
-            with self._lock:
-                if shard not in self._indices:
-                    notes = Annotations(self._root)
-                    if notes.inner_path(Place(shard), shard) != shard:
-                        raise UnreadableImage(path, "it is in no shard of the data's folder")
-                    found = entries(notes, shard)
-                    index = {name: (entry.offset_data, entry.size) for _, name, entry, _ in found if is_picture(name)}
-                    if notes.problems:
-                        raise UnreadableImage(path, notes.problems[0])
-                    self._indices[shard] = index
-        return self._indices[shard]
+    def _open(self, file: str) -> dict[str, tuple[int, int]]:
+        """Offset and size in bytes of every picture."""
+        notes = Annotations(self._root)
+        index = {name: (entry.offset_data, entry.size) for _, name, entry, _ in entries(notes, file) if is_picture(name)}
+        notes.check()
+        return index
 
 
 def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfile.TarInfo, BinaryIO]]:
@@ -72,10 +54,8 @@ def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfil
                         notes.wrong(place, f"{member.name!r} is a link, a device or a sparse file, and should be a picture's own bytes")
                     continue
                 inner = notes.inner_path(place, member.name)
-                if inner is not None and not _is_text(inner):
-                    notes.wrong(place, f"the name {inner!a} is not UTF-8 text")
-                elif inner is not None:
-                    yield place, inner.replace("#", "%23"), member, stream
+                if inner is not None:
+                    yield place, escaped(inner), member, stream
     except DamagedTar as error:
         notes.wrong(Place(shard), f"it {error}; fetch it again")
     except OSError as error:
@@ -85,11 +65,3 @@ def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfil
 def is_picture(name: str) -> bool:
     """By its ending."""
     return PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,37 +1,15 @@
-"""Datasets in numbered files: which split each belongs to by its name, and which are missing."""
+"""Datasets in numbered files: the split of each, and which are missing."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
 from fieldmark.data.layouts.location import some
-
-_NUMBERED = re.compile(r"(?P<head>.+)-(?P<number>\d{1,9})-of-(?P<total>\d{1,9})(?P<tail>.*)")
-
-
-def split_of(file: str) -> str | None:
-    """The split that a file's name says, or else the folders that it is in: train, val, test, or the name of another; None for none.
-
-    "birds_train_0001.tar" and "validation/0000.parquet" say it by a word; the whole name of a split stands before "-00000-of-00005".
-    """
-    other = None
-    for part in reversed(PurePosixPath(file).parts):
-        if numbered := _NUMBERED.fullmatch(part):
-            word = numbered["head"].rpartition("-")[2]
-            other = other or word
-            words = {word.lower()}
-        else:
-            words = set(re.findall(r"[a-z]+", part.lower()))
-        splits = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
-        if len(splits) == 1:
-            return splits.pop()
-    return other
+from fieldmark.data.layouts.split_names import NUMBERED, split_of
 
 
 def by_split(files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -56,16 +34,13 @@ def by_split(files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 def missing(files: Sequence[str]) -> list[str]:
     """Names of files that should be there by what the others say: 00000-of-00005 says that there are five."""
     seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    tails: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for file in files:
         path = PurePosixPath(file)
-        if numbered := _NUMBERED.fullmatch(path.name):
-            series = (str(path.parent / numbered["head"]), numbered["total"], path.suffix)
-            seen[series].add(int(numbered["number"]))
-            tails[series].add(numbered["tail"])
+        if numbered := NUMBERED.fullmatch(path.name):
+            tail = path.suffix if numbered["tail"] == path.suffix else f"*{path.suffix}"  # some tails have a checksum of the file
+            seen[str(path.parent / numbered["head"]), numbered["total"], tail].add(int(numbered["number"]))
     absent = []
-    for (head, total, suffix), numbers in seen.items():
-        tail = tails[head, total, suffix].pop() if len(tails[head, total, suffix]) == 1 else f"*{suffix}"
+    for (head, total, tail), numbers in seen.items():
         gaps = (number for number in range(int(total)) if number not in numbers)
         absent += [f"{head}-{number:0{len(total)}}-of-{total}{tail}" for number, _ in zip(gaps, range(20), strict=False)]
     return absent

@@ -35,9 +35,9 @@ def read(source: Source) -> Dataset:
         rows=rows,
         levels=car_levels(class_names),
         notes=[
-            "its official train and test are used"
+            "its official splits are used: train, test"
             if labelled
-            else "its official train is used; the pictures of test have no labels without cars_test_annos_withlabels.mat"
+            else "its official train is used; test has no labels without cars_test_annos_withlabels.mat"
         ],
     )
 

@@ -11,10 +11,10 @@ from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import UNLABELLED, Dataset
 from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.table_rows import SPLIT_WORDS, TableRows
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -75,17 +75,21 @@ def _tables(folder: Path) -> list[str]:
 
 
 def _picture_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
-    """The tables that by their headers have paths and labels, and, where all of these are named after splits, a test of paths alone."""
+    """The tables that by their headers have paths and labels, and, where all of these are named after splits, a test of paths alone.
+
+    Those that hold the pictures themselves are left to another layout.
+    """
     tables = _tables(folder)
     if len(tables) > _MANY_TABLES:
         return []
-    headers = {file: open_table(Annotations(folder), file).header for file in tables}
-    labelled = [file for file in tables if columns.has(headers[file], asked, "path", "label")]
+    opened = [open_table(Annotations(folder), file) for file in tables]
+    headers = {table.file: table.header for table in opened if not table.holds_pictures}
+    labelled = [file for file in headers if columns.has(headers[file], asked, "path", "label")]
     if not labelled or not all(map(_own_split, labelled)):
         return labelled
     return [
         file
-        for file in tables
+        for file in headers
         if file in labelled or (_own_split(file) in ("test", UNLABELLED) and columns.has(headers[file], asked, "path"))
     ]
 

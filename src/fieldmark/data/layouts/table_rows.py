@@ -14,18 +14,17 @@ import numpy as np
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
-from fieldmark.data.layouts.annotations import Annotations, Place
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
+from fieldmark.data.layouts.annotations import FARTHEST, Annotations, Place
 from fieldmark.data.layouts.columns import Columns, normal
 from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.records import Table
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.pictures import Files
 
 SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled": UNLABELLED}
 _CODES = (*SPLITS, UNLABELLED)
 _LEFT_OUT = -1
 _NEW = -2
-_FAR = 1e7
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
@@ -134,7 +133,9 @@ class TableRows:
         labels = label_of[np.frombuffer(self._labels, np.int32)][order]
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
-        self._remark(class_names, labels, splits)
+        remarks = [*self._remarks, *self._left_out_remark()]
+        if self._unread_labels:
+            remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
         return Dataset(
             name=name,
             root=self.notes.root,
@@ -147,7 +148,7 @@ class TableRows:
             boxes=None if np.isnan(boxes).all() else boxes.astype(np.float32)[order],
             groups=np.frombuffer(self._groups, np.int32)[order] if len(self._group_codes) > 1 else None,
             levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
-            notes=tuple(self._remarks),
+            notes=tuple(remarks),
         )
 
     def _label(self, place: Place, text: str) -> int:
@@ -174,7 +175,7 @@ class TableRows:
 
     def _check_boxes(self, boxes: np.ndarray) -> None:
         left, top, right, bottom = boxes.T
-        whole = np.isfinite(boxes).all(axis=1) & (left < right) & (top < bottom) & (np.maximum(right, bottom) <= _FAR)
+        whole = np.isfinite(boxes).all(axis=1) & (left < right) & (top < bottom) & (np.maximum(right, bottom) <= FARTHEST)
         for row in np.flatnonzero(~whole & ~np.isnan(boxes).all(axis=1)).tolist():
             self.notes.box(self._place(row), boxes[row].tolist())
 
@@ -217,15 +218,6 @@ class TableRows:
             return []
         words = some([f"{word[:50]} ({times:,})" for word, times in self._left_out.most_common(6)])
         return [f"pictures whose split is none of {', '.join(_CODES)} are left out: {words}"]
-
-    def _remark(self, class_names: Sequence[str], labels: np.ndarray, splits: np.ndarray) -> None:
-        self._remarks += self._left_out_remark()
-        if self._unread_labels:
-            self._remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
-        in_train = np.bincount(labels[splits == "train"], minlength=len(class_names))
-        if in_train.any() and not in_train.all():
-            absent = [class_names[label] for label in np.flatnonzero(in_train == 0).tolist()]
-            self._remarks.append(f"classes without pictures in train: {len(absent):,} ({some(absent)})")
 
 
 def _split_code(word: str, blank: int) -> int:

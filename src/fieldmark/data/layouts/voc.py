@@ -1,4 +1,4 @@
-"""Objects in the XML files of PASCAL VOC (Everingham et al., 2010), one file per picture, a form that ImageNet and others use as well."""
+"""Boxes in the XML files of PASCAL VOC (Everingham et al., 2010), one file per picture, a form that ImageNet and others use as well."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from fieldmark.data.layouts.annotations import Annotations, Box, Place
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def objects(annotations: Annotations, file: str) -> list[tuple[str, Box]] | None:
-    """Name and box of every object, in the order of the file. What is wrong is noted, and gives None.
+def object_boxes(notes: Annotations, file: str) -> list[Box] | None:
+    """The box of every object, in the order of the file. What is wrong is noted, and gives None.
 
     Corners in the file count from 1 and are inclusive.
     """
-    root = _root(annotations, file)
+    root = _root(notes, file)
     if root is None:
         return None
-    found = []
+    boxes = []
     elements = root.findall("object")
     for number, element in enumerate(elements, 1):
         place = Place(file, number, "object")
         corners = [element.findtext(f"bndbox/{corner}", "").strip() for corner in _CORNERS]
-        if box := annotations.pixel_box(place, corners):
-            found.append((element.findtext("name", "").strip(), box))
-    return found if len(found) == len(elements) else None
+        if box := notes.pixel_box(place, corners):
+            boxes.append(box)
+    return boxes if len(boxes) == len(elements) else None
 
 
-def _root(annotations: Annotations, file: str) -> ElementTree.Element | None:
+def _root(notes: Annotations, file: str) -> ElementTree.Element | None:
     """The element <annotation>. A document type is refused, for it may declare entities that multiply to gigabytes."""
-    text = annotations.text(file)  # text, unlike bytes, cannot name an encoding that hides the document type
+    text = notes.text(file)  # text, unlike bytes, cannot name an encoding that hides the document type
     if text is None:
         return None
     if "<!DOCTYPE" in text:
-        annotations.wrong(Place(file), "it declares a document type, which is refused")
+        notes.wrong(Place(file), "it declares a document type, which is refused")
         return None
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        annotations.wrong(Place(file, error.position[0]), f"it is not well-formed XML ({error})")
+        notes.wrong(Place(file, error.position[0]), f"it is not well-formed XML ({error})")
         return None
     if root.tag != "annotation":
-        annotations.wrong(Place(file), f"it holds {root.tag!r:.100} where VOC has an element called annotation")
+        notes.wrong(Place(file), f"it holds {root.tag!r:.100} where VOC has an element called annotation")
         return None
     return root

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import UNLABELLED, Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row
-from fieldmark.data.layouts.class_folders import SPLIT_NAMES
-from fieldmark.data.layouts.class_names import numbered, readable
+from fieldmark.data.layouts.class_names import is_name, names_of, readable
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.shard_pictures import ShardPictures, entries
 from fieldmark.data.layouts.shards import by_split, missing
+from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -31,7 +31,6 @@ _LABEL_EXTENSIONS = (".cls", ".json", ".txt")
 _LABEL_KEYS = ("label", "cls", "class", "category")
 _NAME_KEYS = ("label_name", "class_name")
 _LABEL_LIMIT = 2**20  # bytes
-_NAME_LIMIT = 200  # characters
 _FIRST_MEMBERS = 50
 _HEAD = 2**20  # bytes
 
@@ -84,9 +83,7 @@ def read(source: Source) -> Dataset:
     notes.check()
     class_names, index, remark = _classes(notes, samples)
     rows = [
-        Row(sample.place, sample.path, None, UNLABELLED)
-        if sample.label is None
-        else Row(sample.place, sample.path, index[sample.label], sample.split)
+        Row(sample.place, sample.path, None if sample.label is None else index[sample.label], sample.split)
         for sample in samples
         if sample.label is None or sample.label in index
     ]
@@ -221,7 +218,7 @@ def _number_or_name(value: object) -> int | str:
 
 def _name(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > _NAME_LIMIT or not text.isprintable() or "\ufffd" in text:
+    if not is_name(text) or "\ufffd" in text:
         what = repr(value)[:100] if isinstance(value, (str, int, float)) else f"of type {type(value).__name__}"
         raise _NoLabel(f"the label is {what}, and should be a whole number or a name")
     return text
@@ -229,30 +226,28 @@ def _name(value: object) -> str:
 
 def _classes(notes: Annotations, samples: list[_Labelled]) -> tuple[list[str], dict[int | str, int], str]:
     """The names of the classes, their indices by label, and where the names are from. Labels that there cannot be are noted."""
-    labels = {sample.label for sample in samples if sample.label is not None}
-    numbers = [label for label in labels if isinstance(label, int)]
-    if len(numbers) < len(labels):
-        names = sorted(map(str, labels))
-        position = {name: index for index, name in enumerate(names)}
-        return readable(names), {label: position[str(label)] for label in labels}, "classes are named in the shards"
+    names = names_of(sample.label for sample in samples if sample.label is not None)
+    numbers = all(isinstance(label, int) for label in names)
     file = next((file for file in _CLASS_FILES if (notes.root / file).is_file()), None)
-    if file is not None:
+    if numbers and file is not None:
         lines = [line.text.strip() for line in notes.lines(file)]
         for sample in samples:
             if isinstance(sample.label, int) and sample.label >= len(lines):
                 notes.wrong(sample.place, f"the label is {sample.label}, and {file} names {len(lines)} classes, from 0")
         return readable(lines), {number: number for number in range(len(lines))}, f"classes are named by {file}"
-    known = _names_beside(notes, samples)
     remark = "classes are named in the shards"
-    if set(known) != labels:
-        known, remark = numbered(numbers), f"classes are numbers; a file {_CLASS_FILES[0]} beside the shards would name them"
-    ordered = sorted(known)
-    return readable([known[number] for number in ordered]), {number: position for position, number in enumerate(ordered)}, remark
+    if numbers:
+        beside = _names_beside(notes, samples)
+        if set(beside) == set(names):
+            names = {number: beside[number] for number in names}
+        else:
+            remark = f"classes are numbers; a file {_CLASS_FILES[0]} beside the shards would name them"
+    return readable(list(names.values())), {label: position for position, label in enumerate(names)}, remark
 
 
-def _names_beside(notes: Annotations, samples: list[_Labelled]) -> dict[int, str]:
+def _names_beside(notes: Annotations, samples: list[_Labelled]) -> dict[int | str, str]:
     """The names that samples give beside the numbers of their classes."""
-    names: dict[int, str] = {}
+    names: dict[int | str, str] = {}
     for sample in samples:
         if isinstance(sample.label, int) and sample.name is not None:
             known = names.setdefault(sample.label, sample.name)
