@@ -176,8 +176,8 @@ def predict(
     csv
         Write a table: path, the likeliest classes with their probabilities, and a note where there is no answer.
     boxes
-        A table with a box for each picture: path, left, top, right, bottom (or width and height) in pixels. A run that was trained with
-        data.crop=box needs it.
+        A table with a box for each picture: path, left, top, right, bottom (or width and height) in pixels. Paths are relative to the
+        table's folder. A run that was trained with data.crop=box needs it.
     top
         How many classes to name.
     """
@@ -188,6 +188,11 @@ def predict(
     loaded, console = Run.load(run), _console(quiet)
     files = find_images(sources)
     given = None if boxes is None else read_boxes(boxes)
+    if given and not any(Path(path).exists() for path in given):
+        raise InputError(
+            f"none of the pictures of {boxes} is there, such as {next(iter(given))}",
+            hint="A path in a table of boxes is absolute, or relative to the table's folder or to the current one.",
+        )
     if warning := loaded.box_warning(given is not None):
         console.say(f"warning: {warning}")
     table = Answers(csv, min(top, len(loaded.class_names)), as_json=json, quiet=quiet)
@@ -224,7 +229,7 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
     unanswered = submit_run(Run.load(run), out, data, columns, console)
     console.say(f"the answers are in {out}")
     if unanswered:
-        console.say(f"{unanswered:,} pictures could not be read; their answers are empty")
+        console.say(f"{unanswered:,} of the pictures could not be read; their answers are empty")
 
 
 @app.command

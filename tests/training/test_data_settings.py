@@ -136,7 +136,7 @@ def test_a_box_outside_its_picture_is_set_aside(boxed, tmp_path):
     fields[6:8] = ["600", "600"]
     (tmp_path / "copy" / "birds.csv").write_text("\n".join([lines[0], ",".join(fields), *lines[2:]]))
     data = loaded(tmp_path / "copy", "data.crop=box")
-    assert data.content.problems == {data.dataset.paths.index(fields[0]): "its box lies outside the picture"}
+    assert data.content.problems == {data.dataset.paths.index(fields[0]): "its box holds less than a pixel of it"}
     assert loaded(tmp_path / "copy").content.problems == {}
 
 
@@ -236,7 +236,7 @@ def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys):
             columns = f"Id=name,Category=index,p=probability,{last}"
             main(["submit", str(run.path), str(tmp_path / "answers.csv"), "--columns", columns])
         assert stop.value.code == code
-    assert "1 pictures could not be read" in capsys.readouterr().err
+    assert "1 of the pictures could not be read" in capsys.readouterr().err
     header, *rows = list(csv.reader((tmp_path / "answers.csv").open()))
     assert header == ["Id", "Category", "p", *run.class_names]
     assert [row[0] for row in rows] == [f"{number:03d}.png" for number in range(24)]
@@ -331,3 +331,40 @@ def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
         for each in shown
     }
     assert sum(uri in report for uri in uris) >= 12
+
+
+def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, tmp_path, capsys):
+    run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1", "train.epochs=1"), out=tmp_path / "run", quiet=True)
+    picture = tmp_path / "photo.png"
+    shutil.copy(next((boxed / "test").rglob("*.png")), picture)
+    before = picture.read_bytes()
+    table = boxes_table(boxed, tmp_path / "boxes.csv")
+    text = table.read_text()
+    for command in (
+        ["predict", run.path, picture, "--csv", picture],
+        ["predict", box_run.path, picture, "--boxes", table, "--csv", table],
+        ["submit", run.path, table],
+        ["submit", run.path, competition / "answers.csv"],
+        ["report", run.path, "--out", picture],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in command])
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert "is not a file that this command has written" in said or "inside the data" in said
+    assert picture.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
+    for _ in range(2):  # what was written before is written anew
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", str(run.path), str(picture), "--csv", str(tmp_path / "answers.csv"), "--quiet"])
+        assert stop.value.code == 0
+        submit_run(run, tmp_path / "handed_in.csv", None, "id=stem,label=class", Console(quiet=True))
+        fieldmark.report(run.path, tmp_path / "report.html")
+
+
+def test_boxes_of_pictures_that_are_not_there(boxed, box_run, tmp_path, capsys):
+    table = tmp_path / "boxes.csv"
+    table.write_text("path,left,top,right,bottom\n000-0.png,1,1,20,20\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(box_run.path), str(boxed / "test"), "--boxes", str(table)])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "none of the pictures of" in said and "relative to the table's folder" in said

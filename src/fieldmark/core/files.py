@@ -39,6 +39,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_output(path: Path, ours: bytes, option: str) -> None:
+    """Raise InputError where a file that the user named cannot be written, or is there and does not begin as what we would write."""
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write {path.name} in")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; {option} names the file to write")
+    if path.exists():
+        with path.open("rb") as stream:
+            if not stream.read(len(ours)) == ours:
+                raise InputError(f"{path} is there already, and is not a file that this command has written", hint="Choose another name.")
+
+
 def write_text(path: Path, text: str) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

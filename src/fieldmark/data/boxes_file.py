@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from fieldmark.core.errors import InputError
 from fieldmark.data.layouts import columns
-from fieldmark.data.layouts.annotations import Annotations, Box, Place
+from fieldmark.data.layouts.annotations import Annotations, Box, Place, refuse_shares
 from fieldmark.data.layouts.location import shown
 from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
 
@@ -35,10 +37,11 @@ def read_boxes(file: Path) -> dict[str, Box]:
     as_box = notes.corner_box if found.sized else notes.box
     for number, (text, *sides) in table.rows([found.path, *found.box]):
         place = table.place(number)
+        sides = [side.replace(",", ".") for side in sides] if table.decimal_commas else sides
         if not text or "\0" in text:
             notes.wrong(place, f"{text[:100]!r} is not a path")
             continue
-        path = _absolute(file.parent, text)
+        path = _absolute(file.parent, text.strip())
         if path in places:
             notes.wrong(place, f"the picture {text[:200]!r} is listed twice (also in {places[path]})")
             continue
@@ -46,6 +49,7 @@ def read_boxes(file: Path) -> dict[str, Box]:
         if not all(side.strip().lower() in ("", "nan") for side in sides) and (box := as_box(place, sides)):
             boxes[path] = box
     notes.check()
+    refuse_shares(np.array(list(boxes.values())).reshape(-1, 4), shown(str(file)))
     return boxes
 
 

@@ -62,13 +62,16 @@ class LoadedData:
         """The same with those pictures set aside of which nothing would be seen."""
         empty = is_empty(self.regions(np.arange(len(self.dataset)), margin))
         rows = [int(row) for row in np.flatnonzero(empty) if int(row) not in self.content.problems]
-        return self.without(dict.fromkeys(rows, "its box lies outside the picture" if margin is not None else "it is all banner"))
+        return self.without(dict.fromkeys(rows, "its box holds less than a pixel of it" if margin is not None else "it is all banner"))
 
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
     if settings.corrupt != "none":
-        parse_corruption(settings.corrupt)
+        try:
+            parse_corruption(settings.corrupt)
+        except InputError as error:
+            raise InputError(*(f"data.corrupt: {problem}" for problem in error.problems), hint=error.hint) from None
     dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse_columns(settings.columns), console)
     dataset = _classified(dataset, settings)
     _refuse_unused(dataset, settings)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import whole_file
+from fieldmark.core.files import check_output, whole_file
 from fieldmark.data.dataset import UNLABELLED
 from fieldmark.evaluation.evaluate import require_finished, run_data
 from fieldmark.evaluation.predictions import Predictions
@@ -43,14 +43,13 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
     Raises InputError where the columns are wrong, the run is not finished, or there are no such pictures.
     """
     chosen = _parse(columns)
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent} to write {target.name} in")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; name the file to write")
+    check_output(target, f"{chosen[0][0]},".encode(), "OUT")
     with run.folder.locked():
         require_finished(run)
         loaded = run_data(run, data, console)
         dataset = loaded.dataset
+        if target.resolve().is_relative_to(dataset.root.resolve()):
+            raise InputError(f"{target} is inside the data, where nothing is written", hint="Choose another folder.")
         all_rows = dataset.rows(UNLABELLED)
         if not len(all_rows):
             raise InputError(
@@ -66,7 +65,8 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
 def _parse(columns: str) -> list[tuple[str, str]]:
     """Header and what stands below it."""
     known = [*_OF_PATH, *_OF_ANSWER]
-    chosen, problems = [], []
+    chosen: list[tuple[str, str]] = []
+    problems = []
     for entry in columns.split(","):
         header, equals, what = (part.strip() for part in entry.partition("="))
         if not equals or not header:
@@ -74,6 +74,8 @@ def _parse(columns: str) -> list[tuple[str, str]]:
         elif what not in known:
             near = difflib.get_close_matches(what, known, n=1)
             problems.append(f"--columns: there is no {what!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        elif header in dict(chosen):
+            problems.append(f"--columns: {header!r} stands there twice")
         chosen.append((header, what))
     if problems:
         raise InputError(*problems, hint=f"WHAT is one of {', '.join(known)}; such as {DEFAULT_COLUMNS}.")

@@ -7,8 +7,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from fieldmark.core.errors import InputError
-from fieldmark.core.files import whole_file
+from fieldmark.core.files import check_output, whole_file
 from fieldmark.evaluation.run import Prediction
 
 
@@ -22,10 +21,7 @@ class Answers:
 
     def __enter__(self) -> Answers:
         if self.path is not None:
-            if not self.path.parent.is_dir():
-                raise InputError(f"there is no folder {self.path.parent} to write {self.path.name} in")
-            if self.path.is_dir():
-                raise InputError(f"{self.path} is a folder; --csv names the file to write")
+            check_output(self.path, b"path,class_1,probability_1,", "--csv")
             temporary = self._open.enter_context(whole_file(self.path))
             stream = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
             self._writer = csv.writer(stream)

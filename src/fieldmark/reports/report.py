@@ -18,8 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fieldmark.core.console import duration
-from fieldmark.core.errors import InputError
-from fieldmark.core.files import write_text
+from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.data.dataset import SPLITS
 from fieldmark.data.split_file import Origin
@@ -30,6 +29,7 @@ from fieldmark.evaluation.summary import ClassFigures, per_class
 from fieldmark.reports.curves import curve_panels
 from fieldmark.reports.gallery import Box, cards, ranked
 
+_START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS = 24, 12
 _NAMED = 100
 """How many of the pictures set aside are named."""
@@ -70,10 +70,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     cannot be written.
     """
     target = run.folder.report_file if path is None else path
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent} to write {target.name} in")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; --out names the file to write")
+    check_output(target, _START, "--out")
     write_text(target, _page(run))
     return target
 

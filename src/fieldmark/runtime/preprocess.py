@@ -41,7 +41,7 @@ class Preprocess:
         data = source if isinstance(source, bytes) else read(source, name)
         region = grown(np.array([box], np.float64), self.margin or 0, *(np.array([side]) for side in dimensions(data, name)))[0]
         if is_empty(region):
-            raise UnreadableImage(name, "its box lies outside the picture")
+            raise UnreadableImage(name, "its box holds less than a pixel of it")
         return np.ascontiguousarray(square(data, self.size, self.resize, name, region.tolist()))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def test_splits_without_train(tmp_path: Path) -> None:
 def test_empty_classes_are_all_named(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "train/a/1.jpg", "train/b/notes.txt", "test/x/1.jpg", folders=["train/c", "train/d/.e"]))
     for name in "bcd":
-        assert f"class folder train/{name} has no pictures: delete the folder or add pictures" in message
+        assert f"class folder train/{name} has no pictures: add some, or move it elsewhere" in message
     assert "train/a " not in message and "'x'" in message
 
 

@@ -235,7 +235,7 @@ def test_a_header_that_says_nothing(tmp_path: Path) -> None:
     assert "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message and "data.columns='path=image" in message
     assert "has no column of labels; its columns are path, colour" in error_of(put(tmp_path / "t.csv", "path,colour", "1.jpg,red"))
     (tmp_path / "t.csv").write_bytes(b"")
-    assert "t.csv has no column of paths" in error_of(tmp_path / "t.csv")
+    assert "t.csv has no column of paths and none of labels; it is empty" in error_of(tmp_path / "t.csv")
 
 
 def test_too_few_classes(tmp_path: Path) -> None:
@@ -421,6 +421,117 @@ def test_a_small_parquet_takes_little_memory_and_time(tmp_path: Path) -> None:
     file = parquet(tmp_path / "t.parquet", path=paths, label=long)
     assert "a text is longer than 131,072 characters" in error_of(file)
     assert "a text is longer than" in error_of(parquet(tmp_path / "t.parquet", path=long, label=paths))
+
+
+def excel(file: Path, encoding: str) -> Path:
+    lines = ["Größe;image;species", *(f"{number};{number}.jpg;{'ab'[number % 2]}" for number in range(30)), *["1;käfer.jpg;Käfer"] * 30]
+    file.write_bytes("\r\n".join(lines).encode(encoding))
+    return file
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_file_that_is_not_utf_8_is_told_once(tmp_path: Path, name: str, encoding: str) -> None:
+    message = error_of(excel(tmp_path / name, encoding))
+    assert message.splitlines()[0] == f"{name}, line 1: it is not UTF-8 text; save it as 'CSV UTF-8'"
+    assert message.count("UTF-8 text") == 1 and "zero byte" not in message
+
+
+def test_a_first_line_that_names_the_separator(tmp_path: Path) -> None:
+    lines = ["image;species,name", "1.jpg;a,b", "2.jpg;c,d"]
+    assert rows(read_dataset(put(tmp_path / "t.csv", "sep=;", *lines), columns={"label": "species,name"})) == [
+        ("1.jpg", "a,b", "train"),
+        ("2.jpg", "c,d", "train"),
+    ]
+    assert "t.csv, line 5: it has 1 fields" in error_of(put(tmp_path / "t.csv", "sep=;", *lines, "3.jpg"), label="species,name")
+    assert len(read_dataset(put(tmp_path / "t.tsv", "sep=|", "image|species", "1.jpg|a", "2.jpg|b", end="\r\n"))) == 2
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas(tmp_path: Path, separator: str) -> None:
+    lines = ("image,label,x,y,w,h", "1.jpg,a,1|5,2,3|25,4", "2.jpg,1|5,,,,")
+    file = put(tmp_path / "t.csv", *(line.replace(",", separator).replace("|", ",") for line in lines))
+    dataset = read_dataset(file)
+    assert dataset.boxes is not None and dataset.boxes[0].tolist() == [1.5, 2, 4.75, 6]
+    assert dataset.class_names == ("1,5", "a")
+
+
+def test_a_comma_in_a_number_where_commas_separate(tmp_path: Path) -> None:
+    message = error_of(put(tmp_path / "t.csv", "image,label,x,y,w,h", '1.jpg,a,"1,5",2,3,4', "2.jpg,b,,,,"))
+    assert "t.csv, line 2: the box '1,5 2 3 4' should be four numbers" in message
+
+
+def test_spaces_around_a_path(tmp_path: Path) -> None:
+    file = put(tmp_path / "t.csv", "image,label", '" a/1.jpg  ",a', "2.jpg ,b")
+    assert read_dataset(file).paths == ("2.jpg", "a/1.jpg")
+    file = parquet(tmp_path / "t.parquet", path=pa.array(["1.jpg ", "\t2.jpg\n"]), label=pa.array(["a", "b"]))
+    assert read_dataset(file).paths == ("1.jpg", "2.jpg")
+
+
+def test_paths_that_are_wrong_in_one_way_are_told_once(tmp_path: Path) -> None:
+    lines = [line for number in range(30) for line in (f"../{number}.jpg,a", f"https://x.y/{number}.jpg,b")]
+    message = error_of(put(tmp_path / "t.csv", "image,label", *lines, ",a"))
+    assert message.splitlines()[:3] == [
+        "t.csv, line 2: the path '../0.jpg' leads out of the data's folder, which is refused: put the table into a folder above the"
+        " pictures (and 29 more like it)",
+        "t.csv, line 3: 'https://x.y/0.jpg' is a web address, and pictures should be files: fetch them first (and 29 more like it)",
+        "t.csv, line 62: '' is not a path",
+    ]
+
+
+def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
+    file = put(tmp_path / "t.csv", "image,label", "1.jpg,a", "2.jpg,", "3.jpg,b", "4.jpg,")
+    assert "rows that have no label and are unlabelled: 2, the first in t.csv, line 3" in notes(read_dataset(file))
+    assert "no label" not in notes(read_dataset(put(file, "image,label,split", "1.jpg,a,", "2.jpg,,test", "3.jpg,b,")))
+
+
+def test_labels_that_differ_only_in_case(tmp_path: Path) -> None:
+    lines = ["1.jpg,owl", "2.jpg,Owl", "3.jpg,Tit", "4.jpg,tit"]
+    assert "two labels differ only in the case of their letters: 'Owl' and 'owl'" in notes(
+        read_dataset(put(tmp_path / "t.csv", "image,label", *lines))
+    )
+    assert "differ only" not in notes(read_dataset(put(tmp_path / "t.csv", "image,label", *lines[::2])))
+
+
+def test_an_unknown_table_of_pictures_beside_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "2019/1.jpg", "2020/2.jpg")
+    put(tmp_path / "prices.csv", "shell;price", "a;3")
+    assert read_dataset(tmp_path).class_names == ("2019", "2020")
+    file = put(tmp_path / "käfer.csv", "Datei;Art", "2019/1.JPG ;Laufkäfer", "2020/2.jpg;Hirschkäfer")
+    message = error_of(tmp_path)
+    assert "looks like a table of pictures, with käfer.csv" in message and "it has Datei, Art" in message
+    assert "data.columns='path=Datei,label=Art'" in message and "data.layout=class-folders" in message
+    assert read_dataset(tmp_path, "class-folders").class_names == ("2019", "2020")
+    assert read_dataset(file, columns={"path": "Datei", "label": "Art"}).class_names == ("Hirschkäfer", "Laufkäfer")
+    file.write_bytes("Datei;Käferart\n2019/1.jpg;Laufkäfer\n".encode("cp1252"))
+    assert "data.columns='path=Datei,label=Käferart'" in error_of(tmp_path)
+    put(file, "Datei;Datei", "2019/1.jpg;2019/1.jpg")
+    assert "it has Datei, Datei" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "lines", [("Datei", "1.jpg"), ("Datei;Art",), ("Datei;Art", "1.jpg;a", "2.txt;b"), ("Datei;label", "1.jpg;a"), ('"open;Art', "1.jpg")]
+)
+def test_other_tables_beside_folders_are_passed_over(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    put(tmp_path / "other.csv", *lines)
+    touch(tmp_path, "2019/1.jpg", "2020/2.jpg")
+    assert read_dataset(tmp_path).class_names == ("2019", "2020")
+
+
+def test_an_unknown_parquet_of_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/1.jpg")
+    parquet(tmp_path / "t.parquet", tags=pa.array([["x"]]), Art=pa.array(["x"]), Datei=pa.array(["1.png"]))
+    assert "data.columns='path=Datei,label=Art'" in error_of(tmp_path)
+
+
+def test_a_damaged_parquet_by_itself_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "t.parquet", "path,label")
+    assert "with t.parquet, but lacks contents that can be read (t.parquet: it is not a Parquet file" in error_of(tmp_path)
+    (tmp_path / "t.parquet").unlink()
+    excel(tmp_path / "t.csv", "utf-16")
+    assert "with t.csv, but lacks contents that can be read (t.csv, line 1: it is not UTF-8 text" in error_of(tmp_path)
+    touch(tmp_path, "a/1.jpg", "b/1.jpg")
+    assert read_dataset(tmp_path).class_names == ("a", "b")
 
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(lambda text: plain_name(text) == text)

@@ -27,6 +27,7 @@ from fieldmark.data.layouts import (
     table,
     webdataset,
 )
+from fieldmark.data.layouts.annotations import refuse_shares
 from fieldmark.data.layouts.layout import Layout, Source
 from fieldmark.data.layouts.location import locate
 from fieldmark.data.layouts.recognise import recognise
@@ -74,10 +75,13 @@ def read_dataset(
     else:
         path = locate(data)
         chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
-        if recognised := recognise(path, list(LAYOUTS.values()) if layout == "auto" else [chosen]):
+        candidates = list(LAYOUTS.values()) if layout == "auto" else [] if columns else [chosen]
+        if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
     if columns and not chosen.takes_columns:
         raise InputError(f"data.columns has no effect on {chosen.title}, which is no table", hint="Leave it out.")
     dataset = chosen.read(Source(path, columns or {}, console))
+    if dataset.boxes is not None:
+        refuse_shares(dataset.boxes, str(path))
     return replace(dataset, notes=(*notes, *dataset.notes))

@@ -80,7 +80,7 @@ class Annotations:
         """Raises InputError where something was noted."""
         if self.problems:
             more = [f"… and {self._uncounted:,} more"] if self._uncounted else []
-            hint = f"These files are in {shown(self.root)}. Mend or fetch them again; nothing was changed."
+            hint = f"These files are in {shown(self.root.absolute())}. Mend or fetch them again; nothing was changed."
             raise InputError(*self.problems, *more, hint=hint)
 
     def bytes(self, file: str) -> bytes | None:
@@ -264,6 +264,15 @@ class Annotations:
             levels=tuple(Level.of(level, parents) for level, parents in (levels or {}).items()),
             banner=banner,
             notes=tuple(notes),
+        )
+
+
+def refuse_shares(boxes: np.ndarray, where: str) -> None:
+    """Raise InputError where all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the picture do."""
+    if (largest := np.nanmax(boxes, initial=0)) <= 1 and largest > 0:
+        raise InputError(
+            f"the boxes of {where} lie between 0 and 1: they look like shares of the picture",
+            hint="Give them in pixels: multiply by the width and the height of each picture.",
         )
 
 

@@ -16,7 +16,7 @@ from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.data.layouts.annotations import is_text
 from fieldmark.data.layouts.car_names import car_levels
 from fieldmark.data.layouts.layout import Layout, Source
-from fieldmark.data.layouts.location import shown, some
+from fieldmark.data.layouts.location import is_hidden, shown, some
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.pictures import Files
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
@@ -138,8 +138,8 @@ class _Survey:
     def passed_over_notes(self) -> list[str]:
         return [f"passed over {what}: {len(paths):,} (first: {shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
 
-    def count(self, what: str) -> int:
-        return len(self._passed_over.get(what, ()))
+    def of_kind(self, what: str) -> list[str]:
+        return self._passed_over.get(what, [])
 
     def listing(self, folder: str) -> tuple[list[str], list[str]]:
         """Relative paths of the folders and of the pictures directly inside `folder`, sorted."""
@@ -149,7 +149,7 @@ class _Survey:
             try:
                 with os.scandir(_join(self.root, folder)) as entries:
                     for entry in entries:
-                        if not entry.name.startswith("."):
+                        if not is_hidden(entry.name):
                             self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, pictures)
             except OSError as error:
                 self._unreadable(folder, error)
@@ -263,7 +263,7 @@ def _train_classes(survey: _Survey, pictures: dict[str, list[str]]) -> tuple[str
     """Class names, sorted; every class of train must have pictures."""
     for folder, paths in pictures.items():
         if not paths and folder not in survey.damaged:
-            survey.problems.append(f"class folder {folder} has no pictures: delete the folder or add pictures")
+            survey.problems.append(f"class folder {folder} has no pictures: add some, or move it elsewhere")
     _check_distinct(survey, pictures)
     return tuple(sorted(_last(folder) for folder in pictures))
 
@@ -297,15 +297,18 @@ def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
 
 def _no_pictures(survey: _Survey, root: Path, train_folder: str) -> InputError:
     folder = shown(_join(root, train_folder))
-    loose = survey.count("pictures outside any class folder")
+    loose = len(survey.of_kind("pictures outside any class folder"))
     if loose:
         return InputError(
             f"{folder} has no class folders with pictures; {loose:,} picture{'s lie' if loose > 1 else ' lies'} outside any class folder",
             hint="Put the pictures of each class into a folder named after the class.",
         )
-    others = survey.count("files that are not pictures")
+    others = survey.of_kind("files that are not pictures")
+    if archives := [path for path in others if path.lower().endswith(_ARCHIVES)]:
+        return InputError(f"there are no pictures in {folder}, but archives: {some(archives)}", hint="Unpack them and give the folder.")
+    kinds = f" ({some(others)})" if others else ""
     return InputError(
-        f"there are no pictures in {folder}" + (f" ({others:,} files of other kinds)" if others else ""),
+        f"there are no pictures in {folder}{kinds}",
         hint=f"A picture is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
     )
 

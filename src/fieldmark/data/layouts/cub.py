@@ -37,6 +37,10 @@ def read_pictures(notes: Annotations) -> list[Picture]:
     splits = notes.keyed("train_test_split.txt", "image", "is train")
     boxes = notes.keyed("bounding_boxes.txt", "image", "left", "top", "width", "height")
     tables = {"class": labels, "split": splits, "box": boxes}
+    for name, table in tables.items():
+        for image, (place, _) in table.items():
+            if image not in images:
+                notes.wrong(place, f"a {name} of image {image}, which is not in images.txt")
     pictures = []
     for image, (place, (text,)) in images.items():
         path = notes.inner_path(place, text, "images")
@@ -63,7 +67,7 @@ def read(source: Source) -> Dataset:
     index = {key: position for position, key in enumerate(classes)}
     if empty := [key for key in classes if key not in {picture.label for picture in pictures}]:
         place, (name,) = classes[empty[0]]
-        notes.wrong(place, f"class {name!r} has no pictures ({len(empty):,} classes have none): is it NABirds without its hierarchy.txt?")
+        notes.wrong(place, f"class {name!r} has no pictures ({len(empty):,} classes have none); NABirds without its hierarchy.txt looks so")
     return notes.dataset(
         layout=LAYOUT.name,
         class_names=readable([name.partition(".")[2] or name for _, (name,) in classes.values()]),

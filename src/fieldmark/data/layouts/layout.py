@@ -22,10 +22,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The marks of a layout that were found in a folder, and those that are missing there."""
+    """The marks of a layout that were found in a folder, and those that are missing there, with what to do about it."""
 
     found: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    hint: str = "Was it downloaded and unpacked whole? data.layout=class-folders reads it as class folders all the same."
 
 
 Recognise = Callable[[Path], Evidence | None]

@@ -28,6 +28,11 @@ def locate(data: str | Path) -> Path:
     return path
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's, but left by a system: hidden, or by name."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+
+
 def shown(path: str | Path) -> str:
     """A path that need not be valid Unicode, for a message."""
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")

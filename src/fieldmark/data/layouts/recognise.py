@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.layouts.layout import Evidence, Layout
-from fieldmark.data.layouts.location import shown
+from fieldmark.data.layouts.location import is_hidden, shown, some
+from fieldmark.data.pictures import Files
 
 _DEPTH = 2
 """How many folders deep a published archive may lie in the folder that it was unpacked in."""
@@ -34,6 +35,8 @@ def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str]
     if inner := _inner(path, layouts, _DEPTH):
         return inner
     _refuse_half(path, layouts, _DEPTH)
+    _refuse_several(path, layouts)
+    _refuse_part(path, layouts)
     return None
 
 
@@ -55,20 +58,26 @@ def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> tuple[Layout, P
     folders = _folders(path)
     if depth == 0 or len(folders) > _MANY_FOLDERS:  # class folders, most likely
         return None
-    below = [(folder, _complete(folder, layouts)) for folder in folders]
-    whole = [(folder, found[0]) for folder, found in below if len(found) == 1]
+    whole = _datasets(folders, layouts)
     if len(whole) == 1:
         folder, (layout, evidence) = whole[0]
-        return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}"
+        beside = [each.name for each in folders if each != folder]
+        rest = f"; passed over beside it: {some(beside)}" if beside else ""
+        return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}{rest}"
     if not whole and len(folders) == 1:
         return _inner(folders[0], layouts, depth - 1)
     return None
 
 
+def _datasets(folders: Sequence[Path], layouts: Sequence[Layout]) -> list[tuple[Path, tuple[Layout, Evidence]]]:
+    """Those of the folders that have one layout."""
+    return [(folder, found[0]) for folder in folders if len(found := _complete(folder, layouts)) == 1]
+
+
 def _folders(path: Path) -> list[Path]:
     """Sorted by name; none where it is not a folder or cannot be looked into."""
     try:
-        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
     except OSError:
         return []
 
@@ -87,11 +96,32 @@ def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
         _, layout, evidence = min(halves, key=lambda half: half[0])
         raise InputError(
             f"{shown(path)} looks like {layout.title}, with {_listed(evidence.found)}, but lacks {_listed(evidence.missing)}",
-            hint="Was it downloaded and unpacked whole? data.layout=class-folders reads it as class folders all the same.",
+            hint=evidence.hint,
         )
     folders = _folders(path)
     if depth > 0 and len(folders) == 1:
         _refuse_half(folders[0], layouts, depth - 1)
+
+
+def _refuse_several(path: Path, layouts: Sequence[Layout]) -> None:
+    """Raise InputError where two or more of the folders are datasets."""
+    folders = _folders(path)
+    whole = _datasets(folders, layouts) if len(folders) <= _MANY_FOLDERS else []
+    if len(whole) > 1:
+        raise InputError(
+            f"{shown(path)} holds {len(whole)} datasets: {some([f'{folder.name} ({found[0].title})' for folder, found in whole], 20)}",
+            hint=f"Give one of them: {shown(whole[0][0])}, for example.",
+        )
+
+
+def _refuse_part(path: Path, layouts: Sequence[Layout]) -> None:
+    """Raise InputError for a folder of a published dataset whose annotations lie beside the folder."""
+    published = [layout for layout in layouts if layout.pictures is Files and not layout.takes_columns]
+    for layout, evidence in _complete(path.parent, published):
+        raise InputError(
+            f"{shown(path)} is a part of {layout.title}, whose {_listed(evidence.found[:3])} lie in the folder above",
+            hint=f"Give {shown(path.parent)}. data.layout=class-folders reads this folder by itself.",
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

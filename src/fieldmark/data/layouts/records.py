@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from operator import itemgetter
@@ -16,6 +17,9 @@ from fieldmark.data.layouts.annotations import Annotations, Place, is_text, reas
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
+_SEP = re.compile(r"sep=([,;|\t])\s*")
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order marks, escaped
+_NOT_UTF_8 = "it is not UTF-8 text; save it as 'CSV UTF-8'"
 _LINE_LIMIT = 1_000_000
 _TEXT_LIMIT = 131_072  # as in Python's csv
 _RECORD_LIMIT = 100_000_000
@@ -33,6 +37,7 @@ class Table:
     Args:
         header: the names of its columns, none where they cannot be read; "" for a column of lists, structures or pictures.
         holds_pictures: whether pictures are in the table themselves.
+        decimal_commas: whether a comma in a number is a decimal one.
     """
 
     unit = "line"
@@ -42,6 +47,7 @@ class Table:
         self.file = file
         self.header: tuple[str, ...] = ()
         self.holds_pictures = False
+        self.decimal_commas = False
 
     def place(self, number: int) -> Place:
         return Place(self.file, number, self.unit)
@@ -60,10 +66,14 @@ def open_table(notes: Annotations, file: str) -> Table:
 
 
 class _Csv(Table):
-    """UTF-8 text. A TSV is separated by tabs, a CSV by whichever of comma, semicolon and tab gives its header the most columns."""
+    """UTF-8 text. A TSV is separated by tabs, a CSV by whichever of comma, semicolon and tab gives its header the most columns.
+
+    A first line "sep=;", which Excel knows, names another one.
+    """
 
     def __init__(self, notes: Annotations, file: str):
         super().__init__(notes, file)
+        self._noted: set[str] = set()
         self._records = self._read()
         _, header = next(self._records, (0, []))
         self.header = tuple(name.strip() for name in header)
@@ -85,7 +95,11 @@ class _Csv(Table):
             with open(self.notes.root / self.file, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
                 lines = self._lines(stream)
                 first = next(lines, "")
-                delimiter = "\t" if self.file.lower().endswith(".tsv") else _delimiter(first)
+                if sep := _SEP.fullmatch(first):
+                    delimiter, first = sep[1], "\n"  # blank, so that it counts as a line
+                else:
+                    delimiter = "\t" if self.file.lower().endswith(".tsv") else _delimiter(first)
+                self.decimal_commas = delimiter != ","
                 reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=True, strict=True)
                 while True:
                     start = reader.line_num + 1
@@ -101,7 +115,7 @@ class _Csv(Table):
             self.notes.wrong(Place(self.file), f"it cannot be read ({error.strerror})")
 
     def _lines(self, stream: TextIO) -> Iterator[str]:
-        """Every line with its end, blank where it is wrong."""
+        """Every line with its end, blank where it holds a zero byte, as in Windows-1252 where it is not UTF-8."""
         for number in count(1):
             line = stream.readline(_LINE_LIMIT)
             if not line:
@@ -109,13 +123,22 @@ class _Csv(Table):
             if len(line) == _LINE_LIMIT:
                 self.notes.wrong(self.place(number), f"it is longer than {_LINE_LIMIT:,} characters; the lines after it were not read")
                 return
+            if number == 1 and line.startswith(_UTF_16):
+                self._wrong_once(number, _NOT_UTF_8)
+                return
             if "\0" in line:
-                self.notes.wrong(self.place(number), "it holds a zero byte")
+                self._wrong_once(number, "it holds a zero byte")
                 line = "\n"
             elif not line.isascii() and not is_text(line):
-                self.notes.wrong(self.place(number), "it is not UTF-8 text")
-                line = "\n"
+                self._wrong_once(number, _NOT_UTF_8)
+                line = line.encode(errors="surrogateescape").decode("cp1252", errors="replace")
             yield line
+
+    def _wrong_once(self, number: int, what: str) -> None:
+        """Note what is likely to be wrong with many lines."""
+        if what not in self._noted:
+            self._noted.add(what)
+            self.notes.wrong(self.place(number), what)
 
 
 class _Parquet(Table):

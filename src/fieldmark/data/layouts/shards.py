@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -10,6 +11,9 @@ from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import SPLITS
 from fieldmark.data.layouts.location import some
 from fieldmark.data.layouts.split_names import NUMBERED, split_of
+
+_SERIES = re.compile(r"(?P<head>.*\D)(?P<number>\d{3,9})(?P<tail>\.\w+)")
+"""As in train-000000.tar."""
 
 
 def by_split(files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -43,4 +47,28 @@ def missing(files: Sequence[str]) -> list[str]:
     for (head, total, tail), numbers in seen.items():
         gaps = (number for number in range(int(total)) if number not in numbers)
         absent += [f"{head}-{number:0{len(total)}}-of-{total}{tail}" for number, _ in zip(gaps, range(20), strict=False)]
+    return absent + _gaps(files)
+
+
+def begins_late(files: Sequence[str]) -> list[str]:
+    """The first of the files that are numbered without a total, where it is not number 0."""
+    return sorted(numbers[min(numbers)] for numbers in _series(files).values() if min(numbers) > 0)
+
+
+def _gaps(files: Sequence[str]) -> list[str]:
+    """What is missing between files that are numbered without a total, as train-000000.tar and train-000002.tar."""
+    absent = []
+    for (head, tail), numbers in _series(files).items():
+        width = len(numbers[max(numbers)]) - len(head) - len(tail)
+        gaps = (number for number in range(min(numbers), max(numbers)) if number not in numbers)
+        absent += [f"{head}{number:0{width}}{tail}" for number, _ in zip(gaps, range(20), strict=False)]
     return absent
+
+
+def _series(files: Sequence[str]) -> dict[tuple[str, str], dict[int, str]]:
+    """Files by what stands before and after their number, and by the number."""
+    series: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for file in files:
+        if (found := _SERIES.fullmatch(file)) and not NUMBERED.fullmatch(PurePosixPath(file).name):
+            series[found["head"], found["tail"]][int(found["number"])] = file
+    return series

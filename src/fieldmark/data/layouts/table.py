@@ -13,12 +13,13 @@ from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 from fieldmark.data.layouts.location import shown, some
-from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.data.layouts.records import SUFFIXES, Table, is_table, open_table
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.table_rows import SPLIT_WORDS, TableRows
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
 _MANY_TABLES = 50
+_FIRST_RECORDS = 20
 
 
 def read(source: Source) -> Dataset:
@@ -57,7 +58,7 @@ def read_tables(root: Path, splits: Mapping[str, str], *, layout: str, name: str
         found = columns.find(file, table.header, columns.present(table.header, asked) if unlabelled else asked)
         lacking = [what for what, column in (("paths", found.path), ("labels", 0 if unlabelled else found.label)) if column is None]
         if lacking:
-            there = f"its columns are {columns.shown(table.header)}"
+            there = f"its columns are {columns.shown(table.header)}" if table.header else "it is empty"
             raise InputError(
                 f"{shown(root / file)} has no column of {' and none of '.join(lacking)}; {there}",
                 hint="The first line names the columns. Say which are which: data.columns='path=image,label=species', for example.",
@@ -92,6 +93,41 @@ def _picture_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
         for file in headers
         if file in labelled or (_own_split(file) in ("test", UNLABELLED) and columns.has(headers[file], asked, "path"))
     ]
+
+
+def _half_a_table(folder: Path) -> Evidence | None:
+    """Evidence of a table that lists pictures but has no column that is known, or of one that cannot be read and has no folders beside."""
+    files = _tables(folder)
+    if len(files) > _MANY_TABLES:
+        return None
+    damaged = None
+    for file in files:
+        notes = Annotations(folder)
+        table = open_table(notes, file)
+        if not table.holds_pictures and not any(columns.has(table.header, {}, key) for key in ("path", "label")):
+            names = [name for name in table.header if name]
+            pictures = _column_of_pictures(table) if len(names) > 1 else None
+            if pictures is not None:
+                other = next((name for name in names if name != pictures), pictures)
+                return Evidence(
+                    (file,),
+                    (f"columns of known names: it has {columns.shown(names)}",),
+                    f"Give {shown(file)} itself and say which are which: data.columns='path={pictures},label={other}', for example; or "
+                    "read the folder as class folders with data.layout=class-folders.",
+                )
+            if notes.problems and not table.header and not _folders(folder):
+                damaged = damaged or Evidence((file,), (f"contents that can be read ({notes.problems[0]})",))
+    return damaged
+
+
+def _column_of_pictures(table: Table) -> str | None:
+    """The name of the first column whose first records are all names of picture files."""
+    positions = [position for position, name in enumerate(table.header) if name]
+    records = [texts for _, texts in islice(table.rows(positions), _FIRST_RECORDS)]
+    for position, texts in zip(positions, zip(*records, strict=True), strict=False):
+        if all(os.path.splitext(text.strip())[1].lower() in IMAGE_EXTENSIONS for text in texts):
+            return table.header[position]
+    return None
 
 
 def _own_split(file: str) -> str:
@@ -148,7 +184,7 @@ def _holds_pictures(path: Path) -> bool:
 def _recognise(path: Path) -> Evidence | None:
     if path.is_dir():
         files = _picture_tables(path, {})
-        return Evidence(tuple(files)) if files else None
+        return Evidence(tuple(files)) if files else _half_a_table(path)
     if not is_table(path) or open_table(Annotations(path.parent), path.name).holds_pictures:
         return None
     return Evidence((path.name,))

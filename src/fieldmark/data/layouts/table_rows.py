@@ -25,6 +25,7 @@ SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled
 _CODES = (*SPLITS, UNLABELLED)
 _LEFT_OUT = -1
 _NEW = -2
+_LEADS_OUT = "leads out of the data's folder"
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
@@ -54,6 +55,10 @@ class TableRows:
         self._levels: dict[str, _Level] = {}
         self._left_out: Counter[str] = Counter()
         self._unread_labels = 0
+        self._blank_labels = 0
+        self._first_blank_label: Place | None = None
+        self._refused: dict[str, str] = {}  # kind of path -> the first problem
+        self._refusals: Counter[str] = Counter()
 
     def read(self, table: Table, found: Columns, own_split: str) -> None:
         """Add the records of a table. `own_split` is that of records that say none, "" where it is not known."""
@@ -85,8 +90,12 @@ class TableRows:
                     if split != test and (own_split or word.strip()):
                         self.notes.wrong(table.place(number), f"it has no label, and is in {_CODES[split]}")
                         continue
+                    if split != test:
+                        self._blank_labels += 1
+                        self._first_blank_label = self._first_blank_label or table.place(number)
                     split = unlabelled
 
+            path = path.strip()
             if not _is_plain(path):
                 inner = self._inner_path(table.place(number), path)
                 if inner is None:
@@ -96,6 +105,8 @@ class TableRows:
                 before = self._place(self._rows[path])
                 self.notes.wrong(table.place(number), f"the picture {path[:200]!r} is listed twice (also in {before})")
                 continue
+            if table.decimal_commas:
+                left, top, right, bottom = (side.replace(",", ".") for side in (left, top, right, bottom))
             try:
                 box = float(left or math.nan), float(top or math.nan), float(right or math.nan), float(bottom or math.nan)
             except ValueError:
@@ -119,6 +130,7 @@ class TableRows:
 
     def dataset(self, layout: str, name: str) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
+        self._count_refusals()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
         self._check_boxes(boxes)
         class_names = sorted(self._classes, key=_number if all(map(_NUMBER.fullmatch, self._classes)) else None)
@@ -134,6 +146,10 @@ class TableRows:
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
         remarks = [*self._remarks, *self._left_out_remark()]
+        if self._blank_labels:
+            remarks.append(f"rows that have no label and are unlabelled: {self._blank_labels:,}, the first in {self._first_blank_label}")
+        if same := _same_but_for_case(class_names):
+            remarks.append(f"two labels differ only in the case of their letters: {same[0]!r} and {same[1]!r}")
         if self._unread_labels:
             remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
         return Dataset(
@@ -162,12 +178,33 @@ class TableRows:
 
     def _inner_path(self, place: Place, text: str) -> str | None:
         if "://" in text:
-            self.notes.wrong(place, f"{text[:200]!r} is a web address, and pictures should be files: fetch them first")
+            self._refuse("web", place, f"{text[:200]!r} is a web address, and pictures should be files: fetch them first")
             return None
         path = text.replace("\\", "/")
         for root in (self.notes.root.absolute(), self.notes.root.resolve()):
             path = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
-        return self.notes.inner_path(place, path)
+        trial = Annotations(self.notes.root)
+        inner = trial.inner_path(place, path)
+        if inner is None:
+            problem = trial.problems[0].removeprefix(f"{place}: ")
+            if _LEADS_OUT in problem:
+                self._refuse("out", place, f"{problem}: put the table into a folder above the pictures")
+            else:
+                self._refuse("none", place, problem)
+        return inner
+
+    def _refuse(self, kind: str, place: Place, what: str) -> None:
+        """Note the first path of a kind, and count the others: in many tables all are alike."""
+        self._refusals[kind] += 1
+        if kind not in self._refused:
+            self._refused[kind] = f"{place}: {what}"
+            self.notes.wrong(place, what)
+
+    def _count_refusals(self) -> None:
+        problems = self.notes.problems
+        for kind, problem in self._refused.items():
+            if (more := self._refusals[kind] - 1) and problem in problems:
+                problems[problems.index(problem)] += f" (and {more:,} more like it)"
 
     def _place(self, row: int) -> Place:
         table = next(table for first, table in reversed(self._tables) if first <= row)
@@ -225,6 +262,15 @@ def _split_code(word: str, blank: int) -> int:
     if not plain:
         return blank
     return _CODES.index(SPLIT_WORDS[plain]) if plain in SPLIT_WORDS else _LEFT_OUT
+
+
+def _same_but_for_case(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two names that are the same but for the case of their letters."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            return other, name
+    return None
 
 
 def _is_plain(path: str) -> bool:

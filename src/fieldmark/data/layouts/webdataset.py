@@ -20,7 +20,7 @@ from fieldmark.data.layouts.class_names import is_name, names_of, readable
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
 from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.shard_pictures import ShardPictures, entries
-from fieldmark.data.layouts.shards import by_split, missing
+from fieldmark.data.layouts.shards import begins_late, by_split, missing
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
@@ -67,6 +67,8 @@ def read(source: Source) -> Dataset:
     if not shards:
         raise _no_shards(source.path)
     splits, remarks = by_split(shards)
+    if late := begins_late(list(splits)):
+        remarks = [*remarks, f"the numbers of the shards begin with {some(late)}: are there any before?"]
     notes = Annotations(root)
     for shard in missing(list(splits)):
         notes.wrong(Place(shard), "it is not there, though the names of the others say so")
