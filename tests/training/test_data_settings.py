@@ -338,12 +338,14 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
     picture = tmp_path / "photo.png"
     shutil.copy(next((boxed / "test").rglob("*.png")), picture)
     before = picture.read_bytes()
+    (tmp_path / "labels.csv").write_text("id,species\n1,Wren\n")
     table = boxes_table(boxed, tmp_path / "boxes.csv")
     text = table.read_text()
     for command in (
         ["predict", run.path, picture, "--csv", picture],
         ["predict", box_run.path, picture, "--boxes", table, "--csv", table],
         ["submit", run.path, table],
+        ["submit", run.path, tmp_path / "labels.csv"],
         ["submit", run.path, competition / "answers.csv"],
         ["report", run.path, "--out", picture],
     ):
@@ -352,6 +354,7 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
         assert stop.value.code == 2
         said = capsys.readouterr().err
         assert "is not a file that this command has written" in said or "inside the data" in said
+    assert (tmp_path / "labels.csv").read_text() == "id,species\n1,Wren\n"
     assert picture.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
     for _ in range(2):  # what was written before is written anew
         with pytest.raises(SystemExit) as stop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -43,7 +44,8 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
     Raises InputError where the columns are wrong, the run is not finished, or there are no such pictures.
     """
     chosen = _parse(columns)
-    check_output(target, f"{chosen[0][0]},".encode(), "OUT")
+    header = [title for title, what in chosen for title in (run.class_names if what == "probabilities" else [title])]
+    check_output(target, _csv_line(header).encode(), "OUT")
     with run.folder.locked():
         require_finished(run)
         loaded = run_data(run, data, console)
@@ -59,7 +61,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
         predictions = split.predict(run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names)
         name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
         predictions.save(run.folder.predictions / f"{name}.npz")
-    return _write(target, chosen, [dataset.paths[row] for row in all_rows], predictions)
+    return _write(target, header, chosen, [dataset.paths[row] for row in all_rows], predictions)
 
 
 def _parse(columns: str) -> list[tuple[str, str]]:
@@ -82,13 +84,19 @@ def _parse(columns: str) -> list[tuple[str, str]]:
     return chosen
 
 
-def _write(target: Path, columns: list[tuple[str, str]], paths: list[str], predictions: Predictions) -> int:
+def _csv_line(cells: list[str]) -> str:
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerow(cells)
+    return stream.getvalue()
+
+
+def _write(target: Path, header: list[str], columns: list[tuple[str, str]], paths: list[str], predictions: Predictions) -> int:
     names = predictions.class_names
     answers = dict(zip(predictions.ids.tolist(), predictions.probabilities(), strict=True))
     width = {what: len(names) if what == "probabilities" else 1 for _, what in columns}
     with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        stream.write(_csv_line(header))
         table = csv.writer(stream)
-        table.writerow([title for header, what in columns for title in (names if what == "probabilities" else [header])])
         for path in paths:
             cells: list[str] = []
             for _, what in columns:
