@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-from miniatures import nabirds
+from miniatures import edit, nabirds, refusal
 
-from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import at_level
 from fieldmark.data.layouts import read_dataset
 
@@ -11,18 +10,6 @@ from fieldmark.data.layouts import read_dataset
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return nabirds.write(tmp_path)
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
-def refusal(root: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_dataset(root)
-    return str(caught.value)
 
 
 def test_a_row_as_published(root: Path) -> None:

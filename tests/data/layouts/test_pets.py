@@ -2,27 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import pets
+from miniatures import edit, pets, refusal
 
-from fieldmark.core.errors import InputError
 from fieldmark.data.layouts import read_dataset
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return pets.write(tmp_path)
-
-
-def edit(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
-def refusal(root: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_dataset(root)
-    return str(caught.value)
 
 
 def test_rows_as_published(root: Path) -> None:

@@ -33,6 +33,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
 
+def folders(path: Path) -> list[Path]:
+    """The user's folders in a folder, sorted by name; none where it is not a folder or cannot be looked into."""
+    try:
+        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
+    except OSError:
+        return []
+
+
 def shown(path: str | Path) -> str:
     """A path that need not be valid Unicode, for a message."""
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fieldmark.core.errors import InputError
 from fieldmark.data.layouts.layout import Evidence, Layout
-from fieldmark.data.layouts.location import is_hidden, shown, some
+from fieldmark.data.layouts.location import folders, shown, some
 from fieldmark.data.pictures import Files
 
 _DEPTH = 2
@@ -32,10 +32,18 @@ def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str]
     if candidates:
         layout, evidence = candidates[0]
         return layout, path, f"recognised as {layout.title} by {_listed(evidence.found)}"
-    if inner := _inner(path, layouts, _DEPTH):
-        return inner
+    inner = _inner(path, layouts, _DEPTH)
+    if len(inner) == 1:
+        folder, layout, evidence = inner[0]
+        beside = [each.name for each in folders(folder.parent) if each != folder]
+        rest = f"; passed over beside it: {some(beside)}" if beside else ""
+        return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}{rest}"
     _refuse_half(path, layouts, _DEPTH)
-    _refuse_several(path, layouts)
+    if inner:
+        raise InputError(
+            f"{shown(path)} holds {len(inner)} datasets: {some([f'{folder.name} ({layout.title})' for folder, layout, _ in inner], 20)}",
+            hint=f"Give one of them: {shown(inner[0][0])}, for example.",
+        )
     _refuse_part(path, layouts)
     return None
 
@@ -53,33 +61,13 @@ def _evidence(layout: Layout, path: Path) -> Evidence | None:
         return None
 
 
-def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> tuple[Layout, Path, str] | None:
-    """The one dataset in the folders of a folder."""
-    folders = _folders(path)
-    if depth == 0 or len(folders) > _MANY_FOLDERS:  # class folders, most likely
-        return None
-    whole = _datasets(folders, layouts)
-    if len(whole) == 1:
-        folder, (layout, evidence) = whole[0]
-        beside = [each.name for each in folders if each != folder]
-        rest = f"; passed over beside it: {some(beside)}" if beside else ""
-        return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}{rest}"
-    if not whole and len(folders) == 1:
-        return _inner(folders[0], layouts, depth - 1)
-    return None
-
-
-def _datasets(folders: Sequence[Path], layouts: Sequence[Layout]) -> list[tuple[Path, tuple[Layout, Evidence]]]:
-    """Those of the folders that have one layout."""
-    return [(folder, found[0]) for folder in folders if len(found := _complete(folder, layouts)) == 1]
-
-
-def _folders(path: Path) -> list[Path]:
-    """Sorted by name; none where it is not a folder or cannot be looked into."""
-    try:
-        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
-    except OSError:
+def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> list[tuple[Path, Layout, Evidence]]:
+    """The datasets, of one layout each, among the folders of a folder, or of its only folder."""
+    inside = folders(path)
+    if depth == 0 or len(inside) > _MANY_FOLDERS:  # class folders, most likely
         return []
+    whole = [(folder, *found[0]) for folder in inside if len(found := _complete(folder, layouts)) == 1]
+    return whole or (_inner(inside[0], layouts, depth - 1) if len(inside) == 1 else [])
 
 
 def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
@@ -98,20 +86,9 @@ def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
             f"{shown(path)} looks like {layout.title}, with {_listed(evidence.found)}, but lacks {_listed(evidence.missing)}",
             hint=evidence.hint,
         )
-    folders = _folders(path)
-    if depth > 0 and len(folders) == 1:
-        _refuse_half(folders[0], layouts, depth - 1)
-
-
-def _refuse_several(path: Path, layouts: Sequence[Layout]) -> None:
-    """Raise InputError where two or more of the folders are datasets."""
-    folders = _folders(path)
-    whole = _datasets(folders, layouts) if len(folders) <= _MANY_FOLDERS else []
-    if len(whole) > 1:
-        raise InputError(
-            f"{shown(path)} holds {len(whole)} datasets: {some([f'{folder.name} ({found[0].title})' for folder, found in whole], 20)}",
-            hint=f"Give one of them: {shown(whole[0][0])}, for example.",
-        )
+    inside = folders(path)
+    if depth > 0 and len(inside) == 1:
+        _refuse_half(inside[0], layouts, depth - 1)
 
 
 def _refuse_part(path: Path, layouts: Sequence[Layout]) -> None:

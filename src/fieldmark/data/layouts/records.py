@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from operator import itemgetter
@@ -31,7 +32,7 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 
-class Table:
+class Table(ABC):
     """A table file below the root of `notes`, which takes what is wrong with it.
 
     Args:
@@ -52,12 +53,12 @@ class Table:
     def place(self, number: int) -> Place:
         return Place(self.file, number, self.unit)
 
+    @abstractmethod
     def rows(self, columns: Sequence[int | None]) -> Iterator[tuple[int, tuple[str, ...]]]:
         """The texts of each record in these columns, two or more, with the number of its line or record; None is a column of blanks.
 
         Blank records are skipped, and those that are wrong are noted and skipped. May be called once.
         """
-        raise NotImplementedError
 
 
 def open_table(notes: Annotations, file: str) -> Table:

@@ -12,7 +12,7 @@ from fieldmark.data.dataset import UNLABELLED, Dataset
 from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
-from fieldmark.data.layouts.location import shown, some
+from fieldmark.data.layouts.location import folders, shown, some
 from fieldmark.data.layouts.records import SUFFIXES, Table, is_table, open_table
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.table_rows import SPLIT_WORDS, TableRows
@@ -115,7 +115,7 @@ def _half_a_table(folder: Path) -> Evidence | None:
                     f"Give {shown(file)} itself and say which are which: data.columns='path={pictures},label={other}', for example; or "
                     "read the folder as class folders with data.layout=class-folders.",
                 )
-            if notes.problems and not table.header and not _folders(folder):
+            if notes.problems and not table.header and not folders(folder):
                 damaged = damaged or Evidence((file,), (f"contents that can be read ({notes.problems[0]})",))
     return damaged
 
@@ -158,19 +158,11 @@ def _refuse_rivals(folder: Path, files: Sequence[str]) -> None:
 
 def _class_folders(root: Path) -> Iterator[str]:
     """Folders that could be classes: they hold pictures, and lie in `root` or in its train, val or test."""
-    for folder in _folders(root):
-        if folder.lower() in SPLIT_NAMES:
-            yield from (f"{folder}/{inner}" for inner in _folders(root / folder) if _holds_pictures(root / folder / inner))
-        elif _holds_pictures(root / folder):
-            yield folder
-
-
-def _folders(path: Path) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        return []
+    for folder in folders(root):
+        if folder.name.lower() in SPLIT_NAMES:
+            yield from (f"{folder.name}/{inner.name}" for inner in folders(folder) if _holds_pictures(inner))
+        elif _holds_pictures(folder):
+            yield folder.name
 
 
 def _holds_pictures(path: Path) -> bool:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from fieldmark.core.errors import InputError
+from fieldmark.data.layouts import read_dataset
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,17 @@ def put(path: Path, data: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    """Replace what stands in a file once."""
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def refusal(root: Path) -> str:
+    """What is said of a dataset that cannot be read."""
+    with pytest.raises(InputError) as caught:
+        read_dataset(root)
+    return str(caught.value)
