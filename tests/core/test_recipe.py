@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.fields import choices, fields
-from fieldmark.core.recipe import json_schema, load_recipe, preset_names, preset_text, recipe_from, to_yaml, with_settings
+from fieldmark.core.presets import RECIPES
+from fieldmark.core.recipe import json_schema, load_recipe, recipe_from, to_yaml, with_settings
 
 
 def problems(*settings: str, recipe="default") -> list[str]:
@@ -16,12 +17,12 @@ def problems(*settings: str, recipe="default") -> list[str]:
     return list(caught.value.problems)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", RECIPES.names())
 def test_every_preset_loads_and_survives_writing(name, tmp_path):
     recipe = load_recipe(name)
     (tmp_path / "again.yaml").write_text(to_yaml(recipe))
     assert load_recipe(tmp_path / "again.yaml") == recipe
-    assert preset_text(name).startswith(f"# {name}: ")
+    assert RECIPES.text(name).startswith(f"# {name}: ")
 
 
 def test_values_are_yaml_1_2():

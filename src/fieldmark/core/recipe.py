@@ -6,26 +6,24 @@ choice (`optim.name=adamw`) drops what earlier layers set for the old one.
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.comments import CommentedSeq
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.fields import choices, fields, sections
+from fieldmark.core.presets import RECIPES, Source, suggest
 from fieldmark.core.schema import Recipe
+from fieldmark.core.yaml_text import line_of, parse, parse_value, plain, show
 
-_LARGEST_FILE = 1_000_000
 _DEEPEST = 8
 
 
@@ -36,6 +34,9 @@ class Setting:
     origin: str
 
 
+Layer = list[Setting]
+
+
 def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a preset name or a YAML file with `key=value` overrides applied.
 
@@ -44,6 +45,20 @@ def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
     problems: list[str] = []
     layers = [*_file_layers(name, problems), _command_line_layer(overrides, problems)]
     return _build(layers, problems)
+
+
+def base_layers(base: str | dict[str, Any], source: Source, overrides: Sequence[str], problems: list[str]) -> list[Layer]:
+    """The layers of a recipe inside another file (`source`): its name, or a mapping as in a recipe file, with `key=value` on top."""
+    if isinstance(base, str):
+        layers = _file_layers(source.beside(base), problems)
+    else:
+        layers = _extending_layers(base, source, problems, ())
+    return [*layers, _command_line_layer(overrides, problems)]
+
+
+def build_recipe(layers: Sequence[Layer]) -> Recipe:
+    """The recipe that these layers make, the last one winning. Raises InputError naming every problem at once."""
+    return _build(layers, [])
 
 
 def recipe_from(values: dict[str, Any], origin: str = "the recipe given") -> Recipe:
@@ -76,76 +91,31 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def preset_names() -> list[str]:
-    folder = resources.files("fieldmark") / "presets" / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def preset_text(name: str) -> str:
-    """The YAML of a preset, its header of comments included. Raises InputError for an unknown name."""
-    if name not in preset_names():
-        raise InputError(f"there is no recipe named {name!r}{_suggest(name, preset_names())}", hint=f"Recipes: {', '.join(preset_names())}")
-    return (resources.files("fieldmark") / "presets" / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
 # ---- layers -----------------------------------------------------------------------------------------------------------------------
 
 
-def _file_layers(name: str | Path, problems: list[str], seen: tuple[str, ...] = ()) -> list[list[Setting]]:
-    text, origin, folder = _read(name)
-    if origin in seen:
-        raise InputError(f"{origin} extends itself: {' -> '.join([*seen, origin])}")
-    values = _parse(text, origin)
-    parent = values.pop("extends", None)
+def _file_layers(name: str | Path, problems: list[str], seen: tuple[str, ...] = ()) -> list[Layer]:
+    source = RECIPES.read(name)
+    if source.origin in seen:
+        raise InputError(f"{source.origin} extends itself: {' -> '.join([*seen, source.origin])}")
+    return _extending_layers(parse(source.text, source.origin), source, problems, (*seen, source.origin))
+
+
+def _extending_layers(values: dict[str, Any], source: Source, problems: list[str], seen: tuple[str, ...]) -> list[Layer]:
+    """The layers of the recipe that `values` extend, and their own."""
+    parent = values.get("extends")
+    if not isinstance(parent, str | None):
+        raise InputError(f"extends: expected the name of a recipe or a file, got {show(parent)} (in {source.origin})")
+    layer = [setting for setting in read_layer(values, source.origin, problems) if setting.key != "extends"]
+    return [layer] if parent is None else [*_file_layers(source.beside(parent), problems, seen), layer]
+
+
+def read_layer(values: dict[str, Any], origin: str, problems: list[str]) -> Layer:
+    """The settings of a nested mapping; keys may be dotted. What is wrong is added to `problems`."""
     layer = _flatten(values, origin, problems)
     keys = [setting.key for setting in layer]
     problems += [f"{key} is given twice ({origin})" for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    if parent is None:
-        return [layer]
-    if not isinstance(parent, str):
-        raise InputError(f"extends: expected the name of a recipe or a file, got {_show(parent)} (in {origin})")
-    beside = folder / parent if folder is not None and not Path(parent).is_absolute() else Path(parent)
-    target: str | Path = beside if _is_file_name(parent) else parent
-    return [*_file_layers(target, problems, (*seen, origin)), layer]
-
-
-def _is_file_name(name: str | Path) -> bool:
-    return isinstance(name, Path) or name.endswith((".yaml", ".yml")) or "/" in name
-
-
-def _read(name: str | Path) -> tuple[str, str, Path | None]:
-    if not _is_file_name(name):
-        return preset_text(str(name)), f"recipe {name}", None
-    path = Path(name)
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{path} is too large to be a recipe ({path.stat().st_size:,} bytes)")
-        return path.read_text(encoding="utf-8"), str(path), path.parent
-    except FileNotFoundError:
-        raise InputError(f"there is no recipe file {path}", hint=f"Recipes that come with Fieldmark: {', '.join(preset_names())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the recipe file {path} cannot be read: {error}") from None
-
-
-def _yaml() -> YAML:
-    yaml = YAML(typ="rt")
-    yaml.version = (1, 2)
-    return yaml
-
-
-def _parse(text: str, origin: str) -> dict[str, Any]:
-    try:
-        values = _yaml().load(text)
-    except MarkedYAMLError as error:
-        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{origin}{where}: {_first_line(error.problem or error)}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{origin}: not valid YAML: {_first_line(error)}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"{origin}: expected sections such as 'train:', got {_show(values)}")
-    return values
+    return layer
 
 
 def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: str = "", depth: int = 0) -> list[Setting]:
@@ -154,9 +124,7 @@ def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: s
         raise InputError(f"{origin}: nested too deeply at {prefix.rstrip('.')}")
     found: list[Setting] = []
     for name, value in values.items():
-        key, where = f"{prefix}{name}", origin
-        if isinstance(values, CommentedMap) and name in (values.lc.data or {}):
-            where = f"{origin}, line {values.lc.data[name][0] + 1}"
+        key, where = f"{prefix}{name}", line_of(values, name, origin)
         if isinstance(value, dict):
             if not value:
                 continue
@@ -164,7 +132,7 @@ def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: s
         elif value is None and key in sections():
             continue
         else:
-            found.append(Setting(key, _plain(value, where), where))
+            found.append(Setting(key, plain(value, where), where))
     return found
 
 
@@ -179,34 +147,21 @@ def _command_line_layer(overrides: Iterable[str], problems: list[str]) -> list[S
             problems.append(f"{key} is given twice (command line)")
             continue
         try:
-            parsed = _yaml().load(value) if value.strip() else ""
-        except (YAMLError, ValueError) as error:
-            problems.append(f"{key}: {value!r} is not valid YAML: {_first_line(error)} (command line)")
+            parsed = parse_value(value)
+        except ValueError as error:
+            problems.append(f"{key}: {error} (command line)")
             continue
         if isinstance(parsed, dict):
             problems.append(f"{key}: give one key at a time, such as {key}.{next(iter(parsed), 'name')}=... (command line)")
             continue
-        layer[key] = Setting(key, _plain(parsed, "command line"), "command line")
+        layer[key] = Setting(key, plain(parsed, "command line"), "command line")
     return list(layer.values())
-
-
-def _plain(value: Any, origin: str) -> Any:
-    if isinstance(value, (list, CommentedSeq)):
-        return [_plain(item, origin) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    if type(value).__name__ == "ScalarBoolean":
-        return bool(value)
-    raise InputError(f"a value that a recipe cannot hold: {_show(value)} ({origin})")
 
 
 # ---- merging and checking -----------------------------------------------------------------------------------------------------------
 
 
-def _build(layers: Sequence[list[Setting]], problems: list[str]) -> Recipe:
+def _build(layers: Sequence[Layer], problems: list[str]) -> Recipe:
     merged: dict[str, Setting] = {}
     known = {field.key for field in fields()}
     for layer in layers:
@@ -263,13 +218,13 @@ def _unused_variant_keys(merged: dict[str, Setting]) -> list[str]:
 def _unknown_key(setting: Setting, known: set[str]) -> str:
     if setting.key in choices():
         names = ", ".join(choices()[setting.key].variants)
-        return f"{setting.key}: expected one of {names}, got {_show(setting.value)} ({setting.origin})"
+        return f"{setting.key}: expected one of {names}, got {show(setting.value)} ({setting.origin})"
     if setting.key in sections():
         example = next(key for key in sorted(known) if key.startswith(setting.key + "."))
-        return f"{setting.key}: expected keys beneath it, such as {example}, got {_show(setting.value)} ({setting.origin})"
+        return f"{setting.key}: expected keys beneath it, such as {example}, got {show(setting.value)} ({setting.origin})"
     last = setting.key.rpartition(".")[2]
     same_ending = sorted(key for key in known if key.rpartition(".")[2] == last)
-    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else _suggest(setting.key, sorted(known))
+    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(known))
     return f"{setting.key}: there is no such key{suggestion} ({setting.origin})"
 
 
@@ -295,7 +250,7 @@ def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> 
             problems.append(f"{detail['ctx']['error']}{origin}")
         else:
             given = setting.value if setting is not None else detail["input"]
-            problems.append(f"{key}: {_expectation(detail, key)}, got {_show(given)}{origin}")
+            problems.append(f"{key}: {_expectation(detail, key)}, got {show(given)}{origin}")
     return problems
 
 
@@ -345,20 +300,6 @@ def _nest(settings: Iterable[Setting]) -> dict[str, Any]:
         if last in level:
             level[last].setdefault("name", choice.default)
     return nested
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else "cannot be read"
 
 
 def _in_flow_style(value: Any) -> Any:
