@@ -36,6 +36,7 @@ OTHER = {
     "data.columns": "label=genus",
     "data.taxonomy": "none",
     "data.level": "genus",
+    "data.classes": "2",
     "data.crop.margin": "0.2",
     "data.crop.jitter": "0.2",
     "data.splits": "own",

@@ -122,6 +122,7 @@ class Data(Section):
     columns: str | None = setting(None, "which column of a table is what, such as label=species,parents=genus; by their names by default")
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column for each level")
     level: str | None = setting(None, "the level of the taxonomy that is told apart, such as genus; the classes themselves by default")
+    classes: Annotated[int, Field(ge=2)] | None = setting(None, "only so many of the classes, evenly spread over the list of their names")
     crop: Annotated[Crop, Field(discriminator="name")] = setting(WholePicture(), "what part of a picture is seen")
     size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
     resize: Literal["squash", "shorter-side", "letterbox"] = setting(

@@ -42,6 +42,11 @@ class Content:
     heights: np.ndarray
     problems: dict[int, str]
 
+    def take(self, rows: np.ndarray) -> Content:
+        """The content of these rows alone, in their order."""
+        problems = {position: self.problems[int(row)] for position, row in enumerate(rows) if int(row) in self.problems}
+        return Content(tuple(self.hashes[row] for row in rows), self.widths[rows], self.heights[rows], problems)
+
 
 class _Entry(NamedTuple):
     size: int

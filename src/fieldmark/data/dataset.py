@@ -122,3 +122,19 @@ def at_level(dataset: Dataset, name: str) -> Dataset:
     kept = [level for level in others if (level.parents[first][chosen.parents] == level.parents).all()]
     levels = tuple(replace(level, parents=level.parents[first]) for level in kept)
     return replace(dataset, class_names=chosen.names, labels=labels, levels=levels)
+
+
+def some_classes(dataset: Dataset, count: int) -> Dataset:
+    """So many of the classes, evenly spread over the list of their names, and their pictures; unlabelled ones are left out.
+
+    Raises InputError where the dataset has fewer.
+    """
+    names = dataset.class_names
+    if count > len(names):
+        raise InputError(f"data.classes={count}: {dataset.name} has {len(names)} classes")
+    kept = np.arange(count) * len(names) // count
+    labels = np.full(len(names) + 1, -1, np.int32)  # the last is what -1, no label, picks
+    labels[kept] = np.arange(count)
+    few = dataset.take(np.flatnonzero(labels[dataset.labels] >= 0))
+    levels = tuple(Level.of(level.name, [level.names[parent] for parent in level.parents[kept]]) for level in dataset.levels)
+    return replace(few, class_names=tuple(names[index] for index in kept), labels=labels[few.labels], levels=levels)

@@ -15,7 +15,7 @@ from fieldmark.core.schema import BoxCrop, Data
 from fieldmark.data.content import MISSING, Content, fingerprint, scan
 from fieldmark.data.corruptions import parse as parse_corruption
 from fieldmark.data.crops import margin_of, seen_regions
-from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level, at_level
+from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level, at_level, some_classes
 from fieldmark.data.layouts import read_dataset
 from fieldmark.data.layouts.columns import parse as parse_columns
 from fieldmark.data.pixels import Selection, default_cache_dir
@@ -53,6 +53,10 @@ class LoadedData:
         whole = self.dataset.banner == 0 and (margin is None or self.dataset.boxes is None)
         paths, hashes = [self.dataset.paths[row] for row in rows], [self.content.hashes[row] for row in rows]
         return Selection(self.dataset.pictures, paths, hashes, None if whole else self.regions(rows, margin))
+
+    def take(self, rows: np.ndarray) -> LoadedData:
+        """These pictures alone, in their order."""
+        return LoadedData(self.dataset.take(rows), self.content.take(rows))
 
     def without(self, problems: dict[int, str]) -> LoadedData:
         """The same with more pictures set aside."""
@@ -98,7 +102,8 @@ def _classified(dataset: Dataset, settings: Data) -> Dataset:
     elif settings.taxonomy != "auto":
         levels = read_levels(Path(settings.taxonomy).expanduser(), dataset.class_names)
         dataset = replace(dataset, levels=tuple(Level.of(name, parents) for name, parents in levels.items()))
-    return dataset if settings.level is None else at_level(dataset, settings.level)
+    dataset = dataset if settings.level is None else at_level(dataset, settings.level)
+    return dataset if settings.classes is None else some_classes(dataset, settings.classes)
 
 
 def _said_of(dataset: Dataset, settings: Data, straddlers: int) -> Iterator[str]:
