@@ -80,11 +80,11 @@ class RunFolder:
             raise
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for writing; the lock dies with the process. Raises InputError when another process holds it."""
+    def locked(self, wait: float = 0) -> Iterator[None]:
+        """Hold the run for writing; the lock dies with the process. Raises InputError when another process holds it for `wait` seconds."""
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait)
         except Timeout:
             raise InputError(f"{self.path} is being written by another process", hint="Wait for it, or stop it first.") from None
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CHUNK = 256
 
 
-def training_tiles(loaded: LoadedData, recipe: Recipe, console: Console) -> tuple[LoadedData, PixelCache]:
-    """Decode train and val into tiles, one for each row of `loaded.rows("train", "val")`; files that fail are set aside first."""
+def training_tiles(loaded: LoadedData, recipe: Recipe, console: Console, cache_dir: Path | None = None) -> tuple[LoadedData, PixelCache]:
+    """Decode train and val into tiles, one for each row of `loaded.rows("train", "val")`; files that fail are set aside first.
+
+    They go into the cache, or into a folder of the caller's.
+    """
     rows, crop = loaded.rows("train", "val"), recipe.data.crop
     regions = loaded.regions(rows, tile_margin_of(crop))
     sides = (regions[:, 2:] - regions[:, :2]).max(axis=1)
@@ -30,11 +34,11 @@ def training_tiles(loaded: LoadedData, recipe: Recipe, console: Console) -> tupl
     side = min(math.ceil(recipe.data.size * recipe.data.cache_scale * around), max(int(np.median(sides)), 1))
     with console.progress("decoding", "pictures") as advance:
         view = View(side, "squash", recipe.data.corrupt)
-        cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), view, default_cache_dir(), advance)
+        cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), view, cache_dir or default_cache_dir(), advance)
     if cache.unreadable:
         loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
         check_readable(loaded, recipe.data.max_unreadable, console)
-        return training_tiles(loaded, recipe, console)
+        return training_tiles(loaded, recipe, console, cache_dir)
     return loaded, cache
 
 

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fieldmark.core.console import Console, duration
-from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
+from fieldmark.core.device import choose_device, device_name
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
-from fieldmark.core.randomness import key
 from fieldmark.core.recipe import with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.schema import Recipe
-from fieldmark.data.batches import TrainBatches
-from fieldmark.data.geometry import leaves_picture
-from fieldmark.data.loading import LoadedData, check_readable, load_data
-from fieldmark.data.pixels import PixelCache, default_cache_dir
 from fieldmark.data.split_file import Origin, restore_data, write_split
-from fieldmark.evaluation.metrics import macro_f1, nll, top_k
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.evaluation.summary import evaluate_predictions, figures_table
-from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
-from fieldmark.models.cost import check_budget, macs, parameters
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.cost import macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
-from fieldmark.models.factory import Classifier, build_model, check_name
+from fieldmark.models.factory import build_model
 from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Position, Training, Validate, run_loop
-from fieldmark.training.optimizer import build_optimizer
-from fieldmark.training.tiles import frame_of, placed_tiles, preprocessing, training_tiles
+from fieldmark.training.loop import Position, Training, run_loop
+from fieldmark.training.prepare import check_extras, fastest_arithmetic, prepare, prepare_machine, weights_seed
+from fieldmark.training.tiles import preprocessing, training_tiles
+from fieldmark.training.work import Work, phase_of, save_best, save_predictions, validation
 
 SUMMARY_SCHEMA = 1
 
@@ -53,33 +46,15 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     console = console or Console()
     if out is not None:
         refuse_existing(Path(out))
-    check_extras(recipe)
-    check_name(recipe.model.name)
-    device = prepare_machine(recipe)
-    loaded = load_data(data, recipe.data, console)
-    classes = len(loaded.dataset.class_names)
-    built = build_model(recipe.model, classes, recipe.data.size, _weights_seed(recipe))
+    prepared = prepare(data, recipe, console)
+    built = prepared.built
+    loaded, cache = training_tiles(prepared.loaded, recipe, console)
     total, _ = parameters(built.model)
-    if recipe.model.max_parameters is not None:
-        check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
-    check_readable(loaded, recipe.data.max_unreadable, console)
-    loaded, cache = training_tiles(loaded, recipe, console)
     console.say(f"{recipe.model.name}: {total / 1e6:.2f} M parameters, {macs(built.model, recipe.data.size) / 1e6:,.0f} M multiply-adds")
     console.say(*built.notes)
     preprocess = preprocessing(recipe.data, built, loaded, cache)
-    arithmetic, speeds = choose_arithmetic(
-        built.model,
-        recipe.data.size,
-        recipe.train.batch,
-        device,
-        recipe.train.precision,
-        recipe.train.memory_format,
-        default_cache_dir(),
-        recipe.model.name,
-        console.say,
-    )
-    measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
-    console.say(f"training in {arithmetic.precision}, {arithmetic.layout}, on {device_name(device)}{measured}")
+    arithmetic = fastest_arithmetic(prepared, recipe, console)
+    device = arithmetic.device
     measured_choices = {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout}
     recipe = with_settings(recipe, {**measured_choices, "train.device": device.type, "train.threads": torch.get_num_threads()})
 
@@ -104,18 +79,20 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
         )
     folder = RunFolder(path)
     with folder.locked():
-        work = _Work(folder, recipe, loaded, built.model, arithmetic, _preprocess(folder), cache, console)
+        work = Work(folder, recipe, loaded, built.model, arithmetic, _preprocess(folder), cache, console)
         return _guarded(work, None)
 
 
-def resume_run(path: str | Path, console: Console | None = None) -> Run:
+def resume_run(path: str | Path, console: Console | None = None, wait: float = 0) -> Run:
     """Continue a run where its newest sound checkpoint stands; the result equals that of a run never stopped.
+
+    A process that is still writing the run is waited for, up to `wait` seconds.
 
     Raises InputError where the folder is not a run, is being written, or its data have moved or changed.
     """
     console = console or Console()
     folder = RunFolder.open(path)
-    with folder.locked():
+    with folder.locked(wait):
         recipe, manifest = folder.recipe(), folder.manifest()
         if manifest.get("status") == "finished":
             console.say(f"{folder.path} is finished; there is nothing to resume")
@@ -135,48 +112,17 @@ def resume_run(path: str | Path, console: Console | None = None) -> Run:
                 console.say(f"{name} was {manifest['versions'].get(name)} when the run began and is {version} now: results may differ")
         loaded, cache = training_tiles(loaded, recipe, console)
         settings = recipe.model.model_copy(update={"weights": "none"})
-        model = build_model(settings, len(names), recipe.data.size, _weights_seed(recipe)).model
+        model = build_model(settings, len(names), recipe.data.size, weights_seed(recipe)).model
         arithmetic = Arithmetic(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)  # type: ignore[arg-type]
         folder.set_status("running")
-        return _guarded(_Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), state)
-
-
-def prepare_machine(recipe: Recipe) -> torch.device:
-    """Threads, memory and kernels that give the same result each time; gives the device."""
-    keep_freed_memory()
-    set_threads(recipe.train.threads)
-    torch.backends.cudnn.deterministic = True
-    return choose_device(recipe.train.device)
-
-
-def check_extras(recipe: Recipe) -> None:
-    """Raise InputError now rather than after the first epoch where an optional library is missing."""
-    if recipe.train.tensorboard:
-        try:
-            import torch.utils.tensorboard  # noqa: F401
-        except ImportError:
-            raise InputError("train.tensorboard=true needs TensorBoard", hint="pip install 'fieldmark[tensorboard]'") from None
+        return _guarded(Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), state)
 
 
 def _preprocess(folder: RunFolder) -> Preprocess:
     return Preprocess.from_dict(folder.manifest()["preprocess"])
 
 
-@dataclass
-class _Work:
-    """What one process needs to carry a run to its end."""
-
-    folder: RunFolder
-    recipe: Recipe
-    loaded: LoadedData
-    model: Classifier
-    arithmetic: Arithmetic
-    preprocess: Preprocess
-    cache: PixelCache
-    console: Console
-
-
-def _guarded(work: _Work, state: dict[str, Any] | None) -> Run:
+def _guarded(work: Work, state: dict[str, Any] | None) -> Run:
     """Do the work from `state` on, or from the start; the manifest says how it ended."""
     with work.console.logging_to(work.folder.log_file):
         try:
@@ -194,7 +140,7 @@ def _guarded(work: _Work, state: dict[str, Any] | None) -> Run:
     return Run.load(work.folder.path)
 
 
-def _train(work: _Work, state: dict[str, Any] | None) -> Position:
+def _train(work: Work, state: dict[str, Any] | None) -> Position:
     """Fit, then refit where the recipe asks for it; best.safetensors holds the weights to be used."""
     with Interrupt() as interrupt:
         if state is not None and state["position"]["phase"] == "refit":
@@ -208,33 +154,29 @@ def _train(work: _Work, state: dict[str, Any] | None) -> Position:
     return position
 
 
-def _fit(work: _Work, interrupt: Interrupt, state: dict[str, Any] | None) -> Position:
+def _fit(work: Work, interrupt: Interrupt, state: dict[str, Any] | None) -> Position:
     """Train on train, choose the best epoch on val, and save that epoch's predictions of val."""
     if state is None:
         load_weights(work.model, work.folder.initial_weights)
-    training = _phase(work, interrupt, Position("fit"))
+    training = phase_of(work, interrupt, Position("fit"), validation(work))
     _begin(training, state)
     run_loop(training)
     if training.position.best_epoch == 0:
         raise TrainingFailed(f"no epoch gave a finite val {work.recipe.evaluate.monitor}, so there is no best one to keep")
     load_weights(work.model, work.folder.best_weights)
-    _save_predictions(work, "val")
+    save_predictions(work, "val")
     return training.position
 
 
-def _refit(work: _Work, interrupt: Interrupt, position: Position, state: dict[str, Any] | None) -> Position:
+def _refit(work: Work, interrupt: Interrupt, position: Position, state: dict[str, Any] | None) -> Position:
     """Train from the initial weights on train and val together, for the epochs that val chose."""
     work.console.say(f"refitting on train and val together for {position.best_epoch} epochs, as val chose")
     load_weights(work.model, work.folder.initial_weights)
-    training = _phase(work, interrupt, position)
+    training = phase_of(work, interrupt, position, None)
     _begin(training, state)
     run_loop(training)
-    _save_best(work, training.position)
+    save_best(work, training.position)
     return training.position
-
-
-def _weights_seed(recipe: Recipe) -> int:
-    return key(recipe.train.seed, "weights")
 
 
 def _begin(training: Training, state: dict[str, Any] | None) -> None:
@@ -250,88 +192,14 @@ def _position_text(position: dict[str, Any]) -> str:
     return f" in {position['phase']}, epoch {position['epoch'] + 1}, after step {position['step']}"
 
 
-def _phase(work: _Work, interrupt: Interrupt, position: Position) -> Training:
-    """`fit` trains on train and validates after each epoch; `refit` trains on train and val up to the best epoch."""
-    recipe, loaded, phase = work.recipe, work.loaded, position.phase
-    work.arithmetic.prepare(work.model)
-    pool = loaded.rows("train", "val")
-    assert len(pool) == len(work.cache.array), "each tile belongs to one row"
-    trained = np.flatnonzero(loaded.dataset.splits[pool] == "train") if phase == "fit" else np.arange(len(pool))
-    batches = TrainBatches(
-        placed_tiles(work.cache, work.arithmetic.device, recipe.data.storage),
-        trained,
-        loaded.dataset.labels[pool],
-        frame_of(loaded, pool, recipe.data),
-        recipe.augment,
-        size=recipe.data.size,
-        batch=recipe.train.batch,
-        seed=key(recipe.train.seed, phase),
-        mean=work.preprocess.mean,
-        std=work.preprocess.std,
-        fill=leaves_picture(recipe.augment, recipe.data.resize),
-        device=work.arithmetic.device,
-        dtype=work.arithmetic.dtype,
-        memory_format=work.arithmetic.memory_format,
-    )
-    return Training(
-        model=work.model,
-        optimizer=build_optimizer(work.model, recipe.optim),
-        batches=batches,
-        recipe=recipe,
-        arithmetic=work.arithmetic,
-        folder=work.folder,
-        checkpoints=Checkpoints(work.folder.checkpoints, recipe.train.keep_checkpoints),
-        console=work.console,
-        interrupt=interrupt,
-        validate=_validation(work) if phase == "fit" else None,
-        save_best=lambda best: _save_best(work, best),
-        epochs=recipe.train.epochs if phase == "fit" else position.best_epoch,
-        position=position,
-    )
-
-
-def _validation(work: _Work) -> Validate:
-    split = _open_split(work, "val")
-    labels = split.labels
-
-    def validate() -> dict[str, float]:
-        logits, _ = split.infer(work.model, work.arithmetic, work.recipe.evaluate.batch, work.console)
-        return {"top1": 100 * top_k(logits, labels, 1), "macro_f1": 100 * macro_f1(logits, labels), "nll": nll(logits, labels)}
-
-    return validate
-
-
-def _open_split(work: _Work, split: str) -> SplitPixels:
-    pixels = open_split(work.loaded, work.loaded.rows(split), work.preprocess, work.recipe.data.corrupt, work.console)
-    work.loaded = work.loaded.without(pixels.unreadable)
-    return pixels
-
-
-def _save_best(work: _Work, position: Position) -> None:
-    metadata = {
-        "class_names": list(work.loaded.dataset.class_names),
-        "preprocess": work.preprocess.to_dict(),
-        "architecture": work.recipe.model.name,
-        "epoch": position.best_epoch,
-    }
-    save_weights(work.model, work.folder.best_weights, metadata)
-
-
-def _save_predictions(work: _Work, split: str) -> Predictions:
-    names = work.loaded.dataset.class_names
-    predictions = _open_split(work, split).predict(work.model, work.arithmetic, work.recipe.evaluate.batch, work.console, names)
-    predictions.save(work.folder.predictions / f"{split}.npz")
-    return predictions
-
-
-def _finish(work: _Work, position: Position) -> None:
+def _finish(work: Work, position: Position) -> None:
     """Open test once, with the chosen weights, and write the answer."""
     folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
     load_weights(work.model, folder.best_weights)
-    _save_predictions(work, "train")
+    save_predictions(work, "train")
     figures = {
         "val": evaluate_predictions(Predictions.load(folder.predictions / "val.npz"), recipe.evaluate.resamples, recipe.train.seed),
-        "test": evaluate_predictions(_save_predictions(work, "test"), recipe.evaluate.resamples, recipe.train.seed),
+        "test": evaluate_predictions(save_predictions(work, "test"), recipe.evaluate.resamples, recipe.train.seed),
     }
     rows = read_json_lines(folder.metrics_file)
     total, trainable = parameters(work.model)

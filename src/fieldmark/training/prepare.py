@@ -1,0 +1,82 @@
+"""What a training needs before its folder is made, checked in the order in which checks are cheap: extras, data, model, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fieldmark.core.console import Console
+from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
+from fieldmark.core.errors import InputError
+from fieldmark.core.randomness import key
+from fieldmark.core.schema import Recipe
+from fieldmark.data.loading import LoadedData, check_readable, load_data
+from fieldmark.data.pixels import default_cache_dir
+from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
+from fieldmark.models.cost import check_budget
+from fieldmark.models.factory import Built, build_model, check_name
+
+
+@dataclass(frozen=True)
+class Prepared:
+    device: torch.device
+    loaded: LoadedData
+    built: Built
+
+
+def prepare(data: str | Path, recipe: Recipe, console: Console) -> Prepared:
+    """Read the data and build the model.
+
+    Raises InputError where they cannot be used, and CheckFailed where the model is over `model.max_parameters`.
+    """
+    check_extras(recipe)
+    check_name(recipe.model.name)
+    device = prepare_machine(recipe)
+    loaded = load_data(data, recipe.data, console)
+    classes = len(loaded.dataset.class_names)
+    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe))
+    if recipe.model.max_parameters is not None:
+        check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
+    check_readable(loaded, recipe.data.max_unreadable, console)
+    return Prepared(device, loaded, built)
+
+
+def fastest_arithmetic(prepared: Prepared, recipe: Recipe, console: Console) -> Arithmetic:
+    """The precision and memory format that the recipe asks for, or the fastest, measured or remembered."""
+    arithmetic, speeds = choose_arithmetic(
+        prepared.built.model,
+        recipe.data.size,
+        recipe.train.batch,
+        prepared.device,
+        recipe.train.precision,
+        recipe.train.memory_format,
+        default_cache_dir(),
+        recipe.model.name,
+        console.say,
+    )
+    measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
+    console.say(f"training in {arithmetic.precision}, {arithmetic.layout}, on {device_name(prepared.device)}{measured}")
+    return arithmetic
+
+
+def prepare_machine(recipe: Recipe) -> torch.device:
+    """Threads, memory and kernels that give the same result each time; gives the device."""
+    keep_freed_memory()
+    set_threads(recipe.train.threads)
+    torch.backends.cudnn.deterministic = True
+    return choose_device(recipe.train.device)
+
+
+def check_extras(recipe: Recipe) -> None:
+    """Raise InputError now rather than after the first epoch where an optional library is missing."""
+    if recipe.train.tensorboard:
+        try:
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError:
+            raise InputError("train.tensorboard=true needs TensorBoard", hint="pip install 'fieldmark[tensorboard]'") from None
+
+
+def weights_seed(recipe: Recipe) -> int:
+    return key(recipe.train.seed, "weights")

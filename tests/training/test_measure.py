@@ -1,0 +1,40 @@
+import pytest
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import CheckFailed, InputError
+from fieldmark.core.recipe import load_recipe
+from fieldmark.training.measure import measure
+from fieldmark.training.train import train_run
+
+
+def test_cost_counts_what_a_run_then_does(birds, tiny, tmp_path):
+    recipe = load_recipe("default", tiny())
+    before = sorted(path.name for path in tmp_path.iterdir())
+    cost = measure(birds, recipe, Console(quiet=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    run = train_run(birds, recipe, tmp_path / "run", Console(quiet=True))
+    summary = run.summary
+    assert cost.steps == summary["training"]["steps"]
+    assert (cost.parameters, cost.trainable) == (summary["model"]["parameters"], summary["model"]["trainable"])
+    assert cost.pictures == sum(summary["dataset"][split] for split in ("train", "val", "test"))
+    assert all(seconds > 0 for seconds in (cost.start_seconds, cost.decode_seconds, cost.train_seconds, cost.predict_seconds))
+    kept = sum(path.stat().st_size for path in run.path.rglob("*") if path.suffix in {".npz", ".safetensors"})
+    assert kept == pytest.approx(cost.run_bytes, rel=0.3)
+    checkpoints = sum(path.stat().st_size for path in run.folder.checkpoints.glob("*.pt"))
+    assert checkpoints < cost.working_bytes < 3 * checkpoints
+
+
+def test_refit_and_epochs_are_counted(birds, tiny):
+    quiet = Console(quiet=True)
+    once = measure(birds, load_recipe("default", tiny()), quiet)
+    refit = measure(birds, load_recipe("default", tiny("train.refit=true")), quiet)
+    assert refit.steps > 2 * once.steps * 0.99
+
+
+def test_what_a_run_would_refuse_is_refused(birds, tiny, tmp_path):
+    with pytest.raises(InputError, match="weights"):
+        measure(birds, load_recipe("default", tiny("model.weights=nowhere.safetensors")), Console(quiet=True))
+    with pytest.raises(CheckFailed, match="over the budget"):
+        measure(birds, load_recipe("default", tiny("model.max_parameters=1k")), Console(quiet=True))
+    with pytest.raises(InputError):
+        measure(tmp_path / "nowhere", load_recipe("default", tiny()), Console(quiet=True))
