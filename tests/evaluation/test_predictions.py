@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +123,32 @@ def test_probabilities_of_a_row_that_is_not_finite_are_nan(bad: float) -> None:
     probabilities = predictions.probabilities()
     assert np.isnan(probabilities[0]).all()
     assert probabilities[1].sum() == pytest.approx(1)
+
+
+def test_features_may_be_left_unread(tmp_path: Path) -> None:
+    saved = make()
+    saved.save(tmp_path / "test.npz")
+    loaded = Predictions.load(tmp_path / "test.npz", features=False)
+    for name in ("ids", "labels", "logits"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+    assert loaded.features.shape == (7, 0) and loaded.class_names == saved.class_names
+
+
+def test_class_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    arrays = {name: getattr(make(), name) for name in ("ids", "labels", "logits", "features")}
+    for names in (np.arange(3), np.array([["a"], ["b"], ["c"]])):
+        np.savez(tmp_path / "test.npz", class_names=names, **arrays)
+        with pytest.raises(InputError, match="class_names are not a list of text"):
+            Predictions.load(tmp_path / "test.npz")
+
+
+@pytest.mark.parametrize("damage", [(b"'<f4'", b"'<04'"), (b"'<f4'", b"',,,,'"), (b"(7, 3)", b"(7, 3e")])
+def test_damaged_headers_of_arrays_are_refused(tmp_path: Path, damage: tuple[bytes, bytes]) -> None:
+    path = tmp_path / "test.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("ids", "labels", "logits", "features", "class_names"):
+            stream = io.BytesIO()
+            np.save(stream, np.array(getattr(make(), name)))
+            archive.writestr(f"{name}.npy", stream.getvalue().replace(*damage))
+    with pytest.raises(InputError, match="damaged"):
+        Predictions.load(path)

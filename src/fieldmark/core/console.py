@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from rich.console import Console as RichConsole
 from rich.console import RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _PLAIN_SECONDS = 30.0
 _PLAIN_WIDTH = 140
@@ -59,6 +61,23 @@ class Console:
             if self._log is not None:
                 self._log.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self._log.print(item)
                 self._log.file.flush()
+
+    @contextmanager
+    def board(self) -> Iterator[Callable[[RenderableType, str], None]]:
+        """A board of work that goes on in several places: drawn anew in its place on a terminal, its text every half minute elsewhere."""
+        if self._terminal.is_terminal and not self.quiet:
+            with Live(console=self._terminal, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty()) as live:
+                yield lambda picture, _: live.update(picture, refresh=True)
+        else:
+            last = time.monotonic()
+
+            def show(_: RenderableType, text: str) -> None:
+                nonlocal last
+                if time.monotonic() - last >= _PLAIN_SECONDS:
+                    last = time.monotonic()
+                    self._terminal.print(text, markup=False, soft_wrap=True)
+
+            yield show
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[Advance]:
@@ -109,9 +128,8 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any
     return built
 
 
-def _cell(value: Any) -> str:
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return text.replace("[", "\\[")
+def _cell(value: Any) -> Text:
+    return Text(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
 
 
 def _rate(speed: float | None, unit: str) -> str:

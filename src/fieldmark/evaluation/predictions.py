@@ -62,13 +62,21 @@ class Predictions:
             np.savez(file, **arrays | {"class_names": np.array(self.class_names, dtype=np.str_)})
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
-        """Raises InputError where the file is missing, damaged or something else."""
+    def load(cls, path: Path, features: bool = True) -> Predictions:
+        """Raises InputError where the file is missing, damaged or something else.
+
+        Without `features`, most of a large file is not read, and they are (n, 0).
+        """
         if not path.is_file():
             raise InputError(f"there are no predictions at {path}", hint="Give a run folder whose evaluation has finished.")
         try:
             with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
-                arrays = {field.name: stored[field.name] for field in fields(cls)}
+                names = [field.name for field in fields(cls) if features or field.name != "features"]
+                arrays = {name: stored[name] for name in names}
+            if not features:
+                arrays["features"] = np.zeros((arrays["ids"].size, 0), np.float32)
+            if arrays["class_names"].ndim != 1 or not np.issubdtype(arrays["class_names"].dtype, np.str_):
+                raise ValueError("class_names are not a list of text")
             return cls(**arrays | {"class_names": tuple(arrays["class_names"].tolist())})
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError) as error:
+        except Exception as error:  # the readers of zip files and of arrays raise anything from BadZipFile to SyntaxError
             raise InputError(f"{path} is damaged or not a file of predictions: {error}", hint="Evaluate the run again.") from error

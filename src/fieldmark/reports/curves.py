@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import whole_file
+from fieldmark.reports.drawing import PAPER, page_svg, plain_axes, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TRAIN, _VAL, _REFIT, _RATE = "#0072b2", "#d55e00", "#56b4e9", "#555555"  # told apart by colour-blind readers too (Okabe and Ito)
-_GRID, _PAPER, _INK = "#e5e5e5", "#ffffff", "#000000"
-_ON_A_PAGE = {
-    _TRAIN: "var(--train)",
-    _VAL: "var(--val)",
-    _REFIT: "var(--refit)",
-    _RATE: "var(--rate)",
-    _GRID: "var(--grid)",
-    _PAPER: "var(--paper)",
-    _INK: "currentColor",
-}
+_ON_A_PAGE = {_TRAIN: "var(--train)", _VAL: "var(--val)", _REFIT: "var(--refit)", _RATE: "var(--rate)"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +69,7 @@ def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int 
             axes.legend(frameon=False)
     charts[-1].set_xlabel("epoch")
     figure.align_ylabels()
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    write_png(figure, path)
 
 
 def curve_panels(metrics: Sequence[dict[str, Any]], best_epoch: int | None = None) -> list[Panel]:
@@ -90,27 +79,14 @@ def curve_panels(metrics: Sequence[dict[str, Any]], best_epoch: int | None = Non
 
 
 def _svg(chart: _Chart, epochs: _Epochs) -> str:
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    # The user's own style would bring other colours. The salt makes identifiers repeatable, and different from those of the other charts.
-    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": chart.title, "font.size": 10.5, "axes.linewidth": 0.6}]):
-        figure = Figure(figsize=(4.6, 3.1), layout="constrained", facecolor="none")
+    def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set_facecolor("none")
         _draw_chart(axes, chart, epochs)
         axes.set_xlabel("epoch")
         axes.locator_params(axis="y", nbins=6)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = drawn.getvalue()
-    view = re.search(r'viewBox="[^"]*"', text)
-    assert view is not None
-    text = text[text.index(">", text.index("<svg")) + 1 :]
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would hold for the whole page
-    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # names that nothing refers to, alike in all charts
-    text = re.sub("#[0-9a-f]{6}", lambda colour: _ON_A_PAGE[colour[0]], text.replace("xlink:href", "href"))
-    return f'<svg {view[0]} role="img" aria-label="{_description(chart, epochs)}">{text}'
+
+    return page_svg(draw, (4.6, 3.1), chart.title, _ON_A_PAGE, _description(chart, epochs))
 
 
 def _epochs(metrics: Sequence[dict[str, Any]], best_epoch: int | None) -> _Epochs:
@@ -144,8 +120,7 @@ def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
     numbers = [row["epoch"] for row in (*epochs.fit, *epochs.refit)]
     axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     if epochs.best is not None:
         axes.axvline(epochs.best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
 
@@ -167,7 +142,7 @@ def _mark(axes: Axes, best: dict[str, Any], key: str) -> None:
         return
     text = f"{value:.1f} %" if key == "val_top1" else f"{value:.3f}"
     label = f"best epoch, {best['epoch']}: val {text}"
-    axes.plot([best["epoch"]], [value], "*", color=_VAL, markersize=13, markeredgecolor=_PAPER, label=label, zorder=5)
+    axes.plot([best["epoch"]], [value], "*", color=_VAL, markersize=13, markeredgecolor=PAPER, label=label, zorder=5)
 
 
 def _description(chart: _Chart, epochs: _Epochs) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import ClassFigures, per_class
 from fieldmark.reports.curves import curve_panels
 from fieldmark.reports.gallery import Box, cards, ranked
+from fieldmark.reports.pages import fixed, render
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS = 24, 12
@@ -71,17 +69,8 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     """
     target = run.folder.report_file if path is None else path
     check_output(target, _START, "--out")
-    write_text(target, _page(run))
+    write_text(target, render("reports/page.html.j2", _content(run)))
     return target
-
-
-def _page(run: Run) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"count": _count, "fixed": _fixed, "probability": _probability, "sha256": _sha256}
-    template = (resources.files("fieldmark.reports") / "page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(_content(run))
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -136,7 +125,7 @@ def _figures(summary: dict[str, Any]) -> list[_Figure]:
         if key == "top5" and summary["dataset"]["classes"] <= 5:
             continue
         digits, unit = (3, "") if key == "nll" else (1, "\u00a0%")
-        value, low, high = (_fixed(summary[split][part], digits) for part in (key, f"{key}_low", f"{key}_high"))
+        value, low, high = (fixed(summary[split][part], digits) for part in (key, f"{key}_low", f"{key}_high"))
         figures.append(_Figure(name, value + unit, f"{low}–{high}{unit}", meaning))
     return figures
 
@@ -213,25 +202,3 @@ def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> 
 def _command(manifest: dict[str, Any]) -> str:
     given, root = manifest["given"], manifest["data"]["root"]
     return shlex.join(["fieldmark", "train", given if given == "birds" or given.startswith("hf:") else root, "--recipe", "recipe.yaml"])
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _fixed(value: float | None, digits: int = 1) -> str:
-    """A dash stands for what is not defined or not finite."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _probability(value: float) -> str:
-    """A probability in [0, 1] in per cent, never rounded to certainty."""
-    if np.isnan(value):
-        return "–"
-    text = ">99.9" if value > 0.9995 else "<0.1" if value < 0.0005 else f"{100 * value:.1f}"
-    return f"{text}\u00a0%"
-
-
-def _sha256(text: str) -> str:
-    """As a content security policy names a script."""
-    return base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()

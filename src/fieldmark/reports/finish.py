@@ -1,0 +1,17 @@
+"""What a run gets when it is finished: its figures and its report."""
+
+from __future__ import annotations
+
+from fieldmark.core.console import Console
+from fieldmark.core.run_folder import read_json_lines
+from fieldmark.evaluation.run import Run
+from fieldmark.reports.curves import write_curves
+from fieldmark.reports.report import write_report
+
+
+def finish(run: Run, console: Console) -> Run:
+    """Draw the figures of a finished run and write its report."""
+    run.folder.figures.mkdir(exist_ok=True)
+    write_curves(read_json_lines(run.folder.metrics_file), run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
+    console.say(f"the report is {write_report(run)}")
+    return run

@@ -1,0 +1,50 @@
+"""One-file HTML pages from the templates of the package; names in them are text, never code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """The page of a template, named by its path within the package. The look that all pages share is `reports/style.css`.
+
+    Beside Jinja's own there are the filters `count` (1,234), `fixed` (a number of decimals, a dash for None), `probability` (in per cent)
+    and `sha256` (as a content security policy names a script).
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("fieldmark", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"count": count, "fixed": fixed, "probability": probability, "sha256": _sha256}
+    return environment.get_template(template).render(content)
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def fixed(value: float | None, digits: int = 1) -> str:
+    """A dash stands for what is not defined or not finite."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def probability(value: float) -> str:
+    """A probability in [0, 1] in per cent, never rounded to certainty."""
+    if math.isnan(value):
+        return "–"
+    text = ">99.9" if value > 0.9995 else "<0.1" if value < 0.0005 else f"{100 * value:.1f}"
+    return f"{text}\u00a0%"
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
