@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
+    from fieldmark.api import run_study as run_study
+    from fieldmark.api import search as search
+    from fieldmark.api import study_table as study_table
     from fieldmark.api import submit as submit
     from fieldmark.api import train as train
     from fieldmark.core.recipe import load_recipe as load_recipe
@@ -22,12 +25,15 @@ _HOMES = {
     "evaluate": "fieldmark.api",
     "report": "fieldmark.api",
     "submit": "fieldmark.api",
+    "run_study": "fieldmark.api",
+    "study_table": "fieldmark.api",
+    "search": "fieldmark.api",
     "read_dataset": "fieldmark.data.layouts",
     "Run": "fieldmark.evaluation.run",
     "load_recipe": "fieldmark.core.recipe",
 }
 
-__all__ = ["Run", "evaluate", "load_recipe", "read_dataset", "report", "resume", "submit", "train"]
+__all__ = ["Run", "evaluate", "load_recipe", "read_dataset", "report", "resume", "run_study", "search", "study_table", "submit", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,18 +1,29 @@
-"""The same from Python and a notebook: train, resume, evaluate, report and submit. The command line is a shell over this."""
+"""The same from Python and a notebook: train, resume, evaluate, report, submit and studies. The command line is a shell over this."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from fieldmark.core.console import Console
+from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe import load_recipe
-from fieldmark.core.run_folder import read_json_lines
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
-from fieldmark.reports.curves import write_curves
+from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
+from fieldmark.studies.answer import write_answer
+from fieldmark.studies.engines import LocalEngine, default_jobs
+from fieldmark.studies.plan import named_datasets
+from fieldmark.studies.run import plan_study, train_study
+from fieldmark.studies.search import Budget, check_trial, run_search
+from fieldmark.studies.search_results import SearchResult
+from fieldmark.studies.search_section import read_search
+from fieldmark.studies.study_file import load_study, search_section
+from fieldmark.studies.table import StudyTable
 from fieldmark.training.train import resume_run, train_run
 
 
@@ -46,14 +57,6 @@ def resume(run: str | Path, quiet: bool = False) -> Run:
     return finish(resume_run(run, console), console)
 
 
-def finish(run: Run, console: Console) -> Run:
-    """Draw the figures of a finished run and write its report."""
-    run.folder.figures.mkdir(exist_ok=True)
-    write_curves(read_json_lines(run.folder.metrics_file), run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
-    console.say(f"the report is {write_report(run)}")
-    return run
-
-
 def report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file."""
     return write_report(Run.load(run), None if out is None else Path(out))
@@ -85,3 +88,75 @@ def submit(run: str | Path, out: str | Path, data: str | Path | None = None, col
     """
     submit_run(Run.load(run), Path(out), data, columns, Console(quiet))
     return Path(out)
+
+
+def run_study(
+    study: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *settings: str,
+    out: str | Path,
+    seeds: int | None = None,
+    jobs: int | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> StudyTable | None:
+    """Train what a study lacks, each run in a process of its own, and give its table; everything is in the folder `out`.
+
+    Args:
+        study: the name of one that comes with Fieldmark, or a YAML file.
+        data: a dataset, or several.
+        settings: recipe keys that change the base, such as "train.epochs=12".
+        seeds: how many; as the study says by default.
+        jobs: how many runs at once; by default one for each GPU, or else for each core.
+        dry_run: say what would be done and how long it would take, and give None.
+
+    Raises:
+        InputError: something given cannot be used; no run was begun.
+        CheckFailed: some runs failed; the others are finished, and the table is written.
+        Interrupted: stopped by Ctrl-C; the same call continues.
+    """
+    console = Console(quiet)
+    datasets = [data] if isinstance(data, str | Path) else data
+    plan = plan_study(load_study(study, settings, seeds), [str(each) for each in datasets], out)
+    done = train_study(plan, jobs, dry_run, console)
+    if dry_run:
+        return None
+    table = write_answer(plan.folder, console)
+    if done.failed:
+        raise CheckFailed(f"{len(done.failed)} of the runs failed; the same command tries them again")
+    return table
+
+
+def search(
+    study: str | Path,
+    data: str | Path,
+    *settings: str,
+    out: str | Path,
+    trials: int | None = None,
+    hours: float | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> SearchResult:
+    """Search the space of a study file for the recipe with the best val figure; everything is in the folder `out`.
+
+    Args:
+        trials: how many in all, those of earlier calls included; or `hours` of this call.
+        study, settings, jobs: as in run_study.
+
+    Raises:
+        InputError: something given cannot be used; no trial was begun.
+        TrainingFailed: the first trials all failed. Interrupted: stopped by Ctrl-C; the same call continues.
+    """
+    console = Console(quiet)
+    base, section, origin = search_section(study, settings)
+    space, budget = read_search(section, base, origin), Budget(trials, hours)
+    budget.check()
+    (dataset,) = named_datasets([str(data)])
+    engine = LocalEngine(min(jobs or default_jobs(), trials or sys.maxsize))
+    check_trial(space.base, dataset, Path(out), engine, console)
+    return run_search(space, dataset, Path(out), engine, budget, console)
+
+
+def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:
+    """What the finished runs of a study say; its table, pictures and page are written anew into its folder."""
+    return write_answer(folder, Console(quiet))

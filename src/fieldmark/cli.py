@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 
 from fieldmark.core.errors import FieldmarkError, InputError
 
@@ -22,6 +23,8 @@ app = App(
     version=lambda: __import__("fieldmark").__version__,
     result_action="return_value",
 )
+study = App(name="study", help="Many runs, and one table that says which change helped.", result_action="return_value")
+app.command(study)
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as JSON.")]
 
@@ -37,9 +40,9 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     out
         The run folder to make (a new one under runs/ by default).
     """
-    from fieldmark.api import finish
     from fieldmark.core.recipe import load_recipe
     from fieldmark.data.birds.folder import SHEET, birds_folder
+    from fieldmark.reports.finish import finish
     from fieldmark.training.train import train_run
 
     resolved, console = load_recipe("demo", settings), _console(quiet)
@@ -96,8 +99,8 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
     out
         The run folder to make (a new one under runs/ by default).
     """
-    from fieldmark.api import finish
     from fieldmark.core.recipe import load_recipe
+    from fieldmark.reports.finish import finish
     from fieldmark.training.train import train_run
 
     resolved, console = load_recipe(recipe, settings), _console(quiet)
@@ -107,7 +110,7 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
 @app.command
 def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
     """Continue a run that was interrupted, killed or failed, exactly where it stood."""
-    from fieldmark.api import finish
+    from fieldmark.reports.finish import finish
     from fieldmark.training.train import resume_run
 
     console = _console(quiet)
@@ -282,6 +285,107 @@ def report(run: Path, /, *, out: Path | None = None, quiet: Quiet = False) -> No
     _console(quiet).say(f"the report is {write(run, out)}")
 
 
+@study.command(name="run")
+def study_run(
+    study: str,
+    /,
+    *data: str,
+    out: Path,
+    seeds: int | None = None,
+    jobs: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train every recipe of a study with every seed, as far as that is not done yet, and say which change helped.
+
+    Parameters
+    ----------
+    study
+        A study that comes with Fieldmark (`fieldmark study list`) or a YAML file.
+    data
+        One or several datasets, and recipe keys that change the base, such as train.epochs=12.
+    out
+        The folder of the study; the same command continues it.
+    seeds
+        How many (as the study says, by default).
+    jobs
+        How many runs at once, each with its share of the cores (by default one for each GPU, or else for each core).
+    dry_run
+        Say what would be done, how long it would take and how much room it needs, and stop.
+    """
+    from fieldmark.api import run_study
+
+    settings = [text for text in data if _is_setting(text)]
+    datasets = [text for text in data if not _is_setting(text)]
+    if not datasets:
+        raise InputError("a study needs data", hint=f"fieldmark study run {study} DATA --out {out}")
+    run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, dry_run=dry_run, quiet=quiet)
+
+
+@study.command(name="table")
+def study_table(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
+    """Say which change helped, from the runs that are finished, and write it as Markdown, CSV, LaTeX, JSON, pictures and a page.
+
+    Parameters
+    ----------
+    folder
+        The folder of a study.
+    """
+    from fieldmark.api import study_table as table_of
+    from fieldmark.studies.formats import as_json
+
+    found = table_of(folder, quiet=quiet or json)
+    if json:
+        _print_json(as_json(found))
+
+
+@study.command(name="search")
+def study_search(
+    study: str,
+    data: str,
+    /,
+    *settings: str,
+    out: Path,
+    trials: int | None = None,
+    hours: float | None = None,
+    jobs: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
+    quiet: Quiet = False,
+) -> None:
+    """Try recipes from the space of a study file and keep the one that validation likes best, at random or by what was learnt so far.
+
+    Parameters
+    ----------
+    study
+        A YAML file with a section `search`, or a study that comes with Fieldmark.
+    data
+        A dataset, as `fieldmark train` takes it.
+    settings
+        Recipe keys that change the base, such as train.epochs=12.
+    out
+        The folder of the search; the same command continues it.
+    trials
+        How many in all, those of earlier calls included.
+    hours
+        How long this call goes on.
+    jobs
+        How many trials at once (by default one for each GPU, or else for each core).
+    """
+    from fieldmark.api import search
+
+    search(study, data, *settings, out=out, trials=trials, hours=hours, jobs=jobs, quiet=quiet)
+
+
+@study.command(name="list")
+def study_list(name: str | None = None, /) -> None:
+    """List the studies that come with Fieldmark, or print one."""
+    from fieldmark.core.presets import STUDIES
+
+    if name is not None:
+        print(STUDIES.text(name), end="")
+        return
+    _print_table(("study", "what it asks"), [(preset, STUDIES.title(preset)) for preset in STUDIES.names()], left=("what it asks",))
+
+
 @app.command
 def models(pattern: str | None = None, /, *, json: Json = False) -> None:
     """List models, with parameters, multiply-adds and input size.
@@ -304,15 +408,12 @@ def models(pattern: str | None = None, /, *, json: Json = False) -> None:
 @app.command
 def recipes(name: str | None = None, /) -> None:
     """List the recipes that come with Fieldmark, or print one."""
-    from fieldmark.core.recipe import preset_names, preset_text
+    from fieldmark.core.presets import RECIPES
 
     if name is not None:
-        print(preset_text(name), end="")
+        print(RECIPES.text(name), end="")
         return
-    first_lines = {preset: preset_text(preset).splitlines()[0].removeprefix("# ") for preset in preset_names()}
-    _print_table(
-        ("recipe", "what it is"), [(preset, line.partition(": ")[2]) for preset, line in first_lines.items()], left=("what it is",)
-    )
+    _print_table(("recipe", "what it is"), [(preset, RECIPES.title(preset)) for preset in RECIPES.names()], left=("what it is",))
 
 
 @app.command
@@ -396,6 +497,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def _is_setting(text: str) -> bool:
+    """Whether an argument is `key=value` rather than a dataset; a folder of such a name is given as ./key=value."""
+    return re.match(r"[A-Za-z_][\w.]*=", text) is not None
 
 
 def _terminate(*_: Any) -> NoReturn:

@@ -18,14 +18,18 @@ import pytest
 from fieldmark.cli import _plain, app, main
 from fieldmark.core import device
 from fieldmark.core.fields import choices, fields, sections
-from fieldmark.core.recipe import load_recipe, preset_names
+from fieldmark.core.presets import RECIPES
+from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Recipe
+from fieldmark.studies.search_section import read_search
+from fieldmark.studies.study_file import load_study, search_section
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FIELDS = ROOT / "docs" / "recipe.md"
 PYTHON = ROOT / "docs" / "python.md"
 DATA = ROOT / "docs" / "data.md"
+STUDIES = ROOT / "docs" / "studies.md"
 EXAMPLE = ROOT / "examples" / "train_birds.py"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -148,11 +152,22 @@ def test_the_table_of_fields_is_up_to_date():
 
 
 def test_recipes_in_the_documents_load(tmp_path):
-    files = [block for document in DOCUMENTS for block in blocks(document, "yaml", marked=False)]
+    files = [block for document in DOCUMENTS if document != STUDIES for block in blocks(document, "yaml", marked=False)]
     assert files
     for block in files:
         (tmp_path / "recipe.yaml").write_text(block)
         load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_studies_in_the_documents_load(tmp_path):
+    files = blocks(STUDIES, "yaml", marked=False)
+    assert len(files) == 3
+    for block in files:
+        (tmp_path / "study.yaml").write_text(block)
+        assert load_study(tmp_path / "study.yaml").seeds
+        if "search:" in block:
+            base, section, origin = search_section(tmp_path / "study.yaml")
+            assert len(read_search(section, base, origin).space.dimensions) == 5
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -162,7 +177,7 @@ def test_every_key_and_recipe_that_is_named_exists(document):
     dotted = rf"(?:{'|'.join(sections())})\.[a-z_.0-9]*[a-z_0-9]"
     named = {*re.findall(rf"`({dotted})[`=]", text), *re.findall(rf"(?<=[\s`\"'])({dotted})=", text)}
     assert sorted(named - known - NOT_KEYS) == []
-    assert {name for name in re.findall(r"--recipe (\w+)(?![\w./])", text) if name != "NAME"} <= set(preset_names())
+    assert {name for name in re.findall(r"--recipe (\w+)(?![\w./])", text) if name != "NAME"} <= set(RECIPES.names())
 
 
 # ---- Python -----------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Studies: which change to a recipe helped, over seeds and datasets."""

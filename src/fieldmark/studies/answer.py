@@ -1,0 +1,33 @@
+"""What a study found, from the runs that are in its folder: the table in all its forms, the pictures and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fieldmark.core.console import Console
+from fieldmark.core.files import storage_error
+from fieldmark.studies.figures import write_figures
+from fieldmark.studies.formats import console_table, write_table
+from fieldmark.studies.page import write_page
+from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.results import read_results
+from fieldmark.studies.table import StudyTable, study_table
+
+
+def write_answer(folder: str | Path, console: Console) -> StudyTable:
+    """Read the runs, finished or not, and write table.{md,csv,tex,json}, figures/ and study.html into the folder of the study.
+
+    Raises InputError where `folder` is not that of a study, or cannot be written.
+    """
+    plan = StudyPlan.load(folder)
+    results = read_results(plan)
+    found = study_table(plan, results)
+    console.say(*console_table(found))
+    try:
+        write_table(plan, found)
+        write_figures(plan, found, results)
+        page = write_page(plan, found, results)
+    except OSError as error:
+        raise storage_error(error, plan.file) from error
+    console.say(f"the study's page is {page}; table.md, .csv, .tex and .json, and figures are beside it")
+    return found

@@ -1,0 +1,334 @@
+"""The table of a study for the console, for papers and for machines: Markdown, CSV, LaTeX and JSON. Names in it are text, never code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import RenderableType
+
+from fieldmark.core.console import duration
+from fieldmark.core.console import table as rich_table
+from fieldmark.core.files import write_json, write_text
+from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.statistics import Gain, Spread
+from fieldmark.studies.table import DatasetTable, Row, StudyTable
+
+SCHEMA = 1
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """`left`: it stands left; `console`, `paper`: it is in the narrow tables of these; `cost`: it is of what a rung costs."""
+
+    title: str
+    cell: Callable[[Row], str]
+    left: bool = False
+    console: bool = True
+    paper: bool = True
+    cost: bool = False
+
+
+def columns(table: StudyTable) -> list[Column]:
+    """Those of the table that people read; a ladder has one more."""
+    before = Column("over before", lambda row: gain_text(row.over_before))
+    return [
+        Column("#", lambda row: str(row.number), console=False, paper=False),
+        Column("rung", lambda row: row.name, left=True),
+        Column("change", lambda row: row.change or _NONE, left=True, console=False, paper=False),
+        Column("seeds", lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
+        Column("val top-1 %", lambda row: spread_text(row.val)),
+        Column("test top-1 %", lambda row: spread_text(row.test)),
+        *([before] if table.arrangement == "ladder" else []),
+        Column("over base", lambda row: gain_text(row.over_base)),
+        _cost("parameters", "parameters", large),
+        _cost("trainable", "trainable", large, False, False),
+        _cost("MACs", "macs", large, console=False),
+        _cost("epochs", "epochs", "{:.4g}".format, False, False),
+        _cost("steps", "steps", "{:,.0f}".format, False, False),
+        _cost("time", "seconds", duration),
+        _cost("images/s", "images_per_second", "{:,.0f}".format, False, False),
+    ]
+
+
+def spread_text(values: Spread | None) -> str:
+    if values is None:
+        return _NONE
+    return f"{values.mean:.1f}" + ("" if values.sd is None else f" ± {values.sd:.1f}")
+
+
+def gain_text(gain: Gain | None) -> str:
+    """For a cell: `+1.3 [0.4, 2.2] shown`, `+0.3 [-0.8, 1.4]`, or `+0.3` where one seed shows nothing."""
+    if gain is None:
+        return _NONE
+    figures = re.split(", (?:no|one) ", gain.words())[0]
+    return f"{figures} shown" if gain.shown else figures
+
+
+def large(number: float) -> str:
+    """4.01 M, 0.39 G: three significant figures."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            return f"{number / size:#.3g} {unit}".replace(". ", " ")
+    return f"{number:.0f}"
+
+
+def about(dataset: DatasetTable) -> list[str]:
+    """What the figures of a dataset's table are, in sentences."""
+    sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
+    if dataset.smallest is None:
+        return [*sentences, "Gains in points; with one seed each they have no intervals."] if dataset.comparisons else sentences
+    if dataset.comparisons == 1:
+        return [*sentences, "The gain in points with a 95 % interval for new seeds and new test images alike; shown: it excludes zero."]
+    together = f"together for all {dataset.comparisons:,} comparisons of this dataset; shown: the interval excludes zero."
+    return [*sentences, f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}"]
+
+
+def limits(dataset: DatasetTable) -> list[str]:
+    """What the study can see on a dataset, in sentences."""
+    sentences = []
+    if dataset.noise is not None:
+        sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.noise:.2f} points.")
+    if dataset.smallest is not None:
+        sentences.append(f"A true gain of {dataset.smallest:.1f} points would be shown by four of five such studies.")
+    return sentences
+
+
+def _cost(title: str, name: str, written: Callable[[float], str], console: bool = True, paper: bool = True) -> Column:
+    def cell(row: Row) -> str:
+        return _NONE if row.cost is None else written(getattr(row.cost, name))
+
+    return Column(title, cell, console=console, paper=paper, cost=True)
+
+
+# ---- console ----------------------------------------------------------------------------------------------------------------------
+
+
+def console_table(table: StudyTable) -> list[RenderableType]:
+    """What Console.say prints: for each dataset its table, and below it the answer in words."""
+    shown: list[RenderableType] = []
+    for dataset in table.datasets:
+        chosen = [column for column in columns(table) if column.console]
+        rows = [[column.cell(row) for column in chosen] for row in dataset.rows]
+        left = [column.title for column in chosen if column.left]
+        shown += ["", _heading(dataset), rich_table(None, [column.title for column in chosen], rows, left)]
+        if dataset.effects:
+            effects = [(effect.factor, effect.option, effect.against, gain_text(effect.gain)) for effect in dataset.effects]
+            shown += ["", rich_table(None, _EFFECTS, effects, _EFFECTS[:3])]
+        shown += [
+            "",
+            dataset.answer,
+            *(f"  {verdict}" for verdict in dataset.verdicts),
+            *dataset.notes,
+            " ".join([*about(dataset), *limits(dataset)]),
+        ]
+    return shown
+
+
+_EFFECTS = ("factor", "option", "over", "gain, averaged over the other factors")
+
+
+def _heading(dataset: DatasetTable) -> str:
+    if dataset.images is None:
+        return dataset.name
+    return f"{dataset.name}: {dataset.images:,} test images of {dataset.classes:,} classes"
+
+
+# ---- files ------------------------------------------------------------------------------------------------------------------------
+
+
+def write_table(plan: StudyPlan, table: StudyTable) -> None:
+    """Write table.md, table.csv, table.tex and table.json into the folder of the study, each whole."""
+    write_text(plan.folder / "table.md", markdown(table))
+    write_text(plan.folder / "table.csv", csv_text(table))
+    write_text(plan.folder / "table.tex", latex(table))
+    write_json(plan.folder / "table.json", as_json(table))
+
+
+def markdown(table: StudyTable) -> str:
+    lines = [f"# {_in_markdown(table.title or table.name)}", ""]
+    for dataset in table.datasets:
+        chosen = columns(table)
+        lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.answer), ""]
+        lines += _markdown_table(
+            [column.title for column in chosen],
+            [[column.cell(row) for column in chosen] for row in dataset.rows],
+            [column.left for column in chosen],
+        )
+        if dataset.effects:
+            effects = [(effect.factor, effect.option, effect.against, gain_text(effect.gain)) for effect in dataset.effects]
+            lines += _markdown_table(_EFFECTS, effects, [True, True, True, False])
+        for listed in (dataset.verdicts, dataset.notes, [*about(dataset), *limits(dataset)]):
+            lines += [*(f"- {_in_markdown(text)}" for text in listed), *([""] if listed else [])]
+    return "\n".join(lines)
+
+
+def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
+    lines = [titles, *rows]
+    ruler = "|".join(["", *("---" if each else "---:" for each in left), ""])
+    written = [f"| {' | '.join(_in_markdown(cell) for cell in line)} |" for line in lines]
+    return [written[0], ruler, *written[1:], ""]
+
+
+def _in_markdown(text: str) -> str:
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", escaped)
+    escaped = re.sub(r"\\\[(-?[\d.]+, -?[\d.]+)\\\]", r"[\1]", escaped)  # an interval
+    escaped = re.sub(r"^([-+=]|#+|\d+[.)])(?=\s|$)", _first_escaped, escaped)
+    return re.sub(r"(?i)\b(https?|ftp|www)(?=[:.])", r"\1&#8203;", escaped)  # no links
+
+
+def _first_escaped(match: re.Match[str]) -> str:
+    """A hash, or the sign that makes a list: `\\#`, `1\\.`."""
+    return "\\" + match[1] if match[1].startswith("#") else match[1][:-1] + "\\" + match[1][-1]
+
+
+def csv_text(table: StudyTable) -> str:
+    """One row for each dataset and rung; accuracies in per cent, gains in points.
+
+    Text that a spreadsheet would run begins with an apostrophe.
+    """
+    stream = io.StringIO(newline="")
+    writer: csv.DictWriter[str] | None = None
+    for dataset in table.datasets:
+        for row in dataset.rows:
+            record = {"dataset": dataset.name, **_record(row), "chosen_on_validation": row is dataset.chosen}
+            if writer is None:
+                writer = csv.DictWriter(stream, record.keys(), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow({name: _csv_cell(value) for name, value in record.items()})
+    return stream.getvalue()
+
+
+def _record(row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"number": row.number, "rung": row.name, "change": row.change}
+    record |= {"seeds_planned": row.planned, "seeds_finished": row.finished}
+    for name, values in (("val", row.val), ("test", row.test)):
+        record |= {f"{name}_top1_percent": values and values.mean, f"{name}_top1_sd_points": values and values.sd}
+    record |= {"test_top1_low_percent": row.test_low, "test_top1_high_percent": row.test_high}
+    for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
+        record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}
+        record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "shown")}
+    units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_picture"}
+    names = ("parameters", "trainable", "macs", "epochs", "steps", "seconds", "images_per_second")
+    return record | {units.get(name, name): row.cost and getattr(row.cost, name) for name in names}
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
+    return repr(int(value) if float(value).is_integer() else value)
+
+
+def latex(table: StudyTable) -> str:
+    """A table environment for each dataset."""
+    lines = ["% Needs \\usepackage{booktabs}. Names that are not in Latin script need XeLaTeX or LuaLaTeX."]
+    chosen = [column for column in columns(table) if column.paper]
+    for dataset in table.datasets:
+        caption = f"{table.title or table.name} {_heading(dataset)}. {' '.join([*about(dataset), *limits(dataset)])}"
+        label = re.sub(r"[^a-z0-9]+", "-", f"{table.name} {dataset.name}".lower()).strip("-")
+        lines += [
+            "\\begin{table}",
+            "\\centering",
+            "\\small",
+            f"\\caption{{{_in_latex(caption)}}}",
+            f"\\label{{tab:{label}}}",
+            f"\\begin{{tabular}}{{@{{}}{''.join('l' if column.left else 'r' for column in chosen)}@{{}}}}",
+            "\\toprule",
+            _latex_row([column.title for column in chosen]),
+            "\\midrule",
+            *(_latex_row([column.cell(row) for column in chosen]) for row in dataset.rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_in_latex(cell) for cell in cells) + " \\\\"
+
+
+_LATEX = {
+    **{each: f"\\{each}" for each in "{}$&#_%"},
+    "\\": "\\textbackslash{}",
+    "^": "\\textasciicircum{}",
+    "~": "\\textasciitilde{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "[": "{[}",  # after a line's end it would be an option
+    "*": "{*}",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "−": "$-$",
+    "–": "--",
+    "…": "\\dots{}",
+    "→": "$\\rightarrow$",
+}
+
+
+def _in_latex(text: str) -> str:
+    figures = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+    return "".join(_LATEX.get(each, each) for each in figures)
+
+
+def as_json(table: StudyTable) -> dict[str, Any]:
+    """All of it; accuracies in per cent, gains in points, what is not known null."""
+    return {
+        "schema": SCHEMA,
+        "name": table.name,
+        "title": table.title,
+        "arrangement": table.arrangement,
+        "seeds": list(table.seeds),
+        "datasets": [_json_dataset(dataset) for dataset in table.datasets],
+    }
+
+
+def _json_dataset(dataset: DatasetTable) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "test_images": dataset.images,
+        "classes": dataset.classes,
+        "answer": dataset.answer,
+        "rungs": [_json_row(row) for row in dataset.rows],
+        "effects": [
+            {"factor": effect.factor, "option": effect.option, "over": effect.against, "gain": _json_gain(effect.gain)}
+            for effect in dataset.effects
+        ],
+        "comparisons": dataset.comparisons,
+        "chosen_on_validation": dataset.chosen and dataset.chosen.name,
+        "noise_sd": dataset.noise,
+        "smallest_gain": dataset.smallest,
+        "verdicts": list(dataset.verdicts),
+        "notes": list(dataset.notes),
+    }
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "name": row.name,
+        "settings": row.rung.settings,
+        "options": row.rung.options,
+        "seeds_planned": row.planned,
+        "seeds_finished": row.finished,
+        "val_top1": row.val and asdict(row.val),
+        "test_top1": row.test and asdict(row.test) | {"mean_low": row.test_low, "mean_high": row.test_high},
+        "over_before": _json_gain(row.over_before),
+        "over_base": _json_gain(row.over_base),
+        "cost": row.cost and asdict(row.cost),
+    }
+
+
+def _json_gain(gain: Gain | None) -> dict[str, Any] | None:
+    return None if gain is None else asdict(gain) | {"shown": gain.shown}

@@ -1,0 +1,155 @@
+"""The page of a study: one HTML file that opens offline, with the answer first, and links to the reports of the runs beside it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fieldmark.core.console import duration
+from fieldmark.core.files import write_text
+from fieldmark.core.recipe import to_yaml
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.reports.pages import render
+from fieldmark.studies.figures import Charts, dataset_charts, palette
+from fieldmark.studies.formats import Column, about, columns, gain_text, spread_text
+from fieldmark.studies.plan import StudyPlan, differences
+from fieldmark.studies.results import Absent, Outcome, Results
+from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
+
+
+@dataclass(frozen=True)
+class _Run:
+    """`report` is the address of its report relative to the page, None where there is none; `state` is empty for a finished run."""
+
+    rung: int
+    name: str
+    seed: int
+    val: float | None
+    test: float | None
+    epochs: int | None
+    time: str
+    state: str
+    reason: str
+    report: str | None
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A table: its columns but that of the rungs, and for each rung its cells; a cell is text and whether it stands left."""
+
+    titles: list[tuple[str, bool]]
+    rows: list[tuple[Row, list[tuple[str, bool]]]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the page shows of one dataset."""
+
+    table: DatasetTable
+    gains: _Grid
+    costs: _Grid
+    charts: Charts
+    about: list[str]
+    runs: list[_Run]
+    absent: int
+
+
+def write_page(plan: StudyPlan, table: StudyTable, results: Results) -> Path:
+    """Write study.html into the folder of the study and give its path. The same results give the same bytes."""
+    path = plan.folder / "study.html"
+    write_text(path, render("studies/page.html.j2", _content(plan, table, results)))
+    return path
+
+
+def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, Any]:
+    """What the template shows."""
+    return {
+        "table": table,
+        "title": table.title or table.name,
+        "headline": table.datasets[0].headline if len(table.datasets) == 1 else table.title or table.name,
+        "parts": [_part(plan, table, dataset, results) for dataset in table.datasets],
+        "colours": palette(table),
+        "finished": len(results.outcomes),
+        "planned": len(results.outcomes) + len(results.absent),
+        "gain_text": gain_text,
+        "spread_text": spread_text,
+        "arranged": _ARRANGED[table.arrangement],
+        "changed": _changed(plan),
+        "base": to_yaml(plan.recipes[0]),
+        "commands": _commands(plan),
+        "version": metadata.version("fieldmark"),
+    }
+
+
+_ARRANGED = {
+    "ladder": "Each rung keeps the changes of those before it.",
+    "independent": "Each change is made to the base alone.",
+    "grid": "Every option of a factor is combined with every option of the others.",
+}
+
+
+def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Results) -> _Part:
+    shown = [column for column in columns(table) if column.title not in ("#", "rung")]
+    shown.sort(key=lambda column: column.left)  # the changes last: they may be long
+    numbers = {row.rung.name: row.number for row in dataset.rows}
+    found = [run for run in results.outcomes if run.dataset == dataset.dataset]
+    absent = [run for run in results.absent if run.dataset == dataset.dataset]
+    runs = [_finished(plan, run, numbers[run.rung.name]) for run in found] + [_absent(plan, run, numbers[run.rung.name]) for run in absent]
+    return _Part(
+        dataset,
+        _grid([column for column in shown if not column.cost], dataset),
+        _grid([column for column in shown if column.cost], dataset),
+        dataset_charts(table, dataset, results),
+        about(dataset),
+        sorted(runs, key=lambda run: (run.rung, run.seed)),
+        len(absent),
+    )
+
+
+def _grid(shown: list[Column], dataset: DatasetTable) -> _Grid:
+    rows = [(row, [(column.cell(row), column.left) for column in shown]) for row in dataset.rows]
+    return _Grid([(column.title, column.left) for column in shown], rows)
+
+
+def _finished(plan: StudyPlan, run: Outcome, number: int) -> _Run:
+    figures = run.figures
+    measured = (figures.val_top1, figures.test_top1, figures.epochs, duration(figures.seconds))
+    return _Run(number, one_line(run.rung.name), run.seed, *measured, "", "", _report(plan, run.path))
+
+
+def _absent(plan: StudyPlan, run: Absent, number: int) -> _Run:
+    return _Run(number, one_line(run.rung.name), run.seed, None, None, None, "", run.state, one_line(run.reason), _report(plan, run.path))
+
+
+def _report(plan: StudyPlan, path: Path) -> str | None:
+    report = RunFolder(path).report_file
+    return quote(report.relative_to(plan.folder).as_posix()) if report.is_file() else None
+
+
+def _changed(plan: StudyPlan) -> list[tuple[str, str, list[str]]]:
+    """For each rung but the base: its name, what it is built on, and its settings against that."""
+    recipes = dict(zip((rung.name for rung in plan.rungs), plan.recipes, strict=True))
+    found = []
+    for rung in plan.rungs[1:]:
+        before = rung.before if rung.before in recipes else plan.rungs[0].name
+        changes = differences(recipes[before], recipes[rung.name])  # type: ignore[index]
+        found.append((one_line(rung.name), one_line(str(before)), [one_line(change) for change in changes]))
+    return found
+
+
+def _commands(plan: StudyPlan) -> list[tuple[str, str]]:
+    given = [dataset.given for dataset in plan.datasets]
+    first = plan.run_path(plan.datasets[0], plan.rungs[0], plan.seeds[0]).relative_to(plan.folder)
+    commands = {
+        "The study, in another folder": [
+            *("study", "run", plan.source, *given, *plan.settings),
+            *("--seeds", str(len(plan.seeds)), "--out", "another-folder"),
+        ],
+        "One of its runs, from the folder of this page": ["train", given[0], "--recipe", f"{first.as_posix()}/recipe.yaml"],
+        "The tables and this page anew, from its folder": ["study", "table", "."],
+    }
+    return [(what, shlex.join(["fieldmark", *words])) for what, words in commands.items()]

@@ -1,0 +1,223 @@
+"""What a study consists of, as its folder records it: rungs, datasets and seeds, and the run folder of each combination."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.fields import fields
+from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.recipe import recipe_from
+from fieldmark.core.schema import Recipe
+
+Arrangement = Literal["ladder", "independent", "grid"]
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One recipe of a study. `settings` are the dotted keys of its own change, empty for the base.
+
+    `before`: the rung that it is built on, in a ladder. `options`: in a grid, the option of each factor.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    before: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        return slug(self.name)
+
+
+@dataclass(frozen=True)
+class StudyDataset:
+    """`name` is unique in the study, and the name of its folder; `given` is what the user gave as DATA, made absolute."""
+
+    name: str
+    given: str
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of a study. `recipe` has its seed."""
+
+    dataset: StudyDataset
+    rung: Rung
+    seed: int
+    recipe: Recipe
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}/{self.rung.slug}/seed-{self.seed}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's own manifest says so."""
+        try:
+            return json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved but for the seed.
+
+    `source` is the study as it was named on the command line, a file's path made absolute, and `settings` the `key=value` given with it.
+    """
+
+    folder: Path
+    name: str
+    title: str
+    source: str
+    settings: tuple[str, ...]
+    arrangement: Arrangement
+    rungs: tuple[Rung, ...]
+    recipes: tuple[Recipe, ...]
+    datasets: tuple[StudyDataset, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "study.json"
+
+    def run_path(self, dataset: StudyDataset, rung: Rung, seed: int) -> Path:
+        return self.folder / "runs" / dataset.name / rung.slug / f"seed-{seed}"
+
+    def runs(self) -> list[PlannedRun]:
+        """Every run, one seed after another, so that all rungs have some answer early."""
+        return [
+            PlannedRun(dataset, rung, seed, with_seed(recipe, seed), self.run_path(dataset, rung, seed))
+            for seed in self.seeds
+            for dataset in self.datasets
+            for rung, recipe in zip(self.rungs, self.recipes, strict=True)
+        ]
+
+    def save(self) -> None:
+        values = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "title": self.title,
+            "source": self.source,
+            "settings": list(self.settings),
+            "arrangement": self.arrangement,
+            "rungs": [
+                asdict(rung) | {"recipe": recipe.model_dump(mode="json")} for rung, recipe in zip(self.rungs, self.recipes, strict=True)
+            ],
+            "datasets": [asdict(dataset) for dataset in self.datasets],
+            "seeds": list(self.seeds),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.file, values)
+        except OSError as error:
+            raise storage_error(error, self.file) from error
+
+    @classmethod
+    def load(cls, folder: str | Path) -> StudyPlan:
+        """Raises InputError where `folder` holds no study, or a damaged one."""
+        folder = Path(folder)
+        file = folder / "study.json"
+        if not file.is_file():
+            raise InputError(f"{folder} is not the folder of a study: it has no {file.name}", hint="`fieldmark study run` makes one.")
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if stored["schema"] != SCHEMA:
+                raise InputError(f"{file} was written by another version of Fieldmark (schema {stored['schema']})")
+            rungs = [(Rung(row["name"], row["settings"], row["before"], row["options"]), row["recipe"]) for row in stored["rungs"]]
+            return cls(
+                folder,
+                stored["name"],
+                stored["title"],
+                stored["source"],
+                tuple(str(setting) for setting in stored["settings"]),
+                stored["arrangement"],
+                tuple(rung for rung, _ in rungs),
+                tuple(recipe_from(values, str(file)) for _, values in rungs),
+                tuple(StudyDataset(row["name"], row["given"]) for row in stored["datasets"]),
+                tuple(int(seed) for seed in stored["seeds"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{file} is damaged: {error!r}", hint="Run the study again; what is finished is kept.") from None
+
+    def grown_from(self, earlier: StudyPlan) -> StudyPlan:
+        """The plan with the datasets and seeds of an earlier one in the same folder.
+
+        A study may grow: more seeds, datasets and rungs. Raises InputError naming all that has changed instead, since the runs of
+        before would then not belong to what the table says.
+        """
+        problems = []
+        if earlier.arrangement != self.arrangement:
+            problems.append(f"it is a {earlier.arrangement} there and a {self.arrangement} now")
+        ours = dict(zip((rung.name for rung in self.rungs), self.recipes, strict=True))
+        for rung, recipe in zip(earlier.rungs, earlier.recipes, strict=True):
+            if rung.name not in ours:
+                problems.append(f"{rung.name!r} is not in the study any more")
+            elif changed := differences(recipe, ours[rung.name]):
+                problems.append(f"{rung.name!r} has changed: {', '.join(changed)}")
+        names = [rung.name for rung in earlier.rungs]
+        kept = [rung.name for rung in self.rungs if rung.name in names]
+        if not problems and self.arrangement == "ladder" and [rung.name for rung in self.rungs][: len(names)] != kept:
+            problems.append("a rung was put between others")
+        if problems:
+            where = f"{self.folder} holds the runs of another state of this study: "
+            raise InputError(*(where + problem for problem in problems), hint="Choose another --out, or move that folder away.")
+        known = {dataset.given: dataset for dataset in earlier.datasets}
+        fresh = [dataset for dataset in self.datasets if dataset.given not in known]
+        datasets = named_datasets([dataset.given for dataset in fresh], taken=tuple(dataset.name for dataset in earlier.datasets))
+        return replace(self, datasets=(*earlier.datasets, *datasets), seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+
+
+def slug(name: str) -> str:
+    """A name as part of a path: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+
+
+def named_datasets(given: list[str], taken: tuple[str, ...] = ()) -> tuple[StudyDataset, ...]:
+    """Each dataset with a name that no other has: that of its folder, and a number where that is taken."""
+    datasets: list[StudyDataset] = []
+    for text in given:
+        there = Path(text).expanduser()
+        absolute = str(there.resolve()) if there.exists() else text
+        if any(dataset.given == absolute for dataset in datasets):
+            raise InputError(f"{text} is given twice")
+        wanted = slug(Path(absolute).name if there.exists() else text.removeprefix("hf:")) or "data"
+        used = {*taken, *(dataset.name for dataset in datasets)}
+        name = next(name for name in (wanted, *(f"{wanted}-{number}" for number in range(2, len(used) + 3))) if name not in used)
+        datasets.append(StudyDataset(name, absolute))
+    return tuple(datasets)
+
+
+def differences(before: Recipe, after: Recipe) -> list[str]:
+    """In words, the keys in which two recipes differ, train.seed left out."""
+    one, other = flat(before), flat(after)
+    keys = [key for key in dict.fromkeys([*one, *other]) if key != "train.seed" and one.get(key) != other.get(key)]
+    return [f"{key} {_said(one, key)} → {_said(other, key)}" for key in keys]
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every dotted key of a recipe with its value."""
+    values = recipe.model_dump(mode="json")
+    found = {}
+    for key in dict.fromkeys(each.key for each in fields()):
+        level: Any = values
+        for part in key.split("."):
+            level = level.get(part, ...) if isinstance(level, dict) else ...
+        if level is not ...:
+            found[key] = level
+    return found
+
+
+def _said(values: dict[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "(none)"

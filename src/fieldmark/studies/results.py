@@ -1,0 +1,257 @@
+"""What the runs of a study left behind, read for its table. Nothing on disk is trusted, and one damaged run does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.evaluation.metrics import top_k_hits
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan
+
+State = Literal["waiting", "failed", "broken"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The labelled test images of a run, sorted by id, which is str (n,); labels are int32 (n,) into `class_names`."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def differs(self, other: Images) -> str | None:
+        """In words, why runs tested on the two cannot be compared image by image; None where they can."""
+        if self.class_names != other.class_names:
+            return f"its classes are others{_counts(self.class_names, other.class_names)}"
+        if not np.array_equal(self.ids, other.ids):
+            return f"its test images are others{_counts(self, other)}"
+        return None if np.array_equal(self.labels, other.labels) else "labels of its test images are others"
+
+
+def _counts(these: Sized, others: Sized) -> str:
+    return "" if len(these) == len(others) else f" ({len(these):,}, not {len(others):,})"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of summary.json: accuracies in per cent; macs are multiply-adds a picture."""
+
+    val_top1: float
+    test_top1: float
+    parameters: int
+    trainable: int
+    macs: int
+    epochs: int
+    steps: int
+    seconds: float
+    images_per_second: float
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Over the epochs of fitting: `epochs` int64 (E,), the rest float64 (E,), NaN where nothing was measured; accuracy in per cent."""
+
+    epochs: np.ndarray
+    train_loss: np.ndarray
+    val_top1: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A finished run. `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object."""
+
+    dataset: StudyDataset
+    rung: Rung
+    seed: int
+    path: Path
+    figures: Figures
+    versions: dict[str, str]
+    curve: Curve
+    images: Images
+    hits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A planned run that gave no outcome: it is `waiting` to begin or to go on, or `failed`, or its folder is `broken`."""
+
+    dataset: StudyDataset
+    rung: Rung
+    seed: int
+    path: Path
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """In the order of datasets, rungs and seeds of the plan."""
+
+    outcomes: tuple[Outcome, ...]
+    absent: tuple[Absent, ...]
+
+    def of(self, dataset: StudyDataset, rung: Rung) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.dataset == dataset and outcome.rung == rung]
+
+    @property
+    def waiting(self) -> list[Absent]:
+        return [run for run in self.absent if run.state == "waiting"]
+
+    @property
+    def failed(self) -> list[Absent]:
+        return [run for run in self.absent if run.state == "failed"]
+
+    @property
+    def broken(self) -> list[Absent]:
+        return [run for run in self.absent if run.state == "broken"]
+
+
+def read_results(plan: StudyPlan) -> Results:
+    """Read every planned run; one that cannot be used is listed with the reason, which names the file. Nothing in them is raised."""
+    outcomes: list[Outcome] = []
+    absent: list[Absent] = []
+    for dataset in plan.datasets:
+        known: list[Images] = []
+        for rung in plan.rungs:
+            for seed in plan.seeds:
+                path = plan.run_path(dataset, rung, seed)
+                try:
+                    state, reason = _state(path)
+                    if state is None:
+                        outcomes.append(_outcome(dataset, rung, seed, path, known))
+                except InputError as error:
+                    state, reason = "broken", error.problems[0].replace(f"{path}/", "")
+                except OSError as error:
+                    state, reason = "broken", f"{error.filename or path} cannot be read: {error.strerror}"
+                if state is not None:
+                    absent.append(Absent(dataset, rung, seed, path, state, reason))
+    return Results(tuple(outcomes), tuple(absent))
+
+
+def _state(path: Path) -> tuple[State | None, str]:
+    """None for a finished run."""
+    if not path.exists():
+        return "waiting", "not begun"
+    manifest = _json_object(RunFolder(path).manifest_file)
+    status, reason = manifest.get("status"), manifest.get("reason")
+    if status == "finished":
+        return None, ""
+    if status in ("running", "interrupted"):
+        return "waiting", status
+    if status == "failed":
+        return "failed", reason if isinstance(reason, str) and reason.strip() else "no reason was recorded"
+    raise InputError(f"{RunFolder(path).manifest_file} has no known status: {str(status)[:40]!r}")
+
+
+def _outcome(dataset: StudyDataset, rung: Rung, seed: int, path: Path, known: list[Images]) -> Outcome:
+    folder = RunFolder(path)
+    figures = _figures(folder.summary_file)
+    file = folder.predictions / "test.npz"
+    predictions = Predictions.load(file, features=False)
+    labelled = np.flatnonzero(predictions.labels >= 0)
+    if not len(labelled):
+        raise InputError(f"{file} has no labelled images")
+    order = labelled[np.argsort(predictions.ids[labelled], kind="stable")]
+    images = Images(predictions.ids[order], predictions.labels[order], predictions.class_names)
+    if (images.ids[1:] == images.ids[:-1]).any():
+        raise InputError(f"{file} has an image twice")
+    hits = top_k_hits(predictions.logits, np.maximum(predictions.labels, 0), 1)[order]
+    if abs(100 * hits.mean() - figures.test_top1) > 1e-6:
+        raise InputError(
+            f"{file} and {folder.summary_file.name} disagree: top-1 is {100 * hits.mean():.3f} % and {figures.test_top1:.3f} %"
+        )
+    same = next((other for other in known if images.differs(other) is None), None)
+    if same is None:
+        known.append(images)
+    manifest = _json_object(folder.manifest_file)
+    return Outcome(dataset, rung, seed, path, figures, _versions(manifest), _curve(folder.metrics_file), same or images, hits)
+
+
+def _versions(manifest: dict[str, Any]) -> dict[str, str]:
+    versions = manifest.get("versions")
+    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} does not hold what Fieldmark writes there")
+    return values
+
+
+def _figures(file: Path) -> Figures:
+    summary = _json_object(file)
+    problems: list[str] = []
+
+    def read(key: str, expected: str, holds: Callable[[Any], bool]) -> Any:
+        section, name = key.split(".")
+        level = summary.get(section)
+        value = level.get(name) if isinstance(level, dict) else None
+        if not holds(value):
+            problems.append(f"{key} is {'missing' if value is None else f'not {expected}'}")
+        return value
+
+    def share(key: str) -> Any:
+        return read(key, "a percentage", lambda value: _is_number(value) and value <= 100)
+
+    def count(key: str) -> Any:
+        return read(key, "a count", lambda value: _is_number(value) and isinstance(value, int))
+
+    def number(key: str) -> Any:
+        return read(key, "a number", _is_number)
+
+    def text(key: str) -> Any:
+        return read(key, "text", lambda value: isinstance(value, str))
+
+    figures = Figures(
+        share("val.top1"),
+        share("test.top1"),
+        *(count(f"model.{name}") for name in ("parameters", "trainable", "macs")),
+        *(count(f"training.{name}") for name in ("epochs", "steps")),
+        *(number(f"training.{name}") for name in ("seconds", "images_per_second")),
+        *(text(f"training.{name}") for name in ("device", "precision")),
+    )
+    if problems:
+        raise InputError(f"{file}: {', '.join(problems)}")
+    return figures
+
+
+def _is_number(value: Any) -> bool:
+    """Not negative, finite, and no larger than arithmetic can take."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _curve(file: Path) -> Curve:
+    """What can be drawn; without a file, or from a damaged one, less or nothing."""
+    try:
+        rows = read_json_lines(file)
+    except (OSError, ValueError, RecursionError):
+        rows = []
+    fit = [row for row in rows if isinstance(row, dict) and row.get("phase") == "fit"]
+    fit = [row for row in fit if _is_number(row.get("epoch")) and isinstance(row["epoch"], int)]
+    epochs = np.array([row["epoch"] for row in fit], dtype=np.int64)
+    return Curve(epochs, *(np.array([_measured(row.get(name)) for row in fit], dtype=np.float64) for name in ("train_loss", "val_top1")))
+
+
+def _measured(value: Any) -> float:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
+    return float(value) if known else math.nan

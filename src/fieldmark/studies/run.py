@@ -1,0 +1,153 @@
+"""`fieldmark study run`: what is not finished yet is planned, and then trained, one process per run."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fieldmark.core.console import Console, duration, table
+from fieldmark.core.errors import InputError, Interrupted
+from fieldmark.core.files import storage_error
+from fieldmark.core.run_folder import read_json_lines
+from fieldmark.studies.engines import Ended, Engine, Job, LocalEngine, default_jobs
+from fieldmark.studies.estimate import Estimate, check_room, estimate
+from fieldmark.studies.plan import PlannedRun, StudyPlan, named_datasets
+from fieldmark.studies.progress import Progress
+from fieldmark.studies.study_file import Study
+
+_POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of the runs that were to be done; `failed` says why, by the run's name."""
+
+    finished: int
+    failed: dict[str, str]
+
+
+def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
+    """The plan of a study in its folder, grown from what the folder holds. Raises InputError where that is another study."""
+    folder = Path(out)
+    plan = StudyPlan(
+        folder,
+        study.name,
+        study.title,
+        study.source,
+        study.settings,
+        study.arrangement,
+        study.rungs,
+        study.recipes,
+        named_datasets(list(data)),
+        study.seeds,
+    )
+    if plan.file.is_file():
+        return plan.grown_from(StudyPlan.load(folder))
+    if folder.exists() and (not folder.is_dir() or any(entry.name != ".lock" for entry in folder.iterdir())):
+        raise InputError(f"{folder} is there already, and is not the folder of a study", hint="Choose another --out.")
+    return plan
+
+
+def train_study(plan: StudyPlan, jobs: int | None, dry_run: bool, console: Console) -> Done:
+    """Say what will be done and how long it will take, then do it, unless it is a dry run. `jobs` are done at once.
+
+    A run that fails is named, and the others go on. Raises Interrupted on Ctrl-C, after the runs under way have saved their state.
+    """
+    todo = [run for run in plan.runs() if not run.finished]
+    _say_title(plan, todo, console)
+    if not todo:
+        console.say("Every run is finished.")
+        return Done(0, {})
+    engine = LocalEngine(min(jobs or default_jobs(), len(todo)))
+    expected = estimate(todo, engine.jobs, engine.threads, console)
+    _say_plan(plan, todo, expected, console)
+    check_room(expected, plan.folder)
+    if dry_run:
+        console.say("A dry run: nothing was trained or written.")
+        return Done(0, {})
+    with only_writer(plan.folder):
+        plan.save()
+        done = _train(todo, engine, expected, console)
+    if done.failed:
+        console.say(f"{len(done.failed)} of {len(todo)} runs failed:")
+        console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in done.failed.items()))
+    return done
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder of a study; raises InputError where another process works in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{folder} is being worked in by another process", hint="Wait for it, or stop it first.") from None
+    except OSError as error:
+        raise storage_error(error, folder / ".lock") from error
+
+
+def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, console: Console) -> Done:
+    waiting = deque(Job(run.name, run.dataset.given, run.recipe, run.path) for run in todo)
+    progress = Progress(len(todo), {run.name: expected.seconds[run.path] for run in todo}, expected.jobs)
+    failed: dict[str, str] = {}
+    try:
+        with engine, console.board() as show:
+            while waiting or engine.running:
+                while waiting and engine.free > 0:
+                    job = waiting.popleft()
+                    progress.begin(job)
+                    engine.start(job)
+                for ended in engine.ended():
+                    console.say(_said_of(ended, progress, engine.running))
+                    if ended.reason is not None:
+                        failed[ended.job.name] = ended.reason
+                show(progress.board(engine.running), progress.text(engine.running))
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        left = len(todo) - progress.done
+        raise Interrupted(f"stopped with {left} of {len(todo)} runs to go; the same command continues them") from None
+    return Done(progress.done, failed)
+
+
+def _said_of(ended: Ended, progress: Progress, running: Sequence[Job]) -> str:
+    seconds = progress.end(ended.job, ended.reason is None)
+    counted = f"[{progress.done + progress.failed} of {progress.total}]"
+    if ended.reason is not None:
+        return f"{counted} {ended.job.name} failed after {duration(seconds)}: {ended.reason}"
+    best = max((row.get("val_top1", 0.0) for row in read_json_lines(ended.job.path / "metrics.jsonl")), default=0.0)
+    left = f"; about {duration(progress.left(running))} left" if progress.expected else ""
+    return f"{counted} {ended.job.name}: best val top-1 {best:.1f} %, {duration(seconds)}{left}"
+
+
+def _say_title(plan: StudyPlan, todo: Sequence[PlannedRun], console: Console) -> None:
+    runs = len(plan.runs())
+    parts = [f"{len(plan.rungs)} recipe{'s' * (len(plan.rungs) != 1)}", f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}"]
+    if len(plan.datasets) > 1:
+        parts.append(f"{len(plan.datasets)} datasets")
+    finished = f", {runs - len(todo)} of them finished" if len(todo) < runs else ""
+    console.say(f"{plan.name}: {plan.title}" if plan.title else plan.name, f"{' × '.join(parts)} = {runs} runs{finished}")
+
+
+def _say_plan(plan: StudyPlan, todo: Sequence[PlannedRun], expected: Estimate, console: Console) -> None:
+    rows = []
+    for dataset in plan.datasets:
+        for rung in plan.rungs:
+            mine = [run for run in todo if (run.dataset, run.rung) == (dataset, rung)]
+            change = ", ".join(f"{key}={value}" for key, value in rung.settings.items()) or "the base"
+            each = duration(expected.seconds[mine[0].path]) if mine else ""
+            rows.append((dataset.name, rung.name, change, f"{len(mine)} of {len(plan.seeds)}", each))
+    console.say(table(None, ("data", "rung", "change", "runs to do", "each"), rows, ("rung", "change")))
+    stays, passing = expected.run_bytes / 1e9, expected.working_bytes / 1e9
+    at_once = f", {expected.jobs} at once" if expected.jobs > 1 else ""
+    decoding = duration(expected.decode_seconds)
+    console.say(
+        f"about {duration(expected.total)} in all{at_once}, up to {decoding} of it for decoding what is not in the cache; "
+        f"{stays:.1f} GB of runs, {passing:.1f} GB more while they train, at most {expected.cache_bytes / 1e9:.1f} GB of decoded pictures"
+    )

@@ -1,0 +1,172 @@
+"""What a study shows: gains of one recipe over another with intervals that hold for new seeds and new images alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of accuracies in points (per cent), its simultaneous 95 % interval, and its p-value adjusted for the comparisons.
+
+    The last three are None where no recipe of the study has two seeds.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the interval excludes zero; None without an interval."""
+        return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
+
+    def words(self) -> str:
+        """`+1.3 [0.4, 2.2]`; `+0.3 [-0.8, 1.4], no difference shown`; `+0.3, one seed: nothing shown`."""
+        if self.low is None or self.high is None:
+            return f"{_rounded(self.value, 1):+.1f}, one seed: nothing shown"
+        decimals = 1
+        while self.shown and decimals < 6 and _rounded(min(abs(self.low), abs(self.high)), decimals) == 0:
+            decimals += 1
+        value, low, high = (_rounded(each, decimals) for each in (self.value, self.low, self.high))
+        verdict = "" if self.shown else ", no difference shown"
+        return f"{value:+.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]{verdict}"
+
+
+def _rounded(value: float, decimals: int) -> float:
+    return round(value, decimals) + 0.0  # not -0.0
+
+
+def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
+    """The gains that the contrasts in `weights` stand for, one per row; they hold for new seeds and for new images.
+
+    hits: per rung a bool array (its seeds, n): whether a run names a test image rightly; the n images are the same, in the same order
+    weights: float (m, rungs): each row a contrast of the rungs' accuracies, such as +1 for a rung and -1 for the one it is compared with.
+        Intervals and p-values are corrected for m comparisons, so that a row that says the same as another should be left out
+
+    A gain varies with the images drawn and with the seeds drawn (a crossed layout: Owen, Annals of Applied Statistics 2007). The first
+    variance is that over the images of each image's own gain. The second is that of the runs' accuracies over the seeds, less what so
+    many images vary by chance, which is in the first already; a rung's is its own or that of all rungs together, whichever is larger.
+    Their sum has the degrees of freedom of Satterthwaite (Biometrics Bulletin 1946); the comparisons are corrected as by Šidák (JASA
+    1967). Each sum of squares over images has one more image, as far off as any can be, so that a handful of images on which all runs
+    agree shows nothing (as Agresti and Min, Statistics in Medicine 2005, add to pairs).
+    Rungs' seeds count as independent: where a seed number helps or harms several rungs alike, the intervals are too wide. With two or
+    three seeds and a rung that varies three times as much as the others they can be too narrow. benchmarks/study_statistics.py measures it.
+    """
+    import scipy.stats
+
+    values, errors, freedom = _estimates(hits, weights)
+    if errors is None:
+        return [Gain(100 * float(value), None, None, None) for value in values]
+    m = len(weights)
+    reach = scipy.stats.t.isf(_tail(m), freedom) * errors
+    lowest, highest = _bounds(weights)
+    low, high = np.maximum(values - reach, lowest), np.minimum(values + reach, highest)
+    with np.errstate(divide="ignore"):
+        p = -np.expm1(m * np.log1p(-2 * scipy.stats.t.sf(np.abs(values) / errors, freedom)))
+    return [Gain(100 * float(v), 100 * float(a), 100 * float(b), float(q)) for v, a, b, q in zip(values, low, high, p, strict=True)]
+
+
+def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | None:
+    """The true gain, in points, that 80 % of studies like this one would show (same seeds, images and comparisons); None without intervals.
+
+    The average over the comparisons, whose intervals differ in width. With two seeds it is itself uncertain, by a factor of up to two.
+    """
+    import scipy.optimize
+    import scipy.stats
+
+    _, errors, freedom = _estimates(hits, weights)
+    if errors is None:
+        return None
+    reach = scipy.stats.t.isf(_tail(len(weights)), freedom) * errors
+
+    def found(gain: float) -> float:
+        return float(scipy.stats.t.cdf((gain - reach) / errors, freedom).mean())
+
+    return 100 * float(scipy.optimize.brentq(lambda gain: found(gain) - POWER, 0, float((reach + 10 * errors).max())))
+
+
+def _tail(comparisons: int) -> float:
+    """The probability that each side of one interval may miss, that all of them hold with LEVEL."""
+    return -math.expm1(math.log(LEVEL) / comparisons) / 2
+
+
+def _bounds(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest value that each contrast of accuracies can have."""
+    return np.minimum(weights, 0).sum(axis=1), np.maximum(weights, 0).sum(axis=1)
+
+
+class _Estimates(NamedTuple):
+    """Of the contrasts, as shares of 1, each (m,): values, standard errors (None where no rung has two seeds), degrees of freedom."""
+
+    values: np.ndarray
+    errors: np.ndarray | None
+    freedom: np.ndarray
+
+
+def _estimates(hits: Sequence[np.ndarray], weights: np.ndarray) -> _Estimates:
+    n = hits[0].shape[1]
+    assert all(each.shape[1] == n for each in hits) and n > 0 and weights.shape[1] == len(hits) and weights.any(axis=1).all()
+    seeds = np.array([len(each) for each in hits])
+    values = weights @ np.array([each.mean() for each in hits])
+    free = seeds - 1
+    if not free.any():
+        return _Estimates(values, None, np.zeros(len(weights)))
+
+    own = weights @ np.stack([each.mean(axis=0) for each in hits])
+    against = np.max(np.abs(_bounds(weights)), axis=0)
+    of_images = (((own - values[:, None]) ** 2).sum(axis=1) + against**2) / n**2
+
+    several = free > 0
+    chance = np.array([_unexplained(each) / n if len(each) > 1 else 0.0 for each in hits])
+    chance[~several] = free @ chance / free.sum()
+    beyond = np.array([each.mean(axis=1).var(ddof=1) if len(each) > 1 else 0.0 for each in hits]) - chance
+    together = max(float(free @ beyond) / free.sum(), 0.0)
+    beyond[~several] = together
+    share = weights**2 / seeds
+    of_seeds = share @ np.maximum(beyond, together)
+
+    # What varies is the variance observed over the seeds, chance included.
+    doubt = of_images**2 / max(n - 1, 1) + (of_seeds + share @ chance) ** 2 / free.sum()
+    total = of_images + of_seeds
+    return _Estimates(values, np.sqrt(total), total**2 / doubt)
+
+
+def _unexplained(hits: np.ndarray) -> float:
+    """The variance of hits (seeds, n) that neither run nor image explains: the mean square of the residual of a two-way layout."""
+    seeds, n = hits.shape
+    if n == 1:
+        return 0.0
+    mean = hits.mean()
+    squares = hits.size * mean * (1 - mean) - n * ((hits.mean(axis=1) - mean) ** 2).sum() - seeds * ((hits.mean(axis=0) - mean) ** 2).sum()
+    return max(float(squares), 0.0) / ((seeds - 1) * (n - 1))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a figure over seeds, with the 95 % interval of the deviation; None with a single value."""
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of values that are normally distributed; `low` and `high` from the chi-squared distribution."""
+    import scipy.stats
+
+    if len(values) == 1:
+        return Spread(float(values[0]), None, None, None)
+    sd, free = float(np.std(values, ddof=1)), len(values) - 1
+    low, high = (sd * math.sqrt(free / scipy.stats.chi2.isf(tail, free)) for tail in (0.025, 0.975))
+    return Spread(float(np.mean(values)), sd, low, high)

@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fieldmark.core.console import Console
+from fieldmark.core.recipe import load_recipe
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.studies import engines as module
+from fieldmark.studies.engines import Job, LocalEngine, Worker, default_jobs, train_task
+from fieldmark.training.train import train_run
+
+PATIENCE = 120
+
+
+def until(what, seconds=PATIENCE):
+    patience = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < patience, "it took too long"
+        time.sleep(0.05)
+
+
+def all_ended(engine):
+    ended = []
+    until(lambda: ended.extend(engine.ended()) or not engine.running)
+    return {each.job.name: each.reason for each in ended}
+
+
+def lines_of(job):
+    return len(read_json_lines(job.path / "metrics.jsonl"))
+
+
+def job_of(birds, tiny, path, *settings, data=None):
+    return Job(path.name, str(data or birds), load_recipe("default", tiny(*settings)), path)
+
+
+def test_jobs_train_side_by_side_as_they_would_alone(birds, tiny, tmp_path):
+    engine = LocalEngine(2)
+    jobs = [job_of(birds, tiny, tmp_path / "one"), job_of(birds, tiny, tmp_path / "two", "train.seed=1")]
+    broken = job_of(birds, tiny, tmp_path / "broken", data=tmp_path / "nowhere")
+    with engine:
+        for job in jobs:
+            engine.start(job)
+        assert engine.free == 0 and engine.running == tuple(jobs)
+        assert all_ended(engine) == {"one": None, "two": None}
+        assert engine.free == 2
+        engine.start(broken)
+        (reason,) = all_ended(engine).values()
+    assert "nowhere" in reason and "Traceback" not in reason
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    alone = train_run(birds, jobs[0].recipe, tmp_path / "alone", Console(quiet=True))
+    assert alone.folder.best_weights.read_bytes() == RunFolder(tmp_path / "one").best_weights.read_bytes()
+    assert (tmp_path / "one" / "report.html").is_file() and (tmp_path / "one" / "figures" / "curves.png").is_file()
+    assert not list((tmp_path / "one" / "checkpoints").glob("*.pt"))
+
+
+def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_path):
+    job = job_of(birds, tiny, tmp_path / "run", "train.epochs=300")
+    with LocalEngine(1) as engine:
+        engine.start(job)
+        until(lambda: (job.path / "metrics.jsonl").is_file())
+        engine.stop(job)
+        assert all_ended(engine) == {"run": "stopped"}
+        assert RunFolder(job.path).manifest()["status"] == "interrupted"
+        epochs = lines_of(job)
+        engine.start(job)
+        until(lambda: lines_of(job) > epochs)
+        engine._workers[job].process.kill()
+        assert all_ended(engine) == {"run": "the process was killed by signal 9 (is there too little memory?)"}
+        epochs = lines_of(job)
+        engine.start(job)
+        until(lambda: lines_of(job) > epochs)
+    assert not engine.running
+    assert RunFolder(job.path).manifest()["status"] == "interrupted"
+
+
+def test_worker_dies_with_whoever_started_it(birds, tiny, tmp_path):
+    task = train_task(job_of(birds, tiny, tmp_path / "run", "train.epochs=500"), threads=1)
+    code = f"""
+import json, sys, time
+from pathlib import Path
+from fieldmark.studies.engines import Worker
+worker = Worker.start(json.loads(sys.argv[1]), Path({str(tmp_path / "errors")!r}))
+print(worker.process.pid, flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code, json.dumps(task)], stdout=subprocess.PIPE)
+    worker = int(parent.stdout.readline())
+    until(lambda: (tmp_path / "run" / "metrics.jsonl").is_file())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE, 20)
+    assert RunFolder(tmp_path / "run").manifest()["status"] == "interrupted"
+
+
+def test_crash_shows_the_end_of_what_was_said(tmp_path):
+    worker = Worker.start({"task": "measure", "data": "birds", "recipes": [3]}, tmp_path / "errors")
+    assert list(worker.lines) == []
+    assert "Error" in worker.failure() and len(worker.failure().splitlines()) <= 5
+    worker.close()
+
+
+def test_each_run_has_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr(module, "available_cores", lambda: 16)
+    assert [LocalEngine(jobs).threads for jobs in (1, 3, 16, 40)] == [16, 5, 1, 1]
+    assert 1 <= default_jobs() <= 16
+    recipe = load_recipe("default", ["train.threads=3"])
+    for given, threads in ((recipe, 3), (load_recipe("default"), 5)):
+        assert train_task(Job("a", "birds", given, Path("a")), 5)["recipe"]["train"]["threads"] == threads
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "wanted"),
+    [
+        (None, 0, [None] * 3),
+        (None, 1, [None] * 3),
+        (None, 2, ["0", "1", "0"]),
+        ("2,5", 2, ["2", "5", "2"]),
+        ("3", 1, [None] * 3),
+        ("", 0, [None] * 3),
+    ],
+)
+def test_runs_take_turns_with_the_gpus(monkeypatch, visible, count, wanted):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [module._own_gpu(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == wanted
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible

@@ -1,0 +1,47 @@
+import pytest
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import load_recipe
+from fieldmark.studies import estimate as module
+from fieldmark.studies.estimate import Estimate, check_room, estimate
+from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset
+
+
+def run_of(birds, tmp_path, name, *settings):
+    recipe = load_recipe("default", settings)
+    return PlannedRun(StudyDataset("birds", str(birds)), Rung(name), 0, recipe, tmp_path / name)
+
+
+def test_each_kind_of_run_is_timed_once(birds, tiny, tmp_path, monkeypatch):
+    runs = [
+        run_of(birds, tmp_path, "base", *tiny()),
+        run_of(birds, tmp_path, "other lr", *tiny("optim.lr=0.5")),
+        run_of(birds, tmp_path, "longer", *tiny("train.epochs=200")),
+    ]
+    timed = []
+    measured = module._measured
+
+    def spy(listed, threads):
+        timed.extend(run.rung.name for run in listed)
+        return measured(listed, threads)
+
+    monkeypatch.setattr(module, "_measured", spy)
+    found = estimate(runs, jobs=2, threads=1, console=Console(quiet=True))
+    assert timed == ["base", "longer"]
+    assert found.seconds[runs[0].path] == found.seconds[runs[1].path] < found.seconds[runs[2].path]
+    assert found.total == pytest.approx(found.decode_seconds + sum(found.seconds.values()) / 2)
+    assert found.run_bytes > 3 * 10_000 and found.working_bytes > 0 and found.cache_bytes > 0
+
+
+def test_what_a_run_would_fail_with_is_said_before_any_is_begun(birds, tiny, tmp_path):
+    runs = [run_of(birds, tmp_path, "base", *tiny()), run_of(birds, tmp_path, "typo", *tiny("model.name=mobilenet_v99"))]
+    with pytest.raises(InputError) as caught:
+        estimate(runs, jobs=1, threads=1, console=Console(quiet=True))
+    assert "mobilenet_v99" in str(caught.value) and "'typo' would fail with on birds" in caught.value.hint
+
+
+def test_study_that_does_not_fit_on_the_disk_is_refused(tmp_path):
+    check_room(Estimate({}, 0, 10, 10, 10, 1), tmp_path / "not" / "there")
+    with pytest.raises(InputError, match=r"the study needs about 1000000\.0 GB, and the disk that holds"):
+        check_room(Estimate({}, 0, 10**15, 10, 10, 1), tmp_path / "not" / "there")

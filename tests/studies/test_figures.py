@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from browser import contrast
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic import grid, independent, ladder, synthetic_study
+
+from fieldmark.studies.figures import _COSTS as COSTS
+from fieldmark.studies.figures import _front, _price, _spread_out, dataset_charts, palette, write_figures
+from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.results import Results, read_results
+from fieldmark.studies.table import StudyTable, study_table
+
+Made = tuple[StudyPlan, StudyTable, Results]
+
+
+def made(plan: StudyPlan) -> Made:
+    results = read_results(plan)
+    return plan, study_table(plan, results), results
+
+
+@pytest.fixture(scope="module")
+def climb(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The second change is clear, the first is not."""
+    return made(synthetic_study(tmp_path_factory.mktemp("climb"), ladder(2), [60, 60.4, 85], images=400))
+
+
+@contextmanager
+def watched() -> Iterator[list[list[Axes]]]:
+    """The axes of every figure that is saved meanwhile."""
+    figures: list[list[Axes]] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *args: object, **kwargs: object) -> None:
+        figures.append(list(figure.axes))
+        save(figure, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", keep)
+        yield figures
+
+
+@pytest.fixture(scope="module")
+def drawn(climb: Made) -> list[list[Axes]]:
+    """Those of gains.png, curves.png and tradeoff.png."""
+    with watched() as figures:
+        write_figures(*climb)
+    return figures
+
+
+def test_gains_and_their_intervals_are_drawn(climb: Made, drawn: list[list[Axes]]) -> None:
+    (before, base), _, _ = drawn
+    dataset = climb[1].datasets[0]
+    for axes, gains in ((before, [row.over_before for row in dataset.rows[1:]]), (base, [row.over_base for row in dataset.rows[1:]])):
+        points = [line for line in axes.lines if line.get_marker() == "o"]
+        intervals = [line for line in axes.lines if line.get_marker() != "o" and list(line.get_xdata()) != [0, 0]]
+        for place, (gain, point, interval) in enumerate(zip(gains, points, intervals, strict=True)):
+            assert gain is not None and list(point.get_xdata()) == [gain.value] and list(point.get_ydata()) == [place]
+            assert list(interval.get_xdata()) == [gain.low, gain.high]
+            solid = to_hex(point.get_markerfacecolor()) == to_hex(point.get_color())
+            assert solid == gain.shown and (interval.get_linewidth() > 2) == gain.shown
+            assert gain.words().split(",")[0] in [text.get_text().split(",")[0] for text in axes.texts]
+        assert any(list(line.get_xdata()) == [0, 0] for line in axes.lines), "the line of no gain"
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["1  random crop", "2  flips"]
+        assert axes.yaxis.get_inverted(), "the first change is at the top"
+    assert [gain.shown for gain in (dataset.rows[1].over_before, dataset.rows[2].over_before) if gain] == [False, True]
+
+
+def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[list[Axes]]) -> None:
+    plan, table, results = climb
+    accuracy, loss = drawn[1]
+    colours = [light for light, _ in palette(table)]
+    for axes, measure in ((accuracy, "val_top1"), (loss, "train_loss")):
+        lines = [(line.get_gid(), list(line.get_xdata()), list(line.get_ydata()), to_hex(line.get_color())) for line in axes.lines]
+        for number, rung in enumerate(plan.rungs):
+            curves = [getattr(outcome.curve, measure) for outcome in results.of(plan.datasets[0], rung)]
+            wanted = [*(list(curve) for curve in curves), pytest.approx(list(np.mean(curves, axis=0)))]
+            mine = [line for line in lines if line[0] == f"rung-{number}"]
+            assert [values for _, _, values, _ in mine] == wanted
+            assert {colour for *_, colour in mine} == {colours[number]} and all(epochs == list(range(1, 9)) for _, epochs, *_ in mine)
+    assert sorted(text.get_text() for text in accuracy.texts) == ["0", "1", "2"]
+
+
+def test_accuracy_is_drawn_against_each_cost(climb: Made, drawn: list[list[Axes]]) -> None:
+    rows = climb[1].datasets[0].rows
+    for axes, cost in zip(drawn[2], COSTS, strict=True):
+        points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
+        assert points == [(_price(cost, row), row.test.mean) for row in rows if row.test]
+        bars = [list(line.get_ydata()) for line in axes.lines if line.get_marker() != "o" and line.get_gid()]
+        assert bars == [[row.test_low, row.test_high] for row in rows]
+
+
+def test_the_front_holds_what_no_rung_beats(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    _, table, _ = made(synthetic_study(tmp_path, ladder(9), list(rng.uniform(50, 80, 10)), images=100, seeds=(0, 1)))
+    rows = table.datasets[0].rows
+    for cost in COSTS:
+        best = [
+            row
+            for row in rows
+            if row.test
+            and not any(
+                other.test
+                and _price(cost, other) <= _price(cost, row)
+                and other.test.mean >= row.test.mean
+                and (_price(cost, other), other.test.mean) != (_price(cost, row), row.test.mean)
+                for other in rows
+            )
+        ]
+        assert sorted(row.number for row in _front(cost, rows)) == [row.number for row in best]
+
+
+def test_a_cost_that_all_rungs_share_is_left_out_and_said(climb: Made) -> None:
+    _, table, results = climb
+    rows = tuple(replace(row, cost=replace(row.cost, macs=1e9, parameters=4e6)) for row in table.datasets[0].rows if row.cost)
+    table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
+    charts = dataset_charts(table, table.datasets[0], results)
+    assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds a picture."]
+    assert [panel.title for panel in charts.tradeoffs] == ["test top-1 (%) against training time"]
+
+
+@pytest.mark.parametrize("rungs", [1, 20])
+def test_pictures_are_whole_repeatable_and_not_blank(rungs: int, tmp_path: Path) -> None:
+    accuracies = list(np.linspace(60, 70, rungs + 1))
+    plan, table, results = made(synthetic_study(tmp_path, ladder(rungs), accuracies, images=60, seeds=(0,), epochs=3))
+    write_figures(plan, table, results)
+    files = sorted((tmp_path / "figures").iterdir())
+    assert [file.name for file in files] == ["curves.png", "gains.png", "tradeoff.png"]
+    first = [file.read_bytes() for file in files]
+    for file in files:
+        picture = np.asarray(Image.open(file).convert("RGB"))
+        assert picture.shape[1] >= 1200 and 0.005 < (picture != 255).any(axis=2).mean() < 0.5
+        assert (picture[:, :4] == 255).all() and (picture[:, -4:] == 255).all(), "nothing is cut off at the sides"
+    if rungs == 1:
+        write_figures(plan, table, results)
+        assert [file.read_bytes() for file in files] == first
+
+
+def test_several_datasets_stand_in_one_picture(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 70], images=60, datasets=("cars", "birds", "none"))
+    shutil.rmtree(tmp_path / "runs" / "none")
+    with watched() as drawn:
+        write_figures(*made(plan))
+    assert [len(axes) for axes in drawn] == [4, 4, 6]
+    titles = [part._suptitle.get_text() for part in drawn[0][0].get_figure(root=True).subfigs]
+    assert titles == ["cars", "birds"], "of the third nothing is known yet"
+
+
+def test_a_grid_shows_its_options_first(tmp_path: Path) -> None:
+    factors = {"crop": {"none": {}, "padded": {}}, "rate": {"low": {}, "high": {}}}
+    with watched() as drawn:
+        write_figures(*made(synthetic_study(tmp_path, grid(factors), [60, 62, 61, 66], images=60, arrangement="grid")))
+    options, cells = drawn[0]
+    assert [label.get_text() for label in options.get_yticklabels()] == ["crop: padded over none", "rate: high over low"]
+    assert len(cells.get_yticklabels()) == 3
+
+
+def test_pictures_of_what_is_gone_go_too(climb: Made, tmp_path: Path) -> None:
+    plan, _, _ = climb
+    shutil.copytree(plan.folder, tmp_path / "study")
+    plan = replace(plan, folder=tmp_path / "study")
+    (plan.folder / "figures").mkdir(exist_ok=True)
+    (plan.folder / "figures" / "gains.png").write_bytes(b"of before")
+    shutil.rmtree(plan.folder / "runs")
+    plan, table, results = made(plan)
+    write_figures(plan, table, results)
+    assert list((plan.folder / "figures").iterdir()) == []
+    charts = dataset_charts(table, table.datasets[0], results)
+    assert (charts.gains, charts.curves, charts.tradeoffs, charts.alike) == ([], [], [], [])
+
+
+def test_hard_names_short_runs_and_gaps_are_drawn_without_warnings(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, independent(4), [60, 61, 62, 63, 64], images=40, seeds=(0,), arrangement="independent", epochs=1)
+    (plan.run_path(plan.datasets[0], plan.rungs[1], 0) / "metrics.jsonl").write_text('{"phase": "fit", "epoch": 1, "val_top1": null}\n')
+    (plan.run_path(plan.datasets[0], plan.rungs[2], 0) / "metrics.jsonl").unlink()
+    _, table, results = made(plan)
+    names = ["base", "$x_1^{", "猫" * 90, "<b> & : #00ff00", "a\\nb % {}"]
+    rows = tuple(replace(row, name=name) for row, name in zip(table.datasets[0].rows, names, strict=True))
+    table = replace(table, datasets=(replace(table.datasets[0], name="$d <i>", rows=rows),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figures(plan, table, results)
+        charts = dataset_charts(table, table.datasets[0], results)
+    for panel in (*charts.gains, *charts.curves, *charts.tradeoffs):
+        assert ElementTree.fromstring(panel.svg).get("role") == "img"
+    labels = [text.text for text in ElementTree.fromstring(charts.gains[0].svg).iter("text")]
+    assert "1  $x_1^{" in labels and "3  <b> & : #00ff00" in labels
+    assert "train loss (nats) over the epochs" in charts.curves[1].svg
+
+
+def test_svg_takes_its_colours_from_the_page(climb: Made) -> None:
+    _, table, results = climb
+    charts = dataset_charts(table, table.datasets[0], results)
+    panels = [*charts.gains, *charts.curves, *charts.tradeoffs]
+    assert len(panels) == 2 + 2 + 3
+    seen: set[str] = set()
+    for panel in panels:
+        assert not re.search(r"(?<=: )#[0-9a-f]{3,6}\b|<style|<metadata|https?:", panel.svg)
+        assert 'class="rung-1"' in panel.svg and "var(--rung-1)" in panel.svg and ' id="rung' not in panel.svg
+        named = re.findall(r' id="([^"]+)"', panel.svg)
+        assert len(named) == len(set(named)) and not seen & set(named)
+        seen |= set(named)
+        assert {*re.findall(r'(?:href="|url\()#([^")]+)', panel.svg)} <= set(named)
+    gain = table.datasets[0].rows[2].over_base
+    assert gain is not None and f"2 flips {gain.words()} shown" in charts.gains[1].svg
+    assert "base ends at" in charts.curves[0].svg and "unbeaten at their cost: base" in charts.tradeoffs[0].svg
+    with mpl.rc_context({"axes.edgecolor": "red", "text.color": "blue", "svg.fonttype": "path"}):
+        assert dataset_charts(table, table.datasets[0], results) == charts
+
+
+@pytest.mark.parametrize("arrangement, rungs", [("ladder", 1), ("ladder", 7), ("ladder", 40), ("independent", 7), ("independent", 40)])
+def test_colours_differ_and_can_be_seen_on_light_and_dark(arrangement: str, rungs: int, climb: Made) -> None:
+    _, table, _ = climb
+    rows = table.datasets[0].rows[:1] * (rungs + 1)
+    colours = palette(replace(table, arrangement=arrangement, datasets=(replace(table.datasets[0], rows=rows),)))
+    for paper, shades in zip(("#ffffff", "#14161a"), zip(*colours, strict=True), strict=True):
+        assert len(set(shades)) == rungs + 1
+        assert all(contrast(shade, paper) >= 3 for shade in shades)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=16).map(sorted))
+def test_numbers_beside_curves_are_spread_out(heights: list[float]) -> None:
+    placed = _spread_out(heights, 5.0, 0.0, 100.0)
+    assert all(after - before >= 5 - 1e-9 for before, after in pairwise(placed))
+    assert placed[0] >= -1e-9 and placed[-1] <= 100 + 1e-9
+    apart = all(after - before >= 5 for before, after in pairwise(heights))
+    assert not apart or all(math.isclose(old, new, abs_tol=1e-9) for old, new in zip(heights, placed, strict=True))

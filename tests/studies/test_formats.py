@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from synthetic import grid, independent, ladder, synthetic_study
+
+from fieldmark.core.console import Console
+from fieldmark.studies.formats import (
+    as_json,
+    columns,
+    console_table,
+    csv_text,
+    gain_text,
+    large,
+    latex,
+    markdown,
+    spread_text,
+    write_table,
+)
+from fieldmark.studies.plan import Rung, StudyPlan
+from fieldmark.studies.results import read_results
+from fieldmark.studies.statistics import Gain, Spread
+from fieldmark.studies.table import StudyTable, one_line, study_table
+
+HOSTILE = (
+    "a | b \\| c",
+    "line\nbreak\r\nand `code` <script>alert(1)</script>",
+    '=cmd|" /C calc"!A0',
+    "100 % of $5 & #1_x ^ ~ {y} \\end{table} \\\\ [2] *",
+    "**bold** _it_ ~~no~~ [link](http://example.org) https://example.org www.example.org &amp;",
+    "\u202eright to left\u202c \x1b[31mred \ud800 \x00",
+    "[/red] \\[/red] [bold]",
+    "+1.3 [0.4, 2.2]",
+    "- 1. # heading",
+    "@SUM(1)",
+)
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyPlan]:
+    folder = tmp_path_factory.mktemp("studies")
+    factors: dict[str, Any] = {
+        "crop": {"none": {"augment.crop.name": "none"}, "padded": {"augment.crop.name": "padded"}},
+        "rate | a": {"low": {"optim.lr": 0.001}, "high": {"optim.lr": 0.1}},
+    }
+    return {
+        "ladder": synthetic_study(folder / "ladder", ladder(2), [60, 70, 71], images=400, datasets=("cars", "birds")),
+        "grid": synthetic_study(folder / "grid", grid(factors), [60, 62, 61, 66], images=100, arrangement="grid"),
+    }
+
+
+@pytest.fixture(scope="module")
+def tables(plans: dict[str, StudyPlan], tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyTable]:
+    made = {name: study_table(plan, read_results(plan)) for name, plan in plans.items()}
+    # Names as no study file may have them, on runs of plain names.
+    plan = synthetic_study(tmp_path_factory.mktemp("hostile"), independent(len(HOSTILE)), [60] * 11, images=30, arrangement="independent")
+    results = read_results(plan)
+    names = dict(zip((rung.name for rung in plan.rungs[1:]), HOSTILE, strict=True))
+
+    def renamed(rung: Rung) -> Rung:
+        return replace(rung, name=names.get(rung.name, rung.name))
+
+    outcomes = tuple(replace(outcome, rung=renamed(outcome.rung)) for outcome in results.outcomes)
+    hostile = replace(plan, name=HOSTILE[3], title=HOSTILE[4], rungs=tuple(map(renamed, plan.rungs)))
+    return made | {"hostile": study_table(hostile, replace(results, outcomes=outcomes))}
+
+
+def records(table: StudyTable) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(csv_text(table), newline="")))
+
+
+def test_csv_holds_every_figure_in_full(tables: dict[str, StudyTable]) -> None:
+    table = tables["ladder"]
+    rows = records(table)
+    assert [(row["dataset"], row["rung"]) for row in rows] == [
+        (name, rung) for name in ("cars", "birds") for rung in ("base", "random crop", "flips")
+    ]
+    kept = [row for dataset in table.datasets for row in dataset.rows]
+    for text, row in zip(rows, kept, strict=True):
+        assert row.val is not None and row.test is not None and row.cost is not None
+        assert float(text["test_top1_percent"]) == row.test.mean and float(text["val_top1_sd_points"]) == row.val.sd
+        assert float(text["test_top1_low_percent"]) == row.test_low
+        assert (int(text["parameters"]), float(text["training_seconds"])) == (row.cost.parameters, row.cost.seconds)
+        assert (int(text["number"]), text["seeds_finished"], text["seeds_planned"]) == (row.number, "3", "3")
+        for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
+            parts = [text[f"{name}_{part}"] for part in ("points", "low_points", "high_points", "p", "shown")]
+            if gain is None:
+                assert parts == [""] * 5
+            else:
+                assert [float(part) for part in parts[:4]] == [gain.value, gain.low, gain.high, gain.p]
+                assert parts[4] == ("true" if gain.shown else "false")
+    assert [row["rung"] for row in rows if row["chosen_on_validation"] == "true"] == [
+        dataset.chosen.name for dataset in table.datasets if dataset.chosen
+    ]
+
+
+def test_csv_text_is_never_a_formula_and_never_breaks_a_row(tables: dict[str, StudyTable]) -> None:
+    rows = records(tables["hostile"])
+    assert len(rows) == 11 and all(list(row) == list(records(tables["ladder"])[0]) for row in rows)
+    texts = [row[name] for row in rows for name in ("dataset", "rung", "change")]
+    assert not any(text.startswith(("=", "+", "-", "@", "\t", "\r")) for text in texts)
+    assert rows[3]["rung"] == "'" + HOSTILE[2] and rows[10]["rung"] == "'@SUM(1)"
+    assert rows[1]["rung"] == HOSTILE[0]
+
+
+def cells(text: str) -> list[list[list[str]]]:
+    """Of every table in a Markdown text, its rows of cells as a reader of GitHub's flavour shows them."""
+    tables: list[list[list[str]]] = []
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
+    for index, token in enumerate(tokens):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            children = tokens[index + 1].children or []
+            assert {child.type for child in children} <= {"text", "text_special"}, "no link, code, emphasis or HTML"
+            tables[-1][-1].append("".join(child.content for child in children).replace("\u200b", ""))
+    return tables
+
+
+def test_markdown_shows_names_as_they_are(tables: dict[str, StudyTable]) -> None:
+    table = tables["hostile"]
+    text = markdown(table)
+    (rows,) = cells(text)
+    shown = columns(table)
+    assert rows[0] == [column.title for column in shown]
+    assert rows[1:] == [[column.cell(row) for column in shown] for row in table.datasets[0].rows]
+    assert [row[1] for row in rows[2:]] == [one_line(name) for name in HOSTILE]
+    assert "<script" not in text and not re.search(r"https?:|www\.", text)
+    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(text):
+        assert token.type not in ("html_block", "fence", "code_block") and token.tag != "h3"
+        assert not {child.type for child in token.children or []} & {"link_open", "html_inline", "code_inline", "em_open", "strong_open"}
+    assert "+1.3 [0.4, 2.2]" in text, "an interval can be read in the source"
+
+
+def test_markdown_of_a_ladder_and_of_a_grid(tables: dict[str, StudyTable]) -> None:
+    text = markdown(tables["ladder"])
+    assert len(cells(text)) == 2 and "over before" in cells(text)[0][0] and "## birds: 400 test images of 10 classes" in text
+    assert all(dataset.answer.split("[")[0] in text for dataset in tables["ladder"].datasets)
+    _, effects = cells(markdown(tables["grid"]))
+    assert [row[:3] for row in effects[1:]] == [["crop", "padded", "none"], ["rate | a", "high", "low"]]
+    assert "over before" not in cells(markdown(tables["grid"]))[0][0]
+
+
+def test_latex_is_balanced_and_its_names_are_text(tables: dict[str, StudyTable]) -> None:
+    text = latex(tables["hostile"])
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 1
+    plain = re.sub(r"\\[{}$&#_%]", "", text)
+    assert plain.count("{") == plain.count("}")
+    rows = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
+    brief = [column for column in columns(tables["hostile"]) if column.paper]
+    assert len(rows) == 11
+    for row in rows:
+        assert row.endswith(" \\\\") and len(re.findall(r"(?<!\\)&", row)) == len(brief) - 1
+        assert not re.search(r"(?<!\\)[#%^~]|(?<!\\)_", row) and not row.startswith(("[", "*"))
+    assert "95 \\% intervals" in text and "booktabs" in text.splitlines()[0]
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex on PATH: the LaTeX was not compiled (Debian: texlive-latex-recommended)"
+)
+def test_latex_compiles(tables: dict[str, StudyTable], tmp_path: Path) -> None:
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{%s}\\end{document}"
+    for name, table in tables.items():
+        (tmp_path / f"{name}.tex").write_text(latex(table).replace("\ufffd", "?"), encoding="utf-8")
+    (tmp_path / "all.tex").write_text(document % "}\\input{".join(tables))
+    ended = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+
+
+def test_json_holds_all_and_is_strict(tables: dict[str, StudyTable], plans: dict[str, StudyPlan]) -> None:
+    write_table(plans["ladder"], tables["ladder"])
+    stored = json.loads((plans["ladder"].folder / "table.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert stored == as_json(tables["ladder"])
+    crop = stored["datasets"][0]["rungs"][1]
+    row = tables["ladder"].datasets[0].rows[1]
+    assert row.over_base is not None and row.cost is not None and row.test is not None
+    assert crop["over_base"] == {
+        "value": row.over_base.value,
+        "low": row.over_base.low,
+        "high": row.over_base.high,
+        "p": row.over_base.p,
+        "shown": row.over_base.shown,
+    }
+    assert crop["settings"] == {"augment.crop.name": "padded"} and crop["cost"]["seconds"] == row.cost.seconds
+    assert crop["test_top1"]["mean"] == row.test.mean and crop["test_top1"]["mean_low"] == row.test_low
+    effects = as_json(tables["grid"])["datasets"][0]["effects"]
+    assert [(effect["factor"], effect["option"], effect["over"]) for effect in effects] == [
+        ("crop", "padded", "none"),
+        ("rate | a", "high", "low"),
+    ]
+    json.dumps(as_json(tables["hostile"]), allow_nan=False).encode()
+
+
+def test_the_console_prints_any_name(tables: dict[str, StudyTable]) -> None:
+    stream = io.StringIO()
+    Console(stream=stream).say(*console_table(tables["hostile"]), *console_table(tables["grid"]))
+    text = stream.getvalue()
+    assert "\x1b" not in text and "[/red] \\[/red] [bold]" in text and "=cmd|" in text
+    assert max(map(len, text.splitlines()[:20])) <= 140 and "rate | a" in text and "averaged over the other factors" in text
+
+
+def test_a_ladder_fits_the_console(tables: dict[str, StudyTable]) -> None:
+    stream = io.StringIO()
+    Console(stream=stream).say(*console_table(tables["ladder"]))
+    rows = [line for line in stream.getvalue().splitlines() if "│" in line]
+    assert len(rows) == 6 and all("over" not in row for row in rows), "no cell takes two lines"
+
+
+def test_files_are_written_whole(tables: dict[str, StudyTable], plans: dict[str, StudyPlan], tmp_path: Path) -> None:
+    for name in ("ladder", "grid"):
+        write_table(replace(plans[name], folder=tmp_path), tables[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json", "table.md", "table.tex"]
+    assert (tmp_path / "table.md").read_text() == markdown(tables["grid"])
+    assert (tmp_path / "table.csv").read_bytes().decode() == csv_text(tables["grid"])
+
+
+def test_an_empty_study_has_all_formats(plans: dict[str, StudyPlan], tmp_path: Path) -> None:
+    plan = replace(plans["ladder"], folder=tmp_path)
+    table = study_table(plan, read_results(plan))
+    write_table(plan, table)
+    assert "No run has finished yet" in (tmp_path / "table.md").read_text()
+    assert all(row["test_top1_percent"] == row["parameters"] == "" for row in records(table))
+    stream = io.StringIO()
+    Console(stream=stream).say(*console_table(table))
+    assert "0 of 3" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "gain, text",
+    [
+        (None, "–"),
+        (Gain(1.3, 0.4, 2.2, 0.01), "+1.3 [0.4, 2.2] shown"),
+        (Gain(-1.3, -2.2, -0.4, 0.01), "-1.3 [-2.2, -0.4] shown"),
+        (Gain(0.3, -0.8, 1.4, 0.9), "+0.3 [-0.8, 1.4]"),
+        (Gain(0.3, None, None, None), "+0.3"),
+    ],
+)
+def test_gains_in_cells(gain: Gain | None, text: str) -> None:
+    assert gain_text(gain) == text
+
+
+@pytest.mark.parametrize(
+    "number, text",
+    [
+        (0, "0"),
+        (999, "999"),
+        (4_007_548, "4.01 M"),
+        (390e6, "390 M"),
+        (39_000, "39.0 k"),
+        (1.8e9, "1.80 G"),
+        (999_999, "1.00 M"),
+        (99_960, "100 k"),
+    ],
+)
+def test_large_numbers(number: float, text: str) -> None:
+    assert large(number) == text
+    value, _, unit = text.partition(" ")
+    assert math.isclose(float(value) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit], number, rel_tol=0.005)
+
+
+def test_spreads() -> None:
+    assert spread_text(None) == "–"
+    assert spread_text(Spread(81.26, None, None, None)) == "81.3" and spread_text(Spread(81.26, 0.449, 0.1, 2)) == "81.3 ± 0.4"

@@ -1,0 +1,133 @@
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import load_recipe
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.run import only_writer, plan_study, train_study
+from fieldmark.studies.study_file import load_study
+from fieldmark.training.train import train_run
+
+QUIET = Console(quiet=True)
+TEXT = """# small: does a flip help
+base: {extends: default, SETTINGS}
+seeds: 1
+independent:
+  no flip: {augment.flip: 0.0}
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path, tiny):
+    def write(*settings, text=TEXT):
+        path = tmp_path / "small.yaml"
+        path.write_text(text.replace("SETTINGS", ", ".join(setting.replace("=", ": ", 1) for setting in tiny(*settings))), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, study_file, tmp_path, tiny):
+    out = tmp_path / "out"
+    plan = plan_study(load_study(study_file()), [str(birds)], out)
+    train_study(plan, 2, dry_run=True, console=QUIET)
+    assert not out.exists()
+
+    done = train_study(plan, 2, dry_run=False, console=QUIET)
+    assert (done.finished, done.failed) == (2, {})
+    first, second = plan.runs()
+    assert first.finished and second.finished and StudyPlan.load(out) == plan
+    alone = train_run(birds, load_recipe("default", tiny("augment.flip=0")), tmp_path / "alone", QUIET)
+    assert alone.folder.best_weights.read_bytes() == RunFolder(second.path).best_weights.read_bytes()
+
+    before = (first.path / "manifest.json").stat().st_mtime_ns
+    shutil.rmtree(second.path)
+    done = train_study(plan, 2, dry_run=False, console=QUIET)
+    assert (done.finished, done.failed) == (1, {}) and second.finished
+    assert (first.path / "manifest.json").stat().st_mtime_ns == before
+    assert train_study(plan, 2, dry_run=False, console=QUIET).finished == 0
+
+
+def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, study_file, tmp_path):
+    text = TEXT + "  explodes: {optim.name: sgd, optim.lr: 1e+30}\n  broken: {augment.flip: 0.9}\n"
+    plan = plan_study(load_study(study_file(text=text)), [str(birds)], tmp_path / "out")
+    base, flip, explodes, broken = plan.runs()
+    broken.path.mkdir(parents=True)
+    (broken.path / "notes.txt").write_text("somebody's")
+    done = train_study(plan, 2, dry_run=False, console=QUIET)
+    assert done.finished == 2 and base.finished and flip.finished
+    assert set(done.failed) == {explodes.name, broken.name}
+    assert "not finite" in done.failed[explodes.name]
+    assert "already exists and is not empty" in done.failed[broken.name]
+    assert (broken.path / "notes.txt").read_text() == "somebody's"
+
+
+def test_foreign_folder_is_refused(birds, study_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.jpg").write_text("")
+    with pytest.raises(InputError, match="is there already, and is not the folder of a study"):
+        plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
+
+
+def test_one_process_at_a_time_works_in_a_study(tmp_path):
+    with (
+        only_writer(tmp_path / "out"),
+        pytest.raises(InputError, match="is being worked in by another process"),
+        only_writer(tmp_path / "out"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_study_killed_again_and_again_ends_as_one_never_stopped(birds, study_file, tmp_path, tiny):
+    epochs = "train.epochs=12"
+    command = [sys.executable, "-m", "fieldmark", "study", "run", str(study_file(epochs)), str(birds), "--out", str(tmp_path / "out")]
+    plan = plan_study(load_study(study_file(epochs)), [str(birds)], tmp_path / "out")
+
+    def lines():
+        return sum(
+            len((run.path / "metrics.jsonl").read_text().splitlines()) for run in plan.runs() if (run.path / "metrics.jsonl").is_file()
+        )
+
+    for enough in (2, 9):
+        study = subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.DEVNULL)
+        patience = time.monotonic() + 240
+        while lines() < enough:
+            assert study.poll() is None and time.monotonic() < patience
+            time.sleep(0.02)
+        workers = [child for child in psutil.Process(study.pid).children(recursive=True) if "fieldmark.studies.worker" in child.cmdline()]
+        if enough == 9:
+            workers[0].kill()
+        study.send_signal(signal.SIGKILL)
+        study.wait()
+    finished = subprocess.run([*command, "--jobs", "2"], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    for run in plan.runs():
+        alone = train_run(birds, run.recipe, tmp_path / "alone" / run.rung.slug, QUIET)
+        assert alone.folder.best_weights.read_bytes() == RunFolder(run.path).best_weights.read_bytes()
+        here, there = (read_json_lines(folder / "metrics.jsonl") for folder in (run.path, alone.path))
+        assert [row["val_nll"] for row in here] == [row["val_nll"] for row in there]
+
+
+@pytest.mark.slow
+def test_interrupted_study_stops_its_runs_and_says_how_to_go_on(birds, study_file, tmp_path):
+    command = [sys.executable, "-m", "fieldmark", "study", "run", str(study_file("train.epochs=500")), str(birds)]
+    study = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    plan = plan_study(load_study(study_file("train.epochs=500")), [str(birds)], tmp_path / "out")
+    first = plan.runs()[0].path
+    patience = time.monotonic() + 240
+    while not (first / "metrics.jsonl").is_file():
+        assert study.poll() is None and time.monotonic() < patience
+        time.sleep(0.05)
+    study.send_signal(signal.SIGINT)
+    said = study.communicate(timeout=120)[1]
+    assert study.returncode == 130 and "the same command continues them" in said and "Traceback" not in said
+    assert RunFolder(first).manifest()["status"] == "interrupted"

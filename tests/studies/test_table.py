@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic import grid, independent, ladder, synthetic_study
+
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.results import read_results
+from fieldmark.studies.statistics import gains, smallest_gain
+from fieldmark.studies.table import DatasetTable, Row, change_in_words, one_line, study_table
+
+FACTORS = {
+    "crop": {"none": {"augment.crop.name": "none"}, "padded": {"augment.crop.name": "padded"}},
+    "rate": {"low": {"optim.lr": 0.001}, "middle": {"optim.lr": 0.01}, "high": {"optim.lr": 0.1}},
+}
+
+
+def found(plan: StudyPlan) -> DatasetTable:
+    return study_table(plan, read_results(plan)).datasets[0]
+
+
+def hits(plan: StudyPlan) -> list[np.ndarray]:
+    """Read independently of read_results, in the order of rows."""
+    loaded = []
+    for rung in plan.rungs:
+        files = [np.load(plan.run_path(plan.datasets[0], rung, seed) / "predictions" / "test.npz") for seed in plan.seeds]
+        loaded.append(np.stack([file["logits"].argmax(axis=1) == file["labels"] for file in files]))
+    return loaded
+
+
+def figures(plan: StudyPlan, rung: int) -> list[dict[str, Any]]:
+    return [json.loads((plan.run_path(plan.datasets[0], plan.rungs[rung], seed) / "summary.json").read_text()) for seed in plan.seeds]
+
+
+def change(plan: StudyPlan, rung: int, seed: int, file: str, **values: Any) -> None:
+    path = plan.run_path(plan.datasets[0], plan.rungs[rung], seed) / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_ladder_is_compared_with_the_rung_before_and_with_the_base(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(3), [60, 66, 65, 70], images=300)
+    table = found(plan)
+    steps = np.array([[-1, 1, 0, 0], [0, -1, 1, 0], [0, 0, -1, 1], [-1, 0, 1, 0], [-1, 0, 0, 1]], float)
+    expected = gains(hits(plan), steps)
+    assert table.comparisons == 5, "the first change is one comparison, though it stands in both columns"
+    for row, before, base in zip(table.rows[1:], expected[:3], [expected[0], *expected[3:]], strict=True):
+        assert row.over_before is not None and row.over_base is not None
+        assert (row.over_before.value, row.over_before.low, row.over_before.p) == pytest.approx((before.value, before.low, before.p))
+        assert (row.over_base.value, row.over_base.high, row.over_base.p) == pytest.approx((base.value, base.high, base.p))
+    assert table.rows[0].over_before is None and table.rows[0].over_base is None
+    assert table.smallest == pytest.approx(smallest_gain(hits(plan), steps))
+
+
+def test_independent_changes_are_compared_with_the_base_alone(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, independent(3), [60, 66, 65, 70], arrangement="independent", images=300)
+    table = found(plan)
+    expected = gains(hits(plan), np.array([[-1, 1, 0, 0], [-1, 0, 1, 0], [-1, 0, 0, 1]], float))
+    assert table.comparisons == 3 and all(row.over_before is None for row in table.rows)
+    assert [row.over_base.low for row in table.rows[1:] if row.over_base] == pytest.approx([gain.low for gain in expected])
+
+
+def test_options_of_a_grid_are_averaged_over_the_other_factors(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path / "whole", grid(FACTORS), [60, 62, 61, 66, 68, 64], arrangement="grid", images=300)
+    table = found(plan)
+    means = 100 * np.array([each.mean() for each in hits(plan)]).reshape(2, 3)
+    by_crop, by_rate = means.mean(axis=1), means.mean(axis=0)
+    effects = {(effect.factor, effect.option, effect.against): effect.gain.value for effect in table.effects}
+    assert effects == {
+        ("crop", "padded", "none"): pytest.approx(by_crop[1] - by_crop[0]),
+        ("rate", "middle", "low"): pytest.approx(by_rate[1] - by_rate[0]),
+        ("rate", "high", "low"): pytest.approx(by_rate[2] - by_rate[0]),
+    }
+    assert table.comparisons == 5 + 3
+    assert table.verdicts[0].startswith("crop padded: ") and len(table.verdicts) == 3
+
+    cell = plan.rungs[3]
+    for seed in plan.seeds:
+        shutil.rmtree(plan.run_path(plan.datasets[0], cell, seed))
+    table = found(plan)
+    assert table.effects == () and table.comparisons == 4, "with a cell missing, an average would compare unlike things"
+    single = synthetic_study(tmp_path / "single", grid({"rate": FACTORS["rate"]}), [60, 62, 61], arrangement="grid", images=50)
+    assert found(single).effects == (), "one factor has nothing to average over"
+
+
+def test_means_and_costs(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(2), [60, 66, 65], images=200)
+    change(plan, 1, 2, "summary.json", training=figures(plan, 1)[2]["training"] | {"epochs": 5, "steps": 100})
+    table = found(plan)
+    for number, row in enumerate(table.rows):
+        summaries = figures(plan, number)
+        assert row.number == number and (row.finished, row.planned) == (3, 3)
+        for spread, split in ((row.val, "val"), (row.test, "test")):
+            values = [summary[split]["top1"] for summary in summaries]
+            assert spread is not None and (spread.mean, spread.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert row.cost is not None
+        for name in ("epochs", "steps", "seconds", "images_per_second"):
+            assert getattr(row.cost, name) == pytest.approx(np.mean([summary["training"][name] for summary in summaries]))
+        assert row.cost.parameters == summaries[0]["model"]["parameters"] and row.cost.macs == summaries[0]["model"]["macs"]
+        assert row.test is not None and row.test_low is not None and row.test_high is not None
+        (alone,) = gains(hits(plan), np.eye(3)[[number]])
+        assert (row.test_low, row.test_high) == pytest.approx((alone.low, alone.high))
+    variances = [np.var([summary["test"]["top1"] for summary in figures(plan, number)], ddof=1) for number in range(3)]
+    assert table.noise == pytest.approx(np.sqrt(np.mean(variances)))
+    best = max(table.rows, key=lambda row: row.val.mean if row.val else 0)
+    assert table.chosen is best
+    assert table.rows[1].change == "augment.crop.name=padded" and table.rows[0].change == ""
+    assert (table.images, table.classes) == (200, 10)
+
+
+def test_clear_gains_are_said_to_be_shown_and_others_not(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(3), [50, 75, 75, 55], images=800, seed_sd=0.2)
+    table = found(plan)
+    crop, flips, smoothing = table.verdicts
+    first, second, third = (row.over_before.words() for row in table.rows[1:] if row.over_before)
+    assert crop == f"random crop: {first} over the rung before, shown"
+    assert flips == f"flips: no difference shown ({second.removesuffix(', no difference shown')})"
+    assert smoothing == f"label smoothing: {third} over the rung before, shown to harm"
+    assert table.headline == "Of 3 changes, 1 is shown to help"
+    assert table.answer.startswith("Of 3 changes, 1 is shown to help: random crop; 1 is shown to harm: label smoothing. All together: +")
+    chosen = table.chosen
+    assert isinstance(chosen, Row) and chosen.test is not None
+    tested = f"{chosen.test.mean:.1f} % on test (± {chosen.test.sd:.1f} over seeds)"
+    assert table.answer.endswith(f"Chosen on validation: {chosen.name}, {tested}.")
+    assert table.notes == ()
+
+
+@pytest.mark.parametrize("accuracy, headline", [(80, "The one change is shown to help"), (50, "The one change is not shown to help")])
+def test_a_single_change(tmp_path: Path, accuracy: int, headline: str) -> None:
+    plan = synthetic_study(tmp_path, independent(1), [50, accuracy], arrangement="independent", images=400)
+    assert found(plan).headline == headline
+
+
+def test_one_seed_shows_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(2), [50, 90, 70], seeds=(0,))
+    table = found(plan)
+    assert table.headline == "With one seed each, no gain can be told from chance"
+    assert any("Run the study again with --seeds 3" in note for note in table.notes)
+    gain = table.rows[1].over_before
+    assert gain is not None and gain.shown is None and gain.value == pytest.approx(40, abs=2)
+    assert (table.noise, table.smallest, table.rows[1].test_low) == (None, None, None)
+    assert table.verdicts[0] == f"random crop: {gain.words()}"
+
+
+def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(3), [60, 66, 99, 70], images=200)
+    for seed in plan.seeds:
+        file = plan.run_path(plan.datasets[0], plan.rungs[2], seed) / "predictions" / "test.npz"
+        own = Predictions.load(file)
+        replace(own, class_names=(*own.class_names[:-1], "another")).save(file)
+    table = found(plan)
+    assert "flips is not compared: its classes are others." in table.notes
+    assert table.rows[2].over_base is None and table.rows[2].test is not None
+    assert table.rows[3].over_before is None and table.rows[3].over_base is not None
+    assert table.comparisons == 2, "random crop and label smoothing over the base"
+    assert table.chosen is not None and table.chosen.name != "flips", "its 99 % are of another test"
+    assert table.verdicts[1] == "flips: cannot be compared yet"
+    assert "1 cannot be compared yet" not in table.headline and "2 cannot be compared yet" in table.answer
+
+
+def test_a_seed_with_another_test_is_left_out_of_the_comparison(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=200)
+    file = plan.run_path(plan.datasets[0], plan.rungs[0], 0) / "predictions" / "test.npz"
+    own = Predictions.load(file)
+    replace(own, ids=np.array([f"other/{name}" for name in own.ids])).save(file)
+    table = found(plan)
+    assert table.notes == ("base is compared without seed 0: its test images are others.",)
+    kept = [summary["test"]["top1"] for summary in figures(plan, 0)[1:]]
+    base = table.rows[0]
+    assert base.test is not None and base.test.mean == pytest.approx(np.mean(kept)) and base.finished == 3
+    expected = gains([hits(plan)[0][1:], hits(plan)[1]], np.array([[-1.0, 1.0]]))[0]
+    assert table.rows[1].over_base is not None and table.rows[1].over_base.low == pytest.approx(expected.low)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(3), [60, 66, 67, 70], images=100)
+    dataset = plan.datasets[0]
+    shutil.rmtree(plan.run_path(dataset, plan.rungs[1], 0))
+    change(plan, 1, 1, "manifest.json", status="running")
+    change(plan, 2, 0, "manifest.json", status="failed", reason="the loss is\n not finite")
+    (plan.run_path(dataset, plan.rungs[3], 2) / "summary.json").unlink()
+    table = found(plan)
+    assert table.notes == (
+        "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (running).",
+        "Left out: label smoothing, seed 2: summary.json is missing",
+        "Failed: flips, seed 0: the loss is not finite",
+    )
+    assert [row.finished for row in table.rows] == [3, 1, 2, 2]
+    assert all(row.over_base is not None and row.over_base.shown is not None for row in table.rows[1:])
+
+
+def test_a_study_that_has_not_begun_has_a_table(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(12), [60] * 13, images=20)
+    shutil.rmtree(tmp_path / "runs")
+    table = found(plan)
+    assert (table.headline, table.answer) == ("No run has finished yet", "No run has finished yet.")
+    assert table.chosen is None and table.images is None and len(table.rows) == 13
+    assert table.notes[0].endswith("and 31 more.")
+    assert table.verdicts[0] == "random crop: cannot be compared yet"
+
+
+def test_without_a_base_a_ladder_still_compares_its_steps(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(2), [60, 66, 67], images=100)
+    shutil.rmtree(tmp_path / "runs" / "cars" / "base")
+    table = found(plan)
+    assert table.rows[1].over_before is None and table.rows[2].over_before is not None and table.rows[2].over_base is None
+    assert table.comparisons == 1
+
+
+def test_runs_made_differently_are_noted(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=100)
+    change(plan, 1, 1, "summary.json", training=figures(plan, 1)[1]["training"] | {"precision": "bfloat16", "device": "another"})
+    change(plan, 0, 0, "manifest.json", versions={"torch": "2.12.0"})
+    notes = found(plan).notes
+    assert "The runs differ in arithmetic (float32 in 5, bfloat16 in 1), which may be part of a difference." in notes
+    assert "The runs differ in device (a processor, 2 threads in 5, another in 1), which may be part of a difference." in notes
+    assert "The runs differ in the version of torch (2.11.0 in 5, 2.12.0 in 1), which may be part of a difference." in notes
+
+
+def test_each_dataset_has_its_own_table(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=100, datasets=("cars", "birds"))
+    shutil.rmtree(tmp_path / "runs" / "birds")
+    cars, birds = study_table(plan, read_results(plan)).datasets
+    assert (cars.name, cars.notes, birds.name, birds.images) == ("cars", (), "birds", None)
+
+
+def test_words() -> None:
+    settings = {"optim.lr": 0.01, "augment.crop.area": [0.5, 1.0], "train.refit": True, "model.name": "b0", "data.level": None}
+    assert change_in_words(settings) == "optim.lr=0.01, augment.crop.area=[0.5, 1.0], train.refit=true, model.name=b0, data.level=null"
+    assert one_line("a\n b\x00\t\u2028c\u202ed\ud800") == "a b cd\ufffd"
+    assert len(one_line("x" * 10_000)) == 500
+    assert one_line("فارسی é 猫") == "فارسی é 猫"
