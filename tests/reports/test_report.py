@@ -107,7 +107,7 @@ def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> 
     assert f"ECE {test['ece']:.1f} % {test['ece_low']:.1f}–{test['ece_high']:.1f} %" in text
     assert f"Val top-1 {finished_run.summary['val']['top1']:.1f} %" in text
     assert "Top-5" not in text, "of three classes, the right one is always among the first five"
-    assert "Data set birds3 Classes 3 Model test_efficientnet" in text
+    assert "Dataset birds3 Classes 3 Model test_efficientnet" in text
 
 
 def test_the_bar_shows_the_interval(finished_run: Run, report: tuple[str, Page]) -> None:
@@ -231,7 +231,7 @@ def test_pictures_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: 
 def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, root: str) -> None:
     run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": root, "layout": "class-folders"})
     html, page = written(run, tmp_path / "report.html")
-    assert f"The data set was at {root} and is not there any more" in page.text
+    assert f"The dataset was at {root} and is not there any more" in page.text
     assert page.all("img") == [] and 'class="missing"' not in html
     assert page.text.count("test/") == 12, "the cards are there without their pictures"
 

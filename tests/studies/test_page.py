@@ -102,7 +102,7 @@ def test_the_answer_comes_first(page: tuple[StudyTable, Page]) -> None:
     heading = re.search(r"<h1>(.*?)</h1>", shown.html)
     assert heading is not None and heading[1] == found.headline == "Of 2 changes, 1 is shown to help"
     assert shown.text.index(found.answer) < shown.text.index("Accuracies and gains")
-    assert "Runs 7 of 9 Recipes 3 Seeds 3 Data sets 1 Arranged as ladder" in shown.text
+    assert "Runs 7 of 9 Recipes 3 Seeds 3 Datasets 1 Arranged as ladder" in shown.text
     assert found.chosen is not None and found.chosen.test is not None and found.noise is not None and found.smallest is not None
     assert f"Chosen on validation {found.chosen.test.mean:.1f} %" in shown.text
     assert f"Noise ± {found.noise:.2f} points" in shown.text and f"Smallest gain {found.smallest:.1f} points" in shown.text

@@ -7,6 +7,7 @@ import time
 import psutil
 import pytest
 
+import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
@@ -38,11 +39,13 @@ def study_file(tmp_path, tiny):
 def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, study_file, tmp_path, tiny):
     out = tmp_path / "out"
     plan = plan_study(load_study(study_file()), [str(birds)], out)
-    train_study(plan, 2, dry_run=True, console=QUIET)
+    assert fieldmark.run_study(study_file(), birds, out=out, jobs=2, dry_run=True, quiet=True) is None
     assert not out.exists()
 
-    done = train_study(plan, 2, dry_run=False, console=QUIET)
-    assert (done.finished, done.failed) == (2, {})
+    table = fieldmark.run_study(study_file(), birds, out=out, jobs=2, quiet=True)
+    assert [row.finished for row in table.datasets[0].rows] == [1, 1]
+    assert {"study.html", "table.md", "table.csv", "table.tex", "table.json"} <= {path.name for path in out.iterdir()}
+    assert fieldmark.study_table(out) == table
     first, second = plan.runs()
     assert first.finished and second.finished and StudyPlan.load(out) == plan
     alone = train_run(birds, load_recipe("default", tiny("augment.flip=0")), tmp_path / "alone", QUIET)

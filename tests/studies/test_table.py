@@ -126,7 +126,7 @@ def test_clear_gains_are_said_to_be_shown_and_others_not(tmp_path: Path) -> None
     assert table.answer.startswith("Of 3 changes, 1 is shown to help: random crop; 1 is shown to harm: label smoothing. All together: +")
     chosen = table.chosen
     assert isinstance(chosen, Row) and chosen.test is not None
-    tested = f"{chosen.test.mean:.1f} % on test (± {chosen.test.sd:.1f} over seeds)"
+    tested = f"{chosen.test.mean:.1f} ± {chosen.test.sd:.1f} % on test, over 3 seeds"
     assert table.answer.endswith(f"Chosen on validation: {chosen.name}, {tested}.")
     assert table.notes == ()
 

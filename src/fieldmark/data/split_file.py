@@ -69,7 +69,7 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
     """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
     root = Path(origin.root)
     if not root.exists():
-        raise InputError(f"the run's data set was at {root}, and is not there any more", hint="Put it back, then try again.")
+        raise InputError(f"the run's dataset was at {root}, and is not there any more", hint="Put it back, then try again.")
     stored = pq.read_table(split_file).to_pydict()  # type: ignore[no-untyped-call]
     indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
     if not set(stored["label"]) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED}:

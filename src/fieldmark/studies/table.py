@@ -179,10 +179,10 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         chosen,
         _noise(list(alike.values())),
         None if weights is None else smallest_gain(list(hits.values()), weights),
-        _headline(judged, chosen),
+        _headline(rows, judged, chosen),
         _answer(plan.arrangement, rows, judged, chosen),
         tuple(map(_verdict, judged)),
-        tuple(map(one_line, _notes(results, dataset, finished, images))),
+        tuple(map(one_line, _notes(results, dataset, finished, images, len(plan.seeds)))),
     )
 
 
@@ -255,10 +255,12 @@ def _judged(arrangement: Arrangement, rows: Sequence[Row], effects: Sequence[Eff
     return [(row.name, row.over_base, "over the base") for row in rows[1:]]
 
 
-def _headline(judged: Sequence[tuple[str, Gain | None, str]], chosen: Row | None) -> str:
+def _headline(rows: Sequence[Row], judged: Sequence[tuple[str, Gain | None, str]], chosen: Row | None) -> str:
     known = [gain for _, gain, _ in judged if gain is not None]
     if chosen is None:
         return "No run has finished yet"
+    if len(rows) == 1:
+        return f"{chosen.name}: {_tested(chosen)}"
     if not known:
         return "Nothing can be compared yet"
     if all(gain.shown is None for gain in known):
@@ -271,7 +273,7 @@ def _headline(judged: Sequence[tuple[str, Gain | None, str]], chosen: Row | None
 
 
 def _answer(arrangement: Arrangement, rows: Sequence[Row], judged: Sequence[tuple[str, Gain | None, str]], chosen: Row | None) -> str:
-    text = _headline(judged, chosen)
+    text = _headline(rows, judged, chosen)
     shown = [(name, gain) for name, gain, _ in judged if gain is not None and gain.shown]
     text += _listed([name for name, gain in shown if gain.value > 0])
     worse = [name for name, gain in shown if gain.value < 0]
@@ -281,10 +283,16 @@ def _answer(arrangement: Arrangement, rows: Sequence[Row], judged: Sequence[tupl
     text += "."
     if arrangement == "ladder" and len(rows) > 2 and (together := rows[-1].over_base) is not None and together.shown is not None:
         text += f" All together: {together.words()} over the base{', shown' if together.shown else ''}."
-    if chosen is not None and chosen.test is not None:
-        tested = f"{chosen.test.mean:.1f} % on test" + ("" if chosen.test.sd is None else f" (± {chosen.test.sd:.1f} over seeds)")
-        text += f" Chosen on validation: {chosen.name}, {tested}."
+    if len(rows) > 1 and chosen is not None:
+        text += f" Chosen on validation: {chosen.name}, {_tested(chosen)}."
     return text
+
+
+def _tested(row: Row) -> str:
+    assert row.test is not None
+    if row.test.sd is None:
+        return f"{row.test.mean:.1f} % on test, with one seed"
+    return f"{row.test.mean:.1f} ± {row.test.sd:.1f} % on test, over {row.finished} seeds"
 
 
 def _counted(number: int) -> str:
@@ -306,12 +314,13 @@ def _verdict(judged: tuple[str, Gain | None, str]) -> str:
     return f"{name}: no difference shown ({gain.words().partition(', no')[0]})"
 
 
-def _notes(results: Results, dataset: StudyDataset, finished: dict[str, list[Outcome]], images: Images | None) -> list[str]:
+def _notes(results: Results, dataset: StudyDataset, finished: dict[str, list[Outcome]], images: Images | None, seeds: int) -> list[str]:
     outcomes = [outcome for each in finished.values() for outcome in each]
     absent = [run for run in results.absent if run.dataset == dataset]
     notes = []
     if outcomes and max(len(each) for each in finished.values()) < 2:
-        notes.append("One seed each: a gain cannot be told from chance, so no verdict is given. Run the study again with --seeds 3.")
+        further = "More seeds are to come." if seeds > 1 else "Run the study again with --seeds 3."
+        notes.append(f"One seed each: a gain cannot be told from chance, so no verdict is given. {further}")
     waiting = [run for run in absent if run.state == "waiting"]
     if waiting:
         named = "; ".join(f"{_run(run)} ({run.reason})" for run in waiting[:_NAMED])
