@@ -24,7 +24,7 @@ def test_studies_are_listed_and_printed(capsys):
 
 
 def test_table_is_said_and_written(tmp_path, capsys):
-    folder = synthetic_study(tmp_path / "study", ladder(2), (60, 75)).folder
+    folder = synthetic_study(tmp_path / "study", ladder(2), (60, 75, 80)).folder
     run("table", folder)
     said = capsys.readouterr().err
     assert "over base" in said and "study.html" in said
