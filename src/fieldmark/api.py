@@ -16,7 +16,7 @@ from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
 from fieldmark.studies.answer import write_answer
-from fieldmark.studies.engines import LocalEngine, default_jobs
+from fieldmark.studies.engines import open_engine
 from fieldmark.studies.plan import named_datasets
 from fieldmark.studies.run import plan_study, train_study
 from fieldmark.studies.search import Budget, check_trial, run_search
@@ -97,6 +97,7 @@ def run_study(
     out: str | Path,
     seeds: int | None = None,
     jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
     dry_run: bool = False,
     quiet: bool = False,
 ) -> StudyTable | None:
@@ -108,6 +109,7 @@ def run_study(
         settings: recipe keys that change the base, such as "train.epochs=12".
         seeds: how many; as the study says by default.
         jobs: how many runs at once; by default one for each GPU, or else for each core.
+        engine: on this machine, or on a Ray cluster.
         dry_run: say what would be done and how long it would take, and give None.
 
     Raises:
@@ -118,7 +120,7 @@ def run_study(
     console = Console(quiet)
     datasets = [data] if isinstance(data, str | Path) else data
     plan = plan_study(load_study(study, settings, seeds), [str(each) for each in datasets], out)
-    done = train_study(plan, jobs, dry_run, console)
+    done = train_study(plan, engine, jobs, dry_run, console)
     if dry_run:
         return None
     table = write_answer(plan.folder, console)
@@ -135,13 +137,14 @@ def search(
     trials: int | None = None,
     hours: float | None = None,
     jobs: int | None = None,
+    engine: Literal["local", "ray"] = "local",
     quiet: bool = False,
 ) -> SearchResult:
     """Search the space of a study file for the recipe with the best val figure; everything is in the folder `out`.
 
     Args:
         trials: how many in all, those of earlier calls included; or `hours` of this call.
-        study, settings, jobs: as in run_study.
+        study, settings, jobs, engine: as in run_study.
 
     Raises:
         InputError: something given cannot be used; no trial was begun.
@@ -152,9 +155,9 @@ def search(
     space, budget = read_search(section, base, origin), Budget(trials, hours)
     budget.check()
     (dataset,) = named_datasets([str(data)])
-    engine = LocalEngine(min(jobs or default_jobs(), trials or sys.maxsize))
-    check_trial(space.base, dataset, Path(out), engine, console)
-    return run_search(space, dataset, Path(out), engine, budget, console)
+    with open_engine(engine, jobs, trials or sys.maxsize) as opened:
+        check_trial(space.base, dataset, Path(out), opened, console)
+        return run_search(space, dataset, Path(out), opened, budget, console)
 
 
 def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:

@@ -293,6 +293,7 @@ def study_run(
     out: Path,
     seeds: int | None = None,
     jobs: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
+    engine: Literal["local", "ray"] = "local",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -310,6 +311,8 @@ def study_run(
         How many (as the study says, by default).
     jobs
         How many runs at once, each with its share of the cores (by default one for each GPU, or else for each core).
+    engine
+        On this machine, or on the Ray cluster that RAY_ADDRESS names (by default one started here).
     dry_run
         Say what would be done, how long it would take and how much room it needs, and stop.
     """
@@ -319,7 +322,7 @@ def study_run(
     datasets = [text for text in data if not _is_setting(text)]
     if not datasets:
         raise InputError("a study needs data", hint=f"fieldmark study run {study} DATA --out {out}")
-    run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, dry_run=dry_run, quiet=quiet)
+    run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, engine=engine, dry_run=dry_run, quiet=quiet)
 
 
 @study.command(name="table")
@@ -349,6 +352,7 @@ def study_search(
     trials: int | None = None,
     hours: float | None = None,
     jobs: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
+    engine: Literal["local", "ray"] = "local",
     quiet: Quiet = False,
 ) -> None:
     """Try recipes from the space of a study file and keep the one that validation likes best, at random or by what was learnt so far.
@@ -369,10 +373,12 @@ def study_search(
         How long this call goes on.
     jobs
         How many trials at once (by default one for each GPU, or else for each core).
+    engine
+        As in `fieldmark study run`.
     """
     from fieldmark.api import search
 
-    search(study, data, *settings, out=out, trials=trials, hours=hours, jobs=jobs, quiet=quiet)
+    search(study, data, *settings, out=out, trials=trials, hours=hours, jobs=jobs, engine=engine, quiet=quiet)
 
 
 @study.command(name="list")

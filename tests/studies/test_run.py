@@ -53,10 +53,10 @@ def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, stud
 
     before = (first.path / "manifest.json").stat().st_mtime_ns
     shutil.rmtree(second.path)
-    done = train_study(plan, 2, dry_run=False, console=QUIET)
+    done = train_study(plan, "local", 2, dry_run=False, console=QUIET)
     assert (done.finished, done.failed) == (1, {}) and second.finished
     assert (first.path / "manifest.json").stat().st_mtime_ns == before
-    assert train_study(plan, 2, dry_run=False, console=QUIET).finished == 0
+    assert train_study(plan, "local", 2, dry_run=False, console=QUIET).finished == 0
 
 
 def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, study_file, tmp_path):
@@ -65,7 +65,7 @@ def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, stu
     base, flip, explodes, broken = plan.runs()
     broken.path.mkdir(parents=True)
     (broken.path / "notes.txt").write_text("somebody's")
-    done = train_study(plan, 2, dry_run=False, console=QUIET)
+    done = train_study(plan, "local", 2, dry_run=False, console=QUIET)
     assert done.finished == 2 and base.finished and flip.finished
     assert set(done.failed) == {explodes.name, broken.name}
     assert "not finite" in done.failed[explodes.name]

@@ -10,20 +10,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import IO, Any, Literal, Protocol, Self
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.recipe import with_settings
 from fieldmark.core.schema import Recipe
 
-if TYPE_CHECKING:
-    from fieldmark.studies.ray_engine import RayEngine
-
 _GRACE_SECONDS = 120.0
 """How long a worker that was asked to stop may finish its step and write its state."""
 _TAIL = 5
-_RUN_BYTES = 3 * 2**30
+RUN_BYTES = 3 * 2**30
 """Memory that a training on a CPU is thought to need."""
+
+
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,13 @@ class Ended:
 
 
 class Engine(Protocol):
-    """Where jobs run. Leaving it as a context stops what still runs, its state saved."""
+    """Where jobs run: `jobs` at once, each with so many `threads`. Leaving it as a context stops what still runs, its state saved."""
+
+    @property
+    def jobs(self) -> int: ...
+
+    @property
+    def threads(self) -> int: ...
 
     @property
     def free(self) -> int:
@@ -124,11 +130,18 @@ class LocalEngine:
     """`jobs` processes at once on this machine, each with its share of the cores and, where there are several, a GPU of its own."""
 
     def __init__(self, jobs: int = 1):
-        self.jobs = jobs
-        self.threads = max(1, available_cores() // jobs)
+        self._jobs = jobs
         self._workers: dict[Job, Worker] = {}
         self._slots: dict[Job, int] = {}
         self._stopped: set[Job] = set()
+
+    @property
+    def jobs(self) -> int:
+        return self._jobs
+
+    @property
+    def threads(self) -> int:
+        return max(1, available_cores() // self._jobs)
 
     @property
     def free(self) -> int:
@@ -191,10 +204,10 @@ def default_jobs() -> int:
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(available_cores(), memory // _RUN_BYTES))
+    return max(1, min(available_cores(), memory // RUN_BYTES))
 
 
-def open_engine(name: Literal["local", "ray"], jobs: int | None, most: int) -> LocalEngine | RayEngine:
+def open_engine(name: EngineName, jobs: int | None, most: int) -> Engine:
     """The engine of that name, for `jobs` at once (by default what it has room for), and `most` at most.
 
     Raises InputError where Ray is asked for and is not installed, or its cluster cannot be joined.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from fieldmark.core.console import Console, duration, table
 from fieldmark.core.errors import InputError, Interrupted
 from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
-from fieldmark.studies.engines import Ended, Engine, Job, LocalEngine, default_jobs
+from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
 from fieldmark.studies.estimate import Estimate, check_room, estimate
 from fieldmark.studies.plan import PlannedRun, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
@@ -54,26 +54,28 @@ def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
     return plan
 
 
-def train_study(plan: StudyPlan, jobs: int | None, dry_run: bool, console: Console) -> Done:
+def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: bool, console: Console) -> Done:
     """Say what will be done and how long it will take, then do it, unless it is a dry run. `jobs` are done at once.
 
     A run that fails is named, and the others go on. Raises Interrupted on Ctrl-C, after the runs under way have saved their state.
     """
-    todo = [run for run in plan.runs() if not run.finished]
-    _say_title(plan, todo, console)
-    if not todo:
-        console.say("Every run is finished.")
-        return Done(0, {})
-    engine = LocalEngine(min(jobs or default_jobs(), len(todo)))
-    expected = estimate(todo, engine.jobs, engine.threads, console)
-    _say_plan(plan, todo, expected, console)
-    check_room(expected, plan.folder)
-    if dry_run:
-        console.say("A dry run: nothing was trained or written.")
-        return Done(0, {})
-    with only_writer(plan.folder):
+    with ExitStack() as held:
+        if not dry_run:
+            held.enter_context(only_writer(plan.folder))
+        todo = [run for run in plan.runs() if not run.finished]
+        _say_title(plan, todo, console)
+        if not todo:
+            console.say("Every run is finished.")
+            return Done(0, {})
+        opened = held.enter_context(open_engine(engine, jobs, len(todo)))
+        expected = estimate(todo, opened.jobs, opened.threads, console)
+        _say_plan(plan, todo, expected, console)
+        check_room(expected, plan.folder)
+        if dry_run:
+            console.say("A dry run: nothing was trained or written.")
+            return Done(0, {})
         plan.save()
-        done = _train(todo, engine, expected, console)
+        done = _train(todo, opened, expected, console)
     if done.failed:
         console.say(f"{len(done.failed)} of {len(todo)} runs failed:")
         console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in done.failed.items()))
@@ -82,15 +84,25 @@ def train_study(plan: StudyPlan, jobs: int | None, dry_run: bool, console: Conso
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder of a study; raises InputError where another process works in it."""
+    """Hold the folder of a study, made where it is not there; one in which nothing came to be is taken away again.
+
+    Raises InputError where another process works in it.
+    """
+    lock = folder / ".lock"
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                if made and list(folder.iterdir()) == [lock]:
+                    lock.unlink()
+                    folder.rmdir()
     except Timeout:
         raise InputError(f"{folder} is being worked in by another process", hint="Wait for it, or stop it first.") from None
     except OSError as error:
-        raise storage_error(error, folder / ".lock") from error
+        raise storage_error(error, lock) from error
 
 
 def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, console: Console) -> Done:
@@ -98,7 +110,7 @@ def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, conso
     progress = Progress(len(todo), {run.name: expected.seconds[run.path] for run in todo}, expected.jobs)
     failed: dict[str, str] = {}
     try:
-        with engine, console.board() as show:
+        with console.board() as show:
             while waiting or engine.running:
                 while waiting and engine.free > 0:
                     job = waiting.popleft()

@@ -20,7 +20,7 @@ from fieldmark.core.recipe import recipe_from
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import show
-from fieldmark.studies.engines import Engine, Job, LocalEngine
+from fieldmark.studies.engines import Engine, Job
 from fieldmark.studies.estimate import check_room, estimate
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, flat
 from fieldmark.studies.proposals import Proposals, Trial, import_optuna
@@ -68,7 +68,7 @@ class Budget:
             raise InputError(*problems, hint="Give --trials (in all), or --hours (of this call).")
 
 
-def check_trial(base: Recipe, dataset: StudyDataset, out: Path, engine: LocalEngine, console: Console) -> None:
+def check_trial(base: Recipe, dataset: StudyDataset, out: Path, engine: Engine, console: Console) -> None:
     """Say what a trial of the base takes. Raises InputError where it could not even begin, or has no room on the disk."""
     import_optuna()
     run = PlannedRun(dataset, Rung("base"), base.train.seed, base, out)
