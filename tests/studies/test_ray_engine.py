@@ -15,7 +15,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import ray_engine as module
-from fieldmark.studies.engines import _RUN_BYTES, Job, LocalEngine, open_engine, train_task
+from fieldmark.studies.engines import RUN_BYTES, Job, LocalEngine, open_engine, train_task
 from fieldmark.studies.ray_engine import Node, RayEngine, Share, _train, shares
 
 GIB = 2.0**30
@@ -98,7 +98,7 @@ def test_trainings_fit_on_the_machines_and_leave_nothing_that_all_could_have(nod
         fit = [sum(node.cpus // cpus for node in nodes) for cpus in (share.cpus, share.cpus + 1)]
         assert fit[1] < share.jobs and (fit[0] >= share.jobs or share.cpus == 1)
         if jobs is None and share.jobs > max(len(nodes), 1):
-            assert sum(node.memory for node in nodes) >= (share.jobs - len(nodes)) * _RUN_BYTES
+            assert sum(node.memory for node in nodes) >= (share.jobs - len(nodes)) * RUN_BYTES
 
 
 @given(st.integers(1, 128), st.integers(1, 200))
