@@ -2,7 +2,8 @@
 
 python benchmarks/study_statistics.py --studies 2000
 
-Every study is a ladder of R rungs with S seeds each, tested on n images; every rung is compared with the first and with the one before.
+Every study is a ladder of R rungs with S seeds each (8..2: the last rung has two, the others
+eight), tested on n images; every rung is compared with the first and with the one before.
 A run names an image rightly when the recipe's accuracy, the image's difficulty (mostly the same for all recipes), its difficulty for the
 recipe, the luck of the seed (which moves the accuracy by `sd` points) and a chance of this run and image add up to more than nought.
 
@@ -10,7 +11,7 @@ recipe, the luck of the seed (which moves the accuracy by `sd` points) and a cha
 others are what it could have been, each corrected for the comparisons alike:
   images  seeds averaged, then only the images count (as a bootstrap over images, or McNemar's test, would have it)
   seeds   Welch's t-test on the accuracies of the runs: the images count as fixed
-  pooled  as fieldmark's, but all rungs have one seed variance
+  pooled  as fieldmark's, but all rungs have one seed variance, to which each seed counts alike
   own     as fieldmark's, but each rung has its own seed variance
 `smallest`: the gain that, so says fieldmark, 80 % of such studies show, in points; the mean over studies.
 `found`: per cent of studies that show it where the last rung has it, against the first.
@@ -37,7 +38,7 @@ METHODS = ("gains", "images", "seeds", "pooled", "own")
 @dataclass(frozen=True)
 class Setting:
     rungs: int
-    seeds: int
+    seeds: tuple[int, ...]  # per rung
     images: int
     sd: tuple[float, ...]  # points, per rung
     accuracy: float = 0.85
@@ -54,35 +55,37 @@ def ladder(rungs: int) -> np.ndarray:
     return weights
 
 
-def studies(setting: Setting, number: int, rng: np.random.Generator, last_gain: float = 0.0) -> Iterator[np.ndarray]:
-    """Hits of simulated studies, bool (rungs, seeds, images); the last rung is better by `last_gain` points."""
+def studies(setting: Setting, number: int, rng: np.random.Generator, last_gain: float = 0.0) -> Iterator[list[np.ndarray]]:
+    """Hits of simulated studies, per rung bool (its seeds, images); the last rung is better by `last_gain` points."""
     accuracy = np.full(setting.rungs, setting.accuracy)
     accuracy[-1] += last_gain / 100
     z = scipy.stats.norm.ppf(accuracy)
     luck = np.array(setting.sd) / 100 / scipy.stats.norm.pdf(z)
     shift = z * np.sqrt(1 + luck**2)  # the luck itself would move the mean
-    shape = (setting.rungs, setting.seeds, setting.images)
+    shape = (setting.rungs, max(setting.seeds), setting.images)
     for _ in range(number):
         common = rng.standard_normal((1, setting.images), np.float32)
         special = rng.standard_normal((setting.rungs, setting.images), np.float32)
         image = math.sqrt(SAME_IMAGE) * (math.sqrt(SAME_DIFFICULTY) * common + math.sqrt(1 - SAME_DIFFICULTY) * special)
         drawn = rng.standard_normal(shape[:2])
-        drawn = math.sqrt(1 - setting.alike) * drawn + math.sqrt(setting.alike) * rng.standard_normal((1, setting.seeds))
+        drawn = math.sqrt(1 - setting.alike) * drawn + math.sqrt(setting.alike) * rng.standard_normal((1, max(setting.seeds)))
         run = (shift[:, None] + luck[:, None] * drawn).astype(np.float32)
-        yield image[:, None] + run[:, :, None] + np.float32(math.sqrt(1 - SAME_IMAGE)) * rng.standard_normal(shape, np.float32) > 0
+        hits = image[:, None] + run[:, :, None] + np.float32(math.sqrt(1 - SAME_IMAGE)) * rng.standard_normal(shape, np.float32) > 0
+        yield [each[:number_of_seeds] for each, number_of_seeds in zip(hits, setting.seeds, strict=True)]
 
 
-def shown_by_others(hits: np.ndarray, weights: np.ndarray) -> dict[str, bool]:
-    rungs, seeds, n = hits.shape
+def shown_by_others(hits: list[np.ndarray], weights: np.ndarray) -> dict[str, bool]:
+    n = hits[0].shape[1]
+    seeds = np.array([len(each) for each in hits])
+    free = seeds - 1
     tail = -np.expm1(np.log(0.95) / len(weights)) / 2
-    accuracies = hits.mean(axis=2)
-    means = accuracies.mean(axis=1)
+    means = np.array([each.mean() for each in hits])
     values = weights @ means
-    per_image = hits.mean(axis=1)
+    per_image = np.stack([each.mean(axis=0) for each in hits])
     of_images = (((weights @ per_image - values[:, None]) ** 2).sum(axis=1) + 1) / n**2
-    variance = accuracies.var(axis=1, ddof=1)
-    residual = hits.size / rungs * means * (1 - means) - n * (seeds - 1) * variance - seeds * n * per_image.var(axis=1)
-    chance = np.maximum(residual, 0) / ((seeds - 1) * (n - 1)) / n
+    variance = np.array([each.mean(axis=1).var(ddof=1) for each in hits])
+    residual = seeds * n * means * (1 - means) - n * free * variance - seeds * n * per_image.var(axis=1)
+    chance = np.maximum(residual, 0) / (free * (n - 1)) / n
     share = weights**2 / seeds
 
     def any_shown(of_seeds: np.ndarray, of_images: np.ndarray | float, doubt: np.ndarray) -> bool:
@@ -91,12 +94,12 @@ def shown_by_others(hits: np.ndarray, weights: np.ndarray) -> dict[str, bool]:
         return bool((np.abs(values) > scipy.stats.t.isf(tail, freedom) * np.sqrt(total)).any())
 
     nothing = np.zeros(len(weights))
-    own = share**2 @ variance**2 / (seeds - 1)
-    together = max(float((variance - chance).mean()), 0.0)
+    own = share**2 @ (variance**2 / free)
+    together = max(float(free @ (variance - chance)) / free.sum(), 0.0)
     return {
         "images": any_shown(nothing, of_images, nothing),
         "seeds": any_shown(share @ variance, 0.0, own),
-        "pooled": any_shown(share.sum(axis=1) * together, of_images, (share @ (together + chance)) ** 2 / (rungs * (seeds - 1))),
+        "pooled": any_shown(share.sum(axis=1) * together, of_images, (share @ (together + chance)) ** 2 / free.sum()),
         "own": any_shown(np.maximum(share @ (variance - chance), 0), of_images, own),
     }
 
@@ -122,35 +125,47 @@ def settings() -> Iterator[Setting]:
         for rungs in (2, 4, 8):
             for seeds in (2, 3, 5):
                 for sd in (0.0, 0.5):
-                    yield Setting(rungs, seeds, images, (sd,) * rungs, name=f"{sd}")
-    for rungs, seeds in ((2, 2), (2, 3), (4, 3), (8, 2), (8, 3), (8, 5)):
+                    yield Setting(rungs, (seeds,) * rungs, images, (sd,) * rungs, name=f"{sd}")
+    for rungs, number in ((2, 2), (2, 3), (4, 3), (8, 2), (8, 3), (8, 5)):
+        seeds = (number,) * rungs
         yield Setting(rungs, seeds, 8041, (1.0,) * rungs, name="1")
         yield Setting(rungs, seeds, 8041, (1.5,) * rungs, name="1.5")
         yield Setting(rungs, seeds, 8041, tuple(np.linspace(1.0, 0.4, rungs)), name="1 falling to 0.4")
         yield Setting(rungs, seeds, 8041, (1.0, *(0.5,) * (rungs - 1)), name="0.5, first rung 1")
         yield Setting(rungs, seeds, 8041, (*(0.5,) * (rungs - 1), 1.5), name="0.5, last rung 1.5")
         yield Setting(rungs, seeds, 8041, (1.5, *(0.5,) * (rungs - 1)), name="0.5, first rung 1.5")
-    yield Setting(4, 3, 8041, (0.5,) * 4, alike=0.5, name="0.5, half of it alike")
+    yield Setting(4, (3,) * 4, 8041, (0.5,) * 4, alike=0.5, name="0.5, half of it alike")
     for accuracy, images in ((0.5, 1221), (0.95, 373), (0.95, 8041), (0.98, 100)):
-        yield Setting(4, 3, images, (0.3,) * 4, accuracy, name=f"0.3, accuracy {accuracy}")
-    yield Setting(2, 8, 1221, (0.5, 0.5), name="0.5")
+        yield Setting(4, (3,) * 4, images, (0.3,) * 4, accuracy, name=f"0.3, accuracy {accuracy}")
+    yield Setting(2, (8, 8), 1221, (0.5, 0.5), name="0.5")
+    yield from unequal()
+
+
+def unequal() -> Iterator[Setting]:
+    for rungs, many, few in ((2, 8, 2), (2, 8, 3), (4, 8, 2), (4, 8, 3), (8, 8, 2), (8, 8, 3), (4, 3, 2)):
+        seeds = (*(many,) * (rungs - 1), few)
+        yield Setting(rungs, seeds, 8041, (0.5,) * rungs, name="0.5")
+        yield Setting(rungs, seeds, 8041, (*(0.5,) * (rungs - 1), 1.5), name="0.5, last rung 1.5")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per setting and kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unequal", action="store_true", help="only the settings whose rungs have unequal numbers of seeds")
     arguments = parser.parse_args()
     start = time.perf_counter()
     print(f"false shown: standard error {100 * math.sqrt(0.05 * 0.95 / arguments.studies):.1f} at 5 %")
     print(
-        f"{'R':>2} {'S':>2} {'n':>5}  {'sd over seeds, points':<24}{'':8}"
+        f"{'R':>2} {'S':>4} {'n':>5}  {'sd over seeds, points':<24}{'':8}"
         + "".join(f"{method:>8}" for method in METHODS)
         + "  smallest   found"
     )
-    for setting in settings():
+    for setting in unequal() if arguments.unequal else settings():
         result = measured(setting, arguments.studies, arguments.seed)
-        label = f"{setting.rungs:2} {setting.seeds:2} {setting.images:5}  {setting.name:<24}"
+        first, last = setting.seeds[0], setting.seeds[-1]
+        seeds = f"{first}" if first == last else f"{first}..{last}"
+        label = f"{setting.rungs:2} {seeds:>4} {setting.images:5}  {setting.name:<24}"
         print(
             label + "".join(f"{result[method]:10.1f}" for method in METHODS) + f"{result['smallest']:10.2f}{result['found']:10.1f}",
             flush=True,

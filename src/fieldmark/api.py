@@ -148,7 +148,7 @@ def search(
 
     Raises:
         InputError: something given cannot be used; no trial was begun.
-        TrainingFailed: the first trials all failed. Interrupted: stopped by Ctrl-C; the same call continues.
+        TrainingFailed: five trials in a row failed, or some did and none has finished. Interrupted: stopped by Ctrl-C; the same call continues.
     """
     console = Console(quiet)
     base, section, origin = search_section(study, settings)
@@ -156,7 +156,7 @@ def search(
     budget.check()
     (dataset,) = named_datasets([str(data)])
     with open_engine(engine, jobs, trials or sys.maxsize) as opened:
-        check_trial(space.base, dataset, Path(out), opened, console)
+        check_trial(space, dataset, Path(out), opened, budget, console)
         return run_search(space, dataset, Path(out), opened, budget, console)
 
 

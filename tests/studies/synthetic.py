@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldmark.core.recipe import load_recipe, with_settings
+from fieldmark.core.recipe import identity, load_recipe, with_settings
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan
+from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 
 CHANGES = {
     "random crop": {"augment.crop.name": "padded"},
@@ -86,11 +86,12 @@ def synthetic_study(
                 logits = rng.random((images, classes), np.float32)
                 logits[np.arange(images), labels] += np.where(hits, 2, -2).astype(np.float32)
                 predictions = Predictions(ids, labels, logits, np.zeros((images, features), np.float32), names)
-                write_run(plan.run_path(dataset, rung, seed), predictions, 100 * float(hits.mean()), r, epochs, rng)
+                write_run(plan.run(dataset, rung, seed), predictions, 100 * float(hits.mean()), r, epochs, rng)
     return plan
 
 
-def write_run(path: Path, predictions: Predictions, top1: float, rung: int, epochs: int, rng: np.random.Generator) -> None:
+def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int, epochs: int, rng: np.random.Generator) -> None:
+    path = run.path
     (path / "predictions").mkdir(parents=True)
     predictions.save(path / "predictions" / "test.npz")
     val = min(max(top1 + float(rng.normal()), 0), 100)
@@ -125,5 +126,6 @@ def write_run(path: Path, predictions: Predictions, top1: float, rung: int, epoc
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     versions = {"fieldmark": "0.1.0", "torch": "2.11.0", "platform": "Linux"}
-    (path / "manifest.json").write_text(json.dumps({"status": "finished", "reason": None, "versions": versions}))
+    manifest = {"recipe": identity(run.recipe), "fingerprint": "0123"}
+    (path / "manifest.json").write_text(json.dumps({**manifest, "status": "finished", "reason": None, "versions": versions}))
     (path / "report.html").write_text("<!doctype html>\n<!-- a report of Fieldmark -->\n<title>a run</title>\n")

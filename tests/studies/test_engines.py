@@ -82,11 +82,10 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_pa
 
 def test_worker_dies_with_whoever_started_it(birds, tiny, tmp_path):
     task = train_task(job_of(birds, tiny, tmp_path / "run", "train.epochs=500"), threads=1)
-    code = f"""
+    code = """
 import json, sys, time
-from pathlib import Path
 from fieldmark.studies.engines import Worker
-worker = Worker.start(json.loads(sys.argv[1]), Path({str(tmp_path / "errors")!r}))
+worker = Worker.start(json.loads(sys.argv[1]))
 print(worker.process.pid, flush=True)
 time.sleep(600)
 """
@@ -99,11 +98,27 @@ time.sleep(600)
     assert RunFolder(tmp_path / "run").manifest()["status"] == "interrupted"
 
 
-def test_crash_shows_the_end_of_what_was_said(tmp_path):
-    worker = Worker.start({"task": "measure", "data": "birds", "recipes": [3]}, tmp_path / "errors")
+def test_crash_shows_the_end_of_what_was_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was executed')")
+    worker = Worker.start({"task": "measure", "data": "birds", "recipes": [3]})
     assert list(worker.lines) == []
-    assert "Error" in worker.failure() and len(worker.failure().splitlines()) <= 5
-    worker.close()
+    failure = worker.end()
+    assert "Error" in failure.text and "\n" not in failure.text and "user" not in failure.text
+
+
+def test_folder_of_another_run_is_left_alone(birds, tiny, tmp_path):
+    job = job_of(birds, tiny, tmp_path / "run")
+    train_run(birds, job.recipe, job.path, Console(quiet=True))
+    before = sorted((path, path.stat().st_mtime_ns) for path in job.path.rglob("*") if path.name != ".lock")
+    with LocalEngine(1) as engine:
+        engine.start(job_of(birds, tiny, tmp_path / "run", "train.seed=1"))
+        (reason,) = all_ended(engine).values()
+        assert "holds another run: its recipe or seed is another" in reason
+        assert sorted((path, path.stat().st_mtime_ns) for path in job.path.rglob("*") if path.name != ".lock") == before
+        engine.start(job)
+        assert all_ended(engine) == {"run": None}
+    assert (job.path / "report.html").is_file(), "what a kill left out between the last epoch and the report is made up for"
 
 
 def test_each_run_has_its_share_of_the_cores(monkeypatch):

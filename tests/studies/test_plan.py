@@ -1,14 +1,16 @@
 import json
+import re
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe
-from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan, differences, flat, named_datasets, slug
+from fieldmark.core.recipe import flat, load_recipe
+from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan, differences, named_datasets, slug
 
 
 def plan_in(folder, **changes) -> StudyPlan:
@@ -37,9 +39,12 @@ def test_run_is_finished_when_its_manifest_says_so(tmp_path):
     run = plan_in(tmp_path).runs()[0]
     assert not run.finished
     run.path.mkdir(parents=True)
+    (run.path / "report.html").write_text("")
     for text, finished in (('{"status": "running"}', False), ("{", False), ("[]", False), ('{"status": "finished"}', True)):
         (run.path / "manifest.json").write_text(text)
         assert run.finished is finished
+    (run.path / "report.html").unlink()
+    assert not run.finished, "the report comes last"
 
 
 def test_study_grows_by_seeds_datasets_and_rungs(tmp_path):
@@ -66,13 +71,19 @@ def test_changed_study_is_refused_with_what_changed(tmp_path):
         other.grown_from(earlier)
     with pytest.raises(InputError, match="'No flip!' is not in the study any more"):
         plan_in(tmp_path, rungs=earlier.rungs[:1], recipes=earlier.recipes[:1]).grown_from(earlier)
-    with pytest.raises(InputError, match="a ladder there and a independent now"):
+    with pytest.raises(InputError, match="its changes are arranged as ladder there, and as independent now"):
         plan_in(tmp_path, arrangement="independent").grown_from(earlier)
     between = Rung("between", {"train.batch": 8}, "base")
     rungs = (earlier.rungs[0], between, earlier.rungs[1])
     recipes = (earlier.recipes[0], load_recipe("demo"), earlier.recipes[1])
     with pytest.raises(InputError, match="a rung was put between others"):
         plan_in(tmp_path, rungs=rungs, recipes=recipes).grown_from(earlier)
+
+
+def test_one_recipe_grows_into_a_ladder(tmp_path):
+    ladder = plan_in(tmp_path)
+    alone = plan_in(tmp_path, arrangement="independent", rungs=ladder.rungs[:1], recipes=ladder.recipes[:1])
+    assert ladder.grown_from(alone) == ladder
 
 
 def test_folder_without_a_study(tmp_path):
@@ -93,10 +104,14 @@ def test_hostile_values_in_a_study_are_refused_or_read(tmp_path_factory, data):
     plan_in(folder).save()
     stored = json.loads((folder / "study.json").read_text())
     key = data.draw(st.sampled_from(sorted(stored)))
-    stored[key] = data.draw(st.sampled_from([None, 3, "x", [], {}, [{}], [None], [{"name": 3}]]))
+    hostile = [None, 3, -1, "x", [], {}, [{}], [None], [{"name": 3}], [0, 0], [True], "../../x", 2 * stored["rungs"], "[" * 5000]
+    hostile += [[{"name": "../x", "given": "birds"}], [{**stored["rungs"][0], "name": ".."}], [{**stored["rungs"][0], "settings": []}]]
+    stored[key] = data.draw(st.sampled_from(hostile))
     (folder / "study.json").write_text(json.dumps(stored))
     with suppress(InputError):
-        StudyPlan.load(folder)
+        plan = StudyPlan.load(folder)
+        assert all(folder in run.path.parents and ".." not in run.path.parts for run in plan.runs())
+        assert len({run.path for run in plan.runs()}) == len(plan.runs())
 
 
 def test_datasets_get_names_of_their_own(tmp_path):
@@ -111,7 +126,13 @@ def test_datasets_get_names_of_their_own(tmp_path):
 @given(st.text(max_size=30))
 def test_slug_is_safe_in_a_path(name):
     made = slug(name)
-    assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.") and not made.startswith((".", "-")) and "/" not in made
+    assert re.fullmatch(r"(\w[\w.-]*)?", made) and ".." not in Path("a", made, "b").parts
+
+
+def test_slug_of_a_long_name_is_short_and_its_own():
+    one, other = slug("augment " * 50), slug("augment " * 50 + "x")
+    assert one != other and max(len(one), len(other)) <= 80
+    assert slug("更多轮") == "更多轮"
 
 
 def test_flat_recipe_holds_every_key_and_differences_name_them():

@@ -116,7 +116,7 @@ def test_without_ray_it_is_named(monkeypatch):
 
 def test_machine_that_does_not_share_the_folder_says_so(birds, tiny, tmp_path):
     job = job_of(birds, tiny, tmp_path / "elsewhere" / "run")
-    reason = _train(train_task(job, 1), str(tmp_path / "elsewhere" / "run.err"), str(tmp_path))
+    reason = _train(train_task(job, 1), str(tmp_path))
     assert f"no folder {tmp_path / 'elsewhere'}" in reason and "all machines of the cluster share" in reason
     assert not (tmp_path / "elsewhere").exists()
 

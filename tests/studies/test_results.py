@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from synthetic import ladder, synthetic_study
 
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import Absent, Outcome, Results, read_results
@@ -104,7 +105,7 @@ def test_ties_and_answers_that_are_no_numbers_are_not_right(plan: StudyPlan) -> 
 @pytest.mark.parametrize(
     "status, reason, state, said",
     [
-        ("running", None, "waiting", "running"),
+        ("running", None, "waiting", "interrupted"),
         ("interrupted", None, "waiting", "interrupted"),
         ("failed", "the loss is not finite", "failed", "the loss is not finite"),
         ("failed", {"a": 1}, "failed", "no reason was recorded"),
@@ -234,3 +235,23 @@ def test_no_damage_of_any_file_is_raised(plan: StudyPlan) -> None:
         (run,) = (*results.outcomes, *results.absent)
         assert isinstance(run, Outcome) or run.reason
         file.write_bytes(whole[file])
+
+
+def test_run_is_running_while_a_process_holds_it(plan: StudyPlan) -> None:
+    changed(one(plan) / "manifest.json", status="running", reason=None)
+    with RunFolder(one(plan)).locked():
+        assert only_absent(plan).reason == "running"
+    assert only_absent(plan).reason == "interrupted"
+
+
+def test_run_that_is_not_the_plans_is_broken(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path / "study", ladder(1), (60, 70))
+    first, copy = (plan.run_path(plan.datasets[0], plan.rungs[0], seed) for seed in (0, 1))
+    shutil.rmtree(copy)
+    shutil.copytree(first, copy)
+    other = plan.run_path(plan.datasets[0], plan.rungs[1], 2) / "manifest.json"
+    other.write_text(other.read_text().replace("0123", "4567"))
+    reasons = {(run.rung.name, run.seed): run.reason for run in read_results(plan).broken}
+    assert "by another recipe, or with another seed" in reasons.pop((plan.rungs[0].name, 1))
+    assert "on other pictures or splits than seed 0" in reasons.pop((plan.rungs[1].name, 2))
+    assert not reasons

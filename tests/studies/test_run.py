@@ -73,6 +73,25 @@ def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, stu
     assert (broken.path / "notes.txt").read_text() == "somebody's"
 
 
+def test_damaged_plan_is_written_anew_from_the_command_line(birds, study_file, tmp_path):
+    plan = plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
+    plan.save()
+    (tmp_path / "out" / "runs").mkdir()
+    for damage in ("{", None):
+        plan.file.unlink() if damage is None else plan.file.write_text(damage)
+        assert plan_study(load_study(study_file()), [str(birds)], tmp_path / "out") == plan
+
+
+def test_place_that_cannot_be_made_is_named_and_the_others_go_on(birds, study_file, tmp_path):
+    plan = plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
+    base, flip = plan.runs()
+    plan.folder.joinpath("runs", "birds3").mkdir(parents=True)
+    base.path.parent.write_text("a file of the user's")
+    done = train_study(plan, "local", 2, dry_run=False, console=QUIET)
+    assert set(done.failed) == {base.name} and flip.finished
+    assert base.path.parent.read_text() == "a file of the user's"
+
+
 def test_foreign_folder_is_refused(birds, study_file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").write_text("")

@@ -1,24 +1,30 @@
 """Searches with an engine that trains nothing: its runs follow curves that are known."""
 
 import csv
+import errno
 import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Interrupted, TrainingFailed
+from fieldmark.core.files import storage_error
 from fieldmark.core.recipe import load_recipe, read_layer
-from fieldmark.core.run_folder import RunFolder
-from fieldmark.studies.engines import Ended
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.data.layouts.location import locate
+from fieldmark.studies.engines import Ended, Worker
+from fieldmark.studies.estimate import Estimate
 from fieldmark.studies.plan import StudyDataset
-from fieldmark.studies.search import Budget, run_search
+from fieldmark.studies.search import Budget, check_trial, run_search
 from fieldmark.studies.search_results import run_path
 from fieldmark.studies.search_section import read_search
 
@@ -87,12 +93,6 @@ class FakeEngine:
         folder.summary_file.write_text(json.dumps({"val": val, "test": val | {"top1": max(values) - 2}}))
         folder.set_status("finished")
         return None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -342,13 +342,200 @@ def test_a_failed_trial_is_named_and_the_search_goes_on(tmp_path, capsys):
     assert [row["reason"] for row in rows if row["state"] == "failed"] == ["the loss is not finite"] * len(failed)
 
 
-def test_when_the_first_five_fail_it_stops(tmp_path):
+def test_when_five_in_a_row_fail_it_stops(tmp_path):
     engine = FakeEngine(lambda recipe, epoch: "out of memory", jobs=2)
-    with pytest.raises(TrainingFailed, match=r"first \d trials failed, so the search stops:\n  out of memory \(1, 2, 3, 4, 5.*\)"):
+    with pytest.raises(TrainingFailed, match=r"\d trials in a row failed, .*stops:\n  out of memory \(trials 1, 2, 3, 4, 5.*\)\n.*goes on"):
         search(tmp_path / "out", engine, 50)
     assert len(engine.started) <= 6
     assert not (tmp_path / "out" / "best.yaml").exists()
     assert len(search(tmp_path / "out", FakeEngine(val), 20).finished) > 0
+
+
+def breaking(reason, first, last=math.inf):
+    """An engine whose trials from `first` to `last`, counted as they are started, end with `reason` after two epochs."""
+
+    class Breaking(FakeEngine):
+        def _look(self, job):
+            folder = RunFolder(job.path)
+            begun = len(read_json_lines(folder.metrics_file))
+            if begun >= 2 and first <= len(self.started) <= last:
+                return reason
+            return super()._look(job)
+
+    return Breaking(val)
+
+
+@pytest.mark.parametrize("reason", ["the loss is not finite", "no space left on the disk that holds runs"])
+def test_after_good_trials_five_failures_in_a_row_stop_it_too(tmp_path, reason):
+    with pytest.raises(TrainingFailed, match=rf"5 trials in a row failed, .*\n  {reason} \(trials 3, 4, 5, 6, 7\)"):
+        search(tmp_path / "out", breaking(reason, 3), 20, what=a_search(halving=False))
+    assert [row["state"] for row in csv.DictReader((tmp_path / "out" / "trials.csv").open())][:2] == ["finished"] * 2
+    assert (tmp_path / "out" / "best.yaml").is_file()
+    result = search(tmp_path / "out", FakeEngine(val), 20, what=a_search(halving=False))
+    lost = 5 if reason.startswith("the loss") else 0
+    assert (len(result.finished), len(result.trials)) == (20 - lost, 20)
+
+
+def test_failures_that_are_not_in_a_row_do_not_stop_it(tmp_path):
+    class Alternating(FakeEngine):
+        def _look(self, job):
+            return "the loss is not finite" if len(self.started) % 5 else super()._look(job)
+
+    states = [trial.state for trial in search(tmp_path / "out", Alternating(val), 20, what=a_search(halving=False)).trials]
+    assert states == [*["failed"] * 4, "finished"] * 4
+
+
+@pytest.mark.parametrize("reason", ["the loss is not finite", "the process was killed by signal 9"])
+def test_fewer_than_five_failures_without_a_success_are_no_success(tmp_path, reason):
+    for _ in range(2):
+        with pytest.raises(TrainingFailed, match=rf"no trial has finished, and some failed:\n  {reason} \(trials 1, 2\)"):
+            search(tmp_path / "out", breaking(reason, 0), 2, what=a_search(halving=False))
+
+
+def storage_reason():
+    return str(storage_error(OSError(errno.ENOSPC, ""), Path("runs/a")))
+
+
+def permission_reason():
+    return str(storage_error(OSError(errno.EACCES, "Permission denied"), Path("runs/a")))
+
+
+def missing_reason():
+    with pytest.raises(InputError) as caught:
+        locate("/no/such/folder")
+    return str(caught.value)
+
+
+def killed_reason():
+    with subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) as process, tempfile.TemporaryFile() as errors:
+        process.kill()
+        return Worker(process, errors).end().text
+
+
+@pytest.mark.parametrize("reason", [storage_reason, permission_reason, missing_reason, killed_reason, lambda: "Ray: a machine died"])
+def test_what_the_machine_could_not_do_is_tried_again(tmp_path, reason, capsys):
+    """The reasons are those of their origins, whose wording may change."""
+    search(tmp_path / "out", breaking(reason(), 2, 3), 4, console=Console(), what=a_search(halving=False))
+    said = capsys.readouterr().err
+    assert "trial 2: could not be done now" in said and "left for the next call, since the machine could not do them: trials 2, 3" in said
+    engine = FakeEngine(val)
+    again = search(tmp_path / "out", engine, 4, what=a_search(halving=False))
+    assert engine.started == ["trial 2", "trial 3"]
+    assert engine.trained == 2 * (EPOCHS - 2)
+    assert [trial.state for trial in again.trials] == ["finished"] * 4
+
+
+def test_a_trial_killed_in_two_calls_has_failed(tmp_path):
+    killed = "the process was killed by signal 9 (is there too little memory?)"
+    for expected in ("running", "failed"):
+        result = search(tmp_path / "out", breaking(killed, 2 if expected == "running" else 0), 2, what=a_search(halving=False))
+        assert [trial.state for trial in result.trials] == ["finished", expected]
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_while_the_data_are_gone_no_trial_is_used_up(tmp_path, emptied):
+    data = tmp_path / "cars"
+    data.mkdir()
+    (data / "a.jpg").touch()
+
+    class Unmounted(FakeEngine):
+        def _look(self, job):
+            if len(self.started) < 3:
+                return super()._look(job)
+            (data / "a.jpg").unlink(missing_ok=True)
+            if not emptied and data.exists():
+                data.rmdir()
+            return "nothing is recognised there"
+
+    there = replace(DATA, given=str(data))
+    with pytest.raises(TrainingFailed, match=r"recognised there \(trials 3, 4, 5, 6, 7\)"):
+        run_search(a_search(), there, tmp_path / "out", Unmounted(val), Budget(9), Console(quiet=True), wait=lambda _: None)
+    assert "failed" not in [row["state"] for row in csv.DictReader((tmp_path / "out" / "trials.csv").open())]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(tmp_path):
+    class Full(FakeEngine):
+        def start(self, job):
+            if len(self.started) == 1 and job.name == "trial 2":
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            super().start(job)
+
+    states = [trial.state for trial in search(tmp_path / "out", Full(val), 3, what=a_search(halving=False)).trials]
+    assert states == ["finished", "running", "finished"]
+    assert len(search(tmp_path / "out", FakeEngine(val), 3, what=a_search(halving=False)).finished) == 3
+
+
+@pytest.mark.parametrize("text", ['{"val": {"top', "[1]", "{}", '{"val": {"top1": "much"}}', '{"val": {"top1": null}}'])
+def test_a_damaged_summary_fails_its_trial_only(tmp_path, text):
+    class Damaging(FakeEngine):
+        def _look(self, job):
+            said = super()._look(job)
+            if said is None and job.name == "trial 2":
+                RunFolder(job.path).summary_file.write_text(text)
+            return said
+
+    result = search(tmp_path / "out", Damaging(val), 3, what=a_search(halving=False))
+    assert [trial.state for trial in result.trials] == ["finished", "failed", "finished"]
+    assert ("not finite" if "null" in text else "summary.json") in result.trials[1].reason
+
+
+def test_a_damaged_manifest_fails_its_trial_only(tmp_path):
+    class Damaging(FakeEngine):
+        def _look(self, job):
+            if job.name != "trial 2":
+                return super()._look(job)
+            RunFolder(job.path).manifest_file.write_text("{")
+            return "its manifest is damaged"
+
+    states = [trial.state for trial in search(tmp_path / "out", Damaging(val), 3, what=a_search(halving=False)).trials]
+    assert states == ["finished", "failed", "finished"]
+
+
+GB = 10**9
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Runs are said to take 100 s, 2 GB and 3 GB more while they train; notes the calls, and the room that was asked for."""
+    calls = []
+
+    def estimated(runs, jobs, threads, console):
+        calls.append("timed")
+        return Estimate({run.path: 100.0 for run in runs}, 0.0, 2 * GB, 3 * GB, 0, jobs)
+
+    monkeypatch.setattr("fieldmark.studies.search.estimate", estimated)
+    monkeypatch.setattr("fieldmark.studies.search.check_room", lambda needed, out: calls.append((needed.run_bytes, needed.working_bytes)))
+    return calls
+
+
+class TwoJobs:
+    jobs, threads = 2, 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "stays", "passing", "said"),
+    [
+        (
+            Budget(40),
+            80,
+            6,
+            "takes about 1 min 40 s, 2 at once, and 2.00 GB when it is finished; 40 such: about 33 min 20 s and 80.00 GB, less",
+        ),
+        (Budget(1), 2, 3, "and 2.00 GB when it is finished; 1 such: about 1 min 40 s and 2.00 GB"),
+        (Budget(hours=1), 4, 6, "and 2.00 GB when it is finished\n"),
+    ],
+)
+def test_there_has_to_be_room_for_all_trials(tmp_path, timed, capsys, budget, stays, passing, said):
+    check_trial(a_search(), DATA, tmp_path / "out", TwoJobs(), budget, Console())
+    assert timed == ["timed", (stays * GB, passing * GB)]
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_with_something_else_is_refused_before_anything_is_timed(tmp_path, timed):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not the folder of a search"):
+        check_trial(a_search(), DATA, tmp_path, TwoJobs(), Budget(2), Console(quiet=True))
+    assert timed == []
 
 
 def test_a_figure_that_is_not_finite_never_wins(tmp_path):
@@ -412,6 +599,7 @@ def test_the_answers(tmp_path, capsys):
     assert f"chosen on val: trial {result.best.number}, val top-1 {result.best.value:.1f} %" in said
     assert f"test top-1 {result.best.value - 2:.1f} %" in said and "flatters" in said
     assert "1, the base" in said
+    assert "reported for this one only" in said
     assert (tmp_path / "out" / "figures" / "search.png").is_file()
     alike = sum(trial.value >= result.best.value - 1 for trial in result.finished) - 1
     assert (f"{alike} more trials lie within that interval" in said) == (alike > 0)
@@ -507,7 +695,8 @@ values = dict(setting.split("=") for setting in settings)
 layer = read_layer({key: parse_value(text) for key, text in values.items()}, "test", [])
 space = {"optim.lr": {"from": 1e-3, "to": 1e-1, "log": True}, "optim.name": ["adamw", "sgd"]}
 search = read_search({"space": space, "halving": False}, [layer], "test")
-result = run_search(search, StudyDataset("birds", "birds"), Path(out), LocalEngine(1), Budget(2), Console())
+with LocalEngine(1) as engine:
+    run_search(search, StudyDataset("birds", "birds"), Path(out), engine, Budget(2), Console())
 """
 
 

@@ -24,6 +24,7 @@ def test_what_is_left_out_has_a_default():
     assert (search.sampler, search.seed, search.halving) == ("tpe", 0, Halving(4, 3))
     assert (search.monitor, search.maximise) == ("top1", True)
     assert search.base.train.epochs == 30
+    assert search.base is search.base
 
 
 @pytest.mark.parametrize(

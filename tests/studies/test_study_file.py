@@ -126,6 +126,11 @@ independent:
         ("base_name: x\ngrid: {augment.flip: [0, 1]}", "base_name: a grid's base is its first cell"),
         ("base: 3", "base: expected a recipe's name or a mapping, got 3"),
         ("ladder: [a]", "ladder: expected names with the settings of each"),
+        (
+            "ladder: {split: {data.val_fraction: 0.2}}",
+            "'split': data.val_fraction: all rungs of a study have the same splits; set it in the base",
+        ),
+        ("base: {extends: default, train.seed: 3}", "train.seed: the seeds of a study are its `seeds`"),
         ("seeds: [1, 1]", "seeds: [1, 1] names a seed twice"),
         ("seeds: [1, true]", "seeds: expected how many"),
         ("independent: {dup: {augment.flip: 0, augment: {flip: 1}}}", "augment.flip is given twice"),
@@ -133,6 +138,13 @@ independent:
 )
 def test_problem(tmp_path, text, wanted):
     assert any(wanted in problem for problem in problems(tmp_path, text))
+
+
+def test_files_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = load_study(write(tmp_path, "seeds: 1\n"), ["model.weights=w.safetensors", "data.taxonomy=t.csv"])
+    assert study.recipes[0].model.weights == str(tmp_path / "w.safetensors")
+    assert study.recipes[0].data.taxonomy == str(tmp_path / "t.csv")
 
 
 def test_huge_grid_is_refused_before_it_is_built(tmp_path):

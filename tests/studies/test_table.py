@@ -11,6 +11,7 @@ import pytest
 from synthetic import grid, independent, ladder, synthetic_study
 
 from fieldmark.evaluation.predictions import Predictions
+from fieldmark.studies.formats import about
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import gains, smallest_gain
@@ -187,12 +188,41 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (plan.run_path(dataset, plan.rungs[3], 2) / "summary.json").unlink()
     table = found(plan)
     assert table.notes == (
-        "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (running).",
+        "One seed of random crop: where it is compared, a gain cannot be told from chance, so no verdict is given.",
+        "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted).",
         "Left out: label smoothing, seed 2: summary.json is missing",
         "Failed: flips, seed 0: the loss is not finite",
     )
     assert [row.finished for row in table.rows] == [3, 1, 2, 2]
-    assert all(row.over_base is not None and row.over_base.shown is not None for row in table.rows[1:])
+    assert [row.over_base is not None and row.over_base.shown is not None for row in table.rows[1:]] == [False, True, True]
+
+
+def test_a_rung_with_one_seed_among_others(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(3), [50, 75, 75, 90], images=400, seed_sd=0.2)
+    for seed in (0, 1):
+        shutil.rmtree(plan.run_path(plan.datasets[0], plan.rungs[1], seed))
+    table = found(plan)
+    assert [row.test_low is None for row in table.rows] == [False, True, False, False]
+    crop, flips, smoothing = (row.over_before for row in table.rows[1:])
+    assert crop is not None and flips is not None and smoothing is not None
+    assert crop.low is None and flips.low is None and smoothing.shown
+    assert table.comparisons == 5, "all are corrected for, those without an interval too"
+    assert table.smallest is not None
+    assert table.notes[0] == "One seed of random crop: where it is compared, a gain cannot be told from chance, so no verdict is given."
+    assert table.headline == "Of 3 changes, 1 is shown to help"
+    assert table.answer.startswith(f"{table.headline}: label smoothing; 2 cannot be told from chance with one seed. All together: +")
+    assert table.verdicts[:2] == (f"random crop: {crop.words()}", f"flips: {flips.words()}") and crop.words().endswith("nothing shown")
+    assert about(table)[-1] == "A gain over or of a rung with one seed has none."
+
+
+def test_a_base_with_one_seed_is_no_measure(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, independent(2), [50, 75, 75], arrangement="independent", images=100)
+    for seed in (0, 1):
+        shutil.rmtree(plan.run_path(plan.datasets[0], plan.rungs[0], seed))
+    table = found(plan)
+    assert table.headline == "With so few seeds, no gain can be told from chance"
+    assert table.smallest is None and table.notes[0].startswith("One seed of base: ")
+    assert about(table)[-1].endswith("so none has.")
 
 
 def test_a_study_that_has_not_begun_has_a_table(tmp_path: Path) -> None:

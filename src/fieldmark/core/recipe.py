@@ -6,6 +6,7 @@ choice (`optim.name=adamw`) drops what earlier layers set for the old one.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -25,6 +26,8 @@ from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, parse_value, plain, show
 
 _DEEPEST = 8
+MEASURED = ("train.precision", "train.memory_format", "train.device", "train.threads")
+"""Keys that a run resolves when it begins."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ def with_settings(recipe: Recipe, values: dict[str, Any]) -> Recipe:
     """The same recipe with some dotted keys set."""
     layers = [_flatten(recipe.model_dump(mode="json"), "recipe", []), [Setting(key, value, "recipe") for key, value in values.items()]]
     return _build(layers, [])
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every dotted key of a recipe with its value."""
+    values = recipe.model_dump(mode="json")
+    found = {}
+    for key in dict.fromkeys(each.key for each in fields()):
+        level: Any = values
+        for part in key.split("."):
+            level = level.get(part, ...) if isinstance(level, dict) else ...
+        if level is not ...:
+            found[key] = level
+    return found
+
+
+def identity(recipe: Recipe) -> str:
+    """A digest of what decides a run, its seed included; what a run measures or takes from its machine when it begins is left out."""
+    values = {key: value for key, value in flat(recipe).items() if key not in MEASURED}
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def to_yaml(recipe: Recipe) -> str:

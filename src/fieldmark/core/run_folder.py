@@ -108,7 +108,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         try:
             manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.manifest_file} cannot be read: {error}") from None
         if not isinstance(manifest, dict):
             raise InputError(f"{self.manifest_file} does not hold a manifest")
@@ -124,7 +124,10 @@ class RunFolder:
         """The answer. Raises InputError when the run has none yet."""
         if not self.summary_file.is_file():
             raise InputError(f"{self.path} has no summary.json: the run is not finished", hint=f"fieldmark resume {self.path}")
-        return dict(json.loads(self.summary_file.read_text(encoding="utf-8")))
+        try:
+            return dict(json.loads(self.summary_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{self.summary_file} cannot be read: {error}") from None
 
 
 def refuse_existing(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error
 from fieldmark.studies.figures import write_figures
 from fieldmark.studies.formats import console_table, write_table
@@ -28,6 +29,9 @@ def write_answer(folder: str | Path, console: Console) -> StudyTable:
         write_figures(plan, found, results)
         page = write_page(plan, found, results)
     except OSError as error:
-        raise storage_error(error, plan.file) from error
+        readable = storage_error(error, plan.file)
+        raise (
+            readable if isinstance(readable, InputError) else InputError(f"{error.filename} cannot be written: {error.strerror}")
+        ) from error
     console.say(f"the study's page is {page}; table.md, .csv, .tex and .json, and figures are beside it")
     return found

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol, Self
 
 from fieldmark.core.cores import available_cores
+from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import with_settings
 from fieldmark.core.schema import Recipe
 
 _GRACE_SECONDS = 120.0
 """How long a worker that was asked to stop may finish its step and write its state."""
-_TAIL = 5
+ERROR_MARK = "\0"
+"""A worker puts it before an error that is meant for the user, which it writes as JSON."""
 RUN_BYTES = 3 * 2**30
 """Memory that a training on a CPU is thought to need."""
 
@@ -76,26 +79,37 @@ class Engine(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker did not do its task, as an error for the user has it."""
+
+    problems: tuple[str, ...]
+    hint: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "\n".join([*self.problems, *([self.hint] if self.hint else [])])
+
+
 @dataclass
 class Worker:
     """A process that does one task and lives no longer than this one: it watches its standard input, which closes when this one dies."""
 
     process: subprocess.Popen[bytes]
-    errors: Path
+    errors: IO[bytes]
 
     @classmethod
-    def start(cls, task: dict[str, Any], errors: Path, slot: int = 0) -> Worker:
-        """`errors` takes what the process writes to standard error. `slot` numbers the workers that run at once: each takes its GPU."""
-        errors.parent.mkdir(parents=True, exist_ok=True)
-        with errors.open("wb") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fieldmark.studies.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                start_new_session=True,  # Ctrl-C on the terminal reaches this process only, which then stops its workers
-                env=os.environ | _own_gpu(slot),
-            )
+    def start(cls, task: dict[str, Any], slot: int = 0, temporary: Path | None = None) -> Worker:
+        """`slot` numbers the workers that run at once: each takes its GPU. `temporary`: where it keeps what it throws away."""
+        errors = tempfile.TemporaryFile()  # noqa: SIM115
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "fieldmark.studies.worker"],  # -P: nothing is imported from the current folder
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if task["task"] == "measure" else subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C on the terminal reaches this process only, which then stops its workers
+            env=os.environ | _own_gpu(slot) | ({} if temporary is None else {"TMPDIR": str(temporary)}),
+        )
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -106,30 +120,35 @@ class Worker:
 
     @property
     def lines(self) -> IO[bytes]:
-        """What the worker answers: a line of JSON each."""
+        """What the worker answers to a task of measuring: a line of JSON each."""
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def failure(self) -> str | None:
-        """Of a process that has ended: None where all went well, else why not."""
+    def end(self) -> Failure | None:
+        """Wait for the end of the process: None where all went well, else why not."""
         code = self.process.wait()
-        if code == 0:
-            return None
-        said = self.errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_TAIL:]
-        if code < 0:
-            return f"the process was killed by signal {-code}" + (" (is there too little memory?)" if code == -9 else "")
-        return "\n".join(said) or f"the process ended with status {code} without a word"
-
-    def close(self) -> None:
-        for stream in (self.process.stdin, self.process.stdout):
+        self.errors.seek(0)
+        said = self.errors.read().decode("utf-8", "replace")
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
             if stream is not None:
                 stream.close()
+        if code == 0:
+            return None
+        _, mark, told = said.rpartition(ERROR_MARK)
+        if mark:
+            error = json.loads(told)
+            return Failure(tuple(error["problems"]), error["hint"])
+        if code < 0:
+            return Failure((f"the process was killed by signal {-code}" + (" (is there too little memory?)" if code == -9 else ""),))
+        lines = said.strip().splitlines()
+        return Failure((lines[-1] if lines else f"the process ended with status {code} without a word",))
 
 
 class LocalEngine:
     """`jobs` processes at once on this machine, each with its share of the cores and, where there are several, a GPU of its own."""
 
     def __init__(self, jobs: int = 1):
+        assert jobs > 0
         self._jobs = jobs
         self._workers: dict[Job, Worker] = {}
         self._slots: dict[Job, int] = {}
@@ -153,7 +172,7 @@ class LocalEngine:
 
     def start(self, job: Job) -> None:
         slot = next(slot for slot in range(self.jobs) if slot not in self._slots.values())
-        self._workers[job] = Worker.start(train_task(job, self.threads), job.path.with_name(f"{job.path.name}.err"), slot)
+        self._workers[job] = Worker.start(train_task(job, self.threads), slot)
         self._slots[job] = slot
 
     def stop(self, job: Job) -> None:
@@ -166,11 +185,9 @@ class LocalEngine:
         return [self._end(job) for job in done]
 
     def _end(self, job: Job) -> Ended:
-        worker = self._workers.pop(job)
         del self._slots[job]
-        reason = worker.failure()
-        worker.close()
-        worker.errors.unlink(missing_ok=True)
+        failure = self._workers.pop(job).end()
+        reason = None if failure is None else failure.text
         if job in self._stopped:
             self._stopped.discard(job)
             reason = reason and "stopped"
@@ -194,7 +211,7 @@ class LocalEngine:
 
 
 def default_jobs() -> int:
-    """A run for each GPU; without one, a run for each core, as far as memory goes.
+    """A run for each GPU; without one, a run for each core, as far as the machine's memory goes.
 
     On a CPU, trainings that share the cores between them get further than one training that uses them all: its threads wait for one
     another many times a step, and the more so the busier the machine is.
@@ -203,7 +220,7 @@ def default_jobs() -> int:
 
     if torch.cuda.is_available():
         return torch.cuda.device_count()
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min(available_cores(), memory // RUN_BYTES))
 
 
@@ -212,6 +229,8 @@ def open_engine(name: EngineName, jobs: int | None, most: int) -> Engine:
 
     Raises InputError where Ray is asked for and is not installed, or its cluster cannot be joined.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs: expected at least 1, got {jobs}")
     if name == "ray":
         from fieldmark.studies.ray_engine import RayEngine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import shutil
 import tempfile
@@ -11,10 +12,10 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import flat
 from fieldmark.core.schema import Recipe
-from fieldmark.data.pixels import default_cache_dir
 from fieldmark.studies.engines import Worker, measure_task
-from fieldmark.studies.plan import PlannedRun, flat
+from fieldmark.studies.plan import PlannedRun
 from fieldmark.training.measure import Cost
 
 _PROCESS_SECONDS = 8.0
@@ -34,7 +35,10 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        return self.decode_seconds + sum(self.seconds.values()) / min(self.jobs, max(len(self.seconds), 1))
+        free = [0.0] * self.jobs
+        for seconds in self.seconds.values():
+            heapq.heapreplace(free, free[0] + seconds)
+        return self.decode_seconds + max(free)
 
 
 def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Console) -> Estimate:
@@ -68,21 +72,16 @@ def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Conso
 
 
 def check_room(needed: Estimate, out: Path) -> None:
-    """Raise InputError where the disk that will hold the runs has no room for them."""
+    """Raise InputError where the disk that will hold the runs has no room for them. The cache of decoded pictures looks to its own."""
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(above).free
-    wanted = needed.run_bytes + needed.working_bytes
-    same_disk = _device(above) == _device(default_cache_dir())
-    wanted += needed.cache_bytes if same_disk else 0
+    begun = sum(file.stat().st_size for run in needed.seconds if run.is_dir() for file in run.rglob("*") if file.is_file())
+    wanted = needed.run_bytes + needed.working_bytes - begun
     if wanted > free:
         raise InputError(
-            f"the study needs about {wanted / 1e9:.1f} GB, and the disk that holds {out} has {free / 1e9:.1f} GB left",
-            hint="Free some space, choose another --out, or run fewer seeds at first.",
+            f"the runs need about {wanted / 1e9:.1f} GB, and the disk that holds {out} has {free / 1e9:.1f} GB left",
+            hint="Free some space, choose another --out, or do fewer runs at first.",
         )
-
-
-def _device(folder: Path) -> int:
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()).stat().st_dev
 
 
 def _kind(run: PlannedRun) -> tuple[str, str]:
@@ -100,17 +99,17 @@ def _measured(runs: Sequence[PlannedRun], threads: int) -> Iterator[Cost]:
     """The cost of each of these runs, which are of one dataset, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         task = measure_task(runs[0].dataset.given, [run.recipe for run in runs], threads)
-        worker = Worker.start(task, Path(folder) / "errors")
+        worker = Worker.start(task, temporary=Path(folder))
         try:
             number = 0
             for line in worker.lines:
                 yield Cost(**json.loads(line))
                 number += 1
-            reason = worker.failure()
+            worker.process.wait()
         finally:
             worker.process.kill()
-            worker.process.wait()
-            worker.close()
-    if reason is not None:
+            failure = worker.end()
+    if failure is not None:
         failed = runs[min(number, len(runs) - 1)]
-        raise InputError(*reason.splitlines(), hint=f"This is what {failed.rung.name!r} would fail with on {failed.dataset.name}.")
+        said = f"This is what {failed.rung.name!r} would fail with on {failed.dataset.name}."
+        raise InputError(*failure.problems, hint=f"{failure.hint}\n{said}" if failure.hint else said)

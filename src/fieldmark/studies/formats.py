@@ -82,11 +82,19 @@ def about(dataset: DatasetTable) -> list[str]:
     """What the figures of a dataset's table are, in sentences."""
     sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
     if dataset.smallest is None:
-        return [*sentences, "Gains in points; with one seed each they have no intervals."] if dataset.comparisons else sentences
+        one = "Gains in points; a gain has an interval where both rungs have two seeds or more, so none has."
+        return [*sentences, one] if dataset.comparisons else sentences
     if dataset.comparisons == 1:
         return [*sentences, "The gain in points with a 95 % interval for new seeds and new test images alike; shown: it excludes zero."]
     together = f"together for all {dataset.comparisons:,} comparisons of this dataset; shown: the interval excludes zero."
-    return [*sentences, f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}"]
+    sentences.append(f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}")
+    return [*sentences, "A gain over or of a rung with one seed has none."] if _any_single(dataset) else sentences
+
+
+def _any_single(dataset: DatasetTable) -> bool:
+    """Whether a gain has no interval for want of a second seed."""
+    found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
+    return any(gain is not None and gain.shown is None for gain in found)
 
 
 def limits(dataset: DatasetTable) -> list[str]:
@@ -95,7 +103,7 @@ def limits(dataset: DatasetTable) -> list[str]:
     if dataset.noise is not None:
         sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.noise:.2f} points.")
     if dataset.smallest is not None:
-        sentences.append(f"A true gain of {dataset.smallest:.1f} points would be shown by four of five such studies.")
+        sentences.append(f"A true gain of {dataset.smallest:.1f} points would be shown by about four of five such studies.")
     return sentences
 
 

@@ -147,7 +147,8 @@ def _commands(plan: StudyPlan) -> list[tuple[str, str]]:
     commands = {
         "The study, in another folder": [
             *("study", "run", plan.source, *given, *plan.settings),
-            *("--seeds", str(len(plan.seeds)), "--out", "another-folder"),
+            *(("--seeds", str(len(plan.seeds))) if plan.seeds == tuple(range(len(plan.seeds))) else ()),
+            *("--out", "another-folder"),
         ],
         "One of its runs, from the folder of this page": ["train", given[0], "--recipe", f"{first.as_posix()}/recipe.yaml"],
         "The tables and this page anew, from its folder": ["study", "table", "."],

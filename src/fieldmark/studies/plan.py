@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.fields import fields
 from fieldmark.core.files import storage_error, write_json
-from fieldmark.core.recipe import recipe_from
+from fieldmark.core.recipe import flat, recipe_from
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
 
 Arrangement = Literal["ladder", "independent", "grid"]
 SCHEMA = 1
+_LONGEST_SLUG = 80
+
+
+class DamagedStudy(InputError):
+    """A study.json that cannot be read; the runs beside it may be sound."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,11 @@ class PlannedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run's own manifest says so."""
+        """Whether the run's own manifest says so, and its report is there, which comes last."""
+        folder = RunFolder(self.path)
         try:
-            return json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"
-        except (OSError, ValueError, KeyError, TypeError):
+            return folder.manifest().get("status") == "finished" and folder.report_file.is_file()
+        except InputError:
             return False
 
 
@@ -91,14 +100,14 @@ class StudyPlan:
     def run_path(self, dataset: StudyDataset, rung: Rung, seed: int) -> Path:
         return self.folder / "runs" / dataset.name / rung.slug / f"seed-{seed}"
 
+    def run(self, dataset: StudyDataset, rung: Rung, seed: int) -> PlannedRun:
+        recipe = self.recipes[self.rungs.index(rung)]
+        seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        return PlannedRun(dataset, rung, seed, seeded, self.run_path(dataset, rung, seed))
+
     def runs(self) -> list[PlannedRun]:
         """Every run, one seed after another, so that all rungs have some answer early."""
-        return [
-            PlannedRun(dataset, rung, seed, with_seed(recipe, seed), self.run_path(dataset, rung, seed))
-            for seed in self.seeds
-            for dataset in self.datasets
-            for rung, recipe in zip(self.rungs, self.recipes, strict=True)
-        ]
+        return [self.run(dataset, rung, seed) for seed in self.seeds for dataset in self.datasets for rung in self.rungs]
 
     def save(self) -> None:
         values = {
@@ -122,30 +131,34 @@ class StudyPlan:
 
     @classmethod
     def load(cls, folder: str | Path) -> StudyPlan:
-        """Raises InputError where `folder` holds no study, or a damaged one."""
+        """Raises InputError where `folder` holds no study, and DamagedStudy where it holds a damaged one."""
         folder = Path(folder)
         file = folder / "study.json"
         if not file.is_file():
             raise InputError(f"{folder} is not the folder of a study: it has no {file.name}", hint="`fieldmark study run` makes one.")
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-            if stored["schema"] != SCHEMA:
-                raise InputError(f"{file} was written by another version of Fieldmark (schema {stored['schema']})")
-            rungs = [(Rung(row["name"], row["settings"], row["before"], row["options"]), row["recipe"]) for row in stored["rungs"]]
-            return cls(
-                folder,
-                stored["name"],
-                stored["title"],
-                stored["source"],
-                tuple(str(setting) for setting in stored["settings"]),
-                stored["arrangement"],
-                tuple(rung for rung, _ in rungs),
-                tuple(recipe_from(values, str(file)) for _, values in rungs),
-                tuple(StudyDataset(row["name"], row["given"]) for row in stored["datasets"]),
-                tuple(int(seed) for seed in stored["seeds"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{file} is damaged: {error!r}", hint="Run the study again; what is finished is kept.") from None
+            stored = _Stored.model_validate_json(file.read_bytes())
+            rungs = [Rung(row.name, row.settings, row.before, row.options) for row in stored.rungs]
+            recipes = [recipe_from(row.recipe, str(file)) for row in stored.rungs]
+            datasets = [StudyDataset(row.name, row.given) for row in stored.datasets]
+            for listed in ([rung.slug for rung in rungs], [dataset.name for dataset in datasets], stored.seeds):
+                if len(set(listed)) < len(listed) or "" in listed:
+                    raise ValueError(f"of {listed} each has to be another, and none empty")
+        except (OSError, ValueError, InputError) as error:
+            hint = f"`fieldmark study run … --out {folder}` writes it anew; what is finished is kept."
+            raise DamagedStudy(f"{file} is damaged: {str(error).splitlines()[0]}", hint=hint) from None
+        return cls(
+            folder,
+            stored.name,
+            stored.title,
+            stored.source,
+            tuple(stored.settings),
+            stored.arrangement,
+            tuple(rungs),
+            tuple(recipes),
+            tuple(datasets),
+            tuple(stored.seeds),
+        )
 
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:
         """The plan with the datasets and seeds of an earlier one in the same folder.
@@ -154,8 +167,8 @@ class StudyPlan:
         before would then not belong to what the table says.
         """
         problems = []
-        if earlier.arrangement != self.arrangement:
-            problems.append(f"it is a {earlier.arrangement} there and a {self.arrangement} now")
+        if earlier.arrangement != self.arrangement and len(earlier.rungs) > 1:
+            problems.append(f"its changes are arranged as {earlier.arrangement} there, and as {self.arrangement} now")
         ours = dict(zip((rung.name for rung in self.rungs), self.recipes, strict=True))
         for rung, recipe in zip(earlier.rungs, earlier.recipes, strict=True):
             if rung.name not in ours:
@@ -175,28 +188,67 @@ class StudyPlan:
         return replace(self, datasets=(*earlier.datasets, *datasets), seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
 
 
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+class _StoredPart(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _StoredRung(_StoredPart):
+    name: str
+    settings: dict[str, Any]
+    before: str | None
+    options: dict[str, str]
+    recipe: dict[str, Any]
+
+
+class _StoredDataset(_StoredPart):
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    given: Annotated[str, Field(min_length=1)]
+
+
+class _Stored(_StoredPart):
+    """study.json."""
+
+    version: Annotated[Literal[1], Field(alias="schema")]
+    name: str
+    title: str
+    source: str
+    settings: list[str]
+    arrangement: Arrangement
+    rungs: Annotated[list[_StoredRung], Field(min_length=1)]
+    datasets: Annotated[list[_StoredDataset], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 def slug(name: str) -> str:
-    """A name as part of a path: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+    """A name as part of a path: small letters, digits, dots and hyphens, at most 80 of them."""
+    made = re.sub(r"[^\w.]+", "-", name.lower()).strip("-._")
+    if len(made) <= _LONGEST_SLUG:
+        return made
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{made[: _LONGEST_SLUG - 9]}-{digest}"
 
 
 def named_datasets(given: list[str], taken: tuple[str, ...] = ()) -> tuple[StudyDataset, ...]:
     """Each dataset with a name that no other has: that of its folder, and a number where that is taken."""
     datasets: list[StudyDataset] = []
     for text in given:
-        there = Path(text).expanduser()
-        absolute = str(there.resolve()) if there.exists() else text
+        there = _existing(text)
+        absolute = text if there is None else str(there)
         if any(dataset.given == absolute for dataset in datasets):
             raise InputError(f"{text} is given twice")
-        wanted = slug(Path(absolute).name if there.exists() else text.removeprefix("hf:")) or "data"
+        wanted = slug(text.removeprefix("hf:") if there is None else there.name) or "data"
         used = {*taken, *(dataset.name for dataset in datasets)}
         name = next(name for name in (wanted, *(f"{wanted}-{number}" for number in range(2, len(used) + 3))) if name not in used)
         datasets.append(StudyDataset(name, absolute))
     return tuple(datasets)
+
+
+def _existing(text: str) -> Path | None:
+    try:
+        there = Path(text).expanduser()
+        return there.resolve() if there.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, a zero byte: reading it will say so
+        return None
 
 
 def differences(before: Recipe, after: Recipe) -> list[str]:
@@ -204,19 +256,6 @@ def differences(before: Recipe, after: Recipe) -> list[str]:
     one, other = flat(before), flat(after)
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "train.seed" and one.get(key) != other.get(key)]
     return [f"{key} {_said(one, key)} → {_said(other, key)}" for key in keys]
-
-
-def flat(recipe: Recipe) -> dict[str, Any]:
-    """Every dotted key of a recipe with its value."""
-    values = recipe.model_dump(mode="json")
-    found = {}
-    for key in dict.fromkeys(each.key for each in fields()):
-        level: Any = values
-        for part in key.split("."):
-            level = level.get(part, ...) if isinstance(level, dict) else ...
-        if level is not ...:
-            found[key] = level
-    return found
 
 
 def _said(values: dict[str, Any], key: str) -> str:

@@ -103,7 +103,7 @@ class Proposals:
             base = self._space.base_settings() if number == 0 else None
             if base is not None:
                 in_base = [dimension for dimension in self._space.dimensions if dimension.key in base]
-                self._study.enqueue_trial({each.name: _parameter(each, base[each.key]) for each in in_base if _applies(each, base)})
+                self._study.enqueue_trial({each.name: _parameter(each, base[each.key]) for each in in_base if each.applies(base)})
             self._study.sampler = self._sampler(number)
             trial = self._study.ask()
             trial.set_user_attr("settings", self._space.settings(lambda dimension: _suggest(trial, dimension)))
@@ -310,7 +310,3 @@ def _suggest(trial: Asked, dimension: Dimension) -> Any:
 def _parameter(dimension: Dimension, value: Any) -> Any:
     domain = dimension.domain
     return domain.labels[domain.values.index(value)] if isinstance(domain, Choices) else value
-
-
-def _applies(dimension: Dimension, settings: dict[str, Any]) -> bool:
-    return dimension.when is None or settings.get(dimension.when[0]) == dimension.when[1]

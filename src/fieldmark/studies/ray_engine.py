@@ -93,9 +93,8 @@ class RayEngine:
 
     def start(self, job: Job) -> None:
         task = train_task(job, self.threads)
-        errors = _errors(job)
-        errors.parent.mkdir(parents=True, exist_ok=True)
-        self._tasks[job] = self._task.remote(task | {"path": str(job.path.absolute())}, str(errors), os.getcwd())
+        job.path.parent.mkdir(parents=True, exist_ok=True)
+        self._tasks[job] = self._task.remote(task | {"path": str(job.path.absolute())}, os.getcwd())
 
     def stop(self, job: Job) -> None:
         if job in self._tasks:
@@ -113,7 +112,6 @@ class RayEngine:
             reason = self._ray.get(self._tasks.pop(job))
         except self._ray.exceptions.RayError as error:
             reason = f"Ray: {_why(error)}"
-        _errors(job).unlink(missing_ok=True)
         if job in self._stopped:
             self._stopped.discard(job)
             reason = reason and "stopped"
@@ -203,31 +201,26 @@ def _nodes(ray: Any) -> list[Node]:
     return [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)), has.get("memory", 0.0)) for has in found]
 
 
-def _train(task: dict[str, Any], errors: str, folder: str) -> str | None:
+def _train(task: dict[str, Any], folder: str) -> str | None:
     """The task, on a machine of the cluster: train in a worker process. Gives None where it finished, else why not.
 
     `folder`: where relative paths begin, where there is such a folder. ray.cancel raises KeyboardInterrupt in here.
     """
-    if not Path(errors).parent.is_dir():
+    if not Path(task["path"]).parent.is_dir():
         return (
-            f"{platform.node()} has no folder {Path(errors).parent}: "
+            f"{platform.node()} has no folder {Path(task['path']).parent}: "
             "the folder of the study and the data have to be on a disk that all machines of the cluster share"
         )
     if Path(folder).is_dir():
         os.chdir(folder)
-    worker = Worker.start(task, Path(errors))
+    worker = Worker.start(task)
     try:
         while worker.process.poll() is None:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         worker.process.terminate()
-    reason = worker.failure()
-    worker.close()
-    return reason
-
-
-def _errors(job: Job) -> Path:
-    return job.path.absolute().with_name(f"{job.path.name}.err")
+    failure = worker.end()
+    return None if failure is None else failure.text
 
 
 def _carried() -> dict[str, str]:

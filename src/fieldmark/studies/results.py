@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan
+from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 
 State = Literal["waiting", "failed", "broken"]
 
@@ -72,12 +74,16 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished run. `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object."""
+    """A finished run.
+
+    `fingerprint`: of its data and splits; `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object.
+    """
 
     dataset: StudyDataset
     rung: Rung
     seed: int
     path: Path
+    fingerprint: str
     figures: Figures
     versions: dict[str, str]
     curve: Curve
@@ -128,11 +134,12 @@ def read_results(plan: StudyPlan) -> Results:
         known: list[Images] = []
         for rung in plan.rungs:
             for seed in plan.seeds:
-                path = plan.run_path(dataset, rung, seed)
+                run = plan.run(dataset, rung, seed)
+                path = run.path
                 try:
                     state, reason = _state(path)
                     if state is None:
-                        outcomes.append(_outcome(dataset, rung, seed, path, known))
+                        outcomes.append(_outcome(run, known, outcomes))
                 except InputError as error:
                     state, reason = "broken", error.problems[0].replace(f"{path}/", "")
                 except OSError as error:
@@ -151,14 +158,32 @@ def _state(path: Path) -> tuple[State | None, str]:
     if status == "finished":
         return None, ""
     if status in ("running", "interrupted"):
-        return "waiting", status
+        return "waiting", "running" if _is_held(path) else "interrupted"
     if status == "failed":
         return "failed", reason if isinstance(reason, str) and reason.strip() else "no reason was recorded"
     raise InputError(f"{RunFolder(path).manifest_file} has no known status: {str(status)[:40]!r}")
 
 
-def _outcome(dataset: StudyDataset, rung: Rung, seed: int, path: Path, known: list[Images]) -> Outcome:
-    folder = RunFolder(path)
+def _is_held(path: Path) -> bool:
+    """Whether a process is writing the run."""
+    if not (path / ".lock").is_file():
+        return False
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) -> Outcome:
+    folder = RunFolder(run.path)
+    manifest = _json_object(folder.manifest_file)
+    if manifest.get("recipe") != identity(run.recipe):
+        raise InputError(f"{folder.manifest_file}: it was trained by another recipe, or with another seed, than the study says")
+    fingerprint = str(manifest.get("fingerprint"))
+    twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
+    if twin is not None and twin.fingerprint != fingerprint:
+        raise InputError(f"{folder.manifest_file}: it was trained on other pictures or splits than seed {twin.seed}")
     figures = _figures(folder.summary_file)
     file = folder.predictions / "test.npz"
     predictions = Predictions.load(file, features=False)
@@ -177,8 +202,18 @@ def _outcome(dataset: StudyDataset, rung: Rung, seed: int, path: Path, known: li
     same = next((other for other in known if images.differs(other) is None), None)
     if same is None:
         known.append(images)
-    manifest = _json_object(folder.manifest_file)
-    return Outcome(dataset, rung, seed, path, figures, _versions(manifest), _curve(folder.metrics_file), same or images, hits)
+    return Outcome(
+        run.dataset,
+        run.rung,
+        run.seed,
+        run.path,
+        fingerprint,
+        figures,
+        _versions(manifest),
+        _curve(folder.metrics_file),
+        same or images,
+        hits,
+    )
 
 
 def _versions(manifest: dict[str, Any]) -> dict[str, str]:

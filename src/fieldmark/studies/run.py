@@ -17,7 +17,7 @@ from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
 from fieldmark.studies.estimate import Estimate, check_room, estimate
-from fieldmark.studies.plan import PlannedRun, StudyPlan, named_datasets
+from fieldmark.studies.plan import DamagedStudy, PlannedRun, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
 from fieldmark.studies.study_file import Study
 
@@ -48,7 +48,12 @@ def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
         study.seeds,
     )
     if plan.file.is_file():
-        return plan.grown_from(StudyPlan.load(folder))
+        try:
+            return plan.grown_from(StudyPlan.load(folder))
+        except DamagedStudy:
+            return plan  # each run that is there says for itself whether it belongs to the study
+    if (folder / "runs").is_dir():
+        return plan
     if folder.exists() and (not folder.is_dir() or any(entry.name != ".lock" for entry in folder.iterdir())):
         raise InputError(f"{folder} is there already, and is not the folder of a study", hint="Choose another --out.")
     return plan
@@ -66,8 +71,11 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         _say_title(plan, todo, console)
         if not todo:
             console.say("Every run is finished.")
+            if not dry_run:
+                plan.save()
             return Done(0, {})
-        opened = held.enter_context(open_engine(engine, jobs, len(todo)))
+        # By all runs, not by those to be done: a study that goes on trains with as many threads as before.
+        opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
         expected = estimate(todo, opened.jobs, opened.threads, console)
         _say_plan(plan, todo, expected, console)
         check_room(expected, plan.folder)
@@ -109,17 +117,22 @@ def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, conso
     waiting = deque(Job(run.name, run.dataset.given, run.recipe, run.path) for run in todo)
     progress = Progress(len(todo), {run.name: expected.seconds[run.path] for run in todo}, expected.jobs)
     failed: dict[str, str] = {}
+    unborn: list[Ended] = []
     try:
         with console.board() as show:
             while waiting or engine.running:
                 while waiting and engine.free > 0:
                     job = waiting.popleft()
                     progress.begin(job)
-                    engine.start(job)
-                for ended in engine.ended():
+                    try:
+                        engine.start(job)
+                    except OSError as error:
+                        unborn.append(Ended(job, f"{error.filename or job.path}: {error.strerror}"))
+                for ended in [*unborn, *engine.ended()]:
                     console.say(_said_of(ended, progress, engine.running))
                     if ended.reason is not None:
                         failed[ended.job.name] = ended.reason
+                unborn.clear()
                 show(progress.board(engine.running), progress.text(engine.running))
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:

@@ -10,19 +10,18 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fieldmark.core.console import Advance, Console, duration
 from fieldmark.core.errors import InputError, Interrupted, TrainingFailed
-from fieldmark.core.recipe import recipe_from
+from fieldmark.core.recipe import flat, recipe_from
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import show
 from fieldmark.studies.engines import Engine, Job
 from fieldmark.studies.estimate import check_room, estimate
-from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, flat
+from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset
 from fieldmark.studies.proposals import Proposals, Trial, import_optuna
 from fieldmark.studies.run import only_writer
 from fieldmark.studies.search_figures import write_search_figure
@@ -42,7 +41,20 @@ from fieldmark.studies.search_section import Search
 
 _WAIT_SECONDS = 0.2
 _FAILURES = 5
-"""A search whose first so many trials all fail stops."""
+"""A search stops when so many trials in a row have failed."""
+_KILLED = "killed by signal"
+_OF_THE_MACHINE = (
+    _KILLED,
+    "no space left",
+    "the disk that holds",
+    "cannot be written",
+    "input/output error",
+    "without a word",
+    "being written by another process",
+    "there is no file or folder",
+    "is not there any more",
+)
+"""Parts of reasons, in small letters, that say nothing about a recipe: another day the trial may go well."""
 _MEASURED = ("train.precision", "train.memory_format", "train.device", "train.threads")
 """Keys that a run resolves when it begins."""
 JOURNAL = "search.jsonl"
@@ -68,15 +80,32 @@ class Budget:
             raise InputError(*problems, hint="Give --trials (in all), or --hours (of this call).")
 
 
-def check_trial(base: Recipe, dataset: StudyDataset, out: Path, engine: Engine, console: Console) -> None:
-    """Say what a trial of the base takes. Raises InputError where it could not even begin, or has no room on the disk."""
+def check_folder(out: Path) -> None:
+    """Raises InputError where `out` holds something else than a search."""
+    if out.exists() and not (out / JOURNAL).exists() and (not out.is_dir() or any(entry.name != ".lock" for entry in out.iterdir())):
+        raise InputError(f"{out} is there already, and is not the folder of a search", hint="Choose another --out.")
+
+
+def check_trial(search: Search, dataset: StudyDataset, out: Path, engine: Engine, budget: Budget, console: Console) -> None:
+    """Say what a trial of the base takes, and all trials of the budget.
+
+    Raises InputError where `out` holds something else, a trial could not even begin, or the disk has no room: for the trials of the
+    budget, or where it does not say how many, for as many as the engine runs at once.
+    """
     import_optuna()
-    run = PlannedRun(dataset, Rung("base"), base.train.seed, base, out)
-    expected = estimate([run], engine.jobs, engine.threads, console)
-    check_room(expected, out)
-    at_once = f", {engine.jobs} at once" if engine.jobs > 1 else ""
-    seconds = duration(expected.seconds[out])
-    console.say(f"a trial of the base takes about {seconds}{at_once}, and {expected.run_bytes / 1e9:.2f} GB when it is finished")
+    check_folder(out)
+    run = PlannedRun(dataset, Rung("base"), search.base.train.seed, search.base, out)
+    one = estimate([run], engine.jobs, engine.threads, console)
+    trials = engine.jobs if budget.trials is None else budget.trials
+    at_once = min(engine.jobs, trials)
+    needed = replace(one, run_bytes=trials * one.run_bytes, working_bytes=at_once * one.working_bytes)
+    check_room(needed, out)
+    several = f", {at_once} at once" if at_once > 1 else ""
+    said = f"a trial of the base takes about {duration(one.seconds[out])}{several}, and {one.run_bytes / 1e9:.2f} GB when it is finished"
+    if budget.trials is not None:
+        less = ", less where halving stops some" if search.halving is not None else ""
+        said += f"; {trials} such: about {duration(one.seconds[out] * trials / at_once)} and {needed.run_bytes / 1e9:.2f} GB{less}"
+    console.say(said)
 
 
 def run_search(
@@ -92,11 +121,13 @@ def run_search(
     """Search, or go on with the search in `out`, until the budget is spent.
 
     Leaves the trials' run folders, trials.csv, best.yaml and figures/search.png in `out`. Trials under way when `hours` are over are
-    stopped with their state saved; the next call continues them.
+    stopped with their state saved; the next call continues them, and those that the machine could not do: no room on the disk, data
+    that are not there, a process that was killed. `engine` has been entered by the caller, who leaves it.
 
     Raises:
         InputError: Optuna is missing, or `out` holds something else, another search or a damaged journal.
-        TrainingFailed: the first trials all failed. Interrupted: a signal came. In both cases the state is saved.
+        TrainingFailed: five trials in a row failed, or some did and none has finished. Interrupted: a signal came. In all cases the
+            state is saved, and the next call goes on.
     """
     from fieldmark.training.interrupt import Interrupt
 
@@ -110,7 +141,7 @@ def run_search(
         if work.trials:
             console.say(f"going on with the trials in {out}: {len(work.trials) - len(work.waiting)} over, {len(work.waiting)} under way")
         deadline = math.inf if budget.hours is None else clock() + budget.hours * 3600
-        with engine, console.progress("search", "trials") as advance:
+        with console.progress("search", "trials") as advance:
             while not interrupt.requested and not work.failing and clock() < deadline:
                 work.start(budget.trials)
                 if not engine.running:
@@ -125,10 +156,15 @@ def run_search(
                 work.learn(stopping=True)
         result = _result(search, dataset, out, proposals)
         if work.failing:
-            raise TrainingFailed(failure_text(result))
+            raise TrainingFailed(failure_text(f"{len(work.row)} trials in a row failed, so the search stops", work.row))
         if interrupt.requested:
             raise Interrupted(f"stopped; trials over: {len(result.over)}. The same command goes on")
+        failures = work.undone | {trial.number: trial.reason or "" for trial in result.trials if trial.state == "failed"}
+        if result.best is None and failures:
+            raise TrainingFailed(failure_text("no trial has finished, and some failed", failures))
         console.say(*result_text(result))
+        if work.undone:
+            console.say(f"left for the next call, since the machine could not do them: trials {', '.join(map(str, sorted(work.undone)))}")
     return result
 
 
@@ -151,8 +187,7 @@ def _result(search: Search, dataset: StudyDataset, out: Path, proposals: Proposa
 @contextmanager
 def _held(out: Path) -> Iterator[None]:
     """Hold `out` for one search. Raises InputError where something else is in it, or another process searches."""
-    if out.exists() and not (out / JOURNAL).exists() and (not out.is_dir() or any(entry.name != ".lock" for entry in out.iterdir())):
-        raise InputError(f"{out} is there already, and is not the folder of a search", hint="Choose another --out.")
+    check_folder(out)
     with only_writer(out):
         yield
 
@@ -207,8 +242,16 @@ class _Work:
         self.engine, self.proposals, self.console = engine, proposals, console
         self.trials = {trial.number: trial for trial in proposals.all()}
         self.waiting = [trial for trial in self.trials.values() if trial.state == "running"]
+        self.left = {trial.number for trial in self.waiting}
         self.jobs: dict[int, Job] = {}
-        self.failing = False
+        self.row: dict[int, str] = {}
+        """Why the last trials failed, since one went well."""
+        self.undone: dict[int, str] = {}
+        """What the machine could not do in this call; the journal has it as under way."""
+
+    @property
+    def failing(self) -> bool:
+        return len(self.row) >= _FAILURES
 
     def start(self, most: int | None) -> None:
         """Fill the engine: first with the trials that an earlier call left, then with new ones until there are `most`."""
@@ -250,8 +293,12 @@ class _Work:
             if other:
                 raise InputError(f"{path} holds another run than trial {trial.number}: {', '.join(other)} differ", hint="Move it away.")
         job = Job(f"trial {trial.number}", self.dataset.given, recipe, path)
+        try:
+            self.engine.start(job)
+        except OSError as error:
+            self._put_off(trial.number, f"{error.filename or path}: {error.strerror}")
+            return
         self.jobs[trial.number] = job
-        self.engine.start(job)
 
     def _report(self, number: int, job: Job) -> None:
         """The epochs since the last time. One at which the trial is to stop is the last that counts, though others may have followed."""
@@ -265,6 +312,7 @@ class _Work:
             self.trials[number] = self.proposals.one(number)
             if stopped:
                 self.engine.stop(job)
+                self.row.clear()
                 self._learned(number)
                 self.console.say(
                     f"trial {number}: stopped after epoch {epoch} at {figure_text(self.monitor, value)}; others were better there"
@@ -274,24 +322,40 @@ class _Work:
         if reason is not None and (stopping or _was_interrupted(job.path)):
             self.waiting.append(trial)
         elif reason is not None:
-            self._fail(trial.number, reason)
-        elif (value := RunFolder(job.path).summary()["val"][self.monitor]) is None:
-            self._fail(trial.number, f"its val {self.monitor} is not finite")
+            # Killed in two calls, it may well need more memory than there is.
+            killed_again = _KILLED in reason and trial.number in self.left
+            if (_of_the_machine(reason) and not killed_again) or _is_gone(job.data):
+                self._put_off(trial.number, reason)
+            else:
+                self._fail(trial.number, reason)
         else:
-            self.proposals.finish(trial.number, value)
-            self._learned(trial.number)
-            best, mark = self._best(), ""
-            if best is not None and best.number == trial.number:
-                mark = ", the best so far"
-                write_best(self.search, self.dataset, self.out, list(self.trials.values()), best)
-            self.console.say(f"trial {trial.number}: {figure_text(self.monitor, value)}{mark}; {settings_text(trial.settings)}")
+            try:
+                value = _val_figure(job.path, self.monitor)
+            except InputError as error:
+                self._fail(trial.number, str(error))
+            else:
+                self._finish(trial, value)
+
+    def _finish(self, trial: Trial, value: float) -> None:
+        self.proposals.finish(trial.number, value)
+        self.row.clear()
+        self._learned(trial.number)
+        best, mark = self._best(), ""
+        if best is not None and best.number == trial.number:
+            mark = ", the best so far"
+            write_best(self.search, self.dataset, self.out, list(self.trials.values()), best)
+        self.console.say(f"trial {trial.number}: {figure_text(self.monitor, value)}{mark}; {settings_text(trial.settings)}")
 
     def _fail(self, number: int, reason: str) -> None:
         self.proposals.fail(number, reason)
+        self.row[number] = reason
         self._learned(number)
         self.console.say(f"trial {number}: failed: {reason}")
-        over = [trial for trial in self.trials.values() if trial.state != "running"]
-        self.failing = len(over) >= _FAILURES and all(trial.state == "failed" for trial in over)
+
+    def _put_off(self, number: int, reason: str) -> None:
+        """Leave a trial under way: the next call tries it again."""
+        self.row[number] = self.undone[number] = reason
+        self.console.say(f"trial {number}: could not be done now: {reason}")
 
     def _learned(self, number: int) -> None:
         self.trials[number] = self.proposals.one(number)
@@ -303,5 +367,32 @@ class _Work:
 
 def _was_interrupted(path: Path) -> bool:
     """Whether a run has saved its state and stopped because someone asked it to."""
+    try:
+        return RunFolder(path).manifest().get("status") == "interrupted"
+    except InputError:
+        return False
+
+
+def _val_figure(path: Path, monitor: str) -> float:
+    """Raises InputError where the summary of a finished run is damaged, or its figure is not finite."""
     folder = RunFolder(path)
-    return folder.manifest_file.is_file() and folder.manifest().get("status") == "interrupted"
+    try:
+        value = folder.summary()["val"][monitor]
+        if value is None:
+            raise InputError(f"its val {monitor} is not finite")
+        return float(value)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{folder.summary_file} is damaged: it has no val {monitor}") from None
+
+
+def _of_the_machine(reason: str) -> bool:
+    return reason.startswith("Ray: ") or any(part in reason.lower() for part in _OF_THE_MACHINE)
+
+
+def _is_gone(data: str) -> bool:
+    """Whether a dataset that was found by its path is not there now; a disk that is not mounted often leaves an empty folder."""
+    path = Path(data)
+    try:
+        return path.is_absolute() and (not path.exists() or (path.is_dir() and not any(path.iterdir())))
+    except OSError:
+        return True

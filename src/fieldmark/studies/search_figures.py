@@ -11,14 +11,13 @@ import numpy as np
 
 from fieldmark.reports.drawing import PAPER, plain_axes, write_png
 from fieldmark.studies.proposals import Trial
-from fieldmark.studies.search_results import SearchResult
+from fieldmark.studies.search_results import SearchResult, figure_title
 from fieldmark.studies.space import Choices, Dimension, Space, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FINISHED, _STOPPED, _BEST = "#0072b2", "#999999", "#d55e00"  # told apart by colour-blind readers too (Okabe and Ito)
-_TITLES = {"top1": "val top-1 (%)", "macro_f1": "val macro F1 (%)", "nll": "val NLL (nats)"}
 _COLUMNS = 3
 _LONGEST_LABEL = 18
 
@@ -41,7 +40,7 @@ def write_search_figure(result: SearchResult, space: Space, path: Path) -> None:
         axes = figure.add_subplot(grid[1 + index // _COLUMNS, index % _COLUMNS], sharey=first)
         _draw_dimension(axes, dimension, result, trials)
         if index % _COLUMNS == 0:
-            axes.set_ylabel(_TITLES[result.monitor])
+            axes.set_ylabel(figure_title(result.monitor))
     write_png(figure, path)
 
 
@@ -58,7 +57,7 @@ def _draw_course(axes: Axes, result: SearchResult, trials: Sequence[Trial]) -> N
             [*numbers, len(result.trials)], [*best, best[-1]], where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=1
         )
     axes.set_xlabel("trial")
-    axes.set_ylabel(_TITLES[result.monitor])
+    axes.set_ylabel(figure_title(result.monitor))
     axes.set_xlim(0.5, len(result.trials) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plain_axes(axes)
@@ -67,7 +66,7 @@ def _draw_course(axes: Axes, result: SearchResult, trials: Sequence[Trial]) -> N
 
 
 def _draw_dimension(axes: Axes, dimension: Dimension, result: SearchResult, trials: Sequence[Trial]) -> None:
-    mine = [trial for trial in trials if dimension.key in trial.settings and _under(dimension, trial)]
+    mine = [trial for trial in trials if dimension.key in trial.settings and dimension.applies(trial.settings)]
     values = [trial.settings[dimension.key] for trial in mine]
     if isinstance(dimension.domain, Choices):
         labels = dimension.domain.labels
@@ -118,10 +117,6 @@ def _limits(trials: Sequence[Trial], maximise: bool) -> tuple[float, float]:
     low, high = (max(low, half - reach), high) if maximise else (low, min(high, half + reach))
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + margin
-
-
-def _under(dimension: Dimension, trial: Trial) -> bool:
-    return dimension.when is None or trial.settings.get(dimension.when[0]) == dimension.when[1]
 
 
 def _aside(number: int) -> float:

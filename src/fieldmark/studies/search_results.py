@@ -6,7 +6,7 @@ import csv
 import io
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +60,7 @@ class SearchResult:
     @property
     def finished(self) -> list[Trial]:
         """The best first; among equals, the earlier."""
-        sign = -1 if self.maximise else 1
-        return sorted((trial for trial in self.trials if trial.value is not None), key=lambda trial: sign * (trial.value or 0.0))
+        return _ranked(self.trials, self.maximise)
 
     @property
     def best_file(self) -> Path:
@@ -75,13 +74,16 @@ def run_path(out: Path, dataset: StudyDataset, number: int) -> Path:
 
 def best_of(trials: Sequence[Trial], maximise: bool) -> Trial | None:
     """The finished trial with the best val figure; among equals, the earliest."""
-    finished = [trial for trial in trials if trial.value is not None]
-    choose = max if maximise else min
-    return choose(finished, key=lambda trial: trial.value or 0.0, default=None)
+    return next(iter(_ranked(trials, maximise)), None)
+
+
+def _ranked(trials: Sequence[Trial], maximise: bool) -> list[Trial]:
+    sign = -1 if maximise else 1
+    return sorted((trial for trial in trials if trial.value is not None), key=lambda trial: sign * (trial.value or 0.0))
 
 
 def read_result(search: Search, dataset: StudyDataset, out: Path, trials: Sequence[Trial], importances: dict[str, float]) -> SearchResult:
-    """Test is read of the chosen trial only."""
+    """Every finished run has its test figures; those of the chosen trial only are read."""
     best = best_of(trials, search.maximise)
     summary: dict[str, Any] = {}
     if best is not None:
@@ -112,6 +114,12 @@ def write_best(search: Search, dataset: StudyDataset, out: Path, trials: Sequenc
     write_text(out / "best.yaml", _best_recipe(search, dataset, out, trials, best))
 
 
+def figure_title(monitor: str) -> str:
+    """`val top-1 (%)`: the head of a column, or the name of an axis."""
+    name, unit, _ = _FIGURES[monitor]
+    return f"val {name} ({unit.strip()})"
+
+
 def figure_text(monitor: str, value: float | None) -> str:
     """`val top-1 93.1 %`."""
     name, unit, digits = _FIGURES[monitor]
@@ -122,11 +130,13 @@ def settings_text(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {_short(value)}" for key, value in settings.items())
 
 
-def failure_text(result: SearchResult) -> str:
-    """What to say where every trial has failed."""
-    reasons = Counter(trial.reason for trial in result.trials if trial.state == "failed")
-    told = [f"  {reason} ({', '.join(str(trial.number) for trial in result.trials if trial.reason == reason)})" for reason in reasons]
-    return "\n".join([f"all of the first {len(result.over)} trials failed, so the search stops:", *told])
+def failure_text(what: str, failures: Mapping[int, str]) -> str:
+    """Why a search has failed: `what`, then each reason with the numbers of its trials."""
+    trials: dict[str, list[str]] = {}
+    for number, reason in sorted(failures.items()):
+        trials.setdefault(reason, []).append(str(number))
+    told = [f"  {reason} (trial{'s' * (len(numbers) > 1)} {', '.join(numbers)})" for reason, numbers in trials.items()]
+    return "\n".join([f"{what}:", *told, "Once this is mended, the same command goes on."])
 
 
 def result_text(result: SearchResult) -> list[RenderableType]:
@@ -148,7 +158,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     ]
     said: list[RenderableType] = [
         "",
-        table(f"the best trials ({counted})", ("trial", f"val {name}{unit}", "epochs", *result.keys), rows),
+        table(f"the best trials ({counted})", ("trial", figure_title(result.monitor), "epochs", *result.keys), rows),
         "",
     ]
     if result.epochs < result.epochs_in_all:
@@ -159,7 +169,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
         said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} pictures, hardly tells them apart")
     if result.monitor in result.test:
         value = f"{result.test[result.monitor]:.{digits}f}{unit}"
-        said.append(f"test {name} {value}{_interval(result, 'test')}: opened for this one only. Val, the best of many, flatters it")
+        said.append(f"test {name} {value}{_interval(result, 'test')}: reported for this one only. Val, the best of many, flatters it")
     if result.importances:
         shares = sorted(result.importances.items(), key=lambda pair: -pair[1])
         said.append(f"what sets the best apart (PED-ANOVA): {', '.join(f'{key} {share:.0%}' for key, share in shares)}")

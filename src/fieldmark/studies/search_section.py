@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 from fieldmark.core.errors import InputError
@@ -49,7 +50,7 @@ class Search:
     halving: Halving | None
     seed: int
 
-    @property
+    @cached_property
     def base(self) -> Recipe:
         return build_recipe(self.space.base)
 

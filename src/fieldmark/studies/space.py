@@ -26,10 +26,9 @@ from typing import Any
 from fieldmark.core.errors import InputError
 from fieldmark.core.fields import choices, fields
 from fieldmark.core.presets import suggest
-from fieldmark.core.recipe import Layer, Setting, build_recipe
+from fieldmark.core.recipe import Layer, Setting, build_recipe, flat
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, plain, show
-from fieldmark.studies.plan import flat
 
 _MOST_CORNERS = 2000
 _MOST_PROBLEMS = 20
@@ -130,6 +129,10 @@ class Dimension:
         """The key, and the variant where it is searched over under that one only: two dimensions may share a key."""
         return self.key if self.when is None else f"{self.key} ({self.when[1]})"
 
+    def applies(self, settings: dict[str, Any]) -> bool:
+        """Whether it is searched over under the variants that `settings` have."""
+        return self.when is None or settings.get(self.when[0]) == self.when[1]
+
 
 @dataclass(frozen=True)
 class Space:
@@ -168,7 +171,7 @@ class Space:
         return None if ... in settings.values() else settings
 
     def _exists(self, dimension: Dimension, chosen: dict[str, Any]) -> bool:
-        if dimension.when is not None and chosen.get(dimension.when[0]) != dimension.when[1]:
+        if not dimension.applies(chosen):
             return False
         owners = [field.variant for field in fields() if field.key == dimension.key]
         if not owners or None in owners:

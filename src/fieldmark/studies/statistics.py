@@ -17,7 +17,7 @@ POWER = 0.8
 class Gain:
     """A difference of accuracies in points (per cent), its simultaneous 95 % interval, and its p-value adjusted for the comparisons.
 
-    The last three are None where no recipe of the study has two seeds.
+    The last three are None where one of the recipes that are compared has one seed.
     """
 
     value: float
@@ -51,42 +51,50 @@ def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
 
     hits: per rung a bool array (its seeds, n): whether a run names a test image rightly; the n images are the same, in the same order
     weights: float (m, rungs): each row a contrast of the rungs' accuracies, such as +1 for a rung and -1 for the one it is compared with.
-        Intervals and p-values are corrected for m comparisons, so that a row that says the same as another should be left out
+        Intervals and p-values are corrected for m comparisons, so that a row that says the same as another should be left out. A row
+        with weight on a rung with one seed counts too, though it has neither: how much that rung varies, the others cannot tell
 
     A gain varies with the images drawn and with the seeds drawn (a crossed layout: Owen, Annals of Applied Statistics 2007). The first
     variance is that over the images of each image's own gain. The second is that of the runs' accuracies over the seeds, less what so
-    many images vary by chance, which is in the first already; a rung's is its own or that of all rungs together, whichever is larger.
-    Their sum has the degrees of freedom of Satterthwaite (Biometrics Bulletin 1946); the comparisons are corrected as by Šidák (JASA
-    1967). Each sum of squares over images has one more image, as far off as any can be, so that a handful of images on which all runs
-    agree shows nothing (as Agresti and Min, Statistics in Medicine 2005, add to pairs).
-    Rungs' seeds count as independent: where a seed number helps or harms several rungs alike, the intervals are too wide. With two or
-    three seeds and a rung that varies three times as much as the others they can be too narrow. benchmarks/study_statistics.py measures it.
+    many images vary by chance, which is in the first already; a rung's is its own or the mean of all rungs, whichever is larger. It has
+    the degrees of freedom of a study in which every rung has as many seeds as the one with the fewest in the comparison. Those of the sum
+    are Satterthwaite's (Biometrics Bulletin 1946); the comparisons are corrected as by Šidák (JASA 1967). Each sum of squares over images
+    has one more image, as far off as any can be, so that a handful of images on which all runs agree shows nothing (as Agresti and Min,
+    Statistics in Medicine 2005, add to pairs).
+    Rungs' seeds count as independent: where a seed number helps or harms several rungs alike, the intervals are too wide. Where a rung
+    varies three times as much as the others they can be too narrow: of studies in which nothing helps, up to 8 % show a gain when all
+    rungs have two seeds, and 11 % when that one has two beside eight of the others (benchmarks/study_statistics.py). The number of seeds
+    is to be fixed beforehand: who adds some until a gain is shown finds too many.
     """
     import scipy.stats
 
     values, errors, freedom = _estimates(hits, weights)
-    if errors is None:
-        return [Gain(100 * float(value), None, None, None) for value in values]
     m = len(weights)
     reach = scipy.stats.t.isf(_tail(m), freedom) * errors
     lowest, highest = _bounds(weights)
     low, high = np.maximum(values - reach, lowest), np.minimum(values + reach, highest)
     with np.errstate(divide="ignore"):
         p = -np.expm1(m * np.log1p(-2 * scipy.stats.t.sf(np.abs(values) / errors, freedom)))
-    return [Gain(100 * float(v), 100 * float(a), 100 * float(b), float(q)) for v, a, b, q in zip(values, low, high, p, strict=True)]
+    return [
+        Gain(100 * float(v), None, None, None) if math.isnan(a) else Gain(100 * float(v), 100 * float(a), 100 * float(b), float(q))
+        for v, a, b, q in zip(values, low, high, p, strict=True)
+    ]
 
 
 def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | None:
     """The true gain, in points, that 80 % of studies like this one would show (same seeds, images and comparisons); None without intervals.
 
-    The average over the comparisons, whose intervals differ in width. With two seeds it is itself uncertain, by a factor of up to two.
+    The average over the comparisons that have intervals, which differ in width. With two seeds it is itself uncertain, by a factor of up
+    to two.
     """
     import scipy.optimize
     import scipy.stats
 
     _, errors, freedom = _estimates(hits, weights)
-    if errors is None:
+    known = ~np.isnan(errors)
+    if not known.any():
         return None
+    errors, freedom = errors[known], freedom[known]
     reach = scipy.stats.t.isf(_tail(len(weights)), freedom) * errors
 
     def found(gain: float) -> float:
@@ -106,10 +114,13 @@ def _bounds(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Estimates(NamedTuple):
-    """Of the contrasts, as shares of 1, each (m,): values, standard errors (None where no rung has two seeds), degrees of freedom."""
+    """Of the contrasts, as shares of 1, each (m,): values, standard errors, degrees of freedom.
+
+    The last two are NaN where a rung has one seed.
+    """
 
     values: np.ndarray
-    errors: np.ndarray | None
+    errors: np.ndarray
     freedom: np.ndarray
 
 
@@ -118,27 +129,31 @@ def _estimates(hits: Sequence[np.ndarray], weights: np.ndarray) -> _Estimates:
     assert all(each.shape[1] == n for each in hits) and n > 0 and weights.shape[1] == len(hits) and weights.any(axis=1).all()
     seeds = np.array([len(each) for each in hits])
     values = weights @ np.array([each.mean() for each in hits])
-    free = seeds - 1
-    if not free.any():
-        return _Estimates(values, None, np.zeros(len(weights)))
+    errors, freedom = np.full((2, len(weights)), np.nan)
+    several = seeds > 1
+    known = ~weights[:, ~several].any(axis=1)
+    if not known.any():
+        return _Estimates(values, errors, freedom)
 
-    own = weights @ np.stack([each.mean(axis=0) for each in hits])
-    against = np.max(np.abs(_bounds(weights)), axis=0)
-    of_images = (((own - values[:, None]) ** 2).sum(axis=1) + against**2) / n**2
+    contrasts = weights[known]
+    own = contrasts @ np.stack([each.mean(axis=0) for each in hits])
+    against = np.max(np.abs(_bounds(contrasts)), axis=0)
+    of_images = (((own - values[known, None]) ** 2).sum(axis=1) + against**2) / n**2
 
-    several = free > 0
-    chance = np.array([_unexplained(each) / n if len(each) > 1 else 0.0 for each in hits])
-    chance[~several] = free @ chance / free.sum()
-    beyond = np.array([each.mean(axis=1).var(ddof=1) if len(each) > 1 else 0.0 for each in hits]) - chance
-    together = max(float(free @ beyond) / free.sum(), 0.0)
-    beyond[~several] = together
-    share = weights**2 / seeds
-    of_seeds = share @ np.maximum(beyond, together)
+    used, seeds = contrasts[:, several], seeds[several]
+    repeated = [each for each in hits if len(each) > 1]
+    chance = np.array([_unexplained(each) / n for each in repeated])
+    beyond = np.array([each.mean(axis=1).var(ddof=1) for each in repeated]) - chance
+    share = used**2 / seeds
+    of_seeds = share @ np.maximum(beyond, max(float(beyond.mean()), 0.0))
 
     # What varies is the variance observed over the seeds, chance included.
-    doubt = of_images**2 / max(n - 1, 1) + (of_seeds + share @ chance) ** 2 / free.sum()
+    fewest = np.where(used != 0, seeds, seeds.max()).min(axis=1)
+    free = np.minimum(len(seeds) * (fewest - 1), (seeds - 1).sum())
+    doubt = of_images**2 / max(n - 1, 1) + (of_seeds + share @ chance) ** 2 / free
     total = of_images + of_seeds
-    return _Estimates(values, np.sqrt(total), total**2 / doubt)
+    errors[known], freedom[known] = np.sqrt(total), total**2 / doubt
+    return _Estimates(values, errors, freedom)
 
 
 def _unexplained(hits: np.ndarray) -> float:

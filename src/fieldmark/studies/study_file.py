@@ -22,6 +22,7 @@ A file with none of them has one recipe, whose spread over seeds is the noise th
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,16 @@ from typing import Any
 from fieldmark.core.errors import InputError
 from fieldmark.core.fields import fields
 from fieldmark.core.presets import STUDIES, Source, suggest
-from fieldmark.core.recipe import Layer, base_layers, build_recipe, read_layer
+from fieldmark.core.recipe import Layer, base_layers, build_recipe, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
-from fieldmark.studies.plan import Arrangement, Rung, differences
+from fieldmark.studies.plan import Arrangement, Rung
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
 _KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "search")
 _MOST_RUNGS = 1000
 _BASE = "base"
+_OF_THE_STUDY = frozenset(f"data.{name}" for name in ("splits", "split_seed", "val_fraction", "test_fraction", "folds", "fold"))
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,10 @@ def _base(values: dict[str, Any], source: Source, overrides: Sequence[str], prob
     if not isinstance(base, str | dict):
         problems.append(f"base: expected a recipe's name or a mapping, got {show(base)} ({line_of(values, 'base', source.origin)})")
         base = "default"
-    return base_layers(base, source, overrides, problems)
+    layers = base_layers(base, source, overrides, problems)
+    for setting in (setting for layer in layers for setting in layer if setting.key == "train.seed"):
+        problems.append(f"train.seed: the seeds of a study are its `seeds` ({setting.origin})")
+    return layers
 
 
 def _arrangement(values: dict[str, Any], source: Source, problems: list[str]) -> Arrangement:
@@ -203,7 +208,8 @@ def _recipes(
     base: list[Layer], changes: list[_Change], arrangement: Arrangement, problems: list[str]
 ) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
     """The recipe of each rung; every rung that is like another, or that has no recipe, is a problem."""
-    built: dict[str, Recipe] = {}
+    built: list[Recipe] = []
+    twins: dict[str, str] = {}
     slugs: dict[str, str] = {}
     layers = list(base)
     for change in changes:
@@ -221,11 +227,27 @@ def _recipes(
             continue
         if "train.seed" in change.rung.settings:
             problems.append(f"{name!r}: train.seed is what `seeds` is for ({change.origin})")
-        twin = next((other for other in built if not differences(built[other], recipe)), None)
-        if twin is not None:
+        if kept := sorted(set(change.rung.settings) & _OF_THE_STUDY):
+            problems.append(f"{name!r}: {', '.join(kept)}: all rungs of a study have the same splits; set it in the base ({change.origin})")
+        twin = twins.setdefault(identity(recipe), name)
+        if twin != name:
             problems.append(f"{name!r} changes nothing: it is the recipe of {twin!r} ({change.origin})")
-        built[name] = recipe
-    return tuple(change.rung for change in changes), tuple(built.values())
+        built.append(_with_whole_paths(recipe))
+    return tuple(change.rung for change in changes), tuple(built)
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """Files made absolute: the study may be continued from another folder."""
+    weights, taxonomy = recipe.model.weights, recipe.data.taxonomy
+    if weights not in ("pretrained", "none"):
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": _whole(weights)})})
+    if taxonomy not in ("auto", "none"):
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"taxonomy": _whole(taxonomy)})})
+    return recipe
+
+
+def _whole(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _seeds(given: Any, origin: str, problems: list[str]) -> tuple[int, ...]:

@@ -44,8 +44,8 @@ class Row:
 
     `name` and `change`, as all text of a table, are single lines.
 
-    `test_low` to `test_high` is the 95 % interval of the mean test accuracy, None where no rung has two seeds. What is None otherwise was
-    not measured, or cannot be compared.
+    `test_low` to `test_high` is the 95 % interval of the mean test accuracy, None where it has one seed. What is None otherwise was not
+    measured, or cannot be compared.
     """
 
     number: int
@@ -182,7 +182,7 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         _headline(rows, judged, chosen),
         _answer(plan.arrangement, rows, judged, chosen),
         tuple(map(_verdict, judged)),
-        tuple(map(one_line, _notes(results, dataset, finished, images, len(plan.seeds)))),
+        tuple(map(one_line, _notes(results, dataset, finished, alike, images, len(plan.seeds)))),
     )
 
 
@@ -264,7 +264,8 @@ def _headline(rows: Sequence[Row], judged: Sequence[tuple[str, Gain | None, str]
     if not known:
         return "Nothing can be compared yet"
     if all(gain.shown is None for gain in known):
-        return "With one seed each, no gain can be told from chance"
+        each = all(row.test_low is None for row in rows)
+        return f"With {'one seed each' if each else 'so few seeds'}, no gain can be told from chance"
     better = sum(bool(gain.shown) and gain.value > 0 for gain in known)
     of = f"Of {len(judged)} changes," if len(judged) > 1 else "The one change"
     if len(judged) == 1:
@@ -280,6 +281,8 @@ def _answer(arrangement: Arrangement, rows: Sequence[Row], judged: Sequence[tupl
     text += f"; {_counted(len(worse))} shown to harm{_listed(worse)}" if worse else ""
     unknown = sum(gain is None for _, gain, _ in judged)
     text += f"; {unknown} cannot be compared yet" if 0 < unknown < len(judged) else ""
+    single = sum(gain is not None and gain.shown is None for _, gain, _ in judged)
+    text += f"; {single} cannot be told from chance with one seed" if 0 < single < len(judged) - unknown else ""
     text += "."
     if arrangement == "ladder" and len(rows) > 2 and (together := rows[-1].over_base) is not None and together.shown is not None:
         text += f" All together: {together.words()} over the base{', shown' if together.shown else ''}."
@@ -314,13 +317,24 @@ def _verdict(judged: tuple[str, Gain | None, str]) -> str:
     return f"{name}: no difference shown ({gain.words().partition(', no')[0]})"
 
 
-def _notes(results: Results, dataset: StudyDataset, finished: dict[str, list[Outcome]], images: Images | None, seeds: int) -> list[str]:
+def _notes(
+    results: Results,
+    dataset: StudyDataset,
+    finished: dict[str, list[Outcome]],
+    alike: dict[str, list[Outcome]],
+    images: Images | None,
+    seeds: int,
+) -> list[str]:
     outcomes = [outcome for each in finished.values() for outcome in each]
     absent = [run for run in results.absent if run.dataset == dataset]
     notes = []
-    if outcomes and max(len(each) for each in finished.values()) < 2:
+    single = [name for name, each in alike.items() if len(each) == 1]
+    if outcomes and max(len(each) for each in alike.values()) < 2:
         further = "More seeds are to come." if seeds > 1 else "Run the study again with --seeds 3."
         notes.append(f"One seed each: a gain cannot be told from chance, so no verdict is given. {further}")
+    elif single:
+        named = ", ".join(single[:_NAMED]) + (f" and {len(single) - _NAMED:,} more" if len(single) > _NAMED else "")
+        notes.append(f"One seed of {named}: where it is compared, a gain cannot be told from chance, so no verdict is given.")
     waiting = [run for run in absent if run.state == "waiting"]
     if waiting:
         named = "; ".join(f"{_run(run)} ({run.reason})" for run in waiting[:_NAMED])

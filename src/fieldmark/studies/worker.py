@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from fieldmark.core.console import Console
-from fieldmark.core.errors import FieldmarkError
-from fieldmark.core.recipe import recipe_from
+from fieldmark.core.errors import FieldmarkError, InputError
+from fieldmark.core.recipe import identity, recipe_from
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
+from fieldmark.studies.engines import ERROR_MARK
 
 _GRACE_SECONDS = 60.0
 _LOCK_SECONDS = 90.0
@@ -22,7 +24,7 @@ _LOCK_SECONDS = 90.0
 
 
 def main() -> int:
-    """Do the task; 0 where all went well, else the reason is on standard error."""
+    """Do the task; 0 where all went well, else the reason is on standard error, where it is one for the user after ERROR_MARK."""
     task = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
@@ -31,7 +33,8 @@ def main() -> int:
         else:
             _measure(task["data"], [_recipe(values) for values in task["recipes"]])
     except FieldmarkError as error:
-        print(error, file=sys.stderr)
+        told = {"problems": getattr(error, "problems", [str(error)]), "hint": getattr(error, "hint", None)}
+        print(ERROR_MARK + json.dumps(told), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -53,6 +56,9 @@ def _train(data: str, recipe: Recipe, path: Path) -> None:
 
     console = Console(quiet=True)
     if (path / "manifest.json").is_file():
+        if RunFolder.open(path).manifest().get("recipe") != identity(recipe):
+            hint = "Move it away, and try again."
+            raise InputError(f"{path} holds another run: its recipe or seed is another", hint=hint)
         run = resume_run(path, console, wait=_LOCK_SECONDS)
     else:
         run = train_run(data, recipe, path, console)

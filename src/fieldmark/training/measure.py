@@ -75,7 +75,7 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         decode_seconds = (time.perf_counter() - started) / len(cache.array)
         rehearsal = recipe.model_copy(
             update={
-                "train": recipe.train.model_copy(update={"epochs": 2, "keep_checkpoints": 1}),
+                "train": recipe.train.model_copy(update={"epochs": 2, "keep_checkpoints": 1, "log_every": 1}),
                 "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR}),
             }
         )

@@ -37,7 +37,8 @@ def training_tiles(loaded: LoadedData, recipe: Recipe, console: Console, cache_d
         cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), view, cache_dir or default_cache_dir(), advance)
     if cache.unreadable:
         loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
-        check_readable(loaded, recipe.data.max_unreadable, console)
+        if cache_dir is None:  # a caller's own folder holds a sample, whose share of unreadable files says nothing
+            check_readable(loaded, recipe.data.max_unreadable, console)
         return training_tiles(loaded, recipe, console, cache_dir)
     return loaded, cache
 

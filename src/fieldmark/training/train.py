@@ -12,7 +12,7 @@ from fieldmark.core.console import Console, duration
 from fieldmark.core.device import choose_device, device_name
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
-from fieldmark.core.recipe import with_settings
+from fieldmark.core.recipe import identity, with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.schema import Recipe
 from fieldmark.data.split_file import Origin, restore_data, write_split
@@ -46,6 +46,7 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     console = console or Console()
     if out is not None:
         refuse_existing(Path(out))
+    asked_for = identity(recipe)
     prepared = prepare(data, recipe, console)
     built = prepared.built
     loaded, cache = training_tiles(prepared.loaded, recipe, console)
@@ -70,6 +71,7 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
             versions=versions(),
             device=device_name(device),
             given=str(data),
+            recipe=asked_for,
             data=asdict(Origin.of(loaded.dataset)),
             fingerprint=loaded.fingerprint,
             class_names=list(loaded.dataset.class_names),
