@@ -148,7 +148,8 @@ def search(
 
     Raises:
         InputError: something given cannot be used; no trial was begun.
-        TrainingFailed: five trials in a row failed, or some did and none has finished. Interrupted: stopped by Ctrl-C; the same call continues.
+        TrainingFailed: five trials in a row failed, or some did and none has finished.
+        Interrupted: stopped by Ctrl-C; the same call continues.
     """
     console = Console(quiet)
     base, section, origin = search_section(study, settings)
