@@ -127,13 +127,13 @@ def settings() -> Iterator[Setting]:
                 for sd in (0.0, 0.5):
                     yield Setting(rungs, (seeds,) * rungs, images, (sd,) * rungs, name=f"{sd}")
     for rungs, number in ((2, 2), (2, 3), (4, 3), (8, 2), (8, 3), (8, 5)):
-        seeds = (number,) * rungs
-        yield Setting(rungs, seeds, 8041, (1.0,) * rungs, name="1")
-        yield Setting(rungs, seeds, 8041, (1.5,) * rungs, name="1.5")
-        yield Setting(rungs, seeds, 8041, tuple(np.linspace(1.0, 0.4, rungs)), name="1 falling to 0.4")
-        yield Setting(rungs, seeds, 8041, (1.0, *(0.5,) * (rungs - 1)), name="0.5, first rung 1")
-        yield Setting(rungs, seeds, 8041, (*(0.5,) * (rungs - 1), 1.5), name="0.5, last rung 1.5")
-        yield Setting(rungs, seeds, 8041, (1.5, *(0.5,) * (rungs - 1)), name="0.5, first rung 1.5")
+        equal = (number,) * rungs
+        yield Setting(rungs, equal, 8041, (1.0,) * rungs, name="1")
+        yield Setting(rungs, equal, 8041, (1.5,) * rungs, name="1.5")
+        yield Setting(rungs, equal, 8041, tuple(np.linspace(1.0, 0.4, rungs)), name="1 falling to 0.4")
+        yield Setting(rungs, equal, 8041, (1.0, *(0.5,) * (rungs - 1)), name="0.5, first rung 1")
+        yield Setting(rungs, equal, 8041, (*(0.5,) * (rungs - 1), 1.5), name="0.5, last rung 1.5")
+        yield Setting(rungs, equal, 8041, (1.5, *(0.5,) * (rungs - 1)), name="0.5, first rung 1.5")
     yield Setting(4, (3,) * 4, 8041, (0.5,) * 4, alike=0.5, name="0.5, half of it alike")
     for accuracy, images in ((0.5, 1221), (0.95, 373), (0.95, 8041), (0.98, 100)):
         yield Setting(4, (3,) * 4, images, (0.3,) * 4, accuracy, name=f"0.3, accuracy {accuracy}")
@@ -148,14 +148,45 @@ def unequal() -> Iterator[Setting]:
         yield Setting(rungs, seeds, 8041, (*(0.5,) * (rungs - 1), 1.5), name="0.5, last rung 1.5")
 
 
+def looked_at(setting: Setting, first: int, number: int, seed: int) -> tuple[float, float]:
+    """Per cent of studies without a gain that show one with the `first` seeds, and at any look while seeds are added one by one."""
+    weights = ladder(setting.rungs)
+    once = ever = 0
+    for hits in studies(setting, number, np.random.default_rng(seed)):
+        looks = [
+            any(gain.shown for gain in gains([each[:count] for each in hits], weights)) for count in range(first, setting.seeds[0] + 1)
+        ]
+        once, ever = once + looks[0], ever + any(looks)
+    return 100 * once / number, 100 * ever / number
+
+
+def print_looks(number: int, seed: int) -> None:
+    print(" R  seeds      n  sd   false at first  at any look")
+    for rungs, first, last, images in (
+        (2, 2, 8, 8041),
+        (4, 2, 5, 8041),
+        (4, 3, 5, 8041),
+        (4, 3, 10, 8041),
+        (8, 3, 5, 8041),
+        (4, 3, 10, 1221),
+    ):
+        setting = Setting(rungs, (last,) * rungs, images, (1.0,) * rungs)
+        once, ever = looked_at(setting, first, number, seed)
+        print(f"{rungs:2}  {first:2}..{last:2}  {images:5}  {setting.sd[0]}  {once:14.1f} {ever:12.1f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per setting and kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--unequal", action="store_true", help="only the settings whose rungs have unequal numbers of seeds")
+    parser.add_argument("--looks", action="store_true", help="what comes of adding seeds until something is shown")
     arguments = parser.parse_args()
     start = time.perf_counter()
     print(f"false shown: standard error {100 * math.sqrt(0.05 * 0.95 / arguments.studies):.1f} at 5 %")
+    if arguments.looks:
+        print_looks(arguments.studies, arguments.seed)
+        return
     print(
         f"{'R':>2} {'S':>4} {'n':>5}  {'sd over seeds, points':<24}{'':8}"
         + "".join(f"{method:>8}" for method in METHODS)
