@@ -9,7 +9,7 @@ import pytest
 
 import fieldmark
 from fieldmark.core.console import Console
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies.plan import StudyPlan
@@ -60,17 +60,21 @@ def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, stud
 
 
 def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, study_file, tmp_path):
-    text = TEXT + "  explodes: {optim.name: sgd, optim.lr: 1e+30}\n  broken: {augment.flip: 0.9}\n"
+    text = TEXT + "  explodes: {optim.name: sgd, optim.lr: 1e+30}\n  broken: {augment.flip: 0.9}\n  a file: {augment.flip: 0.8}\n"
     plan = plan_study(load_study(study_file(text=text)), [str(birds)], tmp_path / "out")
-    base, flip, explodes, broken = plan.runs()
+    base, flip, explodes, broken, a_file = plan.runs()
     broken.path.mkdir(parents=True)
     (broken.path / "notes.txt").write_text("somebody's")
+    a_file.path.parent.write_text("somebody's")
     done = train_study(plan, "local", 2, dry_run=False, console=QUIET)
     assert done.finished == 2 and base.finished and flip.finished
-    assert set(done.failed) == {explodes.name, broken.name}
+    assert set(done.failed) == {explodes.name, broken.name, a_file.name}
     assert "not finite" in done.failed[explodes.name]
     assert "already exists and is not empty" in done.failed[broken.name]
-    assert (broken.path / "notes.txt").read_text() == "somebody's"
+    assert (broken.path / "notes.txt").read_text() == a_file.path.parent.read_text() == "somebody's"
+    with pytest.raises(CheckFailed, match="3 of the runs failed"):
+        fieldmark.run_study(study_file(text=text), birds, out=tmp_path / "out", jobs=2, quiet=True)
+    assert "not finite" in (tmp_path / "out" / "table.md").read_text() and (tmp_path / "out" / "study.html").is_file()
 
 
 def test_damaged_plan_is_written_anew_from_the_command_line(birds, study_file, tmp_path):
@@ -80,16 +84,6 @@ def test_damaged_plan_is_written_anew_from_the_command_line(birds, study_file, t
     for damage in ("{", None):
         plan.file.unlink() if damage is None else plan.file.write_text(damage)
         assert plan_study(load_study(study_file()), [str(birds)], tmp_path / "out") == plan
-
-
-def test_place_that_cannot_be_made_is_named_and_the_others_go_on(birds, study_file, tmp_path):
-    plan = plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
-    base, flip = plan.runs()
-    plan.folder.joinpath("runs", "birds3").mkdir(parents=True)
-    base.path.parent.write_text("a file of the user's")
-    done = train_study(plan, "local", 2, dry_run=False, console=QUIET)
-    assert set(done.failed) == {base.name} and flip.finished
-    assert base.path.parent.read_text() == "a file of the user's"
 
 
 def test_foreign_folder_is_refused(birds, study_file, tmp_path):
