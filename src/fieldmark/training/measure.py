@@ -16,7 +16,6 @@ from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
-from fieldmark.models.cost import parameters
 from fieldmark.models.weights import save_weights
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Position, run_loop
@@ -40,10 +39,7 @@ class Cost:
     `working_bytes` are those of the run folder while it trains, `run_bytes` those that stay.
     """
 
-    pictures: int
     steps: int
-    parameters: int
-    trainable: int
     start_seconds: float
     decode_seconds: float
     train_seconds: float
@@ -105,12 +101,8 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     steps = epochs * (train // batch) + (epochs * ((train + val) // batch) if refit else 0)
     everything = train + val + test
     answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4
-    total, trainable = parameters(built.model)
     return Cost(
-        pictures=everything,
         steps=steps,
-        parameters=total,
-        trainable=trainable,
         start_seconds=start_seconds,
         decode_seconds=decode_seconds * (2 * train + 2 * val + test),
         train_seconds=step_seconds * steps,
