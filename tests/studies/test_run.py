@@ -80,7 +80,7 @@ def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, stu
 def test_damaged_plan_is_written_anew_from_the_command_line(birds, study_file, tmp_path):
     plan = plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
     plan.save()
-    (tmp_path / "out" / "runs").mkdir()
+    plan.runs()[0].path.mkdir(parents=True)
     for damage in ("{", None):
         plan.file.unlink() if damage is None else plan.file.write_text(damage)
         assert plan_study(load_study(study_file()), [str(birds)], tmp_path / "out") == plan

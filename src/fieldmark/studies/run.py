@@ -52,7 +52,7 @@ def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
             return plan.grown_from(StudyPlan.load(folder))
         except DamagedStudy:
             return plan  # each run that is there says for itself whether it belongs to the study
-    if (folder / "runs").is_dir():
+    if any(run.path.exists() for run in plan.runs()):
         return plan
     if folder.exists() and (not folder.is_dir() or any(entry.name != ".lock" for entry in folder.iterdir())):
         raise InputError(f"{folder} is there already, and is not the folder of a study", hint="Choose another --out.")
