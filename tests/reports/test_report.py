@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics
+from elements import Page
 from PIL import Image
 
 from fieldmark.core.errors import InputError
@@ -28,31 +28,6 @@ from fieldmark.evaluation.run import Run
 from fieldmark.reports.gallery import cards, ranked, thumbnail
 from fieldmark.reports.report import write_report
 from fieldmark.runtime.decode import UnreadableImage
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, in order, and the text between them."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.pieces: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        self.pieces.append("\n" if tag not in ("bdi", "span", "strong", "b") else "")
-
-    def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        """With every run of white space as one blank."""
-        return " ".join("".join(self.pieces).split())
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def rows_of_classes(html: str) -> list[list[str]]:

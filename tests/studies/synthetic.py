@@ -68,7 +68,18 @@ def synthetic_study(
         recipe = with_settings(recipe if arrangement == "ladder" else base, rung.settings)
         made.append(recipe)
     given = tuple(StudyDataset(name, f"/data/{name}") for name in datasets)
-    plan = StudyPlan(folder, "augment", title, "augment", (), arrangement, tuple(rungs), tuple(made), given, tuple(seeds))
+    plan = StudyPlan(
+        folder=folder,
+        name="augment",
+        title=title,
+        source="augment",
+        settings=(),
+        arrangement=arrangement,
+        rungs=tuple(rungs),
+        recipes=tuple(made),
+        datasets=given,
+        seeds=tuple(seeds),
+    )
     plan.save()
     for d, dataset in enumerate(plan.datasets):
         rng = np.random.default_rng(d)

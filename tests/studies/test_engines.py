@@ -3,11 +3,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import all_ended, until
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe import load_recipe
@@ -15,21 +15,6 @@ from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import engines as module
 from fieldmark.studies.engines import Job, LocalEngine, Worker, default_jobs, train_task
 from fieldmark.training.train import train_run
-
-PATIENCE = 120
-
-
-def until(what, seconds=PATIENCE):
-    patience = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < patience, "it took too long"
-        time.sleep(0.05)
-
-
-def all_ended(engine):
-    ended = []
-    until(lambda: ended.extend(engine.ended()) or not engine.running)
-    return {each.job.name: each.reason for each in ended}
 
 
 def lines_of(job):

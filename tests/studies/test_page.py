@@ -5,12 +5,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from browser import CHROMIUM, Browser
+from elements import Page
 from synthetic import independent, ladder, synthetic_study
 
 from fieldmark.studies.page import write_page
@@ -21,35 +21,10 @@ from fieldmark.studies.table import StudyTable, study_table
 HOSTILE = ("<script>alert(1)</script>", "\"a\" & 'b' <img src=x onerror=alert(1)>", "{{ 7 * 7 }} \u202eevil " + "very" * 40)
 
 
-class Page(HTMLParser):
-    """Elements with their attributes, in order, and the text between them."""
-
-    def __init__(self, file: Path):
-        super().__init__()
-        self.html = file.read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.pieces: list[str] = []
-        self.feed(self.html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        self.pieces.append(" " if tag not in ("bdi", "span", "strong", "b") else "")
-
-    def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.pieces).split())
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 def written(plan: StudyPlan) -> tuple[StudyTable, Page]:
     results = read_results(plan)
     table = study_table(plan, results)
-    return table, Page(write_page(plan, table, results))
+    return table, Page(write_page(plan, table, results).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +116,14 @@ def test_charts_have_words_and_no_identifier_twice(page: tuple[StudyTable, Page]
 
 
 def test_nothing_is_asked_of_the_network_and_no_script_runs(page: tuple[StudyTable, Page], hostile: Path) -> None:
-    for shown in (page[1], Page(hostile)):
+    for shown in (page[1], Page(hostile.read_text(encoding="utf-8"))):
         assert asks_for_nothing(shown)
         (policy,) = [given["content"] for given in shown.all("meta") if given.get("http-equiv") == "Content-Security-Policy"]
         assert policy.startswith("default-src 'none'") and "script-src" not in policy
 
 
 def test_names_are_text_and_never_code(hostile: Path) -> None:
-    shown = Page(hostile)
+    shown = Page(hostile.read_text(encoding="utf-8"))
     assert not {tag for tag, _ in shown.elements} & {"b", "i"}
     assert all(text in shown.text for text in ("<b>title</b>", "<i>name", *HOSTILE[:2], "{{ 7 * 7 }} evil"))
     assert len(shown.all("svg")) == 2 * 6 and "\u202e" not in shown.html

@@ -17,7 +17,16 @@ def plan_in(folder, **changes) -> StudyPlan:
     recipes = (load_recipe("default"), load_recipe("default", ["augment.flip=0"]))
     rungs = (Rung("base"), Rung("No flip!", {"augment.flip": 0.0}, "base"))
     plan = StudyPlan(
-        folder, "mine", "what helps", "mine.yaml", ("train.epochs=3",), "ladder", rungs, recipes, (StudyDataset("birds", "birds"),), (0, 1)
+        folder=folder,
+        name="mine",
+        title="what helps",
+        source="mine.yaml",
+        settings=("train.epochs=3",),
+        arrangement="ladder",
+        rungs=rungs,
+        recipes=recipes,
+        datasets=(StudyDataset("birds", "birds"),),
+        seeds=(0, 1),
     )
     return replace(plan, **changes)
 

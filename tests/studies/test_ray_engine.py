@@ -10,6 +10,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import all_ended, until
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
@@ -19,20 +20,6 @@ from fieldmark.studies.engines import RUN_BYTES, Job, LocalEngine, open_engine, 
 from fieldmark.studies.ray_engine import Node, RayEngine, Share, _train, shares
 
 GIB = 2.0**30
-PATIENCE = 120
-
-
-def until(what, seconds=PATIENCE):
-    patience = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < patience, "it took too long"
-        time.sleep(0.05)
-
-
-def all_ended(engine):
-    found = []
-    until(lambda: found.extend(engine.ended()) or not engine.running)
-    return {each.job.name: each.reason for each in found}
 
 
 def epochs_of(job):

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, Self
+from typing import IO, Any, Literal, Self
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
@@ -47,36 +48,68 @@ class Ended:
     reason: str | None
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Where jobs run: `jobs` at once, each with so many `threads`. Leaving it as a context stops what still runs, its state saved."""
 
+    def __init__(self) -> None:
+        self._stopped: set[Job] = set()
+
     @property
+    @abstractmethod
     def jobs(self) -> int: ...
 
     @property
+    @abstractmethod
     def threads(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def running(self) -> tuple[Job, ...]: ...
+
+    @abstractmethod
+    def start(self, job: Job) -> None: ...
+
+    @abstractmethod
+    def ended(self) -> list[Ended]:
+        """The jobs that have ended since the last call; does not wait."""
+
+    @abstractmethod
+    def _ask_to_stop(self, job: Job) -> None: ...
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """End what did not stop when asked to, and whatever this engine has started."""
 
     @property
     def free(self) -> int:
         """How many more jobs it takes now."""
-        ...
-
-    @property
-    def running(self) -> tuple[Job, ...]: ...
-
-    def start(self, job: Job) -> None: ...
+        return self.jobs - len(self.running)
 
     def stop(self, job: Job) -> None:
         """Ask a job to save its state and end; it is among `ended` later."""
-        ...
+        if job in self.running:
+            self._stopped.add(job)
+            self._ask_to_stop(job)
 
-    def ended(self) -> list[Ended]:
-        """The jobs that have ended since the last call; does not wait."""
-        ...
+    def _ending(self, job: Job, reason: str | None) -> Ended:
+        if job in self._stopped:
+            self._stopped.discard(job)
+            reason = reason and "stopped"
+        return Ended(job, reason)
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        for job in self.running:
+            self.stop(job)
+        patience = time.monotonic() + _GRACE_SECONDS
+        try:
+            while self.running and time.monotonic() < patience:
+                self.ended()
+                time.sleep(0.05)
+        finally:
+            self._abandon()
 
 
 @dataclass(frozen=True)
@@ -144,15 +177,15 @@ class Worker:
         return Failure((lines[-1] if lines else f"the process ended with status {code} without a word",))
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """`jobs` processes at once on this machine, each with its share of the cores and, where there are several, a GPU of its own."""
 
     def __init__(self, jobs: int = 1):
         assert jobs > 0
+        super().__init__()
         self._jobs = jobs
         self._workers: dict[Job, Worker] = {}
         self._slots: dict[Job, int] = {}
-        self._stopped: set[Job] = set()
 
     @property
     def jobs(self) -> int:
@@ -163,10 +196,6 @@ class LocalEngine:
         return max(1, available_cores() // self._jobs)
 
     @property
-    def free(self) -> int:
-        return self.jobs - len(self._workers)
-
-    @property
     def running(self) -> tuple[Job, ...]:
         return tuple(self._workers)
 
@@ -175,11 +204,6 @@ class LocalEngine:
         self._workers[job] = Worker.start(train_task(job, self.threads), slot)
         self._slots[job] = slot
 
-    def stop(self, job: Job) -> None:
-        if job in self._workers:
-            self._stopped.add(job)
-            self._workers[job].process.terminate()
-
     def ended(self) -> list[Ended]:
         done = [job for job, worker in self._workers.items() if worker.process.poll() is not None]
         return [self._end(job) for job in done]
@@ -187,27 +211,15 @@ class LocalEngine:
     def _end(self, job: Job) -> Ended:
         del self._slots[job]
         failure = self._workers.pop(job).end()
-        reason = None if failure is None else failure.text
-        if job in self._stopped:
-            self._stopped.discard(job)
-            reason = reason and "stopped"
-        return Ended(job, reason)
+        return self._ending(job, None if failure is None else failure.text)
 
-    def __enter__(self) -> Self:
-        return self
+    def _ask_to_stop(self, job: Job) -> None:
+        self._workers[job].process.terminate()
 
-    def __exit__(self, *error: object) -> None:
+    def _abandon(self) -> None:
         for job in self.running:
-            self.stop(job)
-        patience = time.monotonic() + _GRACE_SECONDS
-        try:
-            while self.running and time.monotonic() < patience:
-                self.ended()
-                time.sleep(0.05)
-        finally:
-            for job in self.running:
-                self._workers[job].process.kill()
-                self._end(job)
+            self._workers[job].process.kill()
+            self._end(job)
 
 
 def default_jobs() -> int:

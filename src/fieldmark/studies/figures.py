@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -56,7 +57,11 @@ def palette(table: StudyTable) -> list[tuple[str, str]]:
         return [_BASE, *_FEW[:changes]]
     shades = colormaps["plasma"]
     places = np.linspace(0, 1, changes) if changes > 1 else np.array([0.5])[:changes]
-    return [_BASE, *(tuple(to_hex(shades(low + place * (high - low))) for low, high in (_LIGHT, _DARK)) for place in places)]  # type: ignore[list-item]
+
+    def shade(ends: tuple[float, float], place: float) -> str:
+        return to_hex(shades(ends[0] + place * (ends[1] - ends[0])))
+
+    return [_BASE, *((shade(_LIGHT, place), shade(_DARK, place)) for place in places)]
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _charts(table: StudyTable, dataset: DatasetTable, results: Results, colours:
                 forest.title,
                 5.2,
                 0.75 + _ROW * len(forest.marks),
-                lambda axes, forest=forest: _draw_forest(axes, forest, colours),  # type: ignore[misc]
+                partial(_draw_forest, forest=forest, colours=colours),
                 f"{forest.title}, in points: {_said(forest)}",
             )
             for forest in _forests(table, dataset)
@@ -158,7 +163,7 @@ def _charts(table: StudyTable, dataset: DatasetTable, results: Results, colours:
                 title,
                 5.2,
                 3.6,
-                lambda axes, measure=measure: _draw_curves(axes, measure, curves, colours),  # type: ignore[misc]
+                partial(_draw_curves, measure=measure, curves=curves, colours=colours),
                 f"{title} over the epochs, as means over the seeds: {_ends(dataset, curves, measure)}",
             )
             for title, measure in _MEASURES
@@ -169,7 +174,7 @@ def _charts(table: StudyTable, dataset: DatasetTable, results: Results, colours:
                 f"test top-1 (%) against {cost.axis}",
                 4.4,
                 3.5,
-                lambda axes, cost=cost: _draw_tradeoff(axes, cost, dataset.rows, colours),  # type: ignore[misc]
+                partial(_draw_tradeoff, cost=cost, rows=dataset.rows, colours=colours),
                 f"test top-1 against {cost.axis}; unbeaten at their cost: {', '.join(row.name for row in _front(cost, dataset.rows))}",
             )
             for cost in _costs(dataset)

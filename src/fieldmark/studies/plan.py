@@ -75,14 +75,13 @@ class PlannedRun:
             return False
 
 
-@dataclass(frozen=True)
-class StudyPlan:
-    """The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved but for the seed.
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is trained. The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved but for the seed.
 
     `source` is the study as it was named on the command line, a file's path made absolute, and `settings` the `key=value` given with it.
     """
 
-    folder: Path
     name: str
     title: str
     source: str
@@ -90,8 +89,15 @@ class StudyPlan:
     arrangement: Arrangement
     rungs: tuple[Rung, ...]
     recipes: tuple[Recipe, ...]
-    datasets: tuple[StudyDataset, ...]
     seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan(Study):
+    """A study on its datasets, in its folder."""
+
+    folder: Path
+    datasets: tuple[StudyDataset, ...]
 
     @property
     def file(self) -> Path:
@@ -148,16 +154,16 @@ class StudyPlan:
             hint = f"`fieldmark study run … --out {folder}` writes it anew; what is finished is kept."
             raise DamagedStudy(f"{file} is damaged: {str(error).splitlines()[0]}", hint=hint) from None
         return cls(
-            folder,
-            stored.name,
-            stored.title,
-            stored.source,
-            tuple(stored.settings),
-            stored.arrangement,
-            tuple(rungs),
-            tuple(recipes),
-            tuple(datasets),
-            tuple(stored.seeds),
+            folder=folder,
+            name=stored.name,
+            title=stored.title,
+            source=stored.source,
+            settings=tuple(stored.settings),
+            arrangement=stored.arrangement,
+            rungs=tuple(rungs),
+            recipes=tuple(recipes),
+            datasets=tuple(datasets),
+            seeds=tuple(stored.seeds),
         )
 
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:

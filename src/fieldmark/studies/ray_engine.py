@@ -15,14 +15,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
-from fieldmark.studies.engines import RUN_BYTES, Ended, Job, Worker, default_jobs, train_task
+from fieldmark.studies.engines import RUN_BYTES, Ended, Engine, Job, Worker, default_jobs, train_task
 
-_GRACE_SECONDS = 120.0
-"""How long workers that were asked to stop may finish their step and write their state."""
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
 _STORE_BYTES = 100_000_000
@@ -49,7 +47,7 @@ class Share:
     gpus: int
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Trainings on the cluster that RAY_ADDRESS names or that this process has joined, or else on one started on this machine alone.
 
     `jobs` at once, as many as there is room for by default, at most `most`; what there is no room for waits in the cluster's queue.
@@ -59,6 +57,7 @@ class RayEngine:
     """
 
     def __init__(self, jobs: int | None, most: int):
+        super().__init__()
         self._ray = _import_ray()
         self._joined = not self._ray.is_initialized()
         if self._joined:
@@ -72,7 +71,6 @@ class RayEngine:
             runtime_env={"env_vars": {"RAY_kill_child_processes_on_worker_exit": "0"} | _carried()},
         )
         self._tasks: dict[Job, Any] = {}
-        self._stopped: set[Job] = set()
 
     @property
     def jobs(self) -> int:
@@ -84,10 +82,6 @@ class RayEngine:
         return max(1, self._share.cpus)
 
     @property
-    def free(self) -> int:
-        return self.jobs - len(self._tasks)
-
-    @property
     def running(self) -> tuple[Job, ...]:
         return tuple(self._tasks)
 
@@ -95,11 +89,6 @@ class RayEngine:
         task = train_task(job, self.threads)
         job.path.parent.mkdir(parents=True, exist_ok=True)
         self._tasks[job] = self._task.remote(task | {"path": str(job.path.absolute())}, os.getcwd())
-
-    def stop(self, job: Job) -> None:
-        if job in self._tasks:
-            self._stopped.add(job)
-            self._ray.cancel(self._tasks[job], force=False)
 
     def ended(self) -> list[Ended]:
         if not self._tasks:
@@ -112,27 +101,16 @@ class RayEngine:
             reason = self._ray.get(self._tasks.pop(job))
         except self._ray.exceptions.RayError as error:
             reason = f"Ray: {_why(error)}"
-        if job in self._stopped:
-            self._stopped.discard(job)
-            reason = reason and "stopped"
-        return Ended(job, reason)
+        return self._ending(job, reason)
 
-    def __enter__(self) -> Self:
-        return self
+    def _ask_to_stop(self, job: Job) -> None:
+        self._ray.cancel(self._tasks[job], force=False)
 
-    def __exit__(self, *error: object) -> None:
-        for job in self.running:
-            self.stop(job)
-        patience = time.monotonic() + _GRACE_SECONDS
-        try:
-            while self.running and time.monotonic() < patience:
-                self.ended()
-                time.sleep(0.05)
-        finally:
-            for task in self._tasks.values():
-                self._ray.cancel(task, force=True)
-            if self._joined:
-                self._ray.shutdown()
+    def _abandon(self) -> None:
+        for task in self._tasks.values():
+            self._ray.cancel(task, force=True)
+        if self._joined:
+            self._ray.shutdown()
 
 
 def shares(nodes: Sequence[Node], jobs: int | None, most: int) -> Share:

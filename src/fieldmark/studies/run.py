@@ -17,9 +17,8 @@ from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
 from fieldmark.studies.estimate import Estimate, check_room, estimate
-from fieldmark.studies.plan import DamagedStudy, PlannedRun, StudyPlan, named_datasets
+from fieldmark.studies.plan import DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
-from fieldmark.studies.study_file import Study
 
 _POLL_SECONDS = 0.3
 
@@ -35,18 +34,7 @@ class Done:
 def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
     """The plan of a study in its folder, grown from what the folder holds. Raises InputError where that is another study."""
     folder = Path(out)
-    plan = StudyPlan(
-        folder,
-        study.name,
-        study.title,
-        study.source,
-        study.settings,
-        study.arrangement,
-        study.rungs,
-        study.recipes,
-        named_datasets(list(data)),
-        study.seeds,
-    )
+    plan = StudyPlan(**vars(study), folder=folder, datasets=named_datasets(list(data)))
     if plan.file.is_file():
         try:
             return plan.grown_from(StudyPlan.load(folder))

@@ -34,27 +34,13 @@ from fieldmark.core.presets import STUDIES, Source, suggest
 from fieldmark.core.recipe import Layer, base_layers, build_recipe, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
-from fieldmark.studies.plan import Arrangement, Rung
+from fieldmark.studies.plan import Arrangement, Rung, Study
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
 _KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "search")
 _MOST_RUNGS = 1000
 _BASE = "base"
 _OF_THE_STUDY = frozenset(f"data.{name}" for name in ("splits", "split_seed", "val_fraction", "test_fraction", "folds", "fold"))
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study as its file describes it; `recipes` belong to `rungs`, the base first. `source` and `settings` are as in StudyPlan."""
-
-    name: str
-    title: str
-    source: str
-    settings: tuple[str, ...]
-    arrangement: Arrangement
-    rungs: tuple[Rung, ...]
-    recipes: tuple[Recipe, ...]
-    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,16 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
         problems.append(f"--seeds: expected at least 1, got {seeds}")
     _refuse(problems)
     given = str(name) if source.folder is None else str(Path(name).resolve())
-    return Study(Path(name).stem, _title(source), given, tuple(overrides), arrangement, rungs, recipes, chosen)
+    return Study(
+        name=Path(name).stem,
+        title=_title(source),
+        source=given,
+        settings=tuple(overrides),
+        arrangement=arrangement,
+        rungs=rungs,
+        recipes=recipes,
+        seeds=chosen,
+    )
 
 
 def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[list[Layer], dict[str, Any], str]:
