@@ -45,7 +45,7 @@ def test_another_variant_drops_what_was_inherited_for_the_old_one(tmp_path):
 def test_a_key_that_the_variant_lacks_is_an_error_in_its_own_and_in_later_layers(tmp_path):
     (tmp_path / "r.yaml").write_text("optim:\n  name: adamw\n  momentum: 0.9\n")
     (problem,) = problems(recipe=tmp_path / "r.yaml")
-    assert "optim.momentum: adamw has no momentum (it belongs to sgd)" in problem and "r.yaml, line 3" in problem
+    assert "optim.momentum: adamw has no momentum (it belongs to sgd, rmsprop)" in problem and "r.yaml, line 3" in problem
     (tmp_path / "r.yaml").write_text("optim:\n  name: adamw\n")
     assert "adamw has no nesterov" in problems("optim.nesterov=true", recipe=tmp_path / "r.yaml")[0]
 
@@ -60,7 +60,7 @@ def test_all_problems_come_at_once_with_origin_and_suggestion():
     assert "lr: there is no such key; did you mean optim.lr?" in text
     assert 'train.batch: expected a whole number, got "many" (command line)' in text
     assert "augment.crop.area: expected two numbers, such as [0.5, 1.0], got [0.5]" in text
-    assert 'optim.name: expected one of sgd, adamw, got "adamx"' in text
+    assert 'optim.name: expected one of sgd, adam, adamw, rmsprop, timm, got "adamx"' in text
     assert "train.seed is given twice" in text
 
 
@@ -124,27 +124,69 @@ def test_any_setting_text_gives_a_recipe_or_an_input_error(text):
 )
 @settings(max_examples=300, deadline=None)
 def test_any_value_of_any_field_gives_a_recipe_or_names_the_field(field, value):
-    section, _, name = field.key.rpartition(".")
-    values = {name: value} | ({"name": field.variant} if field.variant and name != "name" else {})
-    for part in reversed(section.split(".")):
+    outer, _, inner = field.key.partition("[].")
+    section, _, name = outer.rpartition(".")
+    values = {name: [{inner: value}] if inner else value} | ({"name": field.variant} if field.variant and name != "name" else {})
+    for part in reversed(section.split(".") if section else []):
         values = {part: values}
     try:
         recipe_from(values)
     except InputError as error:
-        assert field.key in str(error) or name in str(error)
+        assert field.key in str(error) or (inner or name) in str(error)
 
 
 def test_fields_cover_the_recipe():
     recipe = load_recipe("default")
     dumped = recipe.model_dump(mode="json")
-    for field in fields():
+    for field in (field for field in fields() if not field.in_list):
         level, *_ = [dumped]
         for part in field.key.split(".")[:-1]:
             level = level[part]
         if field.variant in (None, level.get("name")):
             assert field.key.split(".")[-1] in level
         assert field.meaning and field.type
-    assert set(choices()) == {"optim", "schedule", "loss", "augment.crop", "data.crop", "data.subset", "data.label_noise"}
+    of_data, of_augment = (
+        {"data.crop", "data.subset", "data.label_noise"},
+        {"augment.crop", "augment.policy", "augment.erase", "augment.mix"},
+    )
+    assert set(choices()) == {"optim", "schedule", "loss", "ema", "model.head"} | of_data | of_augment
+
+
+def test_a_list_of_sections_is_read_and_written_whole(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "extends: default\ntrain.epochs: 9\nstages:\n  - {epochs: 3, trainable: [head]}\n  - lr_factor: 0.1\n", encoding="utf-8"
+    )
+    recipe = load_recipe(file)
+    assert [(stage.epochs, stage.trainable, stage.lr_factor) for stage in recipe.stages] == [(3, ("head",), 1.0), (None, ("all",), 0.1)]
+    assert recipe.stage_spans() == recipe.schedule_spans() == ((0, 3), (3, 6))
+    file.write_text(to_yaml(recipe), encoding="utf-8")
+    assert load_recipe(file) == recipe
+    on = load_recipe(file, ["stages=[{epochs: 2}, {epochs: 3, restart: false}, {}]"])
+    assert on.stage_spans() == ((0, 2), (2, 3), (5, 4)) and on.schedule_spans() == ((0, 5), (5, 4))
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("stages=3", "stages: expected a list of {epochs, trainable, frozen_norm, lr_factor, restart, views}, got 3"),
+        ("stages=[3]", "stages[0]: expected settings such as {epochs: ...}, got 3"),
+        ("stages=[{epochs: x}]", 'stages[0].epochs: expected a whole number, got "x"'),
+        ("stages=[{epochs: 1}, {epoch: 3}]", "stages[1].epoch: there is no such key; did you mean epochs?"),
+        ("stages=[{trainable: head}]", 'stages[0].trainable: expected a list of text, got "head"'),
+        ("stages=[{trainable: []}]", "names nothing"),
+        ("stages=[{restart: false}]", "the first stage has no stage before it"),
+        ("stages=[{}, {epochs: 3}]", "only the last stage may leave out its epochs"),
+        ("stages=[{epochs: 40}]", "they take 40 epochs, and train.epochs is 30; leave out the epochs of the last"),
+        ("stages=[{epochs: 30}, {}]", "all but the last take 30 epochs and leave none of train.epochs (30)"),
+        ("stages=[{epochs: 1}, {}]", "schedule.warmup_epochs (1) leaves nothing of a stage (1)"),
+        ("optim.lr_factors=[{parameters: 3}]", "optim.lr_factors[0].parameters: expected text, got 3"),
+        ("optim.lr_factors=[{parameters: head, factor: -1}]", "optim.lr_factors[0].factor: expected a number above 0, got -1"),
+        ("stages=[{trainable: [{head: 1}]}]", "stages[0].trainable[0]: expected text"),
+    ],
+)
+def test_what_is_wrong_in_a_list_of_sections_is_named(setting, expected):
+    assert any(expected in problem for problem in problems(setting)), problems(setting)
 
 
 def test_with_settings_keeps_the_rest():

@@ -123,7 +123,7 @@ def fields_table() -> str:
             parts += [f"- `{choice.key}.name={name}`: {model.model_fields['name'].description}" for name, model in choice.variants.items()]
             parts += [""]
         parts += ["| field | type | default | in the recipe `default` | unit | meaning |", "|---|---|---|---|---|---|"]
-        for field in (field for field in fields() if field.key.split(".")[0] == section):
+        for field in (field for field in fields() if field.key.split(".")[0].removesuffix("[]") == section):
             key = f"`{field.key}`" if field.variant is None else f"`{field.key}` ({field.variant})"
             cells = [key, field.type, _plain(field.default), _in_preset(preset, field), field.unit or "", field.meaning]
             parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
@@ -134,6 +134,8 @@ def fields_table() -> str:
 def _in_preset(preset: dict, field) -> str:
     """The value that the preset gives a field, where it is another than the default."""
     *parents, last = field.key.split(".")
+    if field.in_list:
+        return ""
     for parent in parents:
         preset = preset[parent]
     if field.variant not in (None, preset.get("name")) or preset[last] == field.default:

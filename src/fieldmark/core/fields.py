@@ -1,4 +1,7 @@
-"""The recipe's fields as a flat list of dotted keys, read off the schema."""
+"""The recipe's fields as a flat list of dotted keys, read off the schema.
+
+What a list of sections holds has keys such as `stages[].epochs`; they are described like others, but are set with the list as a whole.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,10 @@ class RecipeField:
     meaning: str
     variant: str | None
     """The variant of a choice that has this field (`optim.momentum` exists for `sgd` only); None where it always exists."""
+
+    @property
+    def in_list(self) -> bool:
+        return "[]" in self.key
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,11 @@ def fields() -> tuple[RecipeField, ...]:
             elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 walk(field.annotation, key + ".", variant)
             elif not _is_tag(field) or name != "name":
+                if item := _item(field.annotation):
+                    type_text = f"list of {{{', '.join(item.model_fields)}}}"
+                    found.append(RecipeField(key, type_text, field.default, None, field.description or "", variant))
+                    walk(item, key + "[].", variant)
+                    continue
                 extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
                 unit = typing.cast("str | None", extra.get("unit"))
                 default = field.get_default(call_default_factory=True)
@@ -92,8 +104,25 @@ def fields() -> tuple[RecipeField, ...]:
     return tuple(found)
 
 
+@cache
+def keys() -> frozenset[str]:
+    """Every key that can be set."""
+    return frozenset(field.key for field in fields() if not field.in_list)
+
+
+def item_keys(key: str) -> list[str]:
+    """What each section in a list of sections has, such as epochs and trainable for `stages`; nothing for other keys."""
+    return list(dict.fromkeys(field.key.removeprefix(f"{key}[].") for field in fields() if field.key.startswith(f"{key}[].")))
+
+
 def sections() -> tuple[str, ...]:
     return tuple(Recipe.model_fields)
+
+
+def _item(annotation: Any) -> type[BaseModel] | None:
+    """The section that a list holds."""
+    item = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    return item if isinstance(item, type) and issubclass(item, BaseModel) else None
 
 
 def _type_text(annotation: Any) -> str:
@@ -102,6 +131,8 @@ def _type_text(annotation: Any) -> str:
         return _type_text(arguments[0])
     if origin is Literal:
         return " | ".join(str(value) for value in arguments)
+    if origin is tuple and arguments[1:] == (...,):
+        return f"list of {_type_text(arguments[0])}"
     if origin is tuple:
         return f"[{', '.join(_type_text(argument) for argument in arguments)}]"
     if origin in (Union, UnionType):

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.fields import choices, fields, sections
+from fieldmark.core.fields import choices, fields, item_keys, keys, sections
 from fieldmark.core.presets import RECIPES, Source, suggest
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, parse_value, plain, show
@@ -46,17 +46,15 @@ def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
     Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
     """
     problems: list[str] = []
-    layers = [*_file_layers(name, problems), _command_line_layer(overrides, problems)]
+    layers = [*_file_layers(name, problems), command_line_layer(overrides, problems)]
     return _build(layers, problems)
 
 
-def base_layers(base: str | dict[str, Any], source: Source, overrides: Sequence[str], problems: list[str]) -> list[Layer]:
-    """The layers of a recipe inside another file (`source`): its name, or a mapping as in a recipe file, with `key=value` on top."""
+def base_layers(base: str | dict[str, Any], source: Source, problems: list[str]) -> list[Layer]:
+    """The layers of a recipe inside another file (`source`): its name, or a mapping as in a recipe file."""
     if isinstance(base, str):
-        layers = _file_layers(source.beside(base), problems)
-    else:
-        layers = _extending_layers(base, source, problems, ())
-    return [*layers, _command_line_layer(overrides, problems)]
+        return _file_layers(source.beside(base), problems)
+    return _extending_layers(base, source, problems, ())
 
 
 def build_recipe(layers: Sequence[Layer]) -> Recipe:
@@ -80,7 +78,7 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     """Every dotted key of a recipe with its value."""
     values = recipe.model_dump(mode="json")
     found = {}
-    for key in dict.fromkeys(each.key for each in fields()):
+    for key in dict.fromkeys(each.key for each in fields() if not each.in_list):
         level: Any = values
         for part in key.split("."):
             level = level.get(part, ...) if isinstance(level, dict) else ...
@@ -158,7 +156,8 @@ def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: s
     return found
 
 
-def _command_line_layer(overrides: Iterable[str], problems: list[str]) -> list[Setting]:
+def command_line_layer(overrides: Iterable[str], problems: list[str]) -> Layer:
+    """The settings of `key=value` texts. What is wrong is added to `problems`."""
     layer: dict[str, Setting] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -185,7 +184,6 @@ def _command_line_layer(overrides: Iterable[str], problems: list[str]) -> list[S
 
 def _build(layers: Sequence[Layer], problems: list[str]) -> Recipe:
     merged: dict[str, Setting] = {}
-    known = {field.key for field in fields()}
     for layer in layers:
         named = [_as_variant(setting) for setting in layer]
         for setting in named:
@@ -196,8 +194,8 @@ def _build(layers: Sequence[Layer], problems: list[str]) -> Recipe:
                     merged = {key: kept for key, kept in merged.items() if not key.startswith(section + ".")}
                 merged[setting.key] = setting
         for setting in named:
-            if setting.key not in known:
-                problems.append(_unknown_key(setting, known))
+            if setting.key not in keys():
+                problems.append(_unknown_key(setting))
             else:
                 merged[setting.key] = setting
     problems += _unused_variant_keys(merged)
@@ -237,51 +235,64 @@ def _unused_variant_keys(merged: dict[str, Setting]) -> list[str]:
     return problems
 
 
-def _unknown_key(setting: Setting, known: set[str]) -> str:
+def _unknown_key(setting: Setting) -> str:
     if setting.key in choices():
         names = ", ".join(choices()[setting.key].variants)
         return f"{setting.key}: expected one of {names}, got {show(setting.value)} ({setting.origin})"
     if setting.key in sections():
-        example = next(key for key in sorted(known) if key.startswith(setting.key + "."))
+        example = next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
         return f"{setting.key}: expected keys beneath it, such as {example}, got {show(setting.value)} ({setting.origin})"
     last = setting.key.rpartition(".")[2]
-    same_ending = sorted(key for key in known if key.rpartition(".")[2] == last)
-    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(known))
+    same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last)
+    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(keys()))
     return f"{setting.key}: there is no such key{suggestion} ({setting.origin})"
 
 
 def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> list[str]:
     problems = []
     for detail in error.errors(include_url=False):
-        parts = [str(part) for part in detail["loc"]]
-        kept: list[str] = []
-        for part in parts:
-            if ".".join(kept) in choices() and part in choices()[".".join(kept)].variants:
-                continue
-            if part.isdigit() or part.startswith("function-"):
-                break
-            if ".".join([*kept, part]) not in choices() and not _is_prefix(".".join([*kept, part])):
-                break
-            kept.append(part)
-        key = ".".join(kept)
+        key, within = _place(detail["loc"])
         if key in choices():
             key += ".name"
         setting = merged.get(key)
         origin = f" ({setting.origin})" if setting else ""
         if detail["type"] == "value_error":
             problems.append(f"{detail['ctx']['error']}{origin}")
+        elif detail["type"] == "extra_forbidden":
+            item = item_keys(key)
+            name = within.rpartition(".")[2]
+            problems.append(f"{key}{within}: there is no such key{suggest(name, item)}; one of {key} has {', '.join(item)}{origin}")
         else:
-            given = setting.value if setting is not None else detail["input"]
-            problems.append(f"{key}: {_expectation(detail, key)}, got {show(given)}{origin}")
+            given = setting.value if setting is not None and not within else detail["input"]
+            problems.append(f"{key}{within}: {_expectation(detail, key, within)}, got {show(given)}{origin}")
     return problems
+
+
+def _place(location: Iterable[int | str]) -> tuple[str, str]:
+    """The recipe's key that an error is about, and where in its list, such as "stages" and "[0].epochs"."""
+    key, rest = "", list(location)
+    while rest:
+        part = str(rest[0])
+        if key not in choices() or part not in choices()[key].variants:
+            longer = f"{key}.{part}" if key else part
+            if longer not in choices() and not _is_prefix(longer):
+                break
+            key = longer
+        rest.pop(0)
+    return key, "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest) if item_keys(key) else ""
 
 
 def _is_prefix(key: str) -> bool:
     return any(field.key == key or field.key.startswith(key + ".") for field in fields())
 
 
-def _expectation(detail: Any, key: str) -> str:
+def _expectation(detail: Any, key: str, within: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
+    wanted = next((field.type for field in fields() if field.key == key + re.sub(r"\d+", "", within)), "")
+    if kind == "tuple_type" and wanted.startswith("list"):
+        return f"expected a {wanted}"
+    if kind in ("model_type", "model_attributes_type", "dict_type") and within:
+        return f"expected settings such as {{{item_keys(key)[0]}: ...}}"
     named = {
         "int_type": "expected a whole number",
         "int_from_float": "expected a whole number",
@@ -325,9 +336,11 @@ def _nest(settings: Iterable[Setting]) -> dict[str, Any]:
 
 
 def _in_flow_style(value: Any) -> Any:
-    """Lists on one line, sections as blocks."""
+    """Lists of values on one line, sections as blocks."""
     if isinstance(value, dict):
         return {key: _in_flow_style(item) for key, item in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_in_flow_style(item) for item in value]
     if isinstance(value, list):
         sequence = CommentedSeq(value)
         sequence.fa.set_flow_style()

@@ -1,7 +1,7 @@
 """The recipe: one frozen, validated object holding everything that decides a run.
 
 Every field has a type, a default, a meaning and, where it has one, a unit; `fieldmark fields` prints them. Choices between variants
-(optimiser, schedule, loss, crop) are tagged unions whose tag is `name`.
+(optimiser, schedule, crop, mixing) are tagged unions whose tag is `name`. What there may be several of (stages) is a list of sections.
 """
 
 from __future__ import annotations
@@ -159,50 +159,205 @@ class Data(Section):
         return self
 
 
+class LinearHead(Section):
+    name: Literal["linear"] = setting("linear", "one linear layer")
+
+
+class HiddenHead(Section):
+    name: Literal["hidden"] = setting("hidden", "a hidden layer before the linear one")
+    width: Annotated[int, Field(ge=1)] = setting(512, "units of the hidden layer")
+    activation: Literal["relu", "leaky-relu", "gelu"] = setting("relu", "what follows the hidden layer")
+    dropout: Fraction = setting(0.0, "dropout after the activation")
+
+
+class ActivatedLogits(Section):
+    name: Literal["activated-logits"] = setting("activated-logits", "a linear layer whose class outputs are activated and dropped out")
+    activation: Literal["relu", "leaky-relu"] = setting("relu", "what the class outputs go through")
+    dropout: Fraction = setting(0.0, "dropout of the activated class outputs")
+
+
+Head = LinearHead | HiddenHead | ActivatedLogits
+
+
 class Model(Section):
-    name: str = setting("efficientnet_b0", "architecture: any timm model, or torchvision's squeezenet and shufflenet")
+    name: str = setting("efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of our own")
     weights: str = setting("pretrained", "pretrained (from the hub), none (random), or a safetensors file")
     max_parameters: Count | None = setting(None, "refuse a model with more parameters than this, such as 10M")
-    dropout: Fraction = setting(0.0, "dropout before the classifier")
+    width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
+    depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
+    pooling: Literal["own", "average"] = setting(
+        "own", "how a picture's features become one vector: as the architecture does, or the average of its last convolutions alone"
+    )
+    dropout: Fraction = setting(0.0, "dropout of the features before the head")
     drop_path: Fraction = setting(0.0, "stochastic depth in the backbone, for architectures that have it")
+    head: Annotated[Head, Field(discriminator="name")] = setting(LinearHead(), "the classifier on the features")
 
 
-class SGD(Section):
+class LrFactor(Section):
+    parameters: str = setting("head", "which parameters: a word or a name as in stages.trainable")
+    factor: Positive = setting(10.0, "what their learning rate is multiplied by")
+
+
+class Optimizer(Section):
+    """What all optimisers have."""
+
+    name: str
+    lr: Positive = setting(1e-3, "peak learning rate")
+    lr_factors: tuple[LrFactor, ...] = setting((), "learning rates of parts of the network as multiples of lr")
+    weight_decay: NonNegative = setting(0.0, "weight decay")
+    decay_norm_and_bias: bool = setting(False, "apply weight decay to normalisation weights and biases as well")
+
+
+class SGD(Optimizer):
     name: Literal["sgd"] = setting("sgd", "stochastic gradient descent with momentum")
     lr: Positive = setting(0.1, "peak learning rate")
     momentum: Fraction = setting(0.9, "momentum")
     nesterov: bool = setting(True, "Nesterov's momentum")
     weight_decay: NonNegative = setting(1e-4, "weight decay")
-    decay_norm_and_bias: bool = setting(False, "apply weight decay to normalisation weights and biases as well")
-    head_lr_factor: Positive = setting(1.0, "learning rate of the classifier as a multiple of lr")
 
 
-class AdamW(Section):
-    name: Literal["adamw"] = setting("adamw", "Adam with decoupled weight decay")
-    lr: Positive = setting(1e-3, "peak learning rate")
+class Adam(Optimizer):
+    name: Literal["adam"] = setting("adam", "Adam, with weight decay as an L2 penalty (Kingma and Ba, 2015)")
+    betas: tuple[Fraction, Fraction] = setting((0.9, 0.999), "decay of the running mean of gradients and of their squares")
+    eps: Positive = setting(1e-8, "added to the denominator")
+
+
+class AdamW(Optimizer):
+    name: Literal["adamw"] = setting("adamw", "Adam with decoupled weight decay (Loshchilov and Hutter, 2019)")
     betas: tuple[Fraction, Fraction] = setting((0.9, 0.999), "decay of the running mean of gradients and of their squares")
     eps: Positive = setting(1e-8, "added to the denominator")
     weight_decay: NonNegative = setting(0.05, "weight decay")
-    decay_norm_and_bias: bool = setting(False, "apply weight decay to normalisation weights and biases as well")
-    head_lr_factor: Positive = setting(1.0, "learning rate of the classifier as a multiple of lr")
 
 
-class Cosine(Section):
-    name: Literal["cosine"] = setting("cosine", "half a cosine from the peak to the floor")
-    warmup_epochs: NonNegative = setting(1.0, "linear warmup before it", "epochs")
-    warmup_factor: Fraction = setting(0.01, "where warmup starts, as a multiple of lr")
-    floor_factor: Probability = setting(0.0, "where the cosine ends, as a multiple of lr")
+class RMSprop(Optimizer):
+    name: Literal["rmsprop"] = setting("rmsprop", "RMSprop")
+    alpha: Fraction = setting(0.99, "decay of the running mean of squared gradients")
+    eps: Positive = setting(1e-8, "added to the denominator")
+    momentum: Fraction = setting(0.0, "momentum")
 
 
-class Constant(Section):
-    name: Literal["constant"] = setting("constant", "the same learning rate throughout")
+class TimmOptimizer(Optimizer):
+    name: Literal["timm"] = setting("timm", "any optimiser of timm by its name, with its own defaults")
+    algorithm: str = setting("lamb", "its name in timm, such as lamb, lion or nadamw")
+
+
+Optim = SGD | Adam | AdamW | RMSprop | TimmOptimizer
+
+
+class Warmup(Section):
+    """What schedules with a linear warmup have."""
+
+    name: str
     warmup_epochs: NonNegative = setting(0.0, "linear warmup before it", "epochs")
     warmup_factor: Fraction = setting(0.01, "where warmup starts, as a multiple of lr")
 
 
+class Cosine(Warmup):
+    name: Literal["cosine"] = setting("cosine", "half a cosine from the peak to the floor, after the warmup")
+    warmup_epochs: NonNegative = setting(1.0, "linear warmup before it", "epochs")
+    floor_factor: Probability = setting(0.0, "where the cosine ends, as a multiple of lr")
+
+
+class Constant(Warmup):
+    name: Literal["constant"] = setting("constant", "the same learning rate throughout")
+
+
+class Step(Warmup):
+    name: Literal["step"] = setting("step", "multiplied by gamma every so many epochs, those of the warmup counted")
+    every: Annotated[int, Field(ge=1)] = setting(30, "how often", "epochs")
+    gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
+
+
+class MultiStep(Warmup):
+    name: Literal["multi-step"] = setting("multi-step", "multiplied by gamma after each of these epochs, those of the warmup counted")
+    after: tuple[Annotated[int, Field(ge=1)], ...] = setting((15, 25), "after which epochs", "epochs")
+    gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MultiStep:
+        if not self.after or list(self.after) != sorted(set(self.after)):
+            raise ValueError(f"schedule.after: expected epochs in rising order, such as [15, 25], got {list(self.after)}")
+        return self
+
+
+class Plateau(Warmup):
+    name: Literal["plateau"] = setting("plateau", "multiplied by gamma whenever a val figure has not improved for a while")
+    monitor: Literal["top1", "macro_f1", "nll"] = setting("nll", "the val figure that is watched")
+    patience: Annotated[int, Field(ge=0)] = setting(3, "epochs without a better figure that are let pass", "epochs")
+    gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
+    floor_factor: Probability = setting(0.0, "how far it goes down at most, as a multiple of lr")
+
+
+class OneCycle(Section):
+    name: Literal["one-cycle"] = setting("one-cycle", "up to the peak and down again, by half cosines (Smith and Topin, 2018)")
+    rise: Annotated[float, Field(gt=0, lt=1)] = setting(0.3, "share of the steps until the peak")
+    start_factor: Probability = setting(0.04, "where it starts, as a multiple of lr")
+    floor_factor: Probability = setting(4e-6, "where it ends, as a multiple of lr")
+
+
+class Polynomial(Warmup):
+    name: Literal["polynomial"] = setting("polynomial", "a power of the share of steps that remain, after the warmup")
+    power: Positive = setting(1.0, "the power; 1 is a straight line")
+    floor_factor: Probability = setting(0.0, "where it ends, as a multiple of lr")
+
+
+Schedule = Cosine | Constant | Step | MultiStep | Plateau | OneCycle | Polynomial
+
+
+class Stage(Section):
+    epochs: Annotated[int, Field(ge=1)] | None = setting(None, "how long; what remains of train.epochs for the last stage", "epochs")
+    trainable: tuple[str, ...] = setting(
+        ("all",),
+        "what is trained: all, head, norm, last-block, the names of modules or parameters such as layer4, or patterns such as *.bn?.weight",
+    )
+    frozen_norm: Literal["held", "adapting"] = setting(
+        "held", "whether batch norms whose weights are frozen keep their running statistics, and use them, or go on adapting to batches"
+    )
+    lr_factor: Positive = setting(1.0, "the learning rate of this stage as a multiple of optim.lr")
+    restart: bool = setting(True, "whether the schedule begins anew, warmup included, or goes on from the stage before")
+    views: Annotated[int, Field(ge=1)] | None = setting(
+        None,
+        "so many fixed random views of each picture, which frozen layers see only once; ever new ones by default",
+    )
+
+    @model_validator(mode="after")
+    def _something_trained(self) -> Stage:
+        if not self.trainable:
+            raise ValueError("stages: a stage's `trainable` names nothing; give it head, for instance")
+        return self
+
+
 class CrossEntropy(Section):
     name: Literal["cross-entropy"] = setting("cross-entropy", "softmax cross-entropy")
-    label_smoothing: Fraction = setting(0.1, "share of the target spread evenly over all classes")
+    label_smoothing: Fraction = setting(0.1, "share of the target that is spread over the classes")
+    smoothing_over: Literal["all", "others"] = setting(
+        "all",
+        "over all K classes, as most libraries do, or over the K - 1 others, so that the right one keeps the rest whole",
+    )
+
+    @model_validator(mode="after")
+    def _smoothing(self) -> CrossEntropy:
+        if self.label_smoothing == 0 and self.smoothing_over != "all":
+            raise ValueError("loss.smoothing_over has no effect without label smoothing; set loss.label_smoothing above 0")
+        return self
+
+
+class NoAverage(Section):
+    name: Literal["none"] = setting("none", "the weights as they are trained")
+
+
+class ExponentialAverage(Section):
+    name: Literal["exponential"] = setting("exponential", "a moving average of the weights (Polyak and Juditsky, 1992)")
+    decay: Annotated[float, Field(gt=0, lt=1)] = setting(0.999, "share of the average that an update keeps")
+    every: Annotated[int, Field(ge=1)] = setting(1, "how often the average is updated", "steps")
+    warmup: bool = setting(True, "update n keeps (1 + n) / (10 + n) where that is less, so that the average soon forgets its start")
+    buffers: Literal["averaged", "copied"] = setting("averaged", "running statistics of batch norm: averaged too, or the newest")
+    use: Literal["averaged", "better"] = setting(
+        "averaged", "which weights val sees and the run keeps: the averaged ones, or whichever of the two are better on val"
+    )
+
+
+Average = NoAverage | ExponentialAverage
 
 
 class RandomResizedCrop(Section):
@@ -228,6 +383,83 @@ class NoCrop(Section):
     name: Literal["none"] = setting("none", "the whole picture, as in evaluation")
 
 
+class NoPolicy(Section):
+    name: Literal["none"] = setting("none", "no learned or random policy")
+
+
+class TrivialAugment(Section):
+    name: Literal["trivial"] = setting("trivial", "one operation of random strength, over a wide range (Mueller and Hutter, 2021)")
+
+
+class RandAugment(Section):
+    name: Literal["rand"] = setting("rand", "so many random operations of one strength (Cubuk et al., 2020)")
+    operations: Annotated[int, Field(ge=1, le=8)] = setting(2, "how many operations")
+    magnitude: Annotated[int, Field(ge=0, le=30)] = setting(9, "their strength, from 0 to 30")
+
+
+class AutoAugment(Section):
+    name: Literal["auto"] = setting("auto", "two operations of the policy that was learned on ImageNet (Cubuk et al., 2019)")
+
+
+Policy = NoPolicy | TrivialAugment | RandAugment | AutoAugment
+
+
+class NoErasing(Section):
+    name: Literal["none"] = setting("none", "nothing is erased")
+
+
+class _Erasing(Section):
+    name: str
+    probability: Probability = setting(0.25, "how often")
+    area: Range = setting((0.02, 0.3333), "share of the view that is erased, from and to")
+    aspect: Range = setting((0.3, 3.3333), "height over width of what is erased, from and to")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _Erasing:
+        _check_range("augment.erase.area", self.area)
+        _check_range("augment.erase.aspect", self.aspect)
+        if self.area[1] > 1:
+            raise ValueError("augment.erase.area: no more than the whole picture can be erased; give shares of at most 1")
+        return self
+
+
+class NoiseErasing(_Erasing):
+    name: Literal["noise"] = setting("noise", "a rectangle is filled with random values (random erasing, Zhong et al., 2020)")
+
+
+class ZeroErasing(_Erasing):
+    name: Literal["zero"] = setting("zero", "a rectangle is filled with the mean colour, which is zero after normalisation")
+
+
+Erase = NoErasing | NoiseErasing | ZeroErasing
+
+
+class NoMixing(Section):
+    name: Literal["none"] = setting("none", "pictures are not mixed")
+
+
+class Mixup(Section):
+    name: Literal["mixup"] = setting("mixup", "two pictures and their labels are blended (Zhang et al., 2018)")
+    alpha: Positive = setting(0.2, "both parameters of the Beta distribution that shares are drawn from")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+
+
+class Cutmix(Section):
+    name: Literal["cutmix"] = setting("cutmix", "a rectangle of another picture is pasted in, labels shared by area (Yun et al., 2019)")
+    alpha: Positive = setting(1.0, "both parameters of the Beta distribution that areas are drawn from")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+
+
+class MixupOrCutmix(Section):
+    name: Literal["either"] = setting("either", "for each picture one of mixup and cutmix, as likely as the other")
+    mixup_alpha: Positive = setting(0.2, "alpha of mixup")
+    cutmix_alpha: Positive = setting(1.0, "alpha of cutmix")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+
+
+Mix = NoMixing | Mixup | Cutmix | MixupOrCutmix
+
+
 class Augment(Section):
     crop: Annotated[RandomResizedCrop | PaddedCrop | NoCrop, Field(discriminator="name")] = setting(
         RandomResizedCrop(), "which part of the picture is seen"
@@ -243,6 +475,11 @@ class Augment(Section):
     saturation: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "saturation is multiplied by up to 1 ± this")
     hue: Annotated[float, Field(ge=0, le=0.5)] = setting(0.0, "hue is turned by up to ± this share of the colour circle")
 
+    lighting: NonNegative = setting(0.0, "standard deviation of noise along the principal colours of ImageNet (Krizhevsky et al., 2012)")
+    policy: Annotated[Policy, Field(discriminator="name")] = setting(NoPolicy(), "random operations beyond those above")
+    erase: Annotated[Erase, Field(discriminator="name")] = setting(NoErasing(), "a rectangle of the view is erased")
+    mix: Annotated[Mix, Field(discriminator="name")] = setting(NoMixing(), "pictures of a batch are mixed, and their labels")
+
     @model_validator(mode="after")
     def _ordered(self) -> Augment:
         _check_range("augment.zoom", self.zoom)
@@ -252,8 +489,13 @@ class Augment(Section):
 class Train(Section):
     epochs: Annotated[int, Field(ge=1)] = setting(30, "passes over the training pictures")
     batch: Annotated[int, Field(ge=1)] = setting(64, "pictures per step, over all devices together")
+    micro_batch: Annotated[int, Field(ge=1)] | None = setting(
+        None, "pictures that go through the network at a time, their gradients added up to those of the batch; all of it by default"
+    )
     seed: Annotated[int, Field(ge=0)] = setting(0, "seed of initial weights, order, augmentation and dropout")
-    patience: Annotated[int, Field(ge=1)] | None = setting(None, "stop after this many epochs without a better val figure", "epochs")
+    patience: Annotated[int, Field(ge=1)] | None = setting(
+        None, "stop after this many epochs without a better val figure, in the last stage", "epochs"
+    )
     refit: bool = setting(False, "afterwards train once more on train and val together, for the epochs that val chose")
     clip_norm: Positive | None = setting(None, "scale gradients down to at most this norm")
     checkpoint_minutes: Positive = setting(5.0, "time between checkpoints within an epoch", "minutes")
@@ -275,23 +517,71 @@ class Evaluate(Section):
 class Recipe(Section):
     data: Data = Field(default_factory=Data, description="the pictures: size, splits, decoding")
     model: Model = Field(default_factory=Model, description="the network and its starting weights")
-    optim: Annotated[SGD | AdamW, Field(discriminator="name")] = setting(SGD(), "the optimiser")
-    schedule: Annotated[Cosine | Constant, Field(discriminator="name")] = setting(Cosine(), "the learning rate over time")
+    optim: Annotated[Optim, Field(discriminator="name")] = setting(SGD(), "the optimiser")
+    schedule: Annotated[Schedule, Field(discriminator="name")] = setting(Cosine(), "the learning rate over time")
+    stages: tuple[Stage, ...] = setting((), "what is trained when; all of the network throughout by default")
     loss: Annotated[CrossEntropy, Field()] = setting(CrossEntropy(), "what is minimised")
+    ema: Annotated[Average, Field(discriminator="name")] = setting(NoAverage(), "averaging of the weights")
     augment: Augment = Field(default_factory=Augment, description="random changes to training pictures")
     train: Train = Field(default_factory=Train, description="the loop: epochs, batch, seed, checkpoints, arithmetic")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="validation and test")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
-        if self.schedule.warmup_epochs >= self.train.epochs and self.schedule.warmup_epochs > 0:
-            raise ValueError(
-                f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) leaves nothing of train.epochs ({self.train.epochs}); "
-                "lower schedule.warmup_epochs"
-            )
-        schedule = self.schedule
-        if schedule.warmup_epochs == 0 and schedule.warmup_factor != type(schedule).model_fields["warmup_factor"].default:
-            raise ValueError("schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0")
+    def _optimiser(self) -> Recipe:
         if isinstance(self.optim, SGD) and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov needs optim.momentum above 0")
         return self
+
+    @model_validator(mode="after")
+    def _micro_batch(self) -> Recipe:
+        if self.train.micro_batch is not None and self.train.micro_batch >= self.train.batch:
+            raise ValueError(f"train.micro_batch ({self.train.micro_batch}) has no effect beside train.batch ({self.train.batch})")
+        return self
+
+    @model_validator(mode="after")
+    def _stage_lengths(self) -> Recipe:
+        stages, total = self.stages, self.train.epochs
+        if any(stage.epochs is None for stage in stages[:-1]):
+            raise ValueError("stages: only the last stage may leave out its epochs")
+        given = sum(stage.epochs or 0 for stage in stages)
+        if stages and stages[-1].epochs is None and given >= total:
+            raise ValueError(f"stages: all but the last take {given} epochs and leave none of train.epochs ({total})")
+        if stages and stages[-1].epochs is not None and given != total:
+            raise ValueError(f"stages: they take {given} epochs, and train.epochs is {total}; leave out the epochs of the last")
+        if stages and not stages[0].restart:
+            raise ValueError("stages: the first stage has no stage before it whose schedule could go on; leave out its `restart`")
+        return self
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Recipe:
+        schedule = self.schedule
+        if isinstance(schedule, OneCycle):
+            return self
+        if schedule.warmup_epochs == 0 and schedule.warmup_factor != type(schedule).model_fields["warmup_factor"].default:
+            raise ValueError("schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0")
+        shortest = min(epochs for _, epochs in self.schedule_spans())
+        if schedule.warmup_epochs >= shortest and schedule.warmup_epochs > 0:
+            span = "a stage" if self.stages else "train.epochs"
+            raise ValueError(
+                f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest}); lower schedule.warmup_epochs"
+            )
+        return self
+
+    def stage_spans(self) -> tuple[tuple[int, int], ...]:
+        """First epoch, from 0, and number of epochs of each stage; of the whole training where there are no stages."""
+        spans, first = [], 0
+        for stage in self.stages or (Stage(),):
+            epochs = self.train.epochs - first if stage.epochs is None else stage.epochs
+            spans.append((first, epochs))
+            first += epochs
+        return tuple(spans)
+
+    def schedule_spans(self) -> tuple[tuple[int, int], ...]:
+        """First epoch and number of epochs of each stretch that the schedule runs over once."""
+        spans: list[tuple[int, int]] = []
+        for stage, (first, epochs) in zip(self.stages or (Stage(),), self.stage_spans(), strict=True):
+            if stage.restart or not spans:
+                spans.append((first, epochs))
+            else:
+                spans[-1] = (spans[-1][0], spans[-1][1] + epochs)
+        return tuple(spans)

@@ -44,9 +44,9 @@ def line_of(values: dict[Any, Any], key: Any, origin: str) -> str:
 
 
 def plain(value: Any, origin: str) -> Any:
-    """Python's own numbers, words and lists. Raises InputError for a value of another kind."""
+    """Python's own numbers, words, lists, and mappings within lists. Raises InputError for a value of another kind."""
     if isinstance(value, (list, CommentedSeq)):
-        return [plain(item, origin) for item in value]
+        return [_entry(item, origin) for item in value]
     if value is None or isinstance(value, bool):
         return value
     for kind in (int, float, str):
@@ -55,6 +55,10 @@ def plain(value: Any, origin: str) -> Any:
     if type(value).__name__ == "ScalarBoolean":
         return bool(value)
     raise InputError(f"a value that a recipe cannot hold: {show(value)} ({origin})")
+
+
+def _entry(item: Any, origin: str) -> Any:
+    return {str(key): plain(value, origin) for key, value in item.items()} if isinstance(item, dict) else plain(item, origin)
 
 
 def show(value: Any) -> str:

@@ -62,7 +62,7 @@ class Search:
     @property
     def maximise(self) -> bool:
         """Whether more of the monitored figure is better."""
-        from fieldmark.training.loop import HIGHER_IS_BETTER
+        from fieldmark.training.monitor import HIGHER_IS_BETTER
 
         return HIGHER_IS_BETTER[self.monitor]
 
