@@ -1,3 +1,4 @@
+import copy
 import http.server
 import threading
 import time
@@ -12,9 +13,20 @@ import torchvision
 from fieldmark.core.errors import InputError
 from fieldmark.core.schema import Model
 from fieldmark.models import hub
-from fieldmark.models.cost import parameters
+from fieldmark.models.cost import check_budget, parameters, summary
 from fieldmark.models.factory import TORCHVISION, build_model, model_names
+from fieldmark.models.weights import save_weights
 
+SURVEY = {  # parameters with 200 classes
+    "mobilenetv2_100": 2_480_072,
+    "squeezenet1_1": 825_096,
+    "shufflenet_v2_x1_0": 1_458_604,
+    "densenet121": 7_158_856,
+    "mobilenetv3_large_100": 4_458_232,
+    "efficientnet_b0": 4_263_748,
+    "efficientnet_b2": 7_982_794,
+    "vgg11": 9_220_480 + 512 * 200 + 200,
+}
 SMALL = [
     "mobilenetv3_small_050",  # a layer between pooling and classifier
     "resnet10t",
@@ -25,6 +37,8 @@ SMALL = [
     "efficientformerv2_s0",  # two classifiers
     "squeezenet1_1",
     "shufflenet_v2_x0_5",
+    "small_cnn",
+    "plain_cnn",
 ]
 
 
@@ -37,9 +51,12 @@ def same(a, b):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("name", "count"), [("efficientnet_b0", 4_263_748), ("efficientnet_b2", 7_982_794)])
-def test_the_published_parameter_counts(name, count):
-    assert parameters(build(name, 200).model) == (count, count)
+@pytest.mark.parametrize(("name", "count"), SURVEY.items())
+def test_the_parameters_of_the_surveyed_backbones(name, count):
+    with torch.device("meta"):
+        model = build(name, 200, 64, pooling="average" if name == "vgg11" else "own").model
+    assert parameters(model) == (count, count)
+    check_budget(model, Model(max_parameters="10M").max_parameters, name)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -54,6 +71,21 @@ def test_every_architecture_keeps_the_contract(name):
     torch.testing.assert_close(model(pictures), logits)
     model.train()(pictures).sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+    clone = copy.deepcopy(model).to(memory_format=torch.channels_last).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(clone(pictures.to(memory_format=torch.channels_last)), model.eval()(pictures), rtol=1e-4, atol=1e-4)
+    title, _, *rows = summary(model, size).splitlines()
+    assert title.startswith(f"{name}, 7 classes") and rows[-1].split()[-2] == f"{parameters(model)[0]:,}"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_architecture_is_saved_and_loaded_whole(name, tmp_path):
+    size = 224 if name.startswith("efficientformer") else 96
+    model = build(name, 7, size, seed=1).model
+    assert same(model, build(name, 7, size, seed=1).model) and not same(model, build(name, 7, size, seed=2).model)
+    save_weights(model, tmp_path / "model.safetensors", {})
+    loaded = build(name, 7, size, seed=2, weights=str(tmp_path / "model.safetensors"))
+    assert same(model, loaded.model) and loaded.notes[1] == "its classifier of 7 classes is kept"
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in TORCHVISION])

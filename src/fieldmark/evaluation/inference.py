@@ -45,7 +45,7 @@ def infer(
     rows = np.arange(len(pixels)) if rows is None else rows
     was_training = model.training
     model.eval()
-    logits = np.empty((len(rows), model.head.out_features), np.float32)
+    logits = np.empty((len(rows), model.num_classes), np.float32)
     features = np.empty((len(rows), model.num_features), np.float32)
     try:
         with torch.inference_mode(), arithmetic.autocast():

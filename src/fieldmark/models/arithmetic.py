@@ -72,7 +72,7 @@ def choose_arithmetic(
     Args:
         precision, layout: as in the recipe; `auto` leaves it open.
         memory: folder in which choices are remembered.
-        name: of the architecture.
+        name: of the network, all that its speed depends on.
         announce: told when measuring begins.
 
     Returns:

@@ -1,4 +1,4 @@
-"""One factory for all architectures: a backbone that gives pooled features, dropout, a linear head."""
+"""One factory for all architectures: a backbone that gives pooled features, dropout, a head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from fieldmark.core import schema
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
-from fieldmark.models import hub, small_cnn  # noqa: F401  (registers itself with timm)
+from fieldmark.models import hub, plain_cnn, resnext_vit, small_cnn  # noqa: F401  (register themselves with timm)
+from fieldmark.models.heads import build_head
+from fieldmark.models.pooling import average_last_features
 from fieldmark.models.weights import load_tensors, load_weights
 
 TORCHVISION = (
@@ -29,25 +31,25 @@ TORCHVISION = (
     "shufflenet_v2_x1_5",
     "shufflenet_v2_x2_0",
 )
+_SHAPED = {"small_cnn": ("width",), "plain_cnn": ("width", "depth")}
+"""Our own architectures whose width or depth is a setting."""
 
 
 class Classifier(nn.Module):
-    """`backbone` (float (B, 3, S, S) -> pooled features (B, D)), `dropout`, `head` (Linear, D -> C).
+    """`backbone` (float (B, 3, S, S) -> pooled features (B, D)), `dropout`, `head` (D -> C, see heads.py).
 
     Beneath `backbone.` parameters keep the names that timm or torchvision gave them.
     """
 
-    def __init__(
-        self, architecture: str, backbone: nn.Module, num_features: int, num_classes: int, dropout: float, native_head: NativeHead
-    ):
+    def __init__(self, architecture: str, backbone: nn.Module, num_features: int, dropout: float, head: nn.Linear, native_head: NativeHead):
         super().__init__()
         self.architecture = architecture
         self.num_features = num_features
-        self.num_classes = num_classes
+        self.num_classes = head.out_features
         self.native_head = native_head
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(num_features, num_classes)
+        self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_with_features(x)[0]
@@ -66,6 +68,8 @@ class NativeHead:
     """Names of its tensors."""
     linear: str | None
     """Its name where it is one linear layer on the pooled features, so that its weights fit `head`; None otherwise."""
+    dropped: frozenset[str] | None = None
+    """Names of the backbone's tensors that `model.pooling=average` leaves out; None where the pooling is the architecture's own."""
 
 
 @dataclass(frozen=True)
@@ -81,25 +85,33 @@ def build_model(recipe_model: schema.Model, num_classes: int, size: int, seed: i
     """The network of a recipe for pictures of `size` x `size` pixels, in training mode, on the CPU.
 
     The same arguments give the same weights whatever was drawn before; PyTorch's global generator is left as it was.
-    Raises InputError for an unknown name, a size that the architecture cannot take, drop_path where it has none, and weights that
-    cannot be had or do not fit.
+    Raises InputError for an unknown name, a size that the architecture cannot take, settings that have no effect on it, and weights
+    that cannot be had or do not fit.
     """
     name, weights = recipe_model.name, recipe_model.weights
     check_name(name)
-    pretrained = hub.timm_file(name) if weights == "pretrained" and name not in TORCHVISION else None
+    _check_shape(recipe_model)
+    of_timm = name not in TORCHVISION and name not in resnext_vit.PARTS
+    pretrained = hub.timm_file(name) if weights == "pretrained" and of_timm else None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(seed, "backbone"))
-        native = _native(name, size, recipe_model.drop_path, pretrained)
+        native = _native(recipe_model, size, pretrained)
         tensors = native.state_dict()
         native_head = _remove_head(name, native)
-        num_features = _num_features(name, native, size)
+        num_features = _num_features(recipe_model, native, size)
+        if recipe_model.pooling == "average":
+            native_head = NativeHead(native_head.names, None, average_last_features(native, name, size))
+            num_features = _num_features(recipe_model, native, size)
         torch.default_generator.manual_seed(key(seed, "head"))
-        model = Classifier(get_arch_name(name), native, num_features, num_classes, recipe_model.dropout, native_head)
+        head = build_head(recipe_model.head, num_features, num_classes)
+        model = Classifier(get_arch_name(name), native, num_features, recipe_model.dropout, head, native_head)
     config = _config(name)
     if weights == "none":
         notes: tuple[str, ...] = ("weights: random",)
     elif weights != "pretrained":
         notes = load_weights(model, Path(weights).expanduser())
+    elif isinstance(native, resnext_vit.ResNextVit):
+        notes = load_tensors(model, *resnext_vit.pretrained_tensors(name, native))
     elif config is None:
         notes = load_tensors(model, hub.torchvision_tensors(name), f"{name} of torchvision")
     else:
@@ -116,7 +128,7 @@ def model_names(pattern: str = "*") -> list[str]:
 def describe(name: str) -> tuple[int, bool]:
     """Usual side of an architecture's pictures, in pixels, and whether `pretrained` weights exist."""
     config = _config(name)
-    return (config.input_size[-1], bool(config.hf_hub_id)) if config else (224, True)
+    return (config.input_size[-1], bool(config.hf_hub_id) or name in resnext_vit.PARTS) if config else (224, True)
 
 
 def _three(values: Any) -> tuple[float, float, float]:
@@ -147,33 +159,47 @@ def _config(name: str) -> PretrainedCfg | None:
     return None if name in TORCHVISION else get_pretrained_cfg(name)
 
 
-def _create(name: str, size: int, drop_path: float, pretrained: Path | None) -> nn.Module:
+def _check_shape(settings: schema.Model) -> None:
+    """Refuse a width or depth that the architecture does not have."""
+    given = [key for key in ("width", "depth") if getattr(settings, key) is not None and key not in _SHAPED.get(settings.name, ())]
+    if given:
+        having = [f"model.{key} is for {' and '.join(name for name, keys in _SHAPED.items() if key in keys)}" for key in given]
+        raise InputError(*(f"model.{key}: {settings.name} has no {key} that could be set" for key in given), hint=f"{', '.join(having)}.")
+
+
+def _create(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Module:
     """The architecture as its library makes it, with its own classifier."""
+    name = settings.name
     if name in TORCHVISION:
         from torchvision.models import get_model
 
         return get_model(name, weights=None)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {key: getattr(settings, key) for key in _SHAPED.get(name, ()) if getattr(settings, key) is not None}
     config = _config(name)
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     if pretrained is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained), "custom_load": False}}
     try:
-        return timm.create_model(name, drop_path_rate=drop_path, **options)  # said even when 0: some have a default above
+        return timm.create_model(name, drop_path_rate=settings.drop_path, **options)  # said even when 0: some have a default above
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
         return timm.create_model(name, **options)
 
 
-def _native(name: str, size: int, drop_path: float, pretrained: Path | None) -> nn.Module:
+def _native(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Module:
+    if settings.depth is not None and (refusal := _refusal(settings, size)):  # before memory for too many stages is asked for
+        raise _unusable(settings, size, refusal)
     try:
-        native = _create(name, size, drop_path, pretrained)
+        native = _create(settings, size, pretrained)
     except Exception as error:  # architectures refuse a size in many ways: assertions, reshapes, empty pools
-        raise _unusable(name, size, error, pretrained) from error
-    if drop_path > 0 and not any(isinstance(module, DropPath) and (module.drop_prob or 0) > 0 for module in native.modules()):
-        raise InputError(f"model.drop_path: {name} has no stochastic depth, so {drop_path:g} would have no effect", hint="Leave it at 0.")
+        raise _unusable(settings, size, error, pretrained) from error
+    rate = settings.drop_path
+    if rate > 0 and not any(isinstance(module, DropPath) and (module.drop_prob or 0) > 0 for module in native.modules()):
+        raise InputError(
+            f"model.drop_path: {settings.name} has no stochastic depth, so {rate:g} would have no effect", hint="Leave it at 0."
+        )
     return native
 
 
@@ -186,27 +212,30 @@ def _run(module: nn.Module, size: int) -> Any:
     return output
 
 
-def _unusable(name: str, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
+def _unusable(settings: schema.Model, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
+    name = settings.name
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if _takes(name, size):
+    if _refusal(settings, size) is None:
         if pretrained is not None:
             return InputError(
                 f"the pretrained weights of {name} cannot be loaded ({reason})", hint=f"Delete {pretrained} to fetch them again."
             )
         return InputError(f"model.name: {name} cannot be used as a classifier ({reason})", hint="Choose another model.name.")
     near = {describe(name)[0], max(size // 32, 1) * 32, (size // 32 + 1) * 32} - {size}
-    fitting = [str(other) for other in sorted(near) if _takes(name, other)]
-    hint = f"Sizes that it takes: {', '.join(fitting)}." if fitting else "Choose another model.name."
+    fitting = [str(other) for other in sorted(near) if _refusal(settings, other) is None]
+    otherwise = "Choose another model.name." if settings.depth is None else "Lower model.depth."
+    hint = f"Sizes that it takes: {', '.join(fitting)}." if fitting else otherwise
     return InputError(f"data.size: {name} cannot take {size} x {size}: {reason}", hint=hint)
 
 
-def _takes(name: str, size: int) -> bool:
+def _refusal(settings: schema.Model, size: int) -> Exception | None:
+    """Why the architecture cannot take pictures of this size; None where it can."""
     try:
         with torch.device("meta"):
-            _run(_create(name, size, 0.0, None), size)
-    except Exception:  # as above
-        return False
-    return True
+            _run(_create(settings, size, None), size)
+    except Exception as error:  # as above
+        return error
+    return None
 
 
 def _remove_head(name: str, native: nn.Module) -> NativeHead:
@@ -227,11 +256,11 @@ def _remove_head(name: str, native: nn.Module) -> NativeHead:
     return NativeHead(removed, linear)
 
 
-def _num_features(name: str, backbone: nn.Module, size: int) -> int:
+def _num_features(settings: schema.Model, backbone: nn.Module, size: int) -> int:
     try:
         features = _run(backbone, size)
     except Exception as error:  # as above
-        raise _unusable(name, size, error) from error
+        raise _unusable(settings, size, error) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise InputError(f"model.name: {name} does not give one vector of features per picture", hint="Choose another model.name.")
+        raise InputError(f"model.name: {settings.name} does not give one vector of features per picture", hint="Choose another model.name.")
     return features.shape[1]

@@ -1,4 +1,4 @@
-"""Parameter groups: backbone and head apart, and what weight decay leaves alone."""
+"""Parameter groups: parts with learning rates of their own, and what weight decay leaves alone."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ from typing import Any
 
 from torch import nn
 
+from fieldmark.core.schema import Optimizer
+from fieldmark.models.factory import Classifier
+from fieldmark.models.parts import named_parts
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, lr: float, head_lr_factor: float, decay_norm_and_bias: bool
-) -> list[dict[str, Any]]:
+_KEY = "optim.lr_factors: parameters"
+
+
+def parameter_groups(model: Classifier, settings: Optimizer) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with name, params, lr and weight_decay; empty ones are left out.
 
-    Names: backbone.decay, backbone.no-decay, head.decay, head.no-decay, in this order. Biases and one-dimensional tensors (those of
-    normalisation) are not decayed unless `decay_norm_and_bias`. Every parameter is in one group, frozen ones too.
-    `model` is a Classifier: its parts are `backbone` and `head`.
+    Names: backbone.decay, backbone.no-decay, head.decay, head.no-decay, in this order; parameters whose learning rate has a factor are
+    in groups such as `head.decay x10`, which come after those of the same part without one, the smallest factor first. Factors that meet
+    are multiplied. Biases and one-dimensional tensors (those of normalisation) are not decayed unless `decay_norm_and_bias`. Every
+    parameter is in one group, frozen ones too. Raises InputError for parts that the model does not have.
     """
-    groups: dict[str, list[nn.Parameter]] = {f"{part}.{kind}": [] for part in ("backbone", "head") for kind in ("decay", "no-decay")}
+    factors = {name: 1.0 for name, _ in model.named_parameters()}
+    named_parts(model, [given.parameters for given in settings.lr_factors], _KEY)  # says all that is unknown at once
+    for given in settings.lr_factors:
+        for name in named_parts(model, [given.parameters], _KEY):
+            factors[name] *= given.factor
+    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        decays = decay_norm_and_bias or (parameter.ndim > 1 and not name.endswith(".bias"))
-        groups[f"{name.partition('.')[0]}.{'decay' if decays else 'no-decay'}"].append(parameter)
+        decays = settings.decay_norm_and_bias or (parameter.ndim > 1 and not name.endswith(".bias"))
+        groups.setdefault((name.partition(".")[0], factors[name], decays), []).append(parameter)
     return [
         {
-            "name": name,
-            "params": members,
-            "lr": lr * head_lr_factor if name.startswith("head.") else lr,
-            "weight_decay": 0.0 if name.endswith(".no-decay") else weight_decay,
+            "name": f"{part}.{'decay' if decays else 'no-decay'}{'' if factor == 1 else f' x{factor:g}'}",
+            "params": groups[part, factor, decays],
+            "lr": settings.lr * factor,
+            "weight_decay": settings.weight_decay if decays else 0.0,
         }
-        for name, members in groups.items()
-        if members
+        for part, factor, decays in sorted(groups, key=lambda group: (group[0], group[1] != 1, group[1], not group[2]))
     ]

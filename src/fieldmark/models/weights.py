@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,8 @@ def save_weights(model: Classifier, path: Path | str, metadata: Mapping[str, Any
 def load_weights(model: Classifier, path: Path | str) -> tuple[str, ...]:
     """Load a weights file into the model and say what was done.
 
-    A classifier of another size is left out, and the model's fresh head stays. Raises InputError, with the model unchanged, for any other
-    difference between the file and the model, and as `read_weights` does.
+    A classifier of another size or kind is left out, and the model's fresh head stays. Raises InputError, with the model unchanged, for
+    any other difference between the file and the model, and as `read_weights` does.
     """
     tensors, _ = read_weights(path)
     return load_tensors(model, tensors, str(path))
@@ -80,15 +80,16 @@ def load_tensors(model: Classifier, tensors: Mapping[str, Tensor], origin: str) 
     notes = [f"weights: {origin}"]
     own = model.state_dict()
     found = dict(tensors) if any(name.startswith("backbone.") for name in tensors) else _renamed(model, tensors)
-    if "head.weight" not in found:
-        reason = "it has no classifier" if model.native_head.names.isdisjoint(tensors) else "its classifier is not one linear layer"
-        notes.append(f"{reason}; a fresh one of {model.num_classes:,} classes is put on")
-        found |= {"head.weight": own["head.weight"], "head.bias": own["head.bias"]}
-    elif found["head.weight"].shape[1:] == own["head.weight"].shape[1:] and len(found["head.weight"]) != model.num_classes:
-        notes.append(f"its classifier of {len(found['head.weight']):,} classes is replaced by a fresh one of {model.num_classes:,}")
-        found |= {"head.weight": own["head.weight"], "head.bias": own["head.bias"]}
-    else:
+    dropped = sorted(name for name in found if name.removeprefix("backbone.") in (model.native_head.dropped or ()))
+    if (reason := _why_fresh_head(model, tensors, found)) is None:
         notes.append(f"its classifier of {model.num_classes:,} classes is kept")
+    else:
+        notes.append(reason)
+        found = {name: tensor for name, tensor in found.items() if not name.startswith("head.")}
+        found |= {name: tensor for name, tensor in own.items() if name.startswith("head.")}
+    if dropped:
+        found = {name: tensor for name, tensor in found.items() if name not in dropped}
+        notes.append(f"left out for model.pooling=average: {_named([name.removeprefix('backbone.') for name in dropped])}")
     if resampled := _resampled_position(model, found):
         found["backbone.pos_embed"] = resampled[0]
         notes.append(resampled[1])
@@ -96,10 +97,30 @@ def load_tensors(model: Classifier, tensors: Mapping[str, Tensor], origin: str) 
         raise InputError(
             f"{origin} does not hold the weights of {model.architecture}",
             *problems,
-            hint="Choose the model.name that the weights were made for, and its data.size where the architecture depends on it.",
+            hint="Choose the model.name that the weights were made for, and the data.size, model.width and so on where it depends on them.",
         )
     model.load_state_dict(found, strict=False)
     return tuple(notes)
+
+
+def _why_fresh_head(model: Classifier, tensors: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """Why the classifier of a file is left out for the model's fresh one, as a note; None where it fits."""
+    native, instead = model.native_head, f"a fresh one of {model.num_classes:,} classes is put on"
+    if "head.weight" not in found and native.names.isdisjoint(tensors):
+        return f"it has no classifier; {instead}"
+    if native.dropped is not None and ("head.weight" not in found or any(f"backbone.{name}" in found for name in native.dropped)):
+        return f"its classifier is for features that are pooled otherwise; {instead}"
+    if "head.weight" not in found:
+        return f"its classifier is not one linear layer; {instead}"
+    own, theirs = model.state_dict().get("head.hidden.weight"), found.get("head.hidden.weight")
+    if own is None or theirs is None:
+        if own is not None or theirs is not None:
+            return f"its classifier has {'no' if theirs is None else 'a'} hidden layer; {instead}"
+    elif len(own) != len(theirs):
+        return f"its classifier has a hidden layer of {len(theirs):,} units instead of {len(own):,}; {instead}"
+    if found["head.weight"].shape[1:] == model.head.weight.shape[1:] and len(found["head.weight"]) != model.num_classes:
+        return f"its classifier of {len(found['head.weight']):,} classes is replaced by a fresh one of {model.num_classes:,}"
+    return None
 
 
 def _renamed(model: Classifier, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,9 +135,9 @@ def _renamed(model: Classifier, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def _resampled_position(model: Classifier, found: Mapping[str, Tensor]) -> tuple[Tensor, str] | None:
-    """A plain vision transformer's position embedding, made for another picture size, resampled to the model's, and a note on it."""
+    """A vision transformer's position embedding, made for another picture size, resampled to the model's, and a note on it."""
     old, own = found.get("backbone.pos_embed"), getattr(model.backbone, "pos_embed", None)
-    grid = getattr(getattr(model.backbone, "patch_embed", None), "grid_size", None)
+    grid = getattr(getattr(model.backbone, "patch_embed", model.backbone), "grid_size", None)
     if old is None or own is None or grid is None or old.ndim != 3 or old.shape[1] == own.shape[1] or old.shape[2] != own.shape[2]:
         return None
     prefix = own.shape[1] - grid[0] * grid[1]
@@ -137,9 +158,11 @@ def _differences(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list
         if name in found and (found[name].shape != tensor.shape or found[name].is_floating_point() != tensor.is_floating_point())
     ]
     groups = (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong))
-    return [
-        f"{len(names):,} {kind}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}" for kind, names in groups if names
-    ]
+    return [f"{len(names):,} {kind}: {_named(names)}" for kind, names in groups if names]
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
 
 
 def _kind(tensor: Tensor) -> str:

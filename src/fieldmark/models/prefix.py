@@ -1,0 +1,273 @@
+"""The part of a network that no training step changes: found for any architecture, run on its own, and gone on from.
+
+A boundary is a module of the backbone that is frozen, as is all that runs before it: no weights are trained, no running statistics adapt,
+nothing is dropped at random. Where what follows depends on all this through the boundary's output alone, that output is all that has to be
+kept of a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.flop_counter import FlopCounterMode
+
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.factory import Classifier
+
+_RATES = ("drop_prob", "prob", "dropout")
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+_WORTHWHILE = 0.1
+"""Share of the multiply-adds. What takes less, such as one convolution with large maps, takes as long to read back."""
+
+
+@dataclass
+class _Span:
+    """When a module of the backbone runs, in ticks of one forward pass, and what it gives."""
+
+    name: str
+    module: nn.Module
+    start: int
+    end: int = -1
+    runs: int = 1
+    output: Tensor | None = None
+    """Of one picture, without its values; None for what is not one tensor of fractions."""
+    work: int = 0
+    """Floating-point operations of the network up to its end."""
+
+
+class Prefix:
+    """A network split at a boundary; it follows the weights of the model that it was made of.
+
+    Its methods are called as the model itself is, within the arithmetic's autocast.
+    """
+
+    def __init__(self, model: Classifier, size: int, arithmetic: Arithmetic, boundary: _Span, before: Iterable[_Span], share: float):
+        assert boundary.output is not None
+        self.boundary = boundary.name
+        """Name of the module in the backbone; empty where it is all of the backbone."""
+        self.share = share
+        """Of the network's multiply-adds."""
+        self.like = boundary.output
+        """On the meta device: shape and dtype of what the boundary gives for one picture, (1, ...)."""
+        self._model, self._module, self._unchanging = model, boundary.module, tuple(_unchanging(model.backbone))
+        # Not a number, so that whatever depends on the pictures by another way than the boundary shows it.
+        self._nowhere = torch.full((1, 3, size, size), torch.nan, device=arithmetic.device, dtype=arithmetic.dtype)
+        self._stubs = {
+            span.module: torch.full_like(span.output, torch.nan, device=arithmetic.device) for span in before if span.output is not None
+        }
+
+    @property
+    def text(self) -> str:
+        return f"the backbone up to {self.boundary}" if self.boundary else "the whole backbone"
+
+    @torch.no_grad()
+    def compute(self, images: Tensor) -> Tensor:
+        """What the boundary gives for pictures as the model takes them, (n, ...); what comes after it is not run."""
+        try:
+            with self.watching(_stop):
+                self._model(images)
+        except _Reached as reached:
+            return reached.output
+        raise AssertionError(f"the model does not run {self.boundary}")
+
+    def resume(self, features: Tensor) -> Tensor:
+        """Logits (n, C) from what `compute` gave, with gradients for all that comes after the boundary."""
+        return self.resume_with_features(features)[0]
+
+    def resume_with_features(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, C) and pooled features (n, D), as Classifier.forward_with_features."""
+        with _giving({**self._stubs, self._module: features}):
+            return self._model.forward_with_features(self._nowhere)
+
+    @torch.inference_mode()
+    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`resume_with_features` in evaluation mode, without gradients; the model is given back in the mode it was in."""
+        with _evaluating(self._model):
+            return self.resume_with_features(features)
+
+    @contextmanager
+    def watching(self, receive: Callable[[Tensor], None]) -> Iterator[None]:
+        """Inside the `with` block `receive` is called with what the boundary gives whenever the model runs."""
+        hook = self._module.register_forward_hook(lambda _module, _inputs, output: receive(output))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def digest(self) -> str:
+        """Of all values in the backbone that do not change in training, those of the prefix among them; hexadecimal."""
+        hashed, tensors = hashlib.blake2b(digest_size=16), self._model.backbone.state_dict()
+        for name in self._unchanging:
+            hashed.update(name.encode())
+            hashed.update(tensors[name].cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return hashed.hexdigest()
+
+
+def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix | str:
+    """The longest prefix of a model that is on its device and in the training mode of a stage, or why there is none worth keeping.
+
+    A parameter that requires gradients is trained; a batch norm in evaluation mode is held. Boundaries are tried on two random pictures,
+    the last one first: gone on from there, the network must give what it gives for the pictures (in evaluation mode, because training
+    may draw at random; within 1e-4 of the largest value in float32, 2e-2 in bfloat16). The model is left as it was.
+    """
+    pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    pictures = pictures.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
+    with torch.no_grad(), arithmetic.autocast():
+        with _evaluating(model):
+            spans, work = _trace(model, pictures[:1])
+            expected = model.forward_with_features(pictures)
+        first_change, change = _first_change(model.backbone, spans)
+        candidates = [span for span in spans.values() if span.output is not None and span.end < first_change]
+        candidates.sort(key=lambda span: span.end)
+        while candidates and (boundary := candidates.pop()).work >= _WORTHWHILE * work:
+            prefix = Prefix(model, size, arithmetic, boundary, _outermost(spans.values(), boundary), boundary.work / work)
+            if _is_sound(prefix, model, pictures, expected, _TOLERANCE[arithmetic.precision]):
+                return prefix
+            # What a block does beside this module will be beside the others in it as well.
+            block = _block_of(model.backbone, boundary.name)
+            candidates = [span for span in candidates if not (block and span.name.startswith(f"{block}."))]
+    return f"hardly any of the network runs before what changes in training: {change}"
+
+
+def _trace(model: Classifier, picture: Tensor) -> tuple[dict[str, _Span], int]:
+    """The modules of the backbone that run, by name, and the floating-point operations of the network, for one picture."""
+    clock, spans = itertools.count(), dict[str, _Span]()
+
+    def begin(name: str, module: nn.Module) -> None:
+        if name in spans:
+            spans[name].runs += 1
+        else:
+            spans[name] = _Span(name, module, next(clock))
+
+    def finish(name: str, output: object) -> None:
+        span = spans[name]
+        span.end, span.work = next(clock), counter.get_total_flops()
+        span.output = None
+        if span.runs == 1 and isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == (1,):
+            span.output = torch.empty_like(output, device="meta")
+
+    hooks = []
+    for name, module in model.backbone.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda module, _inputs, name=name: begin(name, module)))
+        hooks.append(module.register_forward_hook(lambda _module, _inputs, output, name=name: finish(name, output)))
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted on the CPU
+            model(picture)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return spans, counter.get_total_flops()
+
+
+def _first_change(backbone: nn.Module, spans: Mapping[str, _Span]) -> tuple[int, str]:
+    """From when on a forward pass meets something that changes from step to step, and what it is.
+
+    A parameter that its module's parents use themselves, without running the module, is met when they begin.
+    """
+    first, what = spans[""].end + 1, "only the head is trained"
+    for name, module in backbone.named_modules():
+        if (change := _change(name, module)) is None:
+            continue
+        owner = name
+        while owner not in spans:
+            owner = owner.rpartition(".")[0]
+        if spans[owner].start < first:
+            first, what = spans[owner].start, change
+    return first, what
+
+
+def _change(name: str, module: nn.Module) -> str | None:
+    """What of the module itself, its children apart, changes from step to step."""
+    for own, parameter in module.named_parameters(recurse=False):
+        if parameter.requires_grad:
+            return f"{name}.{own} is trained" if name else f"{own} is trained"
+    if module.training and any(own.startswith("running_") for own, _ in module.named_buffers(recurse=False)):
+        return f"the batch norm {name} adapts to batches; frozen_norm=held in the stage would hold it"
+    rates = [getattr(module, attribute, 0) for attribute in _RATES] + ([module.p] if isinstance(module, _DropoutNd) else [])
+    if module.training and any(isinstance(rate, float) and rate > 0 for rate in rates):
+        return f"{name} drops at random in training; model.drop_path=0 would stop it"
+    return None
+
+
+def _unchanging(backbone: nn.Module) -> Iterator[str]:
+    """Names of frozen parameters and held buffers."""
+    for name, module in backbone.named_modules():
+        tensors = [own for own, parameter in module.named_parameters(recurse=False) if not parameter.requires_grad]
+        if not module.training:
+            tensors += [own for own, _ in module.named_buffers(recurse=False) if own not in module._non_persistent_buffers_set]
+        yield from (f"{name}.{own}" if name else own for own in tensors)
+
+
+def _outermost(spans: Iterable[_Span], boundary: _Span) -> Iterator[_Span]:
+    """What is over when the boundary begins and can be stood in for, without what runs inside another of them."""
+    last_end = -1
+    for span in spans:  # in the order in which they begin
+        if span.output is not None and last_end < span.end < boundary.start:
+            yield span
+            last_end = span.end
+
+
+def _block_of(backbone: nn.Module, name: str) -> str:
+    """Name of the innermost module around another that is more than a list; empty for the backbone itself."""
+    while isinstance(backbone.get_submodule(name := name.rpartition(".")[0]), (nn.Sequential, nn.ModuleList)):
+        pass
+    return name
+
+
+def _is_sound(prefix: Prefix, model: Classifier, pictures: Tensor, expected: tuple[Tensor, Tensor], tolerance: float) -> bool:
+    """Whether the network, resumed from the boundary, gives what is expected of it."""
+    features = prefix.compute(pictures)
+    try:
+        with _evaluating(model):
+            found = prefix.resume_with_features(features)
+    except Exception:  # architectures fail in many ways on pictures and parts that do not fit
+        return False
+    return all(
+        got.shape == wanted.shape and torch.allclose(got, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))
+        for got, wanted in zip(found, expected, strict=True)
+    )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _giving(outputs: Mapping[nn.Module, Tensor]) -> Iterator[None]:
+    """Inside the `with` block these modules do nothing but give these outputs."""
+    own = {module: vars(module).get("forward") for module in outputs}
+    for module, output in outputs.items():
+        vars(module)["forward"] = lambda *_, output=output, **__: output
+    try:
+        yield
+    finally:
+        for module, forward in own.items():
+            if forward is None:
+                del vars(module)["forward"]
+            else:
+                vars(module)["forward"] = forward
+
+
+class _Reached(Exception):
+    def __init__(self, output: Tensor):
+        super().__init__()
+        self.output = output
+
+
+def _stop(output: Tensor) -> None:
+    raise _Reached(output)
