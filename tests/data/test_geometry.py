@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tvf
 
 from fieldmark.core.randomness import uniform
-from fieldmark.core.schema import Augment, NoCrop, PaddedCrop, RandomResizedCrop
+from fieldmark.core.schema import Augment, NoCrop, PaddedCrop, RandomResizedCrop, TrivialAugment
 from fieldmark.data import geometry
 from fieldmark.data.geometry import Frame
 
@@ -25,8 +25,8 @@ def smooth_tiles(count: int, side: int) -> torch.Tensor:
 
 
 def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -> torch.Tensor:
-    if not fill and geometry.are_upright(matrices):
-        return torch.from_numpy(geometry.cut(tiles.byte().numpy(), np.arange(len(tiles)), matrices, size)).float()
+    if geometry.are_upright(matrices).all():
+        return torch.from_numpy(geometry.look(tiles.byte().numpy(), np.arange(len(tiles)), matrices, size)).float()
     return geometry.resample(tiles.byte(), matrices, size, fill)
 
 
@@ -151,7 +151,7 @@ def test_perspective_agrees_with_torchvision():
         theirs = tvf.perspective(
             tile, pixels(corners), pixels(moved), interpolation=InterpolationMode.BILINEAR, fill=[geometry.OUTSIDE] * 3
         )
-        assert (ours - theirs).abs().mean() < 2.5
+        assert (ours - theirs).abs().mean() < 3
 
 
 @given(st.integers(1, 2**31), st.floats(0.1, 0.9))
@@ -210,7 +210,15 @@ def test_outside_the_picture_is_grey():
 def test_leaves_picture_says_when_grey_can_show():
     assert not geometry.leaves_picture(Augment(), "squash")
     assert geometry.leaves_picture(Augment(), "letterbox")
-    for values in ({"rotate": 5.0}, {"zoom": (0.9, 1.0)}, {"translate": 0.1}, {"shear": 3.0}, {"perspective": 0.2}, {"crop": PaddedCrop()}):
+    for values in (
+        {"rotate": 5.0},
+        {"zoom": (0.9, 1.0)},
+        {"translate": 0.1},
+        {"shear": 3.0},
+        {"perspective": 0.2},
+        {"crop": PaddedCrop()},
+        {"policy": TrivialAugment()},
+    ):
         assert geometry.leaves_picture(Augment(**values), "squash")
 
 
@@ -219,17 +227,79 @@ def test_a_padded_crop_shifts_by_at_most_its_padding():
     assert np.abs(shifts).max() <= 0.25 and np.abs(shifts).max() > 0.24
 
 
+MOVES = {
+    "rotate": {"rotate": 40.0},
+    "zoomed out": {"zoom": (0.5, 0.9)},
+    "zoomed in": {"zoom": (1.1, 2.0)},
+    "shift": {"translate": 0.4},
+    "padded": {"crop": PaddedCrop(padding=0.25)},
+    "shear": {"shear": 30.0},
+    "perspective": {"perspective": 0.6},
+    "all": {
+        "crop": RandomResizedCrop(area=(0.2, 1.0)),
+        "rotate": 30.0,
+        "zoom": (0.7, 1.4),
+        "translate": 0.2,
+        "shear": 20.0,
+        "perspective": 0.2,
+        "flip": 0.5,
+    },
+}
+
+
+@pytest.mark.parametrize("side", [48, 96, 150])
+@pytest.mark.parametrize("values", MOVES.values(), ids=MOVES)
+def test_looking_agrees_with_sampling_whatever_is_done(values, side):
+    """Enlarging and shrinking: within three grey levels on average; the edges of upright boxes are moved to whole pixels."""
+    tiles, size, count = smooth_tiles(20, side), 48, 20
+    matrices = geometry.random_matrices(augment(**values), square(count), draws(count))
+    looked = geometry.look(tiles.byte().numpy(), np.arange(count), matrices, size)
+    sampled = geometry.resample(tiles.byte(), matrices, size, fill=True)
+    assert (torch.from_numpy(looked).float() - sampled).abs().mean() < 3
+    assert ((looked == geometry.OUTSIDE).mean() - (sampled == geometry.OUTSIDE).float().mean()).abs() < 0.05
+
+
+def test_views_beyond_the_picture_are_grey():
+    tiles = smooth_tiles(3, 32).byte().numpy()
+    away = np.tile(np.eye(3), (3, 1, 1))
+    away[0, 0, 2], away[1, 1, 2], away[2, :2, 2], away[2, 0, 1] = 2.5, -2.0, 9.0, 0.5
+    assert (geometry.look(tiles, np.arange(3), away, 16) == geometry.OUTSIDE).all()
+
+
+def test_a_view_that_perspective_folds_over_sees_the_whole_tile():
+    """Corners behind the eye bound nothing: what is sampled must not be cut off by them."""
+    tiles = smooth_tiles(1, 64)
+    folded = np.array([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.9, 0.4, 1.0]]])
+    looked = torch.from_numpy(geometry.look(tiles.byte().numpy(), np.arange(1), folded, 48)).float()
+    sampled = geometry._sample(tiles.byte().float(), folded, 48, True)
+    assert (
+        ((looked == geometry.OUTSIDE) != (sampled == geometry.OUTSIDE)).float().mean() < 0.03 < (sampled != geometry.OUTSIDE).float().mean()
+    )
+
+
+def test_whole_pixels_of_a_shift_are_copied():
+    tiles = smooth_tiles(1, 32)
+    matrix = np.eye(3)[None].copy()
+    matrix[0, :2, 2] = -2 * 5 / 32, 2 * 3 / 32
+    for flip in (1, -1):
+        matrix[0, 0, 0] = flip
+        expected = torch.full((3, 32, 32), geometry.OUTSIDE).byte()
+        expected[:, :29, 5:] = tiles.byte()[0, :, 3:, :27]
+        seen = geometry.look(tiles.byte().numpy(), np.arange(1), matrix, 32)[0]
+        assert np.array_equal(seen, expected.numpy()[..., ::flip])
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_cutting_starts_no_threads():
-    """Batches are cut in a background thread: operators that start threads there fight with the model's for the cores."""
+def test_looking_starts_no_threads():
+    """Views are taken in a background thread: operators that start threads there fight with the model's for the cores."""
     tiles = smooth_tiles(8, 256).byte().permute(0, 2, 3, 1).contiguous().numpy().transpose(0, 3, 1, 2)
     started = []
 
     def work() -> None:
         before = set(os.listdir("/proc/self/task"))
-        for flip in (0.0, 1.0):
-            matrices = geometry.random_matrices(augment(flip=flip), square(8), draws(8))
-            geometry.cut(tiles, np.arange(8), matrices, 224)
+        for values in ({"flip": 0.0}, {"flip": 1.0}, {"rotate": 30.0}, {"zoom": (0.8, 0.8)}, {"rotate": 30.0, "zoom": (0.6, 0.6)}):
+            matrices = geometry.random_matrices(augment(**values), square(8), draws(8))
+            geometry.look(tiles, np.arange(8), matrices, 224)
         started.extend(set(os.listdir("/proc/self/task")) - before)
 
     threads = torch.get_num_threads()

@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -45,3 +47,27 @@ def test_each_picture_has_its_own_factors_within_the_strength():
 def test_no_strength_no_change():
     draws = np.random.default_rng(0).random((6, 4))
     assert torch.equal(photometric.jitter(PICTURES.clone(), Augment(), draws), PICTURES)
+
+
+def test_lighting_moves_colours_along_the_principal_components():
+    """By a formula written out, and with the spread of each component that the paper gives."""
+    draws = np.random.default_rng(0).random((4000, photometric.LIGHTING_DRAWS))
+    seen = photometric.lighting(torch.full((4000, 3, 1, 1), 128.0), 0.1, draws)[:, :, 0, 0].numpy() - 128
+    vectors = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+    for row, shift in zip(draws[:20], seen, strict=False):
+        normal = [NormalDist(0, 0.1).inv_cdf(each) for each in row]
+        expected = sum(255 * vectors[:, component] * normal[component] * (0.2175, 0.0188, 0.0045)[component] for component in range(3))
+        assert np.allclose(shift, expected, atol=1e-4)
+    spreads = (seen @ np.linalg.inv(vectors.T)).std(axis=0) / 255
+    assert np.allclose(spreads, [0.02175, 0.00188, 0.00045], rtol=0.05)
+
+
+def test_lighting_is_one_shift_for_a_whole_picture_within_the_range():
+    seen = photometric.lighting(PICTURES.clone(), 0.5, np.random.default_rng(0).random((6, photometric.LIGHTING_DRAWS)))
+    shift = seen - PICTURES
+    inside = (seen > 0) & (seen < 255)
+    for picture, kept in zip(shift, inside, strict=True):
+        for colour in range(3):
+            values = picture[colour][kept[colour]]
+            assert values.max() - values.min() < 1e-3
+    assert seen.min() >= 0 and seen.max() <= 255

@@ -1,0 +1,66 @@
+"""Random erasing (Zhong et al., 2020): a rectangle of a normalised picture filled with noise, or with zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fieldmark.core.randomness import key
+from fieldmark.core.schema import NoiseErasing, ZeroErasing
+
+_TRIES = 10
+DRAWS = 3 + 2 * _TRIES
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What covers a rectangle of one picture."""
+
+    index: int
+    """Of the picture in its batch."""
+    top: int
+    left: int
+    values: np.ndarray
+    """float32 (3, height, width)."""
+
+
+def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) -> np.ndarray:
+    """Top, left, height and width in pixels, int64 (n, 4), drawn as torchvision's RandomErasing does; all zero where nothing is erased.
+
+    `draws` are float64 (n, DRAWS) in [0, 1).
+    """
+    low, high = np.log(erase.aspect)
+    area = (erase.area[0] + (erase.area[1] - erase.area[0]) * draws[:, 3::2]) * size**2
+    aspect = np.exp(low + (high - low) * draws[:, 4::2])
+    heights, widths = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    fits = (heights < size) & (widths < size)
+    each, chosen = np.arange(len(draws)), fits.argmax(axis=1)
+    height, width = heights[each, chosen], widths[each, chosen]
+    corners = np.floor(draws[:, 1:3] * (size + 1 - np.stack([height, width], axis=1)))
+    erased = fits.any(axis=1) & (draws[:, 0] < erase.probability)
+    return np.where(erased[:, None], np.column_stack([corners, height, width]), 0).astype(np.int64)
+
+
+def patches(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray, stream: int, samples: np.ndarray) -> list[Patch]:
+    """Of each picture in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
+    found = []
+    boxes = rectangles(erase, size, draws)
+    for index in np.flatnonzero(boxes[:, 2] * boxes[:, 3]):
+        top, left, height, width = boxes[index].tolist()
+        if isinstance(erase, NoiseErasing):
+            generator = np.random.Generator(np.random.Philox(key=key(stream, int(samples[index]))))
+            values = generator.standard_normal((3, height, width), np.float32)
+        else:
+            values = np.zeros((3, height, width), np.float32)
+        found.append(Patch(int(index), top, left, values))
+    return found
+
+
+def cover(pictures: torch.Tensor, covering: list[Patch]) -> None:
+    """Lay the patches over float32 (n, 3, size, size), in place."""
+    for patch in covering:
+        _, height, width = patch.values.shape
+        area = pictures[patch.index, :, patch.top : patch.top + height, patch.left : patch.left + width]
+        area.copy_(torch.from_numpy(patch.values))
