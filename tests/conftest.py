@@ -39,9 +39,12 @@ def mobilenet_weights() -> Path:
 @pytest.fixture(scope="session")
 def birds(tmp_path_factory) -> Path:
     """Three drawn species in train and test, 32 pixels wide: 48 and 12 pictures."""
+    return three_birds(tmp_path_factory.mktemp("data") / "birds3")
+
+
+def three_birds(root: Path) -> Path:
     from fieldmark.data.birds.folder import TABLE, write_birds
 
-    root = tmp_path_factory.mktemp("data") / "birds3"
     write_birds(root, species=3, per_class=20, size=32, seed=1)
     for file in root.glob("val/*/*.png"):
         file.rename(root / "train" / file.parent.name / file.name)

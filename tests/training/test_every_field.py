@@ -61,20 +61,43 @@ OTHER = {
     "data.max_unreadable": "0",
     "model.name": "test_resnet",
     "model.max_parameters": "10k",
+    "model.width": "3",
+    "model.depth": "1",
+    "model.pooling": "average",
     "model.dropout": "0.3",
     "model.drop_path": "0.3",
+    "model.head.width": "5",
+    "model.head.activation": "leaky-relu",
+    "model.head.dropout": "0.5",
     "optim.lr": "0.03",
     "optim.momentum": "0.5",
     "optim.nesterov": "false",
     "optim.weight_decay": "0.3",
     "optim.decay_norm_and_bias": "true",
-    "optim.head_lr_factor": "3",
+    "optim.lr_factors": "[{parameters: head, factor: 3}]",
     "optim.betas": "[0.8, 0.99]",
     "optim.eps": "0.1",
+    "optim.alpha": "0.5",
+    "optim.algorithm": "lion",
     "schedule.warmup_epochs": "1.5",
     "schedule.warmup_factor": "0.5",
     "schedule.floor_factor": "0.2",
+    "schedule.every": "1",
+    "schedule.gamma": "0.5",
+    "schedule.after": "[1]",
+    "schedule.monitor": "top1",
+    "schedule.patience": "0",
+    "schedule.rise": "0.7",
+    "schedule.start_factor": "0.5",
+    "schedule.power": "2",
+    "stages": "[{trainable: [head]}]",
     "loss.label_smoothing": "0.3",
+    "loss.smoothing_over": "others",
+    "ema.decay": "0.5",
+    "ema.every": "2",
+    "ema.warmup": "false",
+    "ema.buffers": "copied",
+    "ema.use": "better",
     "augment.crop.area": "[0.5, 0.6]",
     "augment.crop.aspect": "[0.5, 2.0]",
     "augment.crop.padding": "0.3",
@@ -88,8 +111,19 @@ OTHER = {
     "augment.contrast": "0.4",
     "augment.saturation": "0.4",
     "augment.hue": "0.3",
+    "augment.lighting": "0.3",
+    "augment.policy.operations": "1",
+    "augment.policy.magnitude": "25",
+    "augment.erase.probability": "0.9",
+    "augment.erase.area": "[0.5, 0.6]",
+    "augment.erase.aspect": "[0.9, 1.1]",
+    "augment.mix.alpha": "5",
+    "augment.mix.mixup_alpha": "5",
+    "augment.mix.cutmix_alpha": "5",
+    "augment.mix.probability": "0.3",
     "train.epochs": "2",
     "train.batch": "16",
+    "train.micro_batch": "4",
     "train.seed": "1",
     "train.patience": "1",
     "train.refit": "true",
@@ -106,6 +140,31 @@ OTHER = {
     "evaluate.monitor": "nll",
     "evaluate.resamples": "150",
 }
+
+IN_LISTS = {
+    "stages[].epochs": ("[{epochs: 1, trainable: [head]}, {}]", "[{epochs: 2, trainable: [head]}, {}]"),
+    "stages[].trainable": ("[{trainable: [head]}]", "[{trainable: [head, norm]}]"),
+    "stages[].frozen_norm": ("[{trainable: [head]}]", "[{trainable: [head], frozen_norm: adapting}]"),
+    "stages[].lr_factor": ("[{}]", "[{lr_factor: 0.1}]"),
+    "stages[].restart": ("[{epochs: 1}, {}]", "[{epochs: 1}, {restart: false}]"),
+    "stages[].views": ("[{}]", "[{views: 1}]"),
+    "optim.lr_factors[].parameters": ("[{parameters: head, factor: 3}]", "[{parameters: norm, factor: 3}]"),
+    "optim.lr_factors[].factor": ("[{parameters: head, factor: 3}]", "[{parameters: head, factor: 9}]"),
+}
+"""What holds a field in a list of sections, before and after."""
+NEEDED = {
+    "schedule.warmup_factor": {"schedule.warmup_epochs": "1"},
+    "schedule.gamma": {"schedule.every": "1", "schedule.after": "[1]", "schedule.patience": "0"},
+    "schedule.monitor": {"schedule.patience": "0"},
+    "schedule.patience": {"schedule.monitor": "top1"},
+    "schedule.floor_factor": {"schedule.monitor": "top1", "schedule.patience": "0"},
+    "model.drop_path": {"model.name": "test_convnext", "data.size": "32"},
+    "model.width": {"model.name": "plain_cnn"},
+    "model.depth": {"model.name": "plain_cnn"},
+    "model.pooling": {"model.name": "test_vit", "data.size": "32"},
+    "data.fold": {"data.folds": "4"},
+}
+"""Other settings without which a field has nothing to act on; those that a variant lacks are left out."""
 
 
 @pytest.fixture(scope="module")
@@ -195,36 +254,56 @@ def trace(wide_birds, table_birds, tmp_path_factory):
 
 def test_the_table_of_values_is_complete():
     handled = {field.key for field in fields() if field.key.removesuffix(".name") in choices()} | {"model.weights"}
-    assert {field.key for field in fields()} == set(OTHER) | handled
+    assert {field.key for field in fields()} == set(OTHER) | set(IN_LISTS) | handled
 
 
-CASES = [
-    (field, {f"{field.key.rpartition('.')[0]}.name": field.variant} if field.variant else {}) for field in fields() if field.key in OTHER
-]
+def variant_of(field) -> dict[str, str]:
+    """What chooses the variant that has a field."""
+    return {f"{field.key.partition('[]')[0].rpartition('.')[0]}.name": field.variant} if field.variant else {}
+
+
+CASES = [(field, variant_of(field)) for field in fields() if field.key in OTHER or field.key in IN_LISTS]
+OWN_KEYS = {(field.key, field.variant) for field in fields()}
 
 
 @pytest.mark.parametrize(("field", "variant"), CASES, ids=[f"{field.key} {field.variant or ''}".strip() for field, _ in CASES])
 def test_a_field_acts_or_is_refused(field, variant, trace):
     base = {**BASE, **variant}
-    if field.key == "schedule.warmup_factor":
-        base["schedule.warmup_epochs"] = "1"
-    if field.key == "model.drop_path":
-        base |= {"model.name": "test_convnext", "data.size": "32"}
-    if field.key == "data.fold":
-        base["data.folds"] = "4"
+    if field.key.startswith("schedule.") and (name := variant.get("schedule.name")):
+        base = {
+            key: value
+            for key, value in base.items()
+            if not key.startswith("schedule.") or key == "schedule.name" or (key, name) in OWN_KEYS
+        }
+    for key, value in NEEDED.get(field.key, {}).items():
+        if not key.startswith("schedule.") or (key, variant.get("schedule.name")) in OWN_KEYS:
+            base[key] = value
+    key, other = field.key, OTHER.get(field.key)
+    if field.key in IN_LISTS:
+        key = field.key.partition("[]")[0]
+        base[key], other = IN_LISTS[field.key]
     before = trace(base, field.key)
     try:
-        after = trace({**base, field.key: OTHER[field.key]}, field.key)
+        after = trace({**base, key: other}, field.key)
     except (InputError, CheckFailed) as refusal:
-        assert field.key in str(refusal) or field.key == "data.layout"
+        assert key in str(refusal) or key == "data.layout"
     else:
         assert after != before
+
+
+SOON = {
+    "step": {"schedule.every": "1"},
+    "multi-step": {"schedule.after": "[1]"},
+    "plateau": {"schedule.patience": "0", "schedule.gamma": "0.5", "schedule.monitor": "top1"},
+}
+"""Settings with which a schedule does something within three epochs."""
 
 
 @pytest.mark.parametrize("section", sorted(choices()))
 def test_a_variant_acts(section, trace):
     names = list(choices()[section].variants)
-    traces = [trace({**BASE, f"{section}.name": name}, section) for name in names]
+    base = {key: value for key, value in BASE.items() if section != "schedule" or not key.startswith("schedule.")}
+    traces = [trace({**base, f"{section}.name": name, **SOON.get(name, {})}, section) for name in names]
     assert all(a != b for index, a in enumerate(traces) for b in traces[:index])
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,46 +21,32 @@ from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
 from fieldmark.data.batches import TrainBatches
+from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.cost import parameters
+from fieldmark.models.factory import Classifier
+from fieldmark.training.average import AveragedWeights
 from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.training.features import CachedBatches, cached_features
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loss import loss_of
+from fieldmark.training.monitor import drops, is_better, note_best, note_plateau, out_of_patience
 from fieldmark.training.optimizer import set_learning_rate
+from fieldmark.training.position import Position, Weights
 from fieldmark.training.schedule import factor
+from fieldmark.training.stages import apply_stage, schedule_span, stage_at, stage_text, stages_of
 
-Validate = Callable[[], dict[str, float]]
-HIGHER_IS_BETTER = {"top1": True, "macro_f1": True, "nll": False}
-
-
-@dataclass
-class Position:
-    """Where training stands; with the weights and the optimiser it is all that the next step depends on."""
-
-    phase: str = "fit"
-    epoch: int = 0
-    step: int = 0
-    """Steps done in this epoch."""
-    steps: int = 0
-    """Steps done in all phases."""
-    loss_sum: float = 0.0
-    correct: float = 0.0
-    samples: int = 0
-    samples_in_all: int = 0
-    best_epoch: int = 0
-    best_value: float | None = None
-    stale_epochs: int = 0
-    metric_lines: int = 0
-    step_lines: int = 0
-    epoch_seconds: float = 0.0
-    seconds: float = 0.0
-    """Time spent in training steps so far."""
+Infer = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
+"""Logits and features of a split, a number of pictures at a time."""
+Validate = Callable[[Infer | None], dict[str, float]]
+"""Gives the figures of val, by the model's usual prediction pass or by the one given."""
 
 
 @dataclass
 class Training:
     """Everything that one phase of training works on."""
 
-    model: nn.Module
+    model: Classifier
     optimizer: torch.optim.Optimizer
     batches: TrainBatches
     recipe: Recipe
@@ -71,16 +59,30 @@ class Training:
     save_best: Callable[[Position], None]
     epochs: int
     """Epochs of this phase; the schedule runs over `recipe.train.epochs` whatever this is."""
+    average: AveragedWeights | None
     position: Position = field(default_factory=Position)
 
     def state(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "position": asdict(self.position)}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "position": asdict(self.position)}
+        return state if self.average is None else state | {"average": self.average.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.position = Position(**state["position"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
         self.cut_records()
+
+    @contextmanager
+    def weights(self, which: Weights) -> Iterator[None]:
+        """Inside the `with` block the model has the trained or the averaged weights."""
+        if which == "trained":
+            yield
+            return
+        assert self.average is not None
+        with self.average.in_place_of(self.model):
+            yield
 
     def cut_records(self) -> None:
         """Cut metrics.jsonl and steps.jsonl back to the lines that the position knows of."""
@@ -100,31 +102,42 @@ def run_loop(training: Training) -> None:
     steps_per_epoch = training.batches.steps_per_epoch
     writer = _tensorboard(training)
     saved_at = time.monotonic()
-    model.train()
+    feed: _Feed | None = None
 
-    while at.epoch < training.epochs and not _out_of_patience(training):
+    while at.epoch < training.epochs and not (training.validate is not None and out_of_patience(at, recipe)):
+        stage = stage_at(recipe, at.epoch)
+        apply_stage(model, stages_of(recipe)[stage])
+        if feed is None or feed.stage != stage:
+            if feed is not None:
+                feed.remove()
+            feed = _feed(training, stage)
         loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
         correct = torch.tensor(at.correct, dtype=torch.float64, device=device)
         with training.console.progress(f"epoch {at.epoch + 1}/{training.epochs}", "steps") as advance:
             started = time.perf_counter()
-            for batch in training.batches.epoch(at.epoch, at.step):
+            for batch in feed.batches.epoch(at.epoch, at.step):
                 torch.manual_seed(key(settings.seed, "step", at.phase, at.epoch, at.step))
                 scale = _factor(training)
                 set_learning_rate(optimizer, scale)
                 learning_rate = recipe.optim.lr * scale
-                with training.arithmetic.autocast():
-                    logits = model(batch.images)
-                loss = loss_of(recipe.loss, logits, batch.labels)
-                loss.backward()
+                count = len(batch.labels)
+                loss = torch.zeros((), device=device)
+                for part in batch.split(settings.micro_batch or count):
+                    with training.arithmetic.autocast():
+                        logits = feed.forward(part.images)
+                    part_loss = loss_of(recipe.loss, logits, part.labels, part.other_labels, part.shares) * (len(part.labels) / count)
+                    part_loss.backward()
+                    loss += part_loss.detach()
+                    correct += (logits.detach().argmax(dim=1) == part.labels).sum()
                 if settings.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad()
 
-                count = len(batch.labels)
-                loss_sum += loss.detach() * count
-                correct += (logits.detach().argmax(dim=1) == batch.labels).sum()
+                loss_sum += loss * count
                 at.step, at.steps, at.samples, at.samples_in_all = at.step + 1, at.steps + 1, at.samples + count, at.samples_in_all + count
+                if training.average is not None and (at.epoch * steps_per_epoch + at.step) % training.average.settings.every == 0:
+                    training.average.update(model)
                 elapsed = time.perf_counter() - started
                 line_due = at.steps % settings.log_every == 0
                 save_due = training.interrupt.requested or time.monotonic() - saved_at > settings.checkpoint_minutes * 60
@@ -155,10 +168,10 @@ def run_loop(training: Training) -> None:
         row: dict[str, Any] = {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps, "lr": learning_rate}
         row |= {"train_loss": at.loss_sum / at.samples, "train_top1": 100 * at.correct / at.samples}
         if training.validate is not None:
-            row |= {f"val_{name}": value for name, value in training.validate().items()}
-            _note_best(training, row)
+            row |= _validate(training, training.validate, feed.infer)
         at.seconds += at.epoch_seconds
-        row |= {"trainable": ["all"], "images_per_second": round(at.samples / at.epoch_seconds, 1), "seconds": round(at.epoch_seconds, 3)}
+        row |= {"trainable": list(stages_of(recipe)[stage].trainable), "trainable_parameters": parameters(model)[1]}
+        row |= {"images_per_second": round(at.samples / at.epoch_seconds, 1), "seconds": round(at.epoch_seconds, 3)}
         _append(training.folder.metrics_file, row)
         training.console.say(_epoch_text(row, training.epochs, best=at.best_epoch == at.epoch + 1))
         if writer is not None:
@@ -172,34 +185,80 @@ def run_loop(training: Training) -> None:
         saved_at = time.monotonic()
         if training.interrupt.requested:
             raise Interrupted(f"stopped after epoch {at.epoch}; the state is saved")
+    if feed is not None:
+        feed.remove()
     if writer is not None:
         writer.close()
 
 
-def _factor(training: Training, step: int | None = None) -> float:
-    """The schedule at a step of this epoch, by default the next one."""
-    at, steps = training.position, training.batches.steps_per_epoch
-    step = at.epoch * steps + (at.step if step is None else step)
-    return factor(training.recipe.schedule, step, steps, training.recipe.train.epochs)
+@dataclass(frozen=True)
+class _Feed:
+    """What a stage is trained on, and how that goes through the network: pictures and all of it, or cached features and the rest."""
+
+    stage: int
+    batches: TrainBatches | CachedBatches
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    infer: Infer | None
+    """How val is predicted, where that is other than usual."""
+    remove: Callable[[], None]
 
 
-def _note_best(training: Training, row: dict[str, Any]) -> None:
-    """Keep the weights when the monitored figure is better than ever before; a figure that is not finite never is."""
-    at, monitor = training.position, training.recipe.evaluate.monitor
-    value = row[f"val_{monitor}"]
-    better = math.isfinite(value) and (
-        at.best_value is None or (value > at.best_value if HIGHER_IS_BETTER[monitor] else value < at.best_value)
+def _feed(training: Training, stage: int) -> _Feed:
+    """What the stage begins or goes on with, said in the log where the recipe has stages; the stage is applied to the model."""
+    model, recipe, at, console = training.model, training.recipe, training.position, training.console
+    settings, (first, epochs) = stages_of(recipe)[stage], recipe.stage_spans()[stage]
+    batches = training.batches.with_views(settings.views)
+    plain = _Feed(stage, batches, model, None, lambda: None)
+    if not recipe.stages:
+        return plain
+    console.say(stage_text(model, recipe, stage))
+    if parameters(model)[0] == parameters(model)[1]:
+        return plain
+    started = time.perf_counter()
+    folder, epochs = training.folder.path / "features", min(epochs, training.epochs - first)
+    cached = cached_features(
+        settings, epochs, batches, model, training.arithmetic, folder, console, training.interrupt, recipe.train.micro_batch
     )
-    if better:
-        at.best_value, at.best_epoch, at.stale_epochs = value, at.epoch + 1, 0
-        training.save_best(at)
-    else:
-        at.stale_epochs += 1
+    if isinstance(cached, str):
+        console.say(f"all of the network runs each time: {cached}")
+        return plain
+    at.epoch_seconds += time.perf_counter() - started
+    return _Feed(stage, cached.batches, cached.forward, cached.infer, cached.remove)
 
 
-def _out_of_patience(training: Training) -> bool:
-    patience = training.recipe.train.patience
-    return training.validate is not None and patience is not None and training.position.stale_epochs >= patience
+def _factor(training: Training, step: int | None = None) -> float:
+    """What lr is multiplied by at a step of this epoch, by default the next one: the schedule's factor and the stage's."""
+    at, recipe, steps = training.position, training.recipe, training.batches.steps_per_epoch
+    first, epochs = schedule_span(recipe, at.epoch)
+    step = (at.epoch - first) * steps + (at.step if step is None else step)
+    return stages_of(recipe)[stage_at(recipe, at.epoch)].lr_factor * factor(recipe.schedule, step, steps, epochs, drops(at, recipe))
+
+
+def _validate(training: Training, validate: Validate, infer: Infer | None) -> dict[str, Any]:
+    """The figures of val for the row of this epoch; the weights are kept when the monitored one is better than ever before.
+
+    With an average that is used where it is better, both kinds of weights are looked at.
+    """
+    average, monitor = training.average, training.recipe.evaluate.monitor
+    kinds: tuple[Weights, ...] = ("trained",) if average is None else ("averaged",)
+    if average is not None and average.settings.use == "better":
+        kinds = ("averaged", "trained")
+    found: dict[Weights, dict[str, float]] = {}
+    for kind in kinds:
+        with training.weights(kind):
+            found[kind] = validate(infer)
+    chosen = kinds[0]
+    for kind in kinds[1:]:
+        if is_better(found[kind][monitor], found[chosen][monitor], monitor):
+            chosen = kind
+    row: dict[str, Any] = {f"val_{name}": value for name, value in found[chosen].items()}
+    if average is not None:
+        row |= {"weights": chosen} | {f"val_{monitor}_{kind}": found[kind][monitor] for kind in kinds[1:] and kinds}
+    note_plateau(training.position, training.recipe, found[chosen])
+    if note_best(training.position, training.recipe, found[chosen][monitor], chosen):
+        with training.weights(chosen):
+            training.save_best(training.position)
+    return row
 
 
 def _check_finite(training: Training, loss_sum: float, learning_rate: float) -> None:

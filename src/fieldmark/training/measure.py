@@ -18,8 +18,10 @@ from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.models.weights import save_weights
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Position, run_loop
+from fieldmark.training.loop import run_loop
+from fieldmark.training.position import Position
 from fieldmark.training.prepare import fastest_arithmetic, prepare
+from fieldmark.training.stages import stages_of
 from fieldmark.training.tiles import preprocessing, training_tiles
 from fieldmark.training.work import Work, phase_of
 
@@ -69,10 +71,12 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         started = time.perf_counter()
         sample, cache = training_tiles(_sample(loaded, _STEPS * batch), recipe, console, folder)
         decode_seconds = (time.perf_counter() - started) / len(cache.array)
+        stages = tuple(stage.model_copy(update={"epochs": 2, "views": stage.views and 1}) for stage in stages_of(recipe))
         rehearsal = recipe.model_copy(
             update={
-                "train": recipe.train.model_copy(update={"epochs": 2, "keep_checkpoints": 1, "log_every": 1}),
+                "train": recipe.train.model_copy(update={"epochs": 2 * len(stages), "keep_checkpoints": 1, "log_every": 1}),
                 "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR}),
+                "stages": stages,
             }
         )
         with RunFolder.create(folder / "run") as run:
@@ -81,8 +85,8 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         work = Work(run, rehearsal, sample, built.model, arithmetic, preprocessing(recipe.data, built, sample, cache), cache, console)
         training = phase_of(work, Interrupt(), Position(), None)
         run_loop(training)
-        timed = read_json_lines(run.metrics_file)[1]
-        step_seconds = timed["seconds"] / training.batches.steps_per_epoch
+        timed = np.array([row["seconds"] for row in read_json_lines(run.metrics_file)]) / training.batches.steps_per_epoch
+        begin_seconds, step_seconds = timed[0::2] - timed[1::2], timed[1::2]
         state_bytes = training.checkpoints.paths()[0].stat().st_size
         save_weights(built.model, run.best_weights, {})
         weights_bytes = run.best_weights.stat().st_size
@@ -97,15 +101,18 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
-    epochs, refit = recipe.train.epochs, recipe.train.refit
-    steps = epochs * (train // batch) + (epochs * ((train + val) // batch) if refit else 0)
+    epochs = recipe.train.epochs
+    steps_per_epoch = train // batch + ((train + val) // batch if recipe.train.refit else 0)
+    stage_epochs = [epochs for _, epochs in recipe.stage_spans()]
+    views = [0 if stage.trainable == ("all",) else stage.views or 1 for stage in stages_of(recipe)]  # whose features may be cached
+    stage_seconds = np.dot(stage_epochs, step_seconds) + np.dot(views, begin_seconds.clip(0))
     everything = train + val + test
     answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4
     return Cost(
-        steps=steps,
+        steps=epochs * steps_per_epoch,
         start_seconds=start_seconds,
         decode_seconds=decode_seconds * (2 * train + 2 * val + test),
-        train_seconds=step_seconds * steps,
+        train_seconds=steps_per_epoch * float(stage_seconds),
         predict_seconds=predict_seconds * (epochs * val + everything),
         cache_bytes=(train + val) * cache.array[0].nbytes + everything * pixels[0].nbytes,
         working_bytes=recipe.train.keep_checkpoints * state_bytes + 2 * weights_bytes + answers_bytes,

@@ -17,6 +17,8 @@ from fieldmark.data.pixels import default_cache_dir
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
 from fieldmark.models.cost import check_budget
 from fieldmark.models.factory import Built, build_model, check_name
+from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.stages import check_stages
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def prepare(data: str | Path, recipe: Recipe, console: Console) -> Prepared:
     built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe))
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
+    check_stages(built.model, recipe)
+    build_optimizer(built.model, recipe.optim)  # refuses what it cannot use
     check_readable(loaded, recipe.data.max_unreadable, console)
     return Prepared(device, loaded, built)
 
@@ -53,7 +57,7 @@ def fastest_arithmetic(prepared: Prepared, recipe: Recipe, console: Console) -> 
         recipe.train.precision,
         recipe.train.memory_format,
         default_cache_dir(),
-        recipe.model.name,
+        str(recipe.model.model_copy(update={"weights": "none", "max_parameters": None})),
         console.say,
     )
     measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""

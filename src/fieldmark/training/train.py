@@ -27,8 +27,10 @@ from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Position, Training, run_loop
+from fieldmark.training.loop import Training, run_loop
+from fieldmark.training.position import Position
 from fieldmark.training.prepare import check_extras, fastest_arithmetic, prepare, prepare_machine, weights_seed
+from fieldmark.training.stages import stage_accounts
 from fieldmark.training.tiles import preprocessing, training_tiles
 from fieldmark.training.work import Work, phase_of, save_best, save_predictions, validation
 
@@ -177,7 +179,8 @@ def _refit(work: Work, interrupt: Interrupt, position: Position, state: dict[str
     training = phase_of(work, interrupt, position, None)
     _begin(training, state)
     run_loop(training)
-    save_best(work, training.position)
+    with training.weights(training.position.best_weights):
+        save_best(work, training.position)
     return training.position
 
 
@@ -204,7 +207,7 @@ def _finish(work: Work, position: Position) -> None:
         "test": evaluate_predictions(save_predictions(work, "test"), recipe.evaluate.resamples, recipe.train.seed),
     }
     rows = read_json_lines(folder.metrics_file)
-    total, trainable = parameters(work.model)
+    stages = stage_accounts(work.model, recipe)
     summary = {
         "schema": SUMMARY_SCHEMA,
         "status": "finished",
@@ -212,8 +215,8 @@ def _finish(work: Work, position: Position) -> None:
         | {split: len(work.loaded.rows(split)) for split in ("train", "val", "test")},
         "model": {
             "name": recipe.model.name,
-            "parameters": total,
-            "trainable": trainable,
+            "parameters": parameters(work.model)[0],
+            "trainable": stages[-1]["trainable_parameters"],
             "macs": macs(work.model, recipe.data.size),
             "input": [3, recipe.data.size, recipe.data.size],
         },
@@ -227,6 +230,7 @@ def _finish(work: Work, position: Position) -> None:
             "images_per_second": round(position.samples_in_all / position.seconds, 1),
             "device": work.folder.manifest()["device"],
             "precision": recipe.train.precision,
+            "stages": stages,
         },
         **figures,
     }

@@ -9,7 +9,7 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.schema import Recipe
+from fieldmark.core.schema import ExponentialAverage, Recipe
 from fieldmark.data.batches import TrainBatches
 from fieldmark.data.geometry import leaves_picture
 from fieldmark.data.loading import LoadedData
@@ -21,10 +21,12 @@ from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.models.weights import save_weights
 from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.training.average import AveragedWeights
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Position, Training, Validate
+from fieldmark.training.loop import Infer, Training, Validate
 from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.position import Position
 from fieldmark.training.tiles import frame_of, placed_tiles
 
 
@@ -78,6 +80,7 @@ def phase_of(work: Work, interrupt: Interrupt, position: Position, validate: Val
         validate=validate,
         save_best=lambda best: save_best(work, best),
         epochs=recipe.train.epochs if phase == "fit" else position.best_epoch,
+        average=AveragedWeights(recipe.ema, work.model) if isinstance(recipe.ema, ExponentialAverage) else None,
         position=position,
     )
 
@@ -87,8 +90,9 @@ def validation(work: Work) -> Validate:
     split = _open_split(work, "val")
     labels = split.labels
 
-    def validate() -> dict[str, float]:
-        logits, _ = split.infer(work.model, work.arithmetic, work.recipe.evaluate.batch, work.console)
+    def validate(infer: Infer | None) -> dict[str, float]:
+        batch = work.recipe.evaluate.batch
+        logits, _ = infer(split, batch, work.console) if infer else split.infer(work.model, work.arithmetic, batch, work.console)
         return {"top1": 100 * top_k(logits, labels, 1), "macro_f1": 100 * macro_f1(logits, labels), "nll": nll(logits, labels)}
 
     return validate

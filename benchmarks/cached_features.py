@@ -1,0 +1,157 @@
+"""Seconds of an epoch of a linear probe: with the backbone run for each picture, and from cached features.
+
+    python benchmarks/cached_features.py DATA --weights mobilenetv2_100.safetensors --size 160
+
+Both train the head on the same views of the same pictures, with the same batches, loss and optimiser, and predict val after the epoch with
+the whole network or from its cached features. First both train one epoch from the same weights, and the heads that come of it are
+compared. Then they take turns; the cached epoch is run several times in each turn, and medians are taken. What features cost once is
+printed beside. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fieldmark.core.console import Console
+from fieldmark.core.device import choose_device, keep_freed_memory, set_threads, synchronise
+from fieldmark.core.recipe import load_recipe
+from fieldmark.core.schema import Stage
+from fieldmark.data.batches import TrainBatches
+from fieldmark.data.geometry import leaves_picture
+from fieldmark.data.loading import load_data
+from fieldmark.data.pixels import default_cache_dir
+from fieldmark.evaluation.split import open_split
+from fieldmark.models.arithmetic import choose_arithmetic
+from fieldmark.models.factory import build_model
+from fieldmark.training.features import CachedBatches, CachedFeatures, cached_features
+from fieldmark.training.interrupt import Interrupt
+from fieldmark.training.loss import loss_of
+from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.stages import apply_stage
+from fieldmark.training.tiles import frame_of, placed_tiles, preprocessing, training_tiles
+
+CACHED_PER_TURN = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--model", default="mobilenetv2_100")
+    parser.add_argument("--weights", default="none", help="a safetensors file; random weights by default")
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
+    args = parser.parse_intermixed_args()
+
+    keep_freed_memory()
+    set_threads(None)
+    given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
+    recipe = load_recipe("default", given)
+    train, console, device = recipe.train, Console(quiet=True), choose_device(recipe.train.device)
+    loaded = load_data(args.data, recipe.data, console)
+    built = build_model(recipe.model, len(loaded.dataset.class_names), args.size, 0)
+    arithmetic, _ = choose_arithmetic(
+        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
+    )
+    model = built.model
+    arithmetic.prepare(model)
+    loaded, cache = training_tiles(loaded, recipe, console)
+    for tile in cache.array:  # as in all epochs but the first
+        tile.max()
+    pool = loaded.rows("train", "val")
+    preprocess = preprocessing(recipe.data, built, loaded, cache)
+    batches = TrainBatches(
+        placed_tiles(cache, device, recipe.data.storage),
+        np.flatnonzero(loaded.dataset.splits[pool] == "train"),
+        loaded.dataset.labels[pool],
+        frame_of(loaded, pool, recipe.data),
+        recipe.augment,
+        size=args.size,
+        batch=train.batch,
+        seed=0,
+        mean=preprocess.mean,
+        std=preprocess.std,
+        fill=leaves_picture(recipe.augment, recipe.data.resize),
+        device=device,
+        dtype=arithmetic.dtype,
+        memory_format=arithmetic.memory_format,
+        views=args.views,
+    )
+    val = open_split(loaded, loaded.rows("val"), preprocess, recipe.data.corrupt, console)
+    stage = Stage(trainable=("head",), views=args.views)
+    apply_stage(model, stage)
+    optimizer = build_optimizer(model, recipe.optim)
+
+    def epoch(of: TrainBatches | CachedBatches, forward: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        apply_stage(model, stage)
+        started = time.perf_counter()
+        for batch in of.epoch(0):
+            with arithmetic.autocast():
+                logits = forward(batch.images)
+            loss = loss_of(recipe.loss, logits, batch.labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.item()
+        synchronise(device)
+        return time.perf_counter() - started
+
+    def validation(infer: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        infer()
+        return time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as scratch:
+        started = time.perf_counter()
+        folder = Path(scratch) / "features"
+        cached = cached_features(stage, args.views + 1, batches, model, arithmetic, folder, Console(), Interrupt())
+        assert isinstance(cached, CachedFeatures), cached
+        once = time.perf_counter() - started
+        cached.infer(val, recipe.evaluate.batch, console)
+
+        heads = []
+        weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+        for contender in ((batches, model), (cached.batches, cached.forward)):
+            epoch(*contender)
+            heads.append(torch.cat([parameter.detach().flatten().clone() for parameter in model.head.parameters()]))
+            model.load_state_dict(weights)
+            optimizer.load_state_dict(copy.deepcopy(state))
+        difference = float((heads[0] - heads[1]).abs().max())
+        print(f"the heads after an epoch differ by at most {difference:.3g}, of weights up to {float(heads[0].abs().max()):.3g}")
+
+        times: dict[str, list[float]] = {name: [] for name in ("epoch", "cached_epoch", "val", "cached_val")}
+        for _ in range(args.repeats):
+            times["epoch"].append(epoch(batches, model))
+            times["cached_epoch"].append(statistics.median(epoch(cached.batches, cached.forward) for _ in range(CACHED_PER_TURN)))
+            times["val"].append(validation(lambda: val.infer(model, arithmetic, recipe.evaluate.batch, console)))
+            times["cached_val"].append(
+                statistics.median(validation(lambda: cached.infer(val, recipe.evaluate.batch, console)) for _ in range(CACHED_PER_TURN))
+            )
+            print({name: round(seconds[-1], 4) for name, seconds in times.items()}, flush=True)
+    median = {name: statistics.median(seconds) for name, seconds in times.items()}
+    ratios = [whole / part for whole, part in zip(times["epoch"], times["cached_epoch"], strict=True)]
+    both = (median["epoch"] + median["val"]) / (median["cached_epoch"] + median["cached_val"])
+    answer = {"pictures": len(batches.rows), "val": len(val.sound), "size": args.size, "once": once, **median}
+    answer |= {
+        "ratio": statistics.median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "ratio_with_val": both,
+        "difference": difference,
+    }
+    print(json.dumps({name: round(value, 4) if name != "difference" else value for name, value in answer.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A moving average of the weights as they are trained (Polyak and Juditsky, 1992)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldmark.core.schema import ExponentialAverage
+
+
+class AveragedWeights:
+    """The average begins with the model's weights, on their device and in their dtype and layout.
+
+    Update n (the first is 0) keeps `decay` of the average and takes the rest from the model; with `warmup` it keeps no more than
+    (1 + n) / (10 + n). Running statistics of batch norm are averaged alike or copied; counters are copied.
+    """
+
+    def __init__(self, settings: ExponentialAverage, model: nn.Module):
+        self.settings = settings
+        self.updates = 0
+        self._tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        decay = self.settings.decay
+        if self.settings.warmup:
+            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        averaged, newest = [], []
+        weights = {name for name, _ in model.named_parameters()}
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point() and (name in weights or self.settings.buffers == "averaged"):
+                averaged.append(self._tensors[name])
+                newest.append(tensor)
+            else:
+                self._tensors[name].copy_(tensor)
+        torch._foreach_lerp_(averaged, newest, 1 - decay)
+        self.updates += 1
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """Inside the `with` block the model has the averaged weights."""
+        self._exchange(model)
+        try:
+            yield
+        finally:
+            self._exchange(model)
+
+    def _exchange(self, model: nn.Module) -> None:
+        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for name, average in self._tensors.items():
+            own[name].data, self._tensors[name] = average, own[name].data
+
+    def state(self) -> dict[str, Any]:
+        return {"tensors": self._tensors, "updates": self.updates}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        tensors: dict[str, Tensor] = state["tensors"]
+        for name, tensor in self._tensors.items():
+            tensor.copy_(tensors[name])

@@ -1,0 +1,289 @@
+"""Cached features: where a stage leaves the first part of the network as it is, that part runs once for each view of a picture.
+
+Training starts where it ends. What it gives is kept in a file as it came, bit for bit, so that training equals training on the same views:
+exactly where kernels treat all pictures of a batch alike, within rounding where they treat the last of an odd number otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import Interrupted
+from fieldmark.core.files import whole_file
+from fieldmark.core.randomness import key
+from fieldmark.core.schema import Augment, NoCrop, NoMixing, Stage
+from fieldmark.data.batches import Batch, TrainBatches
+from fieldmark.data.content import file_hash
+from fieldmark.evaluation.split import SplitPixels
+from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.factory import Classifier
+from fieldmark.models.prefix import Prefix, find_prefix
+from fieldmark.training.interrupt import Interrupt
+
+_SPARE_BYTES = 2**30
+"""Left free on the disk for checkpoints and predictions."""
+_STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16}
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """What is computed once: `prefix`, for each of `views` views of `pictures` pictures."""
+
+    prefix: Prefix
+    views: int
+    pictures: int
+
+    @property
+    def bytes(self) -> int:
+        return self.views * self.pictures * self.prefix.like.nbytes
+
+    @property
+    def text(self) -> str:
+        views = "one view" if self.views == 1 else f"each of {self.views} views"
+        share = f"{self.prefix.share:.0%} of the network's multiply-adds"
+        return f"{self.prefix.text} ({share}) runs once for {views} of {self.pictures:,} pictures; {_size(self.bytes)} are kept of it"
+
+
+class CachedFeatures:
+    """A stage's features: `batches` to train on, `forward` from their images to logits, `infer` for the prediction pass over val."""
+
+    def __init__(self, batches: CachedBatches, prefix: Prefix, model: Classifier, arithmetic: Arithmetic, folder: Path):
+        self.batches = batches
+        self.forward = prefix.resume
+        self._prefix, self._model, self._arithmetic, self._folder = prefix, model, arithmetic, folder
+        self._inferred: tuple[SplitPixels, int, str] | None = None
+        self._features: _Features | None = None
+
+    def infer(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and features of a split, as SplitPixels.infer gives them.
+
+        The first call runs the whole network and keeps what the prefix gives, where the disk has room for it. Later ones start there as
+        long as split, batch and the weights of the prefix are the same; a run that averages its weights may put others in their place.
+        """
+        asked = (split, batch, self._prefix.digest())
+        if self._features is not None and asked == self._inferred:
+            return self._resumed(self._features, len(split.sound), batch)
+        needed = len(split.sound) * self._prefix.like.nbytes
+        if self._features is not None or not len(split.sound) or needed > _room(self._folder):
+            return split.infer(self._model, self._arithmetic, batch, console)
+        path = self._folder / "split.npy"
+        with _recording(path, len(split.sound)) as recording, self._prefix.watching(recording.add):
+            answers = split.infer(self._model, self._arithmetic, batch, console)
+        self._inferred, self._features = asked, _Features(path, recording.form, self._arithmetic.device)
+        return answers
+
+    def _resumed(self, features: _Features, count: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        for start in range(0, count, batch):
+            with self._arithmetic.autocast():
+                answers = self._prefix.infer(features.take(np.arange(start, min(start + batch, count))))
+            parts.append([answer.float().cpu().numpy() for answer in answers])
+        logits, pooled = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return logits, pooled
+
+    def remove(self) -> None:
+        """Delete what is kept on the disk; the stage is over."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class CachedBatches:
+    """Batches of features instead of pictures: of the same rows, in the same order, as TrainBatches gives them."""
+
+    def __init__(self, batches: TrainBatches, features: _Features, views: int):
+        self.batch, self.steps_per_epoch = batches.batch, batches.steps_per_epoch
+        self._features, self._views, self._order = features, views, batches.order
+        self._labels = batches.labels[batches.rows].astype(np.int64)
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `first_step` on; their images are features."""
+        count = len(self._labels)
+        order = self._order(epoch)
+        for step in range(first_step, self.steps_per_epoch):
+            chosen = order[step * self.batch : (step + 1) * self.batch]
+            images = self._features.take(epoch % self._views * count + chosen)
+            yield Batch(images, torch.from_numpy(self._labels[chosen]).to(images.device))
+
+
+def cached_features(
+    stage: Stage,
+    epochs: int,
+    batches: TrainBatches,
+    model: Classifier,
+    arithmetic: Arithmetic,
+    folder: Path,
+    console: Console,
+    interrupt: Interrupt,
+    micro_batch: int | None = None,
+) -> CachedFeatures | str:
+    """Compute a stage's features, or take up those that an interrupted run left in `folder`; or say why the stage has none.
+
+    Args:
+        epochs: how long the stage is.
+        model: on its device, with the stage applied, and with the weights that the stage begins or goes on with.
+        folder: for features alone; those of another stage that are still in it are deleted.
+        micro_batch: pictures that go through the network at a time, where that is not the batch.
+
+    Raises Interrupted where a stop is asked for meanwhile, and InputError where the folder cannot be written.
+    """
+    plan = plan_features(stage, epochs, batches, model, arithmetic)
+    if isinstance(plan, str):
+        return plan
+    size = min(micro_batch or batches.batch, batches.batch)
+    path = folder / f"{_identity(plan, batches, arithmetic, size):016x}.npy"
+    if not path.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        if plan.bytes > (room := _room(folder.parent)):
+            return f"{_size(plan.bytes)} of features find no room on the disk that holds {folder.parent}, which has {_size(room)} to spare"
+        folder.mkdir(exist_ok=True)
+    console.say(f"{plan.text} in {folder}")
+    features = _features(plan, batches, arithmetic, size, path, console, interrupt)
+    return CachedFeatures(CachedBatches(batches, features, plan.views), plan.prefix, model, arithmetic, folder)
+
+
+def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Classifier, arithmetic: Arithmetic) -> FeaturePlan | str:
+    """What a stage need compute only once, or why there is nothing of the kind; arguments as in cached_features. Nothing is written."""
+    prefix = find_prefix(model, batches.size, arithmetic)
+    if isinstance(prefix, str):
+        return prefix
+    views = 1 if draws_nothing(batches) else stage.views
+    if views is None:
+        return "each epoch draws new views; set views in the stage to train on so many fixed ones"
+    if not isinstance(batches.augment.mix, NoMixing):
+        return "pictures are mixed before the network sees them; augment.mix.name=none leaves them apart"
+    if epochs <= views:
+        return f"{epochs} epochs see none of {views} views twice; set fewer views in the stage, or more epochs"
+    return FeaturePlan(prefix, views, len(batches.rows))
+
+
+def draws_nothing(batches: TrainBatches) -> bool:
+    """Whether every epoch shows the same view of a picture."""
+    still = batches.augment.model_copy(update={"mix": NoMixing()}) == Augment(crop=NoCrop(), flip=0.0)
+    windows = batches.frame.windows
+    return still and (windows is None or not windows.reach.any())
+
+
+def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int) -> int:
+    """Of all that a run's features depend on and that may differ between its stages and phases, or when it is resumed elsewhere."""
+    rows, kind = file_hash(batches.rows.tobytes()), f"{arithmetic.device.type} {arithmetic.precision} {arithmetic.layout}"
+    return key(plan.prefix.digest(), plan.prefix.boundary, plan.views, rows, batches.seed, kind, size, torch.__version__)
+
+
+def _features(
+    plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int, path: Path, console: Console, interrupt: Interrupt
+) -> _Features:
+    """What the prefix gives for `size` pictures at a time, view after view, each in the order of the rows: stored already, or now."""
+    count = len(batches.rows)
+
+    def computed(view: int, start: int) -> Tensor:
+        rows = batches.rows[start : start + size]
+        pictures = batches.make_view(np.resize(rows, size), view).images  # filled up with the first: kernels differ by number
+        with arithmetic.autocast():
+            return plan.prefix.compute(pictures)[: len(rows)]
+
+    if path.is_file():
+        first = computed(0, 0)
+        features = _Features(path, _Form.of(first), arithmetic.device)
+        if torch.equal(features.take(np.arange(len(first))), first):
+            return features
+    with _recording(path, plan.views * count) as recording, console.progress("computing features", "pictures") as advance:
+        for view in range(plan.views):
+            for start in range(0, count, size):
+                if interrupt.requested:
+                    raise Interrupted("stopped while features were computed; they will be computed anew")
+                recording.add(computed(view, start))
+                advance(view * count + min(start + size, count), plan.views * count)
+    return _Features(path, recording.form, arithmetic.device)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the features of one picture lie in memory, which is what kernels are chosen by. Shape and strides are in elements."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, output: Tensor) -> _Form:
+        dense = torch.empty_like(output)
+        if dense.stride(0) != math.prod(output.shape[1:]):  # not one picture after another
+            dense = torch.empty_like(output, memory_format=torch.contiguous_format)
+        return cls(tuple(output.shape[1:]), tuple(dense.stride()[1:]), output.dtype)
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    def flat(self, output: Tensor) -> np.ndarray:
+        """Features (n, ...) as rows of numbers that NumPy knows, (n, elements), in the order in which they lie in memory."""
+        dense = torch.empty_strided((len(output), *self.shape), (self.elements, *self.strides), dtype=self.dtype)
+        rows = dense.copy_(output.detach()).as_strided((len(output), self.elements), (self.elements, 1))
+        return (rows.view(torch.uint16) if self.dtype == torch.bfloat16 else rows).numpy()
+
+    def features(self, rows: Tensor) -> Tensor:
+        """What `flat` was made of."""
+        return rows.view(self.dtype).as_strided((len(rows), *self.shape), (self.elements, *self.strides))
+
+
+class _Features:
+    """Features on disk, mapped; on a GPU resident where they take less than half of what is free."""
+
+    def __init__(self, path: Path, form: _Form, device: torch.device):
+        self._form, self._device = form, device
+        self._rows = np.load(path, mmap_mode="r")
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and self._rows.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self._resident = torch.from_numpy(np.array(self._rows)).to(device)
+
+    def take(self, places: np.ndarray) -> Tensor:
+        """Features (n, ...) on the device, as the network gave them."""
+        if self._resident is not None:
+            return self._form.features(self._resident[torch.from_numpy(places).to(self._device)])
+        return self._form.features(torch.from_numpy(self._rows[places])).to(self._device)
+
+
+class _Recorder:
+    """Writes features to a stream as they come, as a .npy file of shape (count, elements)."""
+
+    def __init__(self, stream: IO[bytes], count: int):
+        self._stream, self._count = stream, count
+        self._form: _Form | None = None
+
+    @property
+    def form(self) -> _Form:
+        assert self._form is not None, "something was added"
+        return self._form
+
+    def add(self, output: Tensor) -> None:
+        if self._form is None:
+            self._form = _Form.of(output)
+            kind = np.dtype(_STORED[output.dtype]).str
+            header = {"descr": kind, "fortran_order": False, "shape": (self._count, self._form.elements)}
+            np.lib.format.write_array_header_1_0(self._stream, header)
+        self._stream.write(self._form.flat(output).data)
+
+
+@contextmanager
+def _recording(path: Path, count: int) -> Iterator[_Recorder]:
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        yield _Recorder(stream, count)
+
+
+def _room(folder: Path) -> int:
+    """Bytes that features may take on the disk that holds the folder."""
+    return max(shutil.disk_usage(folder).free - _SPARE_BYTES, 0)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

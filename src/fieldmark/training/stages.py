@@ -1,0 +1,72 @@
+"""Stages: what is trained when, as a function of the epoch: applied whenever an epoch begins, never an event to remember."""
+
+from __future__ import annotations
+
+import bisect
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fieldmark.core.schema import Recipe, Stage
+from fieldmark.models.cost import parameters
+from fieldmark.models.factory import Classifier
+from fieldmark.models.parts import describe_trainable, named_parts
+
+
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a recipe; one in which all is trained where it names none."""
+    return recipe.stages or (Stage(),)
+
+
+def stage_at(recipe: Recipe, epoch: int) -> int:
+    """Which stage an epoch belongs to, both counted from 0; epochs after the last are the last stage's."""
+    return bisect.bisect_right([first for first, _ in recipe.stage_spans()], epoch) - 1
+
+
+def schedule_span(recipe: Recipe, epoch: int) -> tuple[int, int]:
+    """First epoch and number of epochs of the stretch that the schedule runs over once and that holds this epoch."""
+    spans = recipe.schedule_spans()
+    return spans[bisect.bisect_right([first for first, _ in spans], epoch) - 1]
+
+
+def check_stages(model: Classifier, recipe: Recipe) -> None:
+    """Raise InputError where a stage names something that the model does not have."""
+    for index, stage in enumerate(recipe.stages):
+        named_parts(model, stage.trainable, f"stages[{index}].trainable")
+
+
+def apply_stage(model: Classifier, stage: Stage) -> None:
+    """Put the model into training mode, with what the stage does not train frozen, and its batch norms held where the stage says so."""
+    trained = named_parts(model, stage.trainable, "stages[].trainable")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    model.train()
+    if stage.frozen_norm == "held":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm) and _is_frozen(module):
+                module.eval()
+
+
+def stage_text(model: Classifier, recipe: Recipe, index: int) -> str:
+    """What a stage does, in words; the stage is applied to the model already."""
+    first, epochs = recipe.stage_spans()[index]
+    stage = stages_of(recipe)[index]
+    held = sum(isinstance(module, _BatchNorm) and _is_frozen(module) for module in model.modules())
+    norms = f"; the {held} frozen batch norms are {stage.frozen_norm}" if held else ""
+    return f"stage {index + 1} of {len(recipe.stages)}, epochs {first + 1} to {first + epochs}: {describe_trainable(model)}{norms}"
+
+
+def stage_accounts(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
+    """First and last epoch of each stage, what it trains and how many parameters that is; the last stage stays applied to the model."""
+    accounts = []
+    for stage, (first, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True):
+        apply_stage(model, stage)
+        trained = parameters(model)[1]
+        accounts.append({"epochs": [first + 1, first + epochs], "trainable": list(stage.trainable), "trainable_parameters": trained})
+    return accounts
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    own = list(module.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
