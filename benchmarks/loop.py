@@ -115,6 +115,7 @@ def main() -> None:
             validate=None,
             save_best=lambda _: None,
             epochs=math.ceil((args.steps + WARM_UP) / batches.steps_per_epoch),
+            average=None,
         )
         run_loop(training)
     loop, pure = interleaved.seconds(0), interleaved.seconds(1)
@@ -135,6 +136,10 @@ class Interleaved:
     @property
     def steps_per_epoch(self) -> int:
         return self.batches.steps_per_epoch
+
+    def with_views(self, views: int | None) -> Interleaved:
+        assert views is None
+        return self
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         started = time.perf_counter()

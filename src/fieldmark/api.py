@@ -99,6 +99,7 @@ def run_study(
     jobs: int | None = None,
     engine: Literal["local", "ray"] = "local",
     dry_run: bool = False,
+    quick: bool = False,
     quiet: bool = False,
 ) -> StudyTable | None:
     """Train what a study lacks, each run in a process of its own, and give its table; everything is in the folder `out`.
@@ -111,6 +112,7 @@ def run_study(
         jobs: how many runs at once; by default one for each GPU, or else for each core.
         engine: on this machine, or on a Ray cluster.
         dry_run: say what would be done and how long it would take, and give None.
+        quick: the rehearsal that the study's section `quick` describes.
 
     Raises:
         InputError: something given cannot be used; no run was begun.
@@ -119,7 +121,7 @@ def run_study(
     """
     console = Console(quiet)
     datasets = [data] if isinstance(data, str | Path) else data
-    plan = plan_study(load_study(study, settings, seeds), [str(each) for each in datasets], out)
+    plan = plan_study(load_study(study, settings, seeds, quick), [str(each) for each in datasets], out)
     done = train_study(plan, engine, jobs, dry_run, console)
     if dry_run:
         return None

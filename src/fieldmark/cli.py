@@ -295,6 +295,7 @@ def study_run(
     jobs: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
     engine: Literal["local", "ray"] = "local",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    quick: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train every recipe of a study with every seed, as far as that is not done yet, and say which change helped.
@@ -315,6 +316,8 @@ def study_run(
         On this machine, or on the Ray cluster that RAY_ADDRESS names (by default one started here).
     dry_run
         Say what would be done, how long it would take and how much room it needs, and stop.
+    quick
+        Rehearse the study, as its section `quick` says: short and small, to see that all of it works. It measures nothing.
     """
     from fieldmark.api import run_study
 
@@ -322,7 +325,7 @@ def study_run(
     datasets = [text for text in data if not _is_setting(text)]
     if not datasets:
         raise InputError("a study needs data", hint=f"fieldmark study run {study} DATA --out {out}")
-    run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, engine=engine, dry_run=dry_run, quiet=quiet)
+    run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, engine=engine, dry_run=dry_run, quick=quick, quiet=quiet)
 
 
 @study.command(name="table")

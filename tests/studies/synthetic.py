@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.recipe import identity, load_recipe, with_settings
+from fieldmark.core.schema import Recipe
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 
@@ -31,6 +32,12 @@ def ladder(count: int) -> tuple[Rung, ...]:
     changes = list(CHANGES.items())[:count] + [(f"change {k}", {"optim.lr": k / 1000}) for k in range(len(CHANGES) + 1, count + 1)]
     names = ["base", *(name for name, _ in changes)]
     return (Rung("base"), *(Rung(name, settings, names[k]) for k, (name, settings) in enumerate(changes)))
+
+
+def branched(count: int, **branches: str) -> tuple[Rung, ...]:
+    """A ladder of `count` changes, and after it side branches: the name of each with that of the rung that it is on."""
+    aside = enumerate(branches.items(), 1)
+    return (*ladder(count), *(Rung(name, {"on": on, "optim.weight_decay": k / 1000}, on) for k, (name, on) in aside))
 
 
 def independent(count: int) -> tuple[Rung, ...]:
@@ -60,13 +67,13 @@ def synthetic_study(
     features: int = 4,
     epochs: int = 8,
     title: str = "Which changes help?",
+    quick: bool = False,
 ) -> StudyPlan:
     """A study whose runs are all finished; `accuracies` (per cent) are those of the rungs, about which seeds vary by `seed_sd` points."""
-    base = load_recipe("default")
-    made, recipe = [], base
+    made: dict[str, Recipe] = {}
     for rung in rungs:
-        recipe = with_settings(recipe if arrangement == "ladder" else base, rung.settings)
-        made.append(recipe)
+        below = made[rung.before] if rung.before is not None else load_recipe(rung.settings.get("extends", "default"))
+        made[rung.name] = with_settings(below, {key: value for key, value in rung.settings.items() if "." in key or key == "stages"})
     given = tuple(StudyDataset(name, f"/data/{name}") for name in datasets)
     plan = StudyPlan(
         folder=folder,
@@ -76,9 +83,10 @@ def synthetic_study(
         settings=(),
         arrangement=arrangement,
         rungs=tuple(rungs),
-        recipes=tuple(made),
+        recipes=tuple(made.values()),
         datasets=given,
         seeds=tuple(seeds),
+        quick=quick,
     )
     plan.save()
     for d, dataset in enumerate(plan.datasets):
@@ -106,6 +114,13 @@ def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int,
     (path / "predictions").mkdir(parents=True)
     predictions.save(path / "predictions" / "test.npz")
     val = min(max(top1 + float(rng.normal()), 0), 100)
+    parts = run.recipe.stages or (None,)
+    stages = [
+        {"epochs": [first + 1, first + count], "trainable": list(part.trainable if part else ("all",)), "trainable_parameters": share}
+        for part, (first, count), share in zip(
+            parts, run.recipe.stage_spans(), (4_000_000 * k // len(parts) for k in range(1, len(parts) + 1)), strict=True
+        )
+    ]
     summary = {
         "schema": 1,
         "status": "finished",
@@ -119,6 +134,7 @@ def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int,
             "images_per_second": round(100 - 2 * rung + float(rng.random()), 1),
             "device": "a processor, 2 threads",
             "precision": "float32",
+            "stages": stages,
         },
         "val": {"n": 100, "top1": val},
         "test": {"n": len(predictions), "top1": top1},

@@ -21,10 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
-from synthetic import grid, independent, ladder, synthetic_study
+from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.studies.figures import _COSTS as COSTS
-from fieldmark.studies.figures import _front, _price, _spread_out, dataset_charts, palette, write_figures
+from fieldmark.studies.figures import _costs, _front, _price, _spread_out, dataset_charts, palette, write_figures
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import Results, read_results
 from fieldmark.studies.table import StudyTable, study_table
@@ -101,7 +101,9 @@ def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[l
 
 def test_accuracy_is_drawn_against_each_cost(climb: Made, drawn: list[list[Axes]]) -> None:
     rows = climb[1].datasets[0].rows
-    for axes, cost in zip(drawn[2], COSTS, strict=True):
+    costs = _costs(climb[1].datasets[0])
+    assert [cost.name for cost in costs] == ["parameters", "macs", "seconds"]
+    for axes, cost in zip(drawn[2], costs, strict=True):
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
         assert points == [(_price(cost, row), row.test.mean) for row in rows if row.test]
         bars = [list(line.get_ydata()) for line in axes.lines if line.get_marker() != "o" and line.get_gid()]
@@ -135,6 +137,47 @@ def test_a_cost_that_all_rungs_share_is_left_out_and_said(climb: Made) -> None:
     charts = dataset_charts(table, table.datasets[0], results)
     assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds a picture."]
     assert [panel.title for panel in charts.tradeoffs] == ["test top-1 (%) against training time"]
+
+
+def test_accuracy_is_drawn_against_trainable_parameters_where_rungs_differ_in_them(climb: Made) -> None:
+    _, table, results = climb
+    rows = tuple(
+        replace(row, cost=replace(row.cost, parameters=4e6, trainable=4e6 / (1 + row.number))) for row in table.datasets[0].rows if row.cost
+    )
+    table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
+    charts = dataset_charts(table, table.datasets[0], results)
+    assert charts.alike == ["All rungs have the same parameters."]
+    assert charts.tradeoffs[0].title == "test top-1 (%) against trainable parameters"
+    rows = tuple(replace(row, cost=replace(row.cost, trainable=row.cost.parameters)) for row in climb[1].datasets[0].rows if row.cost)
+    table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
+    charts = dataset_charts(table, table.datasets[0], results)
+    assert [panel.title.rpartition(" against ")[2] for panel in charts.tradeoffs] == [
+        "parameters",
+        "multiply-adds a picture",
+        "training time",
+    ], "where all parameters are trained, one picture shows them"
+
+
+def test_side_branches_say_what_they_are_on_and_have_colours_of_their_own(tmp_path: Path) -> None:
+    plan, table, results = made(synthetic_study(tmp_path, branched(3, aside="flips", last="base"), [60, 62, 64, 66, 65, 61], images=60))
+    with watched() as drawn:
+        write_figures(plan, table, results)
+    labels = [label.get_text() for label in drawn[0][0].get_yticklabels()]
+    assert labels == ["1  random crop", "2  flips", "3  label smoothing", "4  aside (on 2)", "5  last (on 0)"]
+    assert "4  aside" in [label.get_text() for label in drawn[0][1].get_yticklabels()]
+    without, *_ = made(synthetic_study(tmp_path / "without", ladder(3), [60, 62, 64, 66], images=60))
+    colours = palette(table)
+    assert colours[:4] == palette(study_table(without, read_results(without))), "the ladder's own colours do not change"
+    assert len({light for light, _ in colours}) == 6
+
+
+def test_pictures_of_a_quick_form_say_so(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 62], images=60, quick=True)
+    with watched() as drawn:
+        write_figures(*made(plan))
+    for axes in drawn:
+        (part,) = axes[0].get_figure(root=True).subfigs
+        assert part._suptitle.get_text() == "Quick form: a rehearsal, not a measurement"
 
 
 @pytest.mark.parametrize("rungs", [1, 20])
@@ -233,6 +276,18 @@ def test_colours_differ_and_can_be_seen_on_light_and_dark(arrangement: str, rung
     colours = palette(replace(table, arrangement=arrangement, datasets=(replace(table.datasets[0], rows=rows),)))
     for paper, shades in zip(("#ffffff", "#14161a"), zip(*colours, strict=True), strict=True):
         assert len(set(shades)) == rungs + 1
+        assert all(contrast(shade, paper) >= 3 for shade in shades)
+
+
+@pytest.mark.parametrize("branches", [1, 2, 12])
+def test_colours_of_side_branches_differ_and_can_be_seen(branches: int, climb: Made) -> None:
+    _, table, _ = climb
+    base, *_ = table.datasets[0].rows
+    aside = replace(base, rung=replace(base.rung, settings={"on": "base"}))
+    rows = (*[base] * 8, *[aside] * branches)
+    colours = palette(replace(table, datasets=(replace(table.datasets[0], rows=rows),)))
+    for paper, shades in zip(("#ffffff", "#14161a"), zip(*colours, strict=True), strict=True):
+        assert len(set(shades)) == 8 + branches
         assert all(contrast(shade, paper) >= 3 for shade in shades)
 
 

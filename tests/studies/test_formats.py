@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from synthetic import grid, independent, ladder, synthetic_study
+from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.core.console import Console
 from fieldmark.studies.formats import (
@@ -47,6 +47,9 @@ HOSTILE = (
 )
 
 
+STAGED = {"train.epochs": 8, "stages": [{"epochs": 4, "trainable": ["head"]}, {}]}
+
+
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyPlan]:
     folder = tmp_path_factory.mktemp("studies")
@@ -57,6 +60,13 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyPlan]:
     return {
         "ladder": synthetic_study(folder / "ladder", ladder(2), [60, 70, 71], images=400, datasets=("cars", "birds")),
         "grid": synthetic_study(folder / "grid", grid(factors), [60, 62, 61, 66], images=100, arrangement="grid"),
+        "branches": synthetic_study(
+            folder / "branches",
+            (*branched(1, aside="base"), Rung("in | stages", {"on": "random crop", **STAGED}, "random crop")),
+            [60, 70, 71, 72],
+            images=100,
+            quick=True,
+        ),
     }
 
 
@@ -152,6 +162,40 @@ def test_markdown_of_a_ladder_and_of_a_grid(tables: dict[str, StudyTable]) -> No
     _, effects = cells(markdown(tables["grid"]))
     assert [row[:3] for row in effects[1:]] == [["crop", "padded", "none"], ["rate | a", "high", "low"]]
     assert "over before" not in cells(markdown(tables["grid"]))[0][0]
+
+
+def test_side_branches_and_stages_are_in_every_form(tables: dict[str, StudyTable]) -> None:
+    table = tables["branches"]
+    found = table.datasets[0]
+    rungs, stages = cells(markdown(table))
+    assert [row[1] for row in rungs[1:]] == ["base", "random crop", "aside (on base)", "in | stages (on random crop)"]
+    assert [row["before"] for row in records(table)] == ["", "base", "base", "random crop"]
+    assert [row["before"] for row in as_json(table)["datasets"][0]["rungs"]] == [None, "base", "base", "random crop"]
+    first, second = found.stages
+    assert stages == [
+        ["rung", "stage", "epochs", "trained", "parameters", "train top-1 %", "val top-1 %", "best val top-1 %"],
+        ["in | stages", "1 of 2", "1 to 4", "head", "2.00 M", *(spread_text(each) for each in (first.train, first.val, first.best))],
+        ["in | stages", "2 of 2", "5 to 8", "all", "4.00 M", *(spread_text(each) for each in (second.train, second.val, second.best))],
+    ]
+    stored = as_json(table)["datasets"][0]["stages"]
+    assert [(stage["rung"], stage["stage"], stage["epochs"], stage["trainable"]) for stage in stored] == [
+        ("in | stages", 1, [1, 4], ["head"]),
+        ("in | stages", 2, [5, 8], ["all"]),
+    ]
+    assert (
+        first.best is not None and stored[0]["best_val_top1"]["mean"] == first.best.mean and stored[1]["trainable_parameters"] == 4_000_000
+    )
+    assert as_json(tables["ladder"])["datasets"][0]["stages"] == []
+
+
+def test_a_quick_form_is_said_to_be_one_in_every_form(tables: dict[str, StudyTable]) -> None:
+    said = "Quick form: a rehearsal, not a measurement."
+    for name, table in tables.items():
+        stream = io.StringIO()
+        Console(stream=stream).say(*console_table(table))
+        quick = name == "branches"
+        assert (said in markdown(table)) == (said in stream.getvalue()) == (said in latex(table)) == quick
+        assert as_json(table)["quick"] is quick and {row["quick"] for row in records(table)} == {str(quick).lower()}
 
 
 def test_latex_is_balanced_and_its_names_are_text(tables: dict[str, StudyTable]) -> None:

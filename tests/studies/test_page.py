@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from browser import CHROMIUM, Browser
 from elements import Page
-from synthetic import independent, ladder, synthetic_study
+from synthetic import branched, independent, ladder, synthetic_study
 
 from fieldmark.studies.page import write_page
 from fieldmark.studies.plan import Rung, StudyPlan
@@ -101,9 +101,34 @@ def test_settings_and_commands(plan: StudyPlan, page: tuple[StudyTable, Page]) -
     shown = page[1]
     assert 'random crop on base: augment.crop.name "random-resized" → "padded"' in shown.text
     assert "flips on random crop: augment.flip 0.5 → 0.25" in shown.text
-    assert "fieldmark study run augment /data/cars --seeds 3 --out another-folder" in shown.text
+    assert "fieldmark study run augment /data/cars --seeds 3 --out another-folder" in shown.text and "Quick form" not in shown.text
     assert "fieldmark train /data/cars --recipe runs/cars/base/seed-0/recipe.yaml" in shown.text
     assert "crop: name: random-resized" in shown.text, "the recipe of the base"
+
+
+def test_a_ladder_with_side_branches_and_stages_in_its_quick_form(tmp_path: Path) -> None:
+    staged = {"train.epochs": 8, "stages": [{"epochs": 4, "trainable": ["head"]}, {}]}
+    rungs = (*branched(2, aside="random crop"), Rung("in stages", {"on": "base", **staged}, "base"))
+    table, shown = written(synthetic_study(tmp_path, rungs, [60, 61, 62, 63, 64], images=60, quick=True))
+    assert shown.text.index("Quick form: a rehearsal, not a measurement.") < shown.text.index(table.datasets[0].headline)
+    assert "fieldmark study run augment /data/cars --quick --seeds 3 --out another-folder" in shown.text
+    assert "aside on random crop" in shown.text and "aside on random crop: optim.weight_decay" in shown.text
+    assert "Each rung keeps the changes of those before it. A rung that names the one it is on is a side branch" in shown.text
+    rows = table.datasets[0].stages
+    assert rows[0].val is not None and rows[1].train is not None
+    assert f"1 of 2 1 to 4 head 2.00 M {rows[0].train and rows[0].train.mean:.1f} ±" in shown.text
+    assert f"2 of 2 5 to 8 all 4.00 M {rows[1].train.mean:.1f} ±" in shown.text
+    assert len(shown.all("svg")) == 7 and asks_for_nothing(shown)
+
+
+def test_a_rung_that_extends_a_recipe_is_set_against_the_base(tmp_path: Path) -> None:
+    rungs = (Rung("base"), Rung("theirs", {"extends": "demo", "train.epochs": 20}))
+    _, shown = written(synthetic_study(tmp_path, rungs, [60, 61], images=60, arrangement="independent"))
+    assert "theirs on the recipe demo, against base: " in shown.text
+    assert (
+        "made to the base alone. A rung that extends a recipe is built on that one instead." in shown.text
+        and "extends=demo, train.epochs=20" in shown.text
+    )
 
 
 def test_charts_have_words_and_no_identifier_twice(page: tuple[StudyTable, Page]) -> None:

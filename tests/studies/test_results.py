@@ -15,7 +15,7 @@ from synthetic import ladder, synthetic_study
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.studies.plan import StudyPlan
-from fieldmark.studies.results import Absent, Outcome, Results, read_results
+from fieldmark.studies.results import Absent, Outcome, Results, TrainedStage, read_results
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,9 @@ def test_all_of_a_finished_study_is_read(plan: StudyPlan) -> None:
         rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
         assert outcome.curve.epochs.tolist() == [row["epoch"] for row in rows]
         assert outcome.curve.val_top1.tolist() == [row["val_top1"] for row in rows]
+        assert outcome.curve.train_top1.tolist() == [row["train_top1"] for row in rows]
+        (stage,) = summary["training"]["stages"]
+        assert outcome.stages == (TrainedStage(*stage["epochs"], ("all",), stage["trainable_parameters"]),)
         assert outcome.versions["torch"] == "2.11.0"
     assert len({id(outcome.images) for outcome in results.outcomes}) == 1
     assert results.of(plan.datasets[0], plan.rungs[2]) == list(results.outcomes[6:])
@@ -157,6 +160,13 @@ def predictions(**arrays: Callable[[Predictions], Any]) -> Callable[[Path], None
         (text("manifest.json", "[1]"), "manifest.json does not hold"),
         (lambda run: (run / "summary.json").unlink(), "summary.json is missing"),
         (text("summary.json", "null"), "summary.json does not hold"),
+        (summary("training", stages=3), "summary.json: training.stages does not hold"),
+        (
+            summary("training", stages=[{"epochs": [1, True], "trainable": ["all"], "trainable_parameters": 3}]),
+            "summary.json: training.stages",
+        ),
+        (summary("training", stages=[{"epochs": [1, 2], "trainable": [3], "trainable_parameters": 3}]), "summary.json: training.stages"),
+        (summary("training", stages=[{"epochs": [1], "trainable": [], "trainable_parameters": 3}]), "summary.json: training.stages"),
         (text("summary.json", "{}"), "summary.json: val.top1 is missing, test.top1 is missing, model.parameters is missing"),
         (summary("test", top1="high"), "summary.json: test.top1 is not a percentage"),
         (summary("test", top1=101), "summary.json: test.top1 is not a percentage"),
@@ -177,6 +187,14 @@ def test_a_broken_run_names_its_file_and_stops_nothing(plan: StudyPlan, damage: 
     damage(one(plan))
     absent = only_absent(plan)
     assert absent.state == "broken" and absent.reason.startswith(said) and str(plan.folder) not in absent.reason
+
+
+def test_summary_of_a_version_that_did_not_name_stages(plan: StudyPlan) -> None:
+    file = one(plan) / "summary.json"
+    training = json.loads(file.read_text())["training"]
+    del training["stages"]
+    changed(file, training=training)
+    assert [outcome.stages for outcome in read_results(plan).outcomes].count(()) == 1
 
 
 @pytest.mark.parametrize("rows", ["", "{", "[]\n3\n", '{"phase": "fit", "epoch": "one"}\n', "\xff", "[" * 100_000 + "\n"])

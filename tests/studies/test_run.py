@@ -26,6 +26,18 @@ independent:
 """
 
 
+BRANCHED = """# branched: a side branch, rehearsed
+base: {extends: default, SETTINGS}
+seeds: 2
+ladder:
+  aside: {on: base, augment.flip: 0.25}
+quick:
+  seeds: 1
+  base: {train.epochs: 1}
+  rungs: {aside: {train.batch: 12}}
+"""
+
+
 @pytest.fixture
 def study_file(tmp_path, tiny):
     def write(*settings, text=TEXT):
@@ -57,6 +69,29 @@ def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, stud
     assert (done.finished, done.failed) == (1, {}) and second.finished
     assert (first.path / "manifest.json").stat().st_mtime_ns == before
     assert train_study(plan, "local", 2, dry_run=False, console=QUIET).finished == 0
+
+
+def test_quick_form_with_a_side_branch_is_trained_and_then_grown_and_continued(birds, study_file, tmp_path):
+    out = tmp_path / "out"
+    table = fieldmark.run_study(study_file(text=BRANCHED), birds, out=out, jobs=2, quick=True, quiet=True)
+    base, aside = StudyPlan.load(out).runs()
+    assert table.quick and [row.finished for row in table.datasets[0].rows] == [1, 1]
+    trained = RunFolder(aside.path).recipe()
+    assert (trained.train.epochs, trained.train.batch, trained.augment.flip) == (1, 12, 0.25)
+    assert "Quick form: a rehearsal" in (out / "study.html").read_text()
+
+    weights, begun = RunFolder(aside.path).best_weights.read_bytes(), (base.path / "manifest.json").stat().st_mtime_ns
+    shutil.rmtree(aside.path)
+    table = fieldmark.run_study(study_file(text=BRANCHED), birds, out=out, jobs=2, quick=True, quiet=True)
+    assert [(row.name, row.on, row.finished) for row in table.datasets[0].rows] == [("base", None, 1), ("aside", "base", 1)]
+    assert RunFolder(aside.path).best_weights.read_bytes() == weights
+    assert (base.path / "manifest.json").stat().st_mtime_ns == begun
+
+    grown = study_file(text=BRANCHED.replace("  aside: {on", "  no flip: {augment.flip: 0.0}\n  aside: {on"))
+    plan = plan_study(load_study(grown, quick=True), [str(birds)], out)
+    assert [(run.rung.name, run.finished) for run in plan.runs()] == [("base", True), ("no flip", False), ("aside", True)]
+    with pytest.raises(InputError, match="holds the quick form of a study, and this is the full one"):
+        fieldmark.run_study(grown, birds, out=out, quiet=True)
 
 
 def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, study_file, tmp_path):

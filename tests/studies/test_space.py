@@ -139,11 +139,11 @@ ONE_PROBLEM = {
     "give a list of choices (study.yaml, line 1)",
     "optim.lr: {from: -1, to: 0.1}": "optim.lr: expected a number above 0, got -1.0 (study.yaml, line 1)",
     "data.resize: [squash, stretch]": 'data.resize: expected one of squash, shorter-side or letterbox, got "stretch" (study.yaml, line 1)',
-    "optim.name: [sgd, adamv]": 'optim.name: expected one of sgd, adamw, got "adamv" (study.yaml, line 1)',
-    "optim.momentum: [0.8, 0.9]": "optim.momentum: adamw has no momentum (it belongs to sgd); adamw has name, lr, betas, eps, "
-    "weight_decay, decay_norm_and_bias, head_lr_factor (study.yaml, line 1)",
+    "optim.name: [sgd, adamv]": 'optim.name: expected one of sgd, adam, adamw, rmsprop, timm, got "adamv" (study.yaml, line 1)',
+    "optim.momentum: [0.8, 0.9]": "optim.momentum: adamw has no momentum (it belongs to sgd, rmsprop); adamw has name, lr, lr_factors, "
+    "weight_decay, decay_norm_and_bias, betas, eps (study.yaml, line 1)",
     "optim.name: {sgd: {optim.betas: [[0.9, 0.99], [0.9, 0.999]]}, adamw: }": "optim.betas: no trial would use it of sgd: "
-    "it belongs to adamw (study.yaml, line 1)",
+    "it belongs to adam, adamw (study.yaml, line 1)",
     "optim.name: {sgd: {schedule.name: [cosine, constant]}, adamw: }": "schedule.name: a space beneath a choice cannot hold another "
     "choice between variants (study.yaml, line 1)",
     "optim.name: {sgd: 3, adamw: }": "optim.name: sgd: expected the keys searched over with it, or nothing, got 3 (study.yaml, line 1)",

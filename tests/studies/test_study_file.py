@@ -3,6 +3,7 @@ import pytest
 from fieldmark.core.errors import InputError
 from fieldmark.core.presets import STUDIES
 from fieldmark.core.recipe import load_recipe
+from fieldmark.core.yaml_text import parse
 from fieldmark.studies.plan import differences
 from fieldmark.studies.study_file import load_study
 
@@ -77,6 +78,112 @@ def test_base_may_extend_a_file_beside_the_study(tmp_path):
     assert (study.recipes[0].data.size, study.recipes[0].train.batch) == (48, 5)
 
 
+BRANCHED = """base: {extends: default, train.epochs: 3}
+base_name: plain
+ladder:
+  no flip: {augment.flip: 0.0}
+  aside: {on: plain, augment.flip: 0.25}
+  no smoothing: {loss.label_smoothing: 0.0}
+  on aside: {on: aside, train.batch: 16}
+  on top: {on: no smoothing, train.batch: 16}
+  longer: {train.epochs: 4}
+"""
+
+
+def test_side_branches_of_a_ladder_are_on_the_rung_that_they_name(tmp_path):
+    study = load_study(write(tmp_path, BRANCHED))
+    assert [(rung.name, rung.before, rung.branch) for rung in study.rungs] == [
+        ("plain", None, False),
+        ("no flip", "plain", False),
+        ("aside", "plain", True),
+        ("no smoothing", "no flip", False),
+        ("on aside", "aside", True),
+        ("on top", "no smoothing", True),
+        ("longer", "no smoothing", False),
+    ]
+    expected = [
+        [],
+        ["augment.flip=0"],
+        ["augment.flip=0.25"],
+        ["augment.flip=0", "loss.label_smoothing=0"],
+        ["augment.flip=0.25", "train.batch=16"],
+        ["augment.flip=0", "loss.label_smoothing=0", "train.batch=16"],
+        ["augment.flip=0", "loss.label_smoothing=0", "train.epochs=4"],
+    ]
+    for recipe, settings in zip(study.recipes, expected, strict=True):
+        epochs = [] if "train.epochs=4" in settings else ["train.epochs=3"]
+        assert recipe == load_recipe("default", [*epochs, *settings])
+    assert study.rungs[2].settings == {"on": "plain", "augment.flip": 0.25}
+
+
+def test_rung_may_extend_a_recipe_which_the_command_line_changes_too(tmp_path):
+    (tmp_path / "own.yaml").write_text("extends: default\noptim: {name: sgd, lr: 0.3}\ntrain.epochs: 9\n", encoding="utf-8")
+    text = """base: {extends: default, train.batch: 16}
+independent:
+  own: {extends: own.yaml, train.patience: 2}
+  theirs: {extends: demo}
+  no flip: {augment.flip: 0.0}
+"""
+    study = load_study(write(tmp_path, text), ["data.size=48"])
+    base, own, theirs, no_flip = study.recipes
+    assert base == load_recipe("default", ["train.batch=16", "data.size=48"])
+    assert own == load_recipe(tmp_path / "own.yaml", ["train.patience=2", "data.size=48"])
+    assert theirs == load_recipe("demo", ["data.size=48"])
+    assert no_flip == load_recipe("default", ["train.batch=16", "data.size=48", "augment.flip=0"])
+    assert study.rungs[1].settings == {"extends": "own.yaml", "train.patience": 2} and study.rungs[2].settings == {"extends": "demo"}
+    assert [rung.before for rung in study.rungs] == [None] * 4
+    wins = load_study(write(tmp_path, "independent: {own: {extends: own.yaml, train.epochs: 2}}"), ["train.epochs=7"])
+    assert [recipe.train.epochs for recipe in wins.recipes] == [7, 2], "a rung wins over the command line"
+
+
+QUICK = (
+    BRANCHED
+    + """seeds: [3, 4, 5]
+quick:
+  seeds: 1
+  base: {data.size: 32, train.epochs: 2, train.batch: 8}
+  rungs:
+    no flip: {train.micro_batch: 4}
+    longer: {train.epochs: 3}
+    aside: {augment.flip: 0.75}
+"""
+)
+
+
+def test_quick_form_is_beneath_the_command_line_and_on_top_of_a_rung(tmp_path):
+    study = load_study(write(tmp_path, QUICK), ["train.batch=12"], quick=True)
+    assert (study.quick, study.seeds) == (True, (0,))
+    quick = ["data.size=32", "train.batch=12"]
+    main = [*quick, "augment.flip=0", "train.micro_batch=4"]
+    expected = [
+        [*quick, "train.epochs=2"],
+        [*main, "train.epochs=2"],
+        [*quick, "train.epochs=2", "augment.flip=0.75"],
+        [*main, "train.epochs=2", "loss.label_smoothing=0"],
+        ["data.size=32", "train.epochs=2", "augment.flip=0.75", "train.batch=16"],
+        ["data.size=32", "augment.flip=0", "train.micro_batch=4", "train.epochs=2", "loss.label_smoothing=0", "train.batch=16"],
+        [*main, "loss.label_smoothing=0", "train.epochs=3"],
+    ]
+    assert list(study.recipes) == [load_recipe("default", settings) for settings in expected]
+    assert study.rungs[2].settings == {"on": "plain", "augment.flip": 0.75}, "what the rung is, not what it is in the full study"
+    assert load_study(write(tmp_path, QUICK), seeds=2, quick=True).seeds == (0, 1)
+    full = load_study(write(tmp_path, QUICK))
+    assert (full.quick, full.seeds, full.recipes) == (False, (3, 4, 5), load_study(write(tmp_path, BRANCHED)).recipes)
+
+
+def test_quick_form_reaches_the_recipes_that_rungs_extend_and_the_base_by_its_name(tmp_path):
+    text = "independent: {theirs: {extends: demo}}\nquick: {base: {train.epochs: 2}, rungs: {base: {train.batch: 4}}}\n"
+    study = load_study(write(tmp_path, text), quick=True)
+    assert study.recipes == (load_recipe("default", ["train.epochs=2", "train.batch=4"]), load_recipe("demo", ["train.epochs=2"]))
+    assert study.seeds == (0, 1, 2), "as the study has them"
+
+
+def test_quick_form_of_a_study_without_one(tmp_path):
+    with pytest.raises(InputError, match=r"mine\.yaml has no section quick, which says what --quick is") as caught:
+        load_study(write(tmp_path, BRANCHED), quick=True)
+    assert caught.value.hint is not None and "quick: {seeds: 1, base:" in caught.value.hint
+
+
 def test_override_changes_the_base_and_a_rung_wins_over_it(tmp_path):
     study = load_study(write(tmp_path, "independent: {long: {train.epochs: 9}}\n"), ["train.epochs=2"])
     assert [recipe.train.epochs for recipe in study.recipes] == [2, 9]
@@ -134,6 +241,35 @@ independent:
         ("seeds: [1, 1]", "seeds: [1, 1] names a seed twice"),
         ("seeds: [1, true]", "seeds: expected how many"),
         ("independent: {dup: {augment.flip: 0, augment: {flip: 1}}}", "augment.flip is given twice"),
+        (
+            "ladder: {a: {augment.flip: 0}, b: {on: bace, data.size: 64}}",
+            "ladder: b: on: there is no rung 'bace' above it; did you mean base?",
+        ),
+        ("ladder: {b: {on: a, data.size: 64}, a: {augment.flip: 0}}", "ladder: b: on: 'a' does not stand above it ("),
+        ("ladder: {b: {on: b, data.size: 64}}", "ladder: b: on: 'b' does not stand above it ("),
+        ("independent: {b: {on: base, data.size: 64}}", "independent: b: on: only a rung of `ladder` may be built on another"),
+        ("ladder: {b: {extends: demo}}", "ladder: b: extends: only a rung of `independent` may extend a recipe"),
+        ("grid: {f: {a: {}, b: {extends: demo}}}", "grid: f: b: extends: only a rung of `independent` may extend a recipe"),
+        ("independent: {b: {extends: dmo}}", "independent: b: extends: there is no recipe named 'dmo'; did you mean demo?"),
+        ("independent: {b: {extends: no.yaml}}", "independent: b: extends: there is no recipe file"),
+        ("independent: {b: {extends: 3}}", "independent: b: extends: expected the name of a recipe or a file, got 3"),
+        ("independent: {b: {extends: default}}", "'b' changes nothing: it is the recipe of 'base'"),
+        (
+            "independent: {b: {extends: cheap}}",
+            "'b': data.splits, data.val_fraction, data.test_fraction: all rungs of a study have the same",
+        ),
+        (
+            "base: {optim.name: sgd}\nindependent: {b: {extends: default, optim.momentum: 0.5}}",
+            "'b', which extends default: optim.momentum: adamw has no momentum",
+        ),
+        ("quick: {seed: 1}", "quick.seed: the section quick has no such key; did you mean seeds?"),
+        ("quick: 3", "quick: expected seeds, base, rungs, got 3"),
+        ("quick: {seeds: 0}", "quick.seeds: expected how many, or a list of whole numbers, got 0"),
+        ("quick: {base: 3}", "quick.base: expected settings such as {augment.flip: 0.5}, got 3"),
+        ("quick: {base: {extends: demo}}", "quick.base: extends: only a rung of `independent` may extend a recipe"),
+        ("quick: {rungs: [a]}", "quick.rungs: expected names with the settings of each"),
+        ("quick:\n  rungs:\n    bace: {data.size: 32}", "quick.rungs: the study has no rung 'bace'; did you mean base? ("),
+        ("quick: {rungs: {base: 3}}", "quick.rungs: base: expected settings such as"),
     ],
 )
 def test_problem(tmp_path, text, wanted):
@@ -157,9 +293,24 @@ def test_unknown_study_names_those_that_there_are():
         load_study("noise-flor")
 
 
+def test_problems_of_the_quick_form_name_their_lines(tmp_path):
+    text = "quick:\n  base:\n    train.epocs: 1\n  rungs:\n    base: {train.seed: 3}\n    nobody: {}\n"
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, text), quick=True)
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == ["quick.rungs", "train.epocs"]
+    assert [problem.rpartition(", ")[2] for problem in caught.value.problems] == ["line 6)", "line 3)"]
+    with pytest.raises(InputError, match=r"'base': train\.seed is what `seeds` is for"):
+        load_study(write(tmp_path, "quick: {rungs: {base: {train.seed: 3}}}"), quick=True)
+    with pytest.raises(InputError, match=r"train\.seed: the seeds of a study are its `seeds`"):
+        load_study(write(tmp_path, "quick: {base: {train.seed: 3}}"), quick=True)
+
+
 @pytest.mark.parametrize("name", STUDIES.names())
 def test_studies_that_come_with_fieldmark_are_sound(name):
     assert STUDIES.text(name).startswith(f"# {name}: ")
     study = load_study(name)
     assert study.title and study.seeds
     assert all(differences(one, other) for one in study.recipes for other in study.recipes if one is not other)
+    if "quick" in parse(STUDIES.text(name), name):
+        quick = load_study(name, quick=True)
+        assert quick.quick and [rung.name for rung in quick.rungs] == [rung.name for rung in study.rungs]

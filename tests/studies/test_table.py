@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import grid, independent, ladder, synthetic_study
+from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.studies.formats import about
-from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import gains, smallest_gain
 from fieldmark.studies.table import DatasetTable, Row, change_in_words, one_line, study_table
@@ -130,6 +130,38 @@ def test_clear_gains_are_said_to_be_shown_and_others_not(tmp_path: Path) -> None
     tested = f"{chosen.test.mean:.1f} ± {chosen.test.sd:.1f} % on test, over 3 seeds"
     assert table.answer.endswith(f"Chosen on validation: {chosen.name}, {tested}.")
     assert table.notes == ()
+
+
+def test_a_side_branch_is_compared_with_the_rung_that_it_is_on_and_is_not_part_of_the_climb(tmp_path: Path) -> None:
+    rungs = branched(2, aside="random crop", another="base")
+    plan = synthetic_study(tmp_path, (*rungs[:2], rungs[3], rungs[2], rungs[4]), [50, 60, 80, 70, 40], images=800, seed_sd=0.2)
+    table = found(plan)
+    names = [row.name for row in table.rows]
+    assert names == ["base", "random crop", "aside", "flips", "another"]
+    steps = {"random crop": "base", "aside": "random crop", "flips": "random crop", "another": "base"}
+    for row in table.rows[1:]:
+        weights = np.array([[(name == row.name) - (name == steps[row.name]) for name in names]], float)
+        assert row.over_before is not None and row.over_before.value == pytest.approx(gains(hits(plan), weights)[0].value)
+    assert table.comparisons == 6, "another over base is one comparison, as is random crop over base"
+    assert [row.on for row in table.rows] == [None, None, "random crop", None, "base"]
+    assert table.rows[2].change == "on=random crop, optim.weight_decay=0.001"
+    together = table.rows[3].over_base
+    assert together is not None and f"All together: {together.words()} over the base, shown." in table.answer
+    assert " over random crop, shown" in table.verdicts[1] and " over the rung before, shown" in table.verdicts[2]
+    assert table.verdicts[3].endswith(" over base, shown to harm")
+    assert table.headline == "Of 4 changes, 3 are shown to help"
+
+
+def test_one_step_with_a_side_branch_has_nothing_together(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, branched(1, aside="base"), [50, 60, 80], images=100)
+    assert "All together" not in found(plan).answer
+
+
+def test_a_rung_that_extends_a_recipe_says_so(tmp_path: Path) -> None:
+    rungs = (Rung("base"), Rung("theirs", {"extends": "demo", "train.epochs": 20}))
+    plan = synthetic_study(tmp_path, rungs, [50, 60], images=100, arrangement="independent")
+    row = found(plan).rows[1]
+    assert row.change == "extends=demo, train.epochs=20" and row.over_base is not None and row.on is None
 
 
 @pytest.mark.parametrize("accuracy, headline", [(80, "The one change is shown to help"), (50, "The one change is not shown to help")])

@@ -80,7 +80,7 @@ def test_a_run_in_stages(birds, tiny, tmp_path):
     assert [account["trainable_parameters"] for account in accounts] == counts
     assert run.summary["model"]["trainable"] == counts[-1] == run.summary["model"]["parameters"]
     log = run.folder.log_file.read_text()
-    assert re.search(r"stage 1 of 3, epochs 1 to 1: .*head", log) and "stage 2 of 3, epochs 2 to 3" in log
+    assert re.search(r"stage 1 of 3, epoch 1: .*head", log) and "stage 2 of 3, epochs 2 to 3" in log
     # The schedule restarts: each stage begins with its warmup and ends at the floor.
     lines = read_json_lines(run.folder.steps_file)
     assert rows[0]["lr"] == pytest.approx(0, abs=1e-9) and rows[2]["lr"] == pytest.approx(0, abs=1e-9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from fieldmark.core.console import duration
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import INK, PAPER, house_style, page_svg, plain_axes, write_png
 from fieldmark.studies.formats import gain_text, large
-from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.results import Curve, Results
 from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable
@@ -36,32 +36,47 @@ _FEW = (
     ("#5b4fc0", "#a79df2"),
     ("#7a4b2a", "#c99a74"),
 )
-_LIGHT, _DARK = (0.0, 0.62), (0.42, 0.97)
-"""The parts of the colour map that can be told from white and from a dark page."""
 _ROW = 0.3
 _LONGEST_NAME = 26
 _MANY = 14
 """Above this number of rungs, only those on the front of a trade-off are numbered, and lines are thinner."""
 
 
+@dataclass(frozen=True)
+class _Map:
+    """A colour map of matplotlib, and the parts of it that can be told from white and from a dark page."""
+
+    name: str
+    light: tuple[float, float]
+    dark: tuple[float, float]
+
+
+_STEPS = _Map("plasma", (0.0, 0.62), (0.42, 0.97))
+_ASIDE = _Map("BuGn", (0.78, 1.0), (0.3, 0.7))
+
+
 def palette(table: StudyTable) -> list[tuple[str, str]]:
     """For each rung its colour on a light and on a dark page (#rrggbb): the base grey, a ladder or many rungs in the order of a colour map.
 
-    Both kinds can be told apart by colour-blind readers; the pictures number the rungs as well.
+    The side branches of a ladder have a colour map of their own. All kinds can be told apart by colour-blind readers; the pictures number
+    the rungs as well.
     """
+    changed = table.datasets[0].rows[1:] if table.datasets else ()
+    if table.arrangement != "ladder" and len(changed) <= len(_FEW):
+        return [_BASE, *_FEW[: len(changed)]]
+    branches = sum(row.rung.branch for row in changed)
+    steps, aside = iter(_shades(_STEPS, len(changed) - branches)), iter(_shades(_ASIDE, branches))
+    return [_BASE, *(next(aside if row.rung.branch else steps) for row in changed)]
+
+
+def _shades(colours: _Map, count: int) -> list[tuple[str, str]]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    changes = len(table.datasets[0].rows) - 1 if table.datasets else 0
-    if table.arrangement != "ladder" and changes <= len(_FEW):
-        return [_BASE, *_FEW[:changes]]
-    shades = colormaps["plasma"]
-    places = np.linspace(0, 1, changes) if changes > 1 else np.array([0.5])[:changes]
-
-    def shade(ends: tuple[float, float], place: float) -> str:
-        return to_hex(shades(ends[0] + place * (ends[1] - ends[0])))
-
-    return [_BASE, *((shade(_LIGHT, place), shade(_DARK, place)) for place in places)]
+    places = np.linspace(0, 1, count) if count > 1 else np.array([0.5])[:count]
+    ends = (colours.light, colours.dark)
+    shades = [[to_hex(colormaps[colours.name](low + place * (high - low))) for low, high in ends] for place in places]
+    return [(light, dark) for light, dark in shades]
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,7 @@ class _Cost:
 
 _COSTS = (
     _Cost("parameters", "parameters", large),
+    _Cost("trainable", "trainable parameters", large),
     _Cost("macs", "multiply-adds a picture", large),
     _Cost("seconds", "training time", duration),
 )
@@ -120,7 +136,7 @@ def write_figures(plan: StudyPlan, table: StudyTable, results: Results) -> None:
         kept = [(dataset, charts[name]) for dataset, charts in drawn if charts[name]]
         if kept:
             with _style({"font.size": 9.5}):
-                write_png(_figure(kept, colours, titled=len(table.datasets) > 1, legend=name != "gains"), folder / f"{name}.png")
+                write_png(_figure(kept, colours, _titles(table), legend=name != "gains"), folder / f"{name}.png")
         else:
             (folder / f"{name}.png").unlink(missing_ok=True)
 
@@ -141,7 +157,7 @@ def dataset_charts(table: StudyTable, dataset: DatasetTable, results: Results) -
             svg = page_svg(draw, (chart.width, chart.height), f"{dataset.name} {chart.title}", variables, chart.described)
         return Panel(chart.title, re.sub(r' id="(rung-\d+)"', r' class="\1"', svg))
 
-    alike = [f"All rungs have the same {cost.axis}." for cost in _COSTS if cost not in _costs(dataset)] if _priced(dataset.rows) else []
+    alike = [f"All rungs have the same {cost.axis}." for cost in _known_costs(dataset) if cost not in _costs(dataset)]
     return Charts(list(map(panel, charts["gains"])), list(map(panel, charts["curves"])), list(map(panel, charts["tradeoff"])), alike)
 
 
@@ -191,20 +207,26 @@ def _style(settings: dict[str, Any]) -> AbstractContextManager[Any]:
     return stack
 
 
-def _figure(parts: Sequence[tuple[DatasetTable, list[_Chart]]], colours: Sequence[str], titled: bool, legend: bool) -> Figure:
-    """The charts of a dataset side by side, the datasets one below the other."""
+def _titles(table: StudyTable) -> dict[str, str]:
+    """Of the parts of a picture, by dataset: its name where there are several, and the warning that a quick form needs anywhere."""
+    names = {dataset.name: _short(dataset.name, 80) if len(table.datasets) > 1 else "" for dataset in table.datasets}
+    return {name: ". ".join(part for part in (title, QUICK.rstrip(".") * table.quick) if part) for name, title in names.items()}
+
+
+def _figure(parts: Sequence[tuple[DatasetTable, list[_Chart]]], colours: Sequence[str], titles: Mapping[str, str], legend: bool) -> Figure:
+    """The charts of a dataset side by side, the datasets one below the other, with their titles where they have some."""
     from matplotlib.figure import Figure
 
     heights = []
     for dataset, charts in parts:
         keys = math.ceil(len(dataset.rows) / _legend_columns(dataset.rows)) if legend else 0
-        heights.append(max(chart.height for chart in charts) + 0.35 + 0.2 * keys + 0.3 * titled)
+        heights.append(max(chart.height for chart in charts) + 0.35 + 0.2 * keys + 0.3 * bool(titles[dataset.name]))
     width = max(max(sum(chart.width for chart in charts) for _, charts in parts), 8)
     figure = Figure(figsize=(width, sum(heights)), dpi=150, layout="constrained")
     subfigures = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)[:, 0]
     for subfigure, (dataset, charts) in zip(subfigures, parts, strict=True):
-        if titled:
-            subfigure.suptitle(_short(dataset.name, 80), fontweight="bold", parse_math=False)
+        if titles[dataset.name]:
+            subfigure.suptitle(titles[dataset.name], fontweight="bold", parse_math=False)
         for axes, chart in zip(subfigure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
             chart.draw(axes)
             axes.set_title(chart.title, loc="left", fontsize="medium")
@@ -239,7 +261,11 @@ def _forests(table: StudyTable, dataset: DatasetTable) -> list[_Forest]:
         ]
         forests.append(_Forest("gain of an option, averaged over the other factors", marks))
     if table.arrangement == "ladder":
-        forests.append(_Forest("gain over the rung before", [(_called(row), row.over_before, row.number) for row in changed]))
+        numbers = {row.rung.name: row.number for row in dataset.rows}
+        branch = {row.number: f" (on {numbers.get(str(row.rung.before), '?')})" for row in changed if row.rung.branch}
+        marks = [(_called(row) + branch.get(row.number, ""), row.over_before, row.number) for row in changed]
+        title = "gain over the rung before" + (", or the one named" if branch else "")
+        forests.append(_Forest(title, marks))
     forests.append(_Forest("gain over the base", [(_called(row), row.over_base, row.number) for row in changed]))
     return [forest for forest in forests if any(gain is not None for _, gain, _ in forest.marks)]
 
@@ -397,9 +423,16 @@ def _accuracy(row: Row) -> float:
     return row.test.mean
 
 
+def _known_costs(dataset: DatasetTable) -> list[_Cost]:
+    """None before a run has finished; without the trainable parameters where these are all, in every rung."""
+    costs = [row.cost for row in _priced(dataset.rows) if row.cost is not None]
+    all_trained = all(cost.trainable == cost.parameters for cost in costs)
+    return [cost for cost in _COSTS if costs and not (cost.name == "trainable" and all_trained)]
+
+
 def _costs(dataset: DatasetTable) -> list[_Cost]:
     """Those in which rungs differ."""
-    return [cost for cost in _COSTS if len({_price(cost, row) for row in _priced(dataset.rows)}) > 1]
+    return [cost for cost in _known_costs(dataset) if len({_price(cost, row) for row in _priced(dataset.rows)}) > 1]
 
 
 def _front(cost: _Cost, rows: Sequence[Row]) -> list[Row]:

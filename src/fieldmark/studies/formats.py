@@ -14,9 +14,10 @@ from rich.console import RenderableType
 from fieldmark.core.console import duration
 from fieldmark.core.console import table as rich_table
 from fieldmark.core.files import write_json, write_text
-from fieldmark.studies.plan import StudyPlan
+from fieldmark.studies.plan import QUICK, StudyPlan
+from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain, Spread
-from fieldmark.studies.table import DatasetTable, Row, StudyTable
+from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
 
 SCHEMA = 1
 _NONE = "–"
@@ -39,7 +40,7 @@ def columns(table: StudyTable) -> list[Column]:
     before = Column("over before", lambda row: gain_text(row.over_before))
     return [
         Column("#", lambda row: str(row.number), console=False, paper=False),
-        Column("rung", lambda row: row.name, left=True),
+        Column("rung", lambda row: f"{row.name} (on {row.on})" if row.on else row.name, left=True),
         Column("change", lambda row: row.change or _NONE, left=True, console=False, paper=False),
         Column("seeds", lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
         Column("val top-1 %", lambda row: spread_text(row.val)),
@@ -76,6 +77,25 @@ def large(number: float) -> str:
         if number >= 0.9995 * size:
             return f"{number / size:#.3g} {unit}".replace(". ", " ")
     return f"{number:.0f}"
+
+
+STAGES = ("stage", "epochs", "trained", "parameters", "train top-1 %", "val top-1 %", "best val top-1 %")
+STAGES_ABOUT = (
+    "Top-1 at the end of each stage, on train as it was trained on and on val, and the best on val within the stage: "
+    "mean over seeds ± standard deviation."
+)
+
+
+def stage_cells(row: StageRow) -> list[str]:
+    """Under the titles STAGES."""
+    first, last = row.stage.first, row.stage.last
+    return [
+        f"{row.number} of {row.stages}",
+        f"{first} to {last}" if first < last else f"{first}",
+        one_line(", ".join(row.stage.trainable)),
+        large(row.stage.parameters),
+        *(spread_text(values) for values in (row.train, row.val, row.best)),
+    ]
 
 
 def about(dataset: DatasetTable) -> list[str]:
@@ -119,7 +139,7 @@ def _cost(title: str, name: str, written: Callable[[float], str], console: bool 
 
 def console_table(table: StudyTable) -> list[RenderableType]:
     """What Console.say prints: for each dataset its table, and below it the answer in words."""
-    shown: list[RenderableType] = []
+    shown: list[RenderableType] = ["", QUICK] if table.quick else []
     for dataset in table.datasets:
         chosen = [column for column in columns(table) if column.console]
         rows = [[column.cell(row) for column in chosen] for row in dataset.rows]
@@ -159,7 +179,7 @@ def write_table(plan: StudyPlan, table: StudyTable) -> None:
 
 
 def markdown(table: StudyTable) -> str:
-    lines = [f"# {_in_markdown(table.title or table.name)}", ""]
+    lines = [f"# {_in_markdown(table.title or table.name)}", "", *([f"**{QUICK}**", ""] if table.quick else [])]
     for dataset in table.datasets:
         chosen = columns(table)
         lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.answer), ""]
@@ -171,6 +191,9 @@ def markdown(table: StudyTable) -> str:
         if dataset.effects:
             effects = [(effect.factor, effect.option, effect.against, gain_text(effect.gain)) for effect in dataset.effects]
             lines += _markdown_table(_EFFECTS, effects, [True, True, True, False])
+        if dataset.stages:
+            stages = [(stage.name, *stage_cells(stage)) for stage in dataset.stages]
+            lines += [STAGES_ABOUT, "", *_markdown_table(("rung", *STAGES), stages, [True, False, False, True, *[False] * 4])]
         for listed in (dataset.verdicts, dataset.notes, [*about(dataset), *limits(dataset)]):
             lines += [*(f"- {_in_markdown(text)}" for text in listed), *([""] if listed else [])]
     return "\n".join(lines)
@@ -205,7 +228,7 @@ def csv_text(table: StudyTable) -> str:
     writer: csv.DictWriter[str] | None = None
     for dataset in table.datasets:
         for row in dataset.rows:
-            record = {"dataset": dataset.name, **_record(row), "chosen_on_validation": row is dataset.chosen}
+            record = {"dataset": dataset.name, **_record(row), "chosen_on_validation": row is dataset.chosen, "quick": table.quick}
             if writer is None:
                 writer = csv.DictWriter(stream, record.keys(), lineterminator="\n")
                 writer.writeheader()
@@ -214,7 +237,7 @@ def csv_text(table: StudyTable) -> str:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {"number": row.number, "rung": row.name, "change": row.change}
+    record: dict[str, Any] = {"number": row.number, "rung": row.name, "change": row.change, "before": _before(row)}
     record |= {"seeds_planned": row.planned, "seeds_finished": row.finished}
     for name, values in (("val", row.val), ("test", row.test)):
         record |= {f"{name}_top1_percent": values and values.mean, f"{name}_top1_sd_points": values and values.sd}
@@ -225,6 +248,10 @@ def _record(row: Row) -> dict[str, Any]:
     units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_picture"}
     names = ("parameters", "trainable", "macs", "epochs", "steps", "seconds", "images_per_second")
     return record | {units.get(name, name): row.cost and getattr(row.cost, name) for name in names}
+
+
+def _before(row: Row) -> str | None:
+    return None if row.rung.before is None else one_line(row.rung.before)
 
 
 def _csv_cell(value: Any) -> str:
@@ -242,7 +269,8 @@ def latex(table: StudyTable) -> str:
     lines = ["% Needs \\usepackage{booktabs}. Names that are not in Latin script need XeLaTeX or LuaLaTeX."]
     chosen = [column for column in columns(table) if column.paper]
     for dataset in table.datasets:
-        caption = f"{table.title or table.name} {_heading(dataset)}. {' '.join([*about(dataset), *limits(dataset)])}"
+        sentences = [*([QUICK] if table.quick else []), *about(dataset), *limits(dataset)]
+        caption = f"{table.title or table.name} {_heading(dataset)}. {' '.join(sentences)}"
         label = re.sub(r"[^a-z0-9]+", "-", f"{table.name} {dataset.name}".lower()).strip("-")
         lines += [
             "\\begin{table}",
@@ -298,6 +326,7 @@ def as_json(table: StudyTable) -> dict[str, Any]:
         "title": table.title,
         "arrangement": table.arrangement,
         "seeds": list(table.seeds),
+        "quick": table.quick,
         "datasets": [_json_dataset(dataset) for dataset in table.datasets],
     }
 
@@ -313,6 +342,7 @@ def _json_dataset(dataset: DatasetTable) -> dict[str, Any]:
             {"factor": effect.factor, "option": effect.option, "over": effect.against, "gain": _json_gain(effect.gain)}
             for effect in dataset.effects
         ],
+        "stages": [_json_stage(stage) for stage in dataset.stages],
         "comparisons": dataset.comparisons,
         "chosen_on_validation": dataset.chosen and dataset.chosen.name,
         "noise_sd": dataset.noise,
@@ -327,6 +357,7 @@ def _json_row(row: Row) -> dict[str, Any]:
         "number": row.number,
         "name": row.name,
         "settings": row.rung.settings,
+        "before": _before(row),
         "options": row.rung.options,
         "seeds_planned": row.planned,
         "seeds_finished": row.finished,
@@ -335,6 +366,19 @@ def _json_row(row: Row) -> dict[str, Any]:
         "over_before": _json_gain(row.over_before),
         "over_base": _json_gain(row.over_base),
         "cost": row.cost and asdict(row.cost),
+    }
+
+
+def _json_stage(row: StageRow) -> dict[str, Any]:
+    return {
+        "rung": row.name,
+        "stage": row.number,
+        "epochs": [row.stage.first, row.stage.last],
+        "trainable": list(row.stage.trainable),
+        "trainable_parameters": row.stage.parameters,
+        "train_top1": row.train and asdict(row.train),
+        "val_top1": row.val and asdict(row.val),
+        "best_val_top1": row.best and asdict(row.best),
     }
 
 

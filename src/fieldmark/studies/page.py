@@ -15,8 +15,8 @@ from fieldmark.core.recipe import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.reports.pages import render
 from fieldmark.studies.figures import Charts, dataset_charts, palette
-from fieldmark.studies.formats import Column, about, columns, gain_text, spread_text
-from fieldmark.studies.plan import StudyPlan, differences
+from fieldmark.studies.formats import STAGES, STAGES_ABOUT, Column, about, columns, gain_text, spread_text, stage_cells
+from fieldmark.studies.plan import QUICK, StudyPlan, differences
 from fieldmark.studies.results import Absent, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
 
@@ -67,6 +67,7 @@ def write_page(plan: StudyPlan, table: StudyTable, results: Results) -> Path:
 
 def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, Any]:
     """What the template shows."""
+    said = {key for rung in plan.rungs for key in rung.settings}
     return {
         "table": table,
         "title": table.title or table.name,
@@ -77,7 +78,11 @@ def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, 
         "planned": len(results.outcomes) + len(results.absent),
         "gain_text": gain_text,
         "spread_text": spread_text,
-        "arranged": _ARRANGED[table.arrangement],
+        "stage_titles": STAGES,
+        "stages_about": STAGES_ABOUT,
+        "stage_cells": stage_cells,
+        "quick": QUICK if table.quick else "",
+        "arranged": " ".join([_ARRANGED[table.arrangement], *(text for key, text in _BUILT_ON.items() if key in said)]),
         "changed": _changed(plan),
         "base": to_yaml(plan.recipes[0]),
         "commands": _commands(plan),
@@ -89,6 +94,10 @@ _ARRANGED = {
     "ladder": "Each rung keeps the changes of those before it.",
     "independent": "Each change is made to the base alone.",
     "grid": "Every option of a factor is combined with every option of the others.",
+}
+_BUILT_ON = {
+    "on": "A rung that names the one it is on is a side branch: the rungs after it do not keep its change.",
+    "extends": "A rung that extends a recipe is built on that one instead.",
 }
 
 
@@ -131,13 +140,15 @@ def _report(plan: StudyPlan, path: Path) -> str | None:
 
 
 def _changed(plan: StudyPlan) -> list[tuple[str, str, list[str]]]:
-    """For each rung but the base: its name, what it is built on, and its settings against that."""
+    """For each rung but the base: its name, what its settings are against, and these."""
     recipes = dict(zip((rung.name for rung in plan.rungs), plan.recipes, strict=True))
     found = []
     for rung in plan.rungs[1:]:
         before = rung.before if rung.before in recipes else plan.rungs[0].name
         changes = differences(recipes[before], recipes[rung.name])  # type: ignore[index]
-        found.append((one_line(rung.name), one_line(str(before)), [one_line(change) for change in changes]))
+        extends = rung.settings.get("extends")
+        against = f"on {before}" if extends is None else f"on the recipe {extends}, against {before}"
+        found.append((one_line(rung.name), one_line(against), [one_line(change) for change in changes]))
     return found
 
 
@@ -147,6 +158,7 @@ def _commands(plan: StudyPlan) -> list[tuple[str, str]]:
     commands = {
         "The study, in another folder": [
             *("study", "run", plan.source, *given, *plan.settings),
+            *(("--quick",) if plan.quick else ()),
             *(("--seeds", str(len(plan.seeds))) if plan.seeds == tuple(range(len(plan.seeds))) else ()),
             *("--out", "another-folder"),
         ],

@@ -19,6 +19,8 @@ from fieldmark.core.schema import Recipe
 
 Arrangement = Literal["ladder", "independent", "grid"]
 SCHEMA = 1
+QUICK = "Quick form: a rehearsal, not a measurement."
+"""What is said first of a study that was run so."""
 _LONGEST_SLUG = 80
 
 
@@ -28,9 +30,11 @@ class DamagedStudy(InputError):
 
 @dataclass(frozen=True)
 class Rung:
-    """One recipe of a study. `settings` are the dotted keys of its own change, empty for the base.
+    """One recipe of a study.
 
-    `before`: the rung that it is built on, in a ladder. `options`: in a grid, the option of each factor.
+    settings: its own change as the study file says it: dotted keys, and `extends` or `on`; empty for the base (a quick form adds its own)
+    before: the rung that it is built on, in a ladder
+    options: in a grid, the option of each factor
     """
 
     name: str
@@ -41,6 +45,11 @@ class Rung:
     @property
     def slug(self) -> str:
         return slug(self.name)
+
+    @property
+    def branch(self) -> bool:
+        """Whether it is a side branch of a ladder: built on a rung that it names, and not carried on by the rungs after it."""
+        return "on" in self.settings
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class Study:
     """What is trained. The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved but for the seed.
 
     `source` is the study as it was named on the command line, a file's path made absolute, and `settings` the `key=value` given with it.
+    `quick`: it is a rehearsal of the study, as the section of that name says.
     """
 
     name: str
@@ -90,6 +100,7 @@ class Study:
     rungs: tuple[Rung, ...]
     recipes: tuple[Recipe, ...]
     seeds: tuple[int, ...]
+    quick: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +139,7 @@ class StudyPlan(Study):
             ],
             "datasets": [asdict(dataset) for dataset in self.datasets],
             "seeds": list(self.seeds),
+            "quick": self.quick,
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -164,6 +176,7 @@ class StudyPlan(Study):
             recipes=tuple(recipes),
             datasets=tuple(datasets),
             seeds=tuple(stored.seeds),
+            quick=stored.quick,
         )
 
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:
@@ -172,6 +185,9 @@ class StudyPlan(Study):
         A study may grow: more seeds, datasets and rungs. Raises InputError naming all that has changed instead, since the runs of
         before would then not belong to what the table says.
         """
+        if earlier.quick != self.quick:
+            there, here = ("quick form", "full one") if earlier.quick else ("full form", "quick one")
+            raise InputError(f"{self.folder} holds the {there} of a study, and this is the {here}", hint="Choose another --out.")
         problems = []
         if earlier.arrangement != self.arrangement and len(earlier.rungs) > 1:
             problems.append(f"its changes are arranged as {earlier.arrangement} there, and as {self.arrangement} now")
@@ -181,10 +197,11 @@ class StudyPlan(Study):
                 problems.append(f"{rung.name!r} is not in the study any more")
             elif changed := differences(recipe, ours[rung.name]):
                 problems.append(f"{rung.name!r} has changed: {', '.join(changed)}")
-        names = [rung.name for rung in earlier.rungs]
-        kept = [rung.name for rung in self.rungs if rung.name in names]
-        if not problems and self.arrangement == "ladder" and [rung.name for rung in self.rungs][: len(names)] != kept:
-            problems.append("a rung was put between others")
+        before = {rung.name: rung.before for rung in self.rungs}
+        moved = [rung for rung in earlier.rungs if rung.name in before and before[rung.name] != rung.before]
+        if not problems and moved:
+            one = moved[0]
+            problems.append(f"a rung was put between others: {one.name!r} is built on {before[one.name]!r} now, on {one.before!r} there")
         if problems:
             where = f"{self.folder} holds the runs of another state of this study: "
             raise InputError(*(where + problem for problem in problems), hint="Choose another --out, or move that folder away.")
@@ -223,6 +240,7 @@ class _Stored(_StoredPart):
     rungs: Annotated[list[_StoredRung], Field(min_length=1)]
     datasets: Annotated[list[_StoredDataset], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    quick: bool = False
 
 
 def slug(name: str) -> str:

@@ -69,12 +69,23 @@ class Curve:
 
     epochs: np.ndarray
     train_loss: np.ndarray
+    train_top1: np.ndarray
     val_top1: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """Of summary.json: the first and the last epoch of a stage, from 1, what it trained, and how many parameters that is."""
+
+    first: int
+    last: int
+    trainable: tuple[str, ...]
+    parameters: int
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished run.
+    """A finished run. `stages` is empty where its summary is of a version that did not name them.
 
     `fingerprint`: of its data and splits; `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object.
     """
@@ -87,6 +98,7 @@ class Outcome:
     figures: Figures
     versions: dict[str, str]
     curve: Curve
+    stages: tuple[TrainedStage, ...]
     images: Images
     hits: np.ndarray
 
@@ -184,7 +196,8 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
     if twin is not None and twin.fingerprint != fingerprint:
         raise InputError(f"{folder.manifest_file}: it was trained on other pictures or splits than seed {twin.seed}")
-    figures = _figures(folder.summary_file)
+    summary = _json_object(folder.summary_file)
+    figures, stages = _figures(summary, folder.summary_file), _stages(summary, folder.summary_file)
     file = folder.predictions / "test.npz"
     predictions = Predictions.load(file, features=False)
     labelled = np.flatnonzero(predictions.labels >= 0)
@@ -211,6 +224,7 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
         figures,
         _versions(manifest),
         _curve(folder.metrics_file),
+        stages,
         same or images,
         hits,
     )
@@ -233,8 +247,7 @@ def _json_object(file: Path) -> dict[str, Any]:
     return values
 
 
-def _figures(file: Path) -> Figures:
-    summary = _json_object(file)
+def _figures(summary: dict[str, Any], file: Path) -> Figures:
     problems: list[str] = []
 
     def read(key: str, expected: str, holds: Callable[[Any], bool]) -> Any:
@@ -270,6 +283,23 @@ def _figures(file: Path) -> Figures:
     return figures
 
 
+def _stages(summary: dict[str, Any], file: Path) -> tuple[TrainedStage, ...]:
+    listed = summary["training"].get("stages", [])
+    found = [_stage(values) for values in listed] if isinstance(listed, list) else [None]
+    stages = tuple(stage for stage in found if stage is not None)
+    if len(stages) < len(found):
+        raise InputError(f"{file}: training.stages does not hold what Fieldmark writes there")
+    return stages
+
+
+def _stage(values: Any) -> TrainedStage | None:
+    match values:
+        case {"epochs": [int(first), int(last)], "trainable": [*names], "trainable_parameters": int(parameters)}:
+            known = all(isinstance(name, str) for name in names) and all(map(_is_number, (first, last, parameters)))
+            return TrainedStage(first, last, tuple(names), parameters) if known else None
+    return None
+
+
 def _is_number(value: Any) -> bool:
     """Not negative, finite, and no larger than arithmetic can take."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63
@@ -284,7 +314,8 @@ def _curve(file: Path) -> Curve:
     fit = [row for row in rows if isinstance(row, dict) and row.get("phase") == "fit"]
     fit = [row for row in fit if _is_number(row.get("epoch")) and isinstance(row["epoch"], int)]
     epochs = np.array([row["epoch"] for row in fit], dtype=np.int64)
-    return Curve(epochs, *(np.array([_measured(row.get(name)) for row in fit], dtype=np.float64) for name in ("train_loss", "val_top1")))
+    measures = ("train_loss", "train_top1", "val_top1")
+    return Curve(epochs, *(np.array([_measured(row.get(name)) for row in fit], dtype=np.float64) for name in measures))
 
 
 def _measured(value: Any) -> float:

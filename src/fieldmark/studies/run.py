@@ -17,8 +17,9 @@ from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
 from fieldmark.studies.estimate import Estimate, check_room, estimate
-from fieldmark.studies.plan import DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
+from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
+from fieldmark.studies.table import change_in_words
 
 _POLL_SECONDS = 0.3
 
@@ -146,6 +147,8 @@ def _say_title(plan: StudyPlan, todo: Sequence[PlannedRun], console: Console) ->
         parts.append(f"{len(plan.datasets)} datasets")
     finished = f", {runs - len(todo)} of them finished" if len(todo) < runs else ""
     console.say(f"{plan.name}: {plan.title}" if plan.title else plan.name, f"{' × '.join(parts)} = {runs} runs{finished}")
+    if plan.quick:
+        console.say(QUICK)
 
 
 def _say_plan(plan: StudyPlan, todo: Sequence[PlannedRun], expected: Estimate, console: Console) -> None:
@@ -153,7 +156,7 @@ def _say_plan(plan: StudyPlan, todo: Sequence[PlannedRun], expected: Estimate, c
     for dataset in plan.datasets:
         for rung in plan.rungs:
             mine = [run for run in todo if (run.dataset, run.rung) == (dataset, rung)]
-            change = ", ".join(f"{key}={value}" for key, value in rung.settings.items()) or "the base"
+            change = change_in_words(rung.settings) or "the base"
             each = duration(expected.seconds[mine[0].path]) if mine else ""
             rows.append((dataset.name, rung.name, change, f"{len(mine)} of {len(plan.seeds)}", each))
     console.say(table(None, ("data", "rung", "change", "runs to do", "each"), rows, ("rung", "change")))

@@ -6,9 +6,15 @@
     ladder:                            # each change on top of those before it
       flip: {augment.flip: 0.5}
       smoothing: {loss.label_smoothing: 0.1}
+      crop: {on: flip, augment.crop.name: none}  # a side branch: on that rung, and not carried on
+    quick:                             # the study as a rehearsal, for --quick
+      seeds: 1
+      base: {train.epochs: 2}          # on the base, and on every recipe that a rung extends
+      rungs:
+        smoothing: {data.size: 32}     # on single rungs, after their own settings
 
-Instead of `ladder`: `independent`, each change alone on the base; or `grid`, all combinations of the options of factors, the first option
-of each being the base:
+Instead of `ladder`: `independent`, each change alone on the base, or on a recipe of its own (`extends: cheap`); or `grid`, all
+combinations of the options of factors, the first option of each being the base:
 
     grid:
       augment.flip: [0, 0.5]           # values of a recipe key
@@ -24,60 +30,88 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.fields import fields
 from fieldmark.core.presets import STUDIES, Source, suggest
-from fieldmark.core.recipe import Layer, base_layers, build_recipe, identity, read_layer
+from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
 from fieldmark.studies.plan import Arrangement, Rung, Study
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
-_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "search")
+_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "search", "quick")
+_QUICK_KEYS = ("seeds", "base", "rungs")
+_REFERENCES: dict[str, Arrangement] = {"extends": "independent", "on": "ladder"}
+"""What a rung may say of what it is built on, and how rungs have to be arranged for it."""
 _MOST_RUNGS = 1000
 _BASE = "base"
-_OF_THE_STUDY = frozenset(f"data.{name}" for name in ("splits", "split_seed", "val_fraction", "test_fraction", "folds", "fold"))
+_OF_THE_STUDY = tuple(f"data.{name}" for name in ("splits", "split_seed", "val_fraction", "test_fraction", "folds", "fold"))
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What a rung adds to the recipe that it is built on."""
+    """A rung and what it adds to what it is built on.
+
+    `extended`: the layers of the recipe that it extends instead of the base; empty where it extends none, or one that cannot be read.
+    """
 
     rung: Rung
     layers: tuple[Layer, ...]
     origin: str
+    extended: tuple[Layer, ...] = ()
 
 
-def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Study:
+@dataclass(frozen=True)
+class _Quick:
+    """The section `quick`: settings of the base, settings of rungs by their names, where these stand, and the seeds."""
+
+    base: Layer = field(default_factory=list)
+    rungs: dict[str, Layer] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+
+
+def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Study:
     """A study that comes with Fieldmark, or a file. `overrides` (`key=value`) change the base, which the changes are made to.
 
-    Raises InputError naming every problem at once, each with where it stands.
+    They change the recipes that rungs extend as well. `quick`: as the section of that name says. Raises InputError naming every problem
+    at once, each with where it stands.
     """
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
+    if quick and "quick" not in values:
+        raise _without_quick(source)
     problems: list[str] = []
-    base = _base(values, source, overrides, problems)
+    _check_keys(values, _KEYS, "", "a study", source, problems)
+    section = _quick(values, source, problems)
+    used = section if quick else _Quick()
+    on_top = (used.base, command_line_layer(overrides, problems))
+    base = _base(values, source, on_top, problems)
     arrangement = _arrangement(values, source, problems)
-    changes = _changes(values, arrangement, source, problems)
-    rungs, recipes = _recipes(base, changes, arrangement, problems)
-    chosen = _seeds(values.get("seeds", 3), line_of(values, "seeds", source.origin), problems) if seeds is None else tuple(range(seeds))
+    changes = _changes(values, arrangement, on_top, source, problems)
+    names = [change.rung.name for change in changes]
+    for given, where in section.places.items():
+        if given not in names:
+            problems.append(f"quick.rungs: the study has no rung {given!r}{suggest(given, names)} ({where})")
+    rungs, recipes = _recipes(base, [_in_quick_form(change, used) for change in changes], problems)
+    chosen = _seeds(values.get("seeds", 3), "seeds", line_of(values, "seeds", source.origin), problems)
     if seeds is not None and seeds < 1:
         problems.append(f"--seeds: expected at least 1, got {seeds}")
     _refuse(problems)
-    given = str(name) if source.folder is None else str(Path(name).resolve())
     return Study(
         name=Path(name).stem,
         title=_title(source),
-        source=given,
+        source=str(name) if source.folder is None else str(Path(name).resolve()),
         settings=tuple(overrides),
         arrangement=arrangement,
         rungs=rungs,
         recipes=recipes,
-        seeds=chosen,
+        seeds=(used.seeds or chosen) if seeds is None else tuple(range(seeds)),
+        quick=quick,
     )
 
 
@@ -86,7 +120,8 @@ def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[lis
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
     problems: list[str] = []
-    base = _base(values, source, overrides, problems)
+    _check_keys(values, _KEYS, "", "a study", source, problems)
+    base = _base(values, source, (command_line_layer(overrides, problems),), problems)
     section = values.get("search")
     if not isinstance(section, dict):
         problems.append(f"{source.origin} has no section search, which says what is searched over")
@@ -105,16 +140,24 @@ def _title(source: Source) -> str:
     return first.removeprefix("#").partition(": ")[2].strip() if first.startswith("#") else ""
 
 
-def _base(values: dict[str, Any], source: Source, overrides: Sequence[str], problems: list[str]) -> list[Layer]:
+def _check_keys(values: dict[Any, Any], known: Sequence[str], prefix: str, what: str, source: Source, problems: list[str]) -> None:
     for key in values:
-        if key not in _KEYS:
+        if key not in known:
             where = line_of(values, key, source.origin)
-            problems.append(f"{key}: a study has no such key{suggest(str(key), _KEYS)} ({where}); it has {', '.join(_KEYS)}")
+            problems.append(f"{prefix}{key}: {what} has no such key{suggest(str(key), known)} ({where}); it has {', '.join(known)}")
+
+
+def _base(values: dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[str]) -> list[Layer]:
     base = values.get("base", "default")
     if not isinstance(base, str | dict):
         problems.append(f"base: expected a recipe's name or a mapping, got {show(base)} ({line_of(values, 'base', source.origin)})")
         base = "default"
-    layers = base_layers(base, source, overrides, problems)
+    return _start(base, source, on_top, problems)
+
+
+def _start(recipe: str | dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[str]) -> list[Layer]:
+    """The layers of a recipe that rungs are built on, with what goes on top of all of these."""
+    layers = [*base_layers(recipe, source, problems), *on_top]
     for setting in (setting for layer in layers for setting in layer if setting.key == "train.seed"):
         problems.append(f"train.seed: the seeds of a study are its `seeds` ({setting.origin})")
     return layers
@@ -127,7 +170,9 @@ def _arrangement(values: dict[str, Any], source: Source, problems: list[str]) ->
     return given[0] if given else "independent"
 
 
-def _changes(values: dict[str, Any], arrangement: Arrangement, source: Source, problems: list[str]) -> list[_Change]:
+def _changes(
+    values: dict[str, Any], arrangement: Arrangement, on_top: Sequence[Layer], source: Source, problems: list[str]
+) -> list[_Change]:
     """The base and what comes after it."""
     name = values.get("base_name", _BASE)
     if not isinstance(name, str) or (arrangement == "grid" and "base_name" in values):
@@ -142,19 +187,59 @@ def _changes(values: dict[str, Any], arrangement: Arrangement, source: Source, p
     if arrangement == "grid":
         return _grid(section or {}, origin, source, problems)
     changes = [_Change(Rung(name), (), origin)]
+    above = name
     for title, settings in (section or {}).items():
         where = line_of(section or {}, title, source.origin)
-        layer = _layer(settings, f"{arrangement}: {title}", where, source, problems)
-        before = changes[-1].rung.name if arrangement == "ladder" else None
-        changes.append(_Change(Rung(str(title), _settings(layer), before), (layer,), where))
+        called = f"{arrangement}: {title}"
+        layer = _layer(settings, called, where, source, problems, arrangement)
+        before = above if arrangement == "ladder" else None
+        extended: tuple[Layer, ...] = ()
+        for reference in (setting for setting in layer if setting.key in _REFERENCES):
+            if reference.key == "on":
+                before = _earlier(reference, [change.rung.name for change in changes], section or {}, called, problems) or before
+            else:
+                extended = _extended(reference, called, source, on_top, problems)
+        rung = Rung(str(title), _settings(layer), before)
+        above = above if rung.branch else rung.name
+        own = [setting for setting in layer if setting.key not in _REFERENCES]
+        changes.append(_Change(rung, (own,), where, extended))
     return changes
 
 
-def _layer(settings: Any, title: str, where: str, source: Source, problems: list[str]) -> Layer:
+def _earlier(on: Setting, above: Sequence[str], section: dict[Any, Any], called: str, problems: list[str]) -> str | None:
+    """The rung that another says to be `on`; None, and a problem, where there is no such rung above it."""
+    name = str(on.value)
+    if name in above:
+        return name
+    later = any(str(title) == name for title in section)
+    why = f"{name!r} does not stand above it" if later else f"there is no rung {name!r} above it{suggest(name, above)}"
+    problems.append(f"{called}: on: {why} ({on.origin})")
+    return None
+
+
+def _extended(extends: Setting, called: str, source: Source, on_top: Sequence[Layer], problems: list[str]) -> tuple[Layer, ...]:
+    """The layers of the recipe that a rung is built on instead of the base; none, and a problem, where it cannot be read."""
+    if not isinstance(extends.value, str):
+        problems.append(f"{called}: extends: expected the name of a recipe or a file, got {show(extends.value)} ({extends.origin})")
+        return ()
+    try:
+        return tuple(_start(extends.value, source, on_top, problems))
+    except InputError as error:
+        problems += [f"{called}: extends: {problem} ({extends.origin})" for problem in error.problems]
+        return ()
+
+
+def _layer(settings: Any, title: str, where: str, source: Source, problems: list[str], arrangement: Arrangement | None = None) -> Layer:
+    """The settings of a rung, or of the section quick. `extends` and `on` stay among them where rungs so arranged may have them."""
     if not isinstance(settings, dict):
         problems.append(f"{title}: expected settings such as {{augment.flip: 0.5}}, got {show(settings)} ({where})")
         return []
-    return read_layer(settings, source.origin, problems)
+    layer = read_layer(settings, source.origin, problems)
+    misplaced = [setting for setting in layer if _REFERENCES.get(setting.key, arrangement) != arrangement]
+    for setting in misplaced:
+        may = "extend a recipe" if setting.key == "extends" else "be built on another"
+        problems.append(f"{title}: {setting.key}: only a rung of `{_REFERENCES[setting.key]}` may {may} ({setting.origin})")
+    return [setting for setting in layer if setting not in misplaced]
 
 
 def _grid(section: dict[Any, Any], origin: str, source: Source, problems: list[str]) -> list[_Change]:
@@ -199,36 +284,39 @@ def _settings(layer: Layer) -> dict[str, Any]:
     return {setting.key: setting.value for setting in layer}
 
 
-def _recipes(
-    base: list[Layer], changes: list[_Change], arrangement: Arrangement, problems: list[str]
-) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
+def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[str]) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
     """The recipe of each rung; every rung that is like another, or that has no recipe, is a problem."""
-    built: list[Recipe] = []
+    built: dict[str, Recipe] = {}
     twins: dict[str, str] = {}
     slugs: dict[str, str] = {}
-    layers = list(base)
+    layers_of: dict[str, list[Layer]] = {}
     for change in changes:
-        name, slug = change.rung.name, change.rung.slug
+        rung, name, slug = change.rung, change.rung.name, change.rung.slug
         if not slug:
             problems.append(f"{name!r}: a name needs a letter or a digit ({change.origin})")
         elif slug in slugs:
             problems.append(f"{name!r}: too much like {slugs[slug]!r}; both would be {slug} on disk ({change.origin})")
         slugs[slug] = name
-        layers = [*(layers if arrangement == "ladder" else base), *change.layers]
+        below = base if rung.before is None else layers_of[rung.before]
+        layers_of[name] = layers = [*(change.extended or below), *change.layers]
+        if "extends" in rung.settings and not change.extended:
+            continue
         try:
             recipe = build_recipe(layers)
         except InputError as error:
-            problems += error.problems
+            of = f"{name!r}, which extends {rung.settings['extends']}: " if change.extended else ""
+            problems += [problem if problem in problems else of + problem for problem in error.problems]
             continue
-        if "train.seed" in change.rung.settings:
+        if "train.seed" in rung.settings:
             problems.append(f"{name!r}: train.seed is what `seeds` is for ({change.origin})")
-        if kept := sorted(set(change.rung.settings) & _OF_THE_STUDY):
+        splits, others = (flat(each) for each in (recipe, next(iter(built.values()), recipe)))
+        if kept := [key for key in _OF_THE_STUDY if splits[key] != others[key]]:
             problems.append(f"{name!r}: {', '.join(kept)}: all rungs of a study have the same splits; set it in the base ({change.origin})")
         twin = twins.setdefault(identity(recipe), name)
         if twin != name:
             problems.append(f"{name!r} changes nothing: it is the recipe of {twin!r} ({change.origin})")
-        built.append(_with_whole_paths(recipe))
-    return tuple(change.rung for change in changes), tuple(built)
+        built[name] = _with_whole_paths(recipe)
+    return tuple(change.rung for change in changes), tuple(built.values())
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
@@ -245,15 +333,55 @@ def _whole(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _seeds(given: Any, origin: str, problems: list[str]) -> tuple[int, ...]:
+def _seeds(given: Any, key: str, origin: str, problems: list[str]) -> tuple[int, ...]:
     values = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
     if (
         not isinstance(values, list)
         or not values
         or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in values)
     ):
-        problems.append(f"seeds: expected how many, or a list of whole numbers, got {show(given)} ({origin})")
+        problems.append(f"{key}: expected how many, or a list of whole numbers, got {show(given)} ({origin})")
         return (0,)
     if len(set(values)) < len(values):
-        problems.append(f"seeds: {show(given)} names a seed twice ({origin})")
+        problems.append(f"{key}: {show(given)} names a seed twice ({origin})")
     return tuple(int(each) for each in values)
+
+
+# ---- the quick form ---------------------------------------------------------------------------------------------------------------
+
+
+def _quick(values: dict[str, Any], source: Source, problems: list[str]) -> _Quick:
+    """The section `quick`, which is checked whether it is used or not; its settings are checked with the recipes that they change."""
+    if "quick" not in values:
+        return _Quick()
+    section = values["quick"]
+    if not isinstance(section, dict):
+        problems.append(f"quick: expected {', '.join(_QUICK_KEYS)}, got {show(section)} ({line_of(values, 'quick', source.origin)})")
+        return _Quick()
+    _check_keys(section, _QUICK_KEYS, "quick.", "the section quick", source, problems)
+    lines = {key: line_of(section, key, source.origin) for key in _QUICK_KEYS}
+    rungs = section.get("rungs", {})
+    if not isinstance(rungs, dict):
+        problems.append(f"quick.rungs: expected names with the settings of each, got {show(rungs)} ({lines['rungs']})")
+        rungs = {}
+    places = {str(name): line_of(rungs, name, source.origin) for name in rungs}
+    return _Quick(
+        _layer(section.get("base", {}), "quick.base", lines["base"], source, problems),
+        {str(name): _layer(rungs[name], f"quick.rungs: {name}", places[str(name)], source, problems) for name in rungs},
+        places,
+        _seeds(section["seeds"], "quick.seeds", lines["seeds"], problems) if "seeds" in section else None,
+    )
+
+
+def _in_quick_form(change: _Change, quick: _Quick) -> _Change:
+    """With what the section says of this rung; the rungs that are built on it have it too."""
+    layer = quick.rungs.get(change.rung.name, [])
+    rung = replace(change.rung, settings=change.rung.settings | _settings(layer))
+    return replace(change, rung=rung, layers=(*change.layers, layer))
+
+
+def _without_quick(source: Source) -> InputError:
+    have = [name for name in STUDIES.names() if "quick" in parse(STUDIES.text(name), name)]
+    example = "quick: {seeds: 1, base: {train.epochs: 2, data.size: 32}}"
+    others = f"; studies that come with Fieldmark and have one: {', '.join(have)}" if have else ""
+    return InputError(f"{source.origin} has no section quick, which says what --quick is", hint=f"Write one, such as {example}{others}.")

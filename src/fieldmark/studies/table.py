@@ -15,6 +15,7 @@ import numpy as np
 
 from fieldmark.studies.plan import Arrangement, Rung, StudyDataset, StudyPlan
 from fieldmark.studies.results import Absent, Images, Outcome, Results
+from fieldmark.studies.stages import StageRow, stage_rows
 from fieldmark.studies.statistics import Gain, Spread, gains, smallest_gain, spread
 
 _NAMED = 8
@@ -62,6 +63,11 @@ class Row:
     over_base: Gain | None
     cost: Cost | None
 
+    @property
+    def on(self) -> str | None:
+        """The rung that a side branch of a ladder is built on; None for all other rungs."""
+        return one_line(str(self.rung.before)) if self.rung.branch else None
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -78,6 +84,7 @@ class DatasetTable:
     """What the study found on one dataset.
 
     images, classes: of test; None before any run has finished
+    stages: of the rungs that were trained in several
     comparisons: how many the intervals are corrected for
     chosen: of the rungs that can be compared, the one with the highest mean val top-1
     noise: standard deviation of test top-1 over seeds in points, pooled over the rungs
@@ -91,6 +98,7 @@ class DatasetTable:
     classes: int | None
     rows: tuple[Row, ...]
     effects: tuple[Effect, ...]
+    stages: tuple[StageRow, ...]
     comparisons: int
     chosen: Row | None
     noise: float | None
@@ -107,6 +115,7 @@ class StudyTable:
     title: str
     arrangement: Arrangement
     seeds: tuple[int, ...]
+    quick: bool
     datasets: tuple[DatasetTable, ...]
 
 
@@ -116,11 +125,11 @@ def study_table(plan: StudyPlan, results: Results) -> StudyTable:
     Runs are compared image by image, so a rung whose test is another than that of the base has no gain, and a note says why.
     """
     datasets = tuple(_dataset_table(plan, results, dataset) for dataset in plan.datasets)
-    return StudyTable(one_line(plan.name), one_line(plan.title), plan.arrangement, plan.seeds, datasets)
+    return StudyTable(one_line(plan.name), one_line(plan.title), plan.arrangement, plan.seeds, plan.quick, datasets)
 
 
 def change_in_words(settings: dict[str, Any]) -> str:
-    """As on the command line: `optim.lr=0.01, augment.flip=0.5`."""
+    """As on the command line: `optim.lr=0.01, augment.flip=0.5`; what a rung is built on is put likewise."""
     values = {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in settings.items()}
     return one_line(", ".join(f"{key}={value}" for key, value in values.items()))
 
@@ -140,9 +149,10 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
     before, over_base, of_factors = _comparisons(plan, list(hits))
     found = _found([*before.values(), *over_base.values(), *of_factors.values()], hits)
     intervals = _intervals(hits)
-    rows = []
+    rows, stages = [], []
     for number, rung in enumerate(plan.rungs):
         outcomes = alike[rung.name] or finished[rung.name]
+        stages += stage_rows(number, one_line(rung.name), outcomes)
         low, high = intervals.get(rung.name, (None, None))
         rows.append(
             Row(
@@ -175,6 +185,7 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         len(images.class_names) if images is not None else None,
         tuple(rows),
         effects,
+        tuple(stages),
         len(found),
         chosen,
         _noise(list(alike.values())),
@@ -251,7 +262,7 @@ def _judged(arrangement: Arrangement, rows: Sequence[Row], effects: Sequence[Eff
     if effects:
         return [(f"{effect.factor} {effect.option}", effect.gain, f"over {effect.against}, averaged") for effect in effects]
     if arrangement == "ladder":
-        return [(row.name, row.over_before, "over the rung before") for row in rows[1:]]
+        return [(row.name, row.over_before, f"over {row.on or 'the rung before'}") for row in rows[1:]]
     return [(row.name, row.over_base, "over the base") for row in rows[1:]]
 
 
@@ -284,7 +295,8 @@ def _answer(arrangement: Arrangement, rows: Sequence[Row], judged: Sequence[tupl
     single = sum(gain is not None and gain.shown is None for _, gain, _ in judged)
     text += f"; {single} cannot be told from chance with one seed" if 0 < single < len(judged) - unknown else ""
     text += "."
-    if arrangement == "ladder" and len(rows) > 2 and (together := rows[-1].over_base) is not None and together.shown is not None:
+    climbed = [row for row in rows if not row.rung.branch]
+    if arrangement == "ladder" and len(climbed) > 2 and (together := climbed[-1].over_base) is not None and together.shown is not None:
         text += f" All together: {together.words()} over the base{', shown' if together.shown else ''}."
     if len(rows) > 1 and chosen is not None:
         text += f" Chosen on validation: {chosen.name}, {_tested(chosen)}."

@@ -54,7 +54,8 @@ def stage_text(model: Classifier, recipe: Recipe, index: int) -> str:
     stage = stages_of(recipe)[index]
     held = sum(isinstance(module, _BatchNorm) and _is_frozen(module) for module in model.modules())
     norms = f"; the {held} frozen batch norms are {stage.frozen_norm}" if held else ""
-    return f"stage {index + 1} of {len(recipe.stages)}, epochs {first + 1} to {first + epochs}: {describe_trainable(model)}{norms}"
+    when = f"epoch {first + 1}" if epochs == 1 else f"epochs {first + 1} to {first + epochs}"
+    return f"stage {index + 1} of {len(recipe.stages)}, {when}: {describe_trainable(model)}{norms}"
 
 
 def stage_accounts(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""Runs that were trained in stages: what each stage of a rung trained, and how far training came in it. Pure: nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fieldmark.studies.results import Outcome, TrainedStage
+from fieldmark.studies.statistics import Spread, spread
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of a rung; `rung` is the number of the rung, `number` that of the stage, from 1, of so many `stages`.
+
+    train, val: top-1 in per cent at the end of the stage, over the seeds; None where nothing was measured
+    best: the highest val top-1 within it
+    """
+
+    rung: int
+    name: str
+    number: int
+    stages: int
+    stage: TrainedStage
+    train: Spread | None
+    val: Spread | None
+    best: Spread | None
+
+
+def stage_rows(rung: int, name: str, outcomes: Sequence[Outcome]) -> list[StageRow]:
+    """The stages of a rung, whose finished runs these are; none where it was trained in one stage, or where its runs do not say."""
+    stages = next((outcome.stages for outcome in outcomes if len(outcome.stages) > 1), ())
+    runs = [outcome for outcome in outcomes if outcome.stages == stages]
+    rows = []
+    for number, stage in enumerate(stages, 1):
+        train, val = ([_within(run, stage, name) for run in runs] for name in ("train_top1", "val_top1"))
+        rows.append(
+            StageRow(
+                rung,
+                name,
+                number,
+                len(stages),
+                stage,
+                _spread([values[-1] for values in train if len(values)]),
+                _spread([values[-1] for values in val if len(values)]),
+                _spread([values.max() for values in val if len(values)]),
+            )
+        )
+    return rows
+
+
+def _within(run: Outcome, stage: TrainedStage, measure: str) -> np.ndarray:
+    """What was measured in the epochs of a stage, in their order: float64 (E,)."""
+    values = getattr(run.curve, measure)
+    return values[(run.curve.epochs >= stage.first) & (run.curve.epochs <= stage.last) & ~np.isnan(values)]  # type: ignore[no-any-return]
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return spread(values) if values else None
