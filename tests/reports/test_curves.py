@@ -66,6 +66,14 @@ def test_what_is_drawn_is_what_was_measured(tmp_path: Path, drawn: list[tuple[Ax
     assert [0.1 / e for e in epochs] in [list(line.get_ydata()) for line in rate.lines]
 
 
+def test_stages_are_marked_where_they_begin(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
+    staged = [row | {"stage": 1 + (row["epoch"] > 2) + (row["epoch"] > 5)} for row in rows(6)]
+    write_curves(staged, tmp_path / "curves.png")
+    for axes in drawn[0]:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [2.5, 5.5]
+    assert "a stage begins with epoch 3, 6" in curve_panels(staged)[0].svg and "stage" not in curve_panels(rows(6))[0].svg
+
+
 def test_the_given_best_epoch_is_marked(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     write_curves(rows(6), tmp_path / "curves.png", best_epoch=6)
     assert curves(drawn[0][0])["best epoch, 6: val 1.000"] == ([6], [1])

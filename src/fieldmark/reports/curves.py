@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TRAIN, _VAL, _REFIT, _RATE = "#0072b2", "#d55e00", "#56b4e9", "#555555"  # told apart by colour-blind readers too (Okabe and Ito)
-_ON_A_PAGE = {_TRAIN: "var(--train)", _VAL: "var(--val)", _REFIT: "var(--refit)", _RATE: "var(--rate)"}
+_STAGE = "#8c8c8c"
+_ON_A_PAGE = {_TRAIN: "var(--train)", _VAL: "var(--val)", _REFIT: "var(--refit)", _RATE: "var(--rate)", _STAGE: "var(--rate)"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Panel:
 def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int | None = None) -> None:
     """Draw loss, top-1 accuracy and learning rate over the epochs of the rows of metrics.jsonl into a PNG.
 
-    A row has phase ("fit" or "refit"), epoch, train_loss and val_nll (nats), train_top1 and val_top1 (per cent) and lr; figures that are
-    missing, None or not finite leave a gap. `best_epoch` is marked; without it, the epoch with the highest val top-1.
+    A row has phase ("fit" or "refit"), epoch, stage where there are several, train_loss and val_nll (nats), train_top1 and val_top1 (per
+    cent) and lr; figures that are missing, None or not finite leave a gap. `best_epoch` is marked; without it, the epoch with the highest
+    val top-1.
     Raises InputError where there are no rows.
     """
     epochs = _epochs(metrics, best_epoch)
@@ -123,6 +126,21 @@ def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
     plain_axes(axes)
     if epochs.best is not None:
         axes.axvline(epochs.best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
+    for number, epoch in enumerate(_stage_starts(epochs)):
+        axes.axvline(
+            epoch - 0.5,
+            color=_STAGE,
+            linewidth=1,
+            linestyle=(0, (6, 3)),
+            label=None if number or chart.val is None else "next stage",
+            zorder=0,
+        )
+
+
+def _stage_starts(epochs: _Epochs) -> list[int]:
+    """The first epoch of each stage but the first."""
+    stages = [(row["epoch"], row.get("stage")) for row in epochs.fit]
+    return [epoch for (_, before), (epoch, stage) in itertools.pairwise(stages) if stage != before]
 
 
 def _draw(axes: Axes, rows: list[dict[str, Any]], key: str, colour: str, label: str | None = None, dashed: bool = False) -> None:
@@ -155,7 +173,9 @@ def _description(chart: _Chart, epochs: _Epochs) -> str:
         values = [value for row in rows if not math.isnan(value := _number(row, key))]
         if values:
             parts.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
-    return f"{chart.title} by epoch: {', '.join(parts) or 'nothing was measured'}"
+    starts = ", ".join(str(epoch) for epoch in _stage_starts(epochs))
+    stages = f"; a stage begins with epoch {starts}" if starts else ""
+    return f"{chart.title} by epoch: {', '.join(parts) or 'nothing was measured'}{stages}"
 
 
 def _number(row: dict[str, Any], key: str) -> float:

@@ -170,6 +170,7 @@ def run_loop(training: Training) -> None:
         if training.validate is not None:
             row |= _validate(training, training.validate, feed.infer)
         at.seconds += at.epoch_seconds
+        row |= {"stage": stage + 1} if recipe.stages else {}
         row |= {"trainable": list(stages_of(recipe)[stage].trainable), "trainable_parameters": parameters(model)[1]}
         row |= {"images_per_second": round(at.samples / at.epoch_seconds, 1), "seconds": round(at.epoch_seconds, 3)}
         _append(training.folder.metrics_file, row)
