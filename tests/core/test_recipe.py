@@ -182,6 +182,10 @@ def test_a_list_of_sections_is_read_and_written_whole(tmp_path):
         ("stages=[{epochs: 1}, {}]", "schedule.warmup_epochs (1) leaves nothing of a stage (1)"),
         ("optim.lr_factors=[{parameters: 3}]", "optim.lr_factors[0].parameters: expected text, got 3"),
         ("optim.lr_factors=[{parameters: head, factor: -1}]", "optim.lr_factors[0].factor: expected a number above 0, got -1"),
+        ("stages={trainable: [head]}", "stages: expected a list of sections, such as stages=[{trainable: [head]}]"),
+        ("stages.epochs=3", "stages.epochs: stages is a list of sections, which is set as a whole, such as stages=[{epochs: ...}]"),
+        ("stages[0].epochs=3", "stages[0].epochs: stages is a list of sections, which is set as a whole"),
+        ("stages=[{frozen_norm: adapting}]", "`frozen_norm` has no effect where `trainable` is all"),
         ("stages=[{trainable: [{head: 1}]}]", "stages[0].trainable[0]: expected text"),
     ],
 )

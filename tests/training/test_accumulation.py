@@ -1,11 +1,13 @@
 """Gradients accumulated over small parts of a batch are those of the batch."""
 
 import pytest
+import torch
 
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
-from fieldmark.core.run_folder import read_json_lines
+from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.data.batches import Batch
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4])
@@ -18,6 +20,46 @@ def test_a_run_in_parts_is_the_run_in_whole_batches(micro_batch, mixing, birds, 
     losses = [[row["loss"] for row in read_json_lines(run.folder.steps_file)] for run in (whole, parts)]
     assert len(losses[0]) == 10 and losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[1] != losses[0]
+
+
+@pytest.mark.parametrize(("count", "size", "expected"), [(9, 8, [5, 4]), (8, 3, [3, 3, 2]), (8, 8, [8]), (3, 1, [1, 1, 1]), (5, 9, [5])])
+def test_parts_are_alike_in_size(count, size, expected):
+    labels = torch.arange(count)
+    mixed = Batch(labels.float(), labels, labels.roll(-1), labels / count)
+    parts = list(mixed.split(size))
+    assert [len(part.labels) for part in parts] == expected
+    for name in ("images", "labels", "other_labels", "shares"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(mixed, name))
+    assert all(part.shares is None and part.other_labels is None for part in Batch(labels.float(), labels).split(size))
+
+
+def test_a_batch_norm_that_sees_one_value_is_an_error_that_says_so(birds, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"train\.batch: a batch norm saw a single value"):
+        fieldmark.train(birds, *tiny("train.micro_batch=1"), out=tmp_path / "run", quiet=True)
+    assert RunFolder(tmp_path / "run").manifest()["status"] == "failed"
+
+
+def test_pictures_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
+    """One epoch at a vanishing rate: what is told rightly is then known from the network that it began with."""
+    still = ("augment.crop=none", "augment.flip=0", "optim.lr=1e-12", "train.epochs=1", "schedule=constant", "schedule.warmup_epochs=0")
+    settings = tiny("model.name=test_convnext", *still, "augment.mix=cutmix", "train.batch=43")
+    run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
+    (row,) = read_json_lines(run.folder.metrics_file)
+    seen = []
+    original = Batch.split
+
+    def keep(self, size):
+        seen.append(self)
+        return original(self, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Batch, "split", keep)
+        again = fieldmark.train(birds, *settings, out=tmp_path / "again", quiet=True)
+    (batch,) = seen
+    with torch.no_grad():
+        said = again.model(batch.images).argmax(dim=1)
+    expected = (batch.shares * (said == batch.labels) + (1 - batch.shares) * (said == batch.other_labels)).mean()
+    assert row["train_top1"] == pytest.approx(100 * expected.item(), abs=1e-3) and 0 < row["train_top1"] < 100
 
 
 def test_a_part_as_large_as_the_batch_is_refused():

@@ -10,6 +10,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import fieldmark
+from fieldmark.core.errors import InputError
+from fieldmark.core.run_folder import read_json_lines
 from fieldmark.core.schema import ExponentialAverage
 from fieldmark.training.average import AveragedWeights
 
@@ -94,6 +97,24 @@ def test_the_model_has_its_own_weights_again_afterwards_and_can_be_trained_on():
     model(torch.randn(4, 3, 8, 8)).sum().backward()
     optimizer.step()
     assert not torch.equal(model.state_dict()["0.weight"], before["0.weight"])
+
+
+def test_before_its_first_update_the_average_is_the_model_itself():
+    model = network()
+    average = AveragedWeights(settings(), model)
+    for _ in states(model, 3):
+        pass
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in of(average, model).items())
+
+
+def test_an_average_that_would_never_be_made_is_refused(birds, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"ema\.every: the weights would never be averaged: 11 steps apart in a run of 10"):
+        fieldmark.train(birds, *tiny("ema=exponential", "ema.every=11"), out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    run = fieldmark.train(birds, *tiny("ema=exponential", "ema.every=10"), out=tmp_path / "run", quiet=True)
+    first, _ = read_json_lines(run.folder.metrics_file)
+    plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
+    assert first["val_nll"] == read_json_lines(plain.folder.metrics_file)[0]["val_nll"]
 
 
 def test_a_saved_average_goes_on_as_one_never_saved():

@@ -21,7 +21,7 @@ from fieldmark.models.factory import build_model
 from fieldmark.models.prefix import Prefix
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training import features
-from fieldmark.training.features import CachedFeatures, cached_features, draws_nothing, plan_features
+from fieldmark.training.features import CachedFeatures, WholeNetwork, begin_stage, cached_features, draws_nothing, plan_features
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.stages import apply_stage
 
@@ -255,11 +255,15 @@ def test_a_stop_leaves_nothing_half_written(tmp_path):
     assert list((tmp_path / "features").iterdir()) == []
 
 
-def test_they_are_removed(tmp_path):
+def test_a_stage_without_features_deletes_those_of_the_one_before(tmp_path):
     found = cached(tmp_path)
     found.infer(split_of(), 4, Console(quiet=True))
-    found.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert len(list((tmp_path / "features").iterdir())) == 2
+    for stage in (Stage(), Stage(trainable=("head",))):
+        cached(tmp_path)
+        whole = WholeNetwork(train_batches(views=None), staged(stage), FLOAT32)
+        assert begin_stage(stage, 4, whole, tmp_path / "features", Console(quiet=True), Interrupt(), None) is whole
+        assert list(tmp_path.iterdir()) == []
 
 
 @st.composite

@@ -36,3 +36,12 @@ def test_what_a_run_would_refuse_is_refused(birds, tiny, tmp_path):
         measure(birds, load_recipe("default", tiny("model.max_parameters=1k")), Console(quiet=True))
     with pytest.raises(InputError):
         measure(tmp_path / "nowhere", load_recipe("default", tiny()), Console(quiet=True))
+
+
+def test_stages_are_counted_each_with_its_own_cost(birds, tiny):
+    quiet, model = Console(quiet=True), "model.name=resnet10t"
+    whole = measure(birds, load_recipe("default", tiny(model, "train.epochs=40")), quiet)
+    probe = measure(birds, load_recipe("default", tiny(model, "train.epochs=40", "stages=[{trainable: [head], views: 2}]")), quiet)
+    many = measure(birds, load_recipe("default", tiny(model, "train.epochs=40", "stages=[{trainable: [head], views: 400}]")), quiet)
+    assert probe.train_seconds < whole.train_seconds / 2 and many.train_seconds < 2 * whole.train_seconds
+    assert probe.steps == whole.steps and probe.working_bytes > many.working_bytes

@@ -15,7 +15,7 @@ from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Stage
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import build_model
-from fieldmark.training import loop
+from fieldmark.training import features
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.stages import apply_stage, stage_at, stages_of
@@ -178,12 +178,43 @@ def rows_of(run):
     return [{name: value for name, value in row.items() if name not in ("seconds", "images_per_second")} for row in rows]
 
 
-def test_only_the_last_stage_stops_early(birds, tiny, tmp_path):
-    settings = tiny(
-        RESNET, "stages=[{epochs: 6, trainable: [head]}, {}]", "train.epochs=40", "train.patience=2", "optim.lr=1e-9", "schedule=constant"
-    )
+def test_only_the_last_stage_stops_early(birds, tiny, tmp_path, monkeypatch):
+    figures = {"top1": 50.0, "macro_f1": 50.0, "nll": 1.0}
+    monkeypatch.setattr(module, "validation", lambda work: lambda infer: figures)
+    settings = tiny(RESNET, "stages=[{epochs: 6, trainable: [head]}, {}]", "train.epochs=40", "train.patience=3")
     run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
-    assert 8 <= run.summary["training"]["epochs"] < 20  # two epochs of patience are over in the first stage already
+    assert run.summary["training"]["epochs"] == 9  # the first epoch was the best; patience counts from the seventh on
+
+
+REFITTED = [
+    RESNET,
+    "stages=[{epochs: 2, trainable: [head], views: 1}, {epochs: 2, trainable: [head, layer4]}, {}]",
+    "train.epochs=6",
+    "train.refit=true",
+    "schedule=plateau",
+    "schedule.patience=0",
+    "schedule.monitor=top1",
+    "schedule.warmup_epochs=0",
+    "ema=exponential",
+    "augment.crop=none",
+]
+
+
+def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, tmp_path, monkeypatch):
+    settings = tiny(*REFITTED, "evaluate.monitor=nll")
+    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    best = whole.summary["training"]["best_epoch"]
+    rows = read_json_lines(whole.folder.metrics_file)
+    fit, refit = ([row for row in rows if row["phase"] == phase] for phase in ("fit", "refit"))
+    assert len(refit) == best and [row["trainable"] for row in refit] == [row["trainable"] for row in fit[:best]]
+    assert [row["lr"] for row in refit] == pytest.approx([row["lr"] for row in fit[:best]])
+    interrupt_at_step(len(fit) * BOUNDARY + 2, monkeypatch)
+    with pytest.raises(Interrupted):
+        fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
+    monkeypatch.undo()
+    resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
+    assert resumed.folder.best_weights.read_bytes() == whole.folder.best_weights.read_bytes()
+    assert rows_of(resumed) == rows_of(whole)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +251,7 @@ def test_a_run_from_cached_features_is_the_run_without_them(birds, tiny, tmp_pat
     log = cached_run.folder.log_file.read_text()
     assert len(re.findall("runs once for", log)) == 2 and "layer3" in log
     assert not (cached_run.path / "features").exists()
-    monkeypatch.setattr(loop, "cached_features", lambda *arguments: "it is switched off")
+    monkeypatch.setattr(features, "cached_features", lambda *arguments: "it is switched off")
     plain = fieldmark.train(birds, *tiny(*CACHED), out=tmp_path / "plain", quiet=True)
     assert "all of the network runs each time: it is switched off" in plain.folder.log_file.read_text()
     assert all(torch.equal(tensor, weights(plain.path)[name]) for name, tensor in weights(cached_run.path).items())
@@ -237,6 +268,30 @@ def test_resuming_a_run_with_cached_features_is_exact(stop_after, birds, tiny, t
     assert all(torch.equal(tensor, weights(cached_run.path)[name]) for name, tensor in weights(resumed.path).items())
     assert rows_of(resumed) == rows_of(cached_run)
     assert not (resumed.path / "features").exists()
+
+
+@pytest.mark.parametrize("epoch", [3, 6])
+def test_features_do_not_stay_where_a_run_stops_while_it_validates(epoch, birds, tiny, tmp_path, monkeypatch):
+    """After the last epoch of a stage, and of the run."""
+    original, validated = module.validation, []
+
+    def validation(work):
+        validate = original(work)
+
+        def stopping(infer):
+            validated.append(1)
+            if len(validated) == epoch:
+                signal.raise_signal(signal.SIGTERM)
+            return validate(infer)
+
+        return stopping
+
+    monkeypatch.setattr(module, "validation", validation)
+    stages = "stages=[{epochs: 3, trainable: [head], views: 1}, {trainable: [head], views: 2}]"
+    with pytest.raises(Interrupted):
+        fieldmark.train(birds, *tiny(RESNET, stages, "train.epochs=6"), out=tmp_path / "run", quiet=True)
+    resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
+    assert not resumed.folder.features.exists()
 
 
 def test_the_log_says_why_features_are_not_cached(birds, tiny, tmp_path):

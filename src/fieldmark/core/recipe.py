@@ -161,7 +161,7 @@ def command_line_layer(overrides: Iterable[str], problems: list[str]) -> Layer:
     layer: dict[str, Setting] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*(\[\d+\]\.\w+)?", key):
             problems.append(f"{text!r} is not of the form key=value, such as train.epochs=12 (command line)")
             continue
         if key in layer:
@@ -171,6 +171,9 @@ def command_line_layer(overrides: Iterable[str], problems: list[str]) -> Layer:
             parsed = parse_value(value)
         except ValueError as error:
             problems.append(f"{key}: {error} (command line)")
+            continue
+        if isinstance(parsed, dict) and item_keys(key):
+            problems.append(f"{key}: expected a list of sections, such as {key}=[{value.strip()}] (command line)")
             continue
         if isinstance(parsed, dict):
             problems.append(f"{key}: give one key at a time, such as {key}.{next(iter(parsed), 'name')}=... (command line)")
@@ -242,6 +245,9 @@ def _unknown_key(setting: Setting) -> str:
     if setting.key in sections():
         example = next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
         return f"{setting.key}: expected keys beneath it, such as {example}, got {show(setting.value)} ({setting.origin})"
+    if (listed := next((key for key in keys() if setting.key.startswith((f"{key}.", f"{key}[")) and item_keys(key)), None)) is not None:
+        example = f"{listed}=[{{{item_keys(listed)[0]}: ...}}]"
+        return f"{setting.key}: {listed} is a list of sections, which is set as a whole, such as {example} ({setting.origin})"
     last = setting.key.rpartition(".")[2]
     same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last)
     suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(keys()))

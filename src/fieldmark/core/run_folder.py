@@ -37,6 +37,7 @@ class RunFolder:
         self.log_file = self.path / "train.log"
         self.architecture_file = self.path / "architecture.txt"
         self.checkpoints = self.path / "checkpoints"
+        self.features = self.path / "features"
         self.best_weights = self.checkpoints / "best.safetensors"
         self.initial_weights = self.checkpoints / "initial.safetensors"
         self.predictions = self.path / "predictions"

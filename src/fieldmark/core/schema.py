@@ -321,6 +321,12 @@ class Stage(Section):
     )
 
     @model_validator(mode="after")
+    def _something_frozen(self) -> Stage:
+        if "all" in self.trainable and self.frozen_norm != "held":
+            raise ValueError("stages: `frozen_norm` has no effect where `trainable` is all; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _something_trained(self) -> Stage:
         if not self.trainable:
             raise ValueError("stages: a stage's `trainable` names nothing; give it head, for instance")
@@ -375,7 +381,7 @@ class RandomResizedCrop(Section):
 
 
 class PaddedCrop(Section):
-    name: Literal["padded"] = setting("padded", "the whole picture, shifted at random after padding with its edge")
+    name: Literal["padded"] = setting("padded", "the whole picture, shifted at random after padding with grey")
     padding: Annotated[float, Field(gt=0, le=0.5)] = setting(0.1, "padding on every side, as a share of the side")
 
 
@@ -530,6 +536,12 @@ class Recipe(Section):
     def _optimiser(self) -> Recipe:
         if isinstance(self.optim, SGD) and self.optim.nesterov and self.optim.momentum == 0:
             raise ValueError("optim.nesterov needs optim.momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _mixing(self) -> Recipe:
+        if self.train.batch == 1 and not isinstance(self.augment.mix, NoMixing):
+            raise ValueError("augment.mix has no effect on batches of one picture; raise train.batch")
         return self
 
     @model_validator(mode="after")

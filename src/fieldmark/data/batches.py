@@ -34,10 +34,10 @@ class Batch:
     """float32 (n,): of `labels`, the rest being that of `other_labels`; 1 where a picture is not mixed."""
 
     def split(self, size: int) -> Iterator[Batch]:
-        """Its pictures in order, so many at a time."""
+        """Its pictures in order, in as few parts as have at most `size` of them; the parts are alike in size, but for one picture."""
+        parts = -(-len(self.labels) // size)
         tensors = (self.images, self.labels, self.other_labels, self.shares)
-        for start in range(0, len(self.labels), size):
-            images, labels, *mixed = (None if each is None else each[start : start + size] for each in tensors)
+        for images, labels, *mixed in zip(*([None] * parts if each is None else each.tensor_split(parts) for each in tensors), strict=True):
             assert images is not None and labels is not None
             yield Batch(images, labels, *mixed)
 

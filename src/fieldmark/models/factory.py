@@ -105,6 +105,10 @@ def build_model(recipe_model: schema.Model, num_classes: int, size: int, seed: i
         torch.default_generator.manual_seed(key(seed, "head"))
         head = build_head(recipe_model.head, num_features, num_classes)
         model = Classifier(get_arch_name(name), native, num_features, recipe_model.dropout, head, native_head)
+    if len(list(model.parameters())) < len(list(model.named_parameters(remove_duplicate=False))):
+        raise InputError(
+            f"model.name: {name} shares parameters between its layers, which is not supported", hint="Choose another model.name."
+        )
     config = _config(name)
     if weights == "none":
         notes: tuple[str, ...] = ("weights: random",)

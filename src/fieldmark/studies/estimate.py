@@ -85,9 +85,10 @@ def check_room(needed: Estimate, out: Path) -> None:
 
 
 def _kind(run: PlannedRun) -> tuple[str, str]:
-    """Runs of one kind take equally long: they differ in numbers of the optimiser, the schedule and the loss only, and in the seed."""
+    """Runs of one kind take equally long, and would be refused alike: they differ in single numbers of the optimiser, the schedule and the
+    loss only, and in the seed."""
     free = ("optim.", "schedule.", "loss.")
-    values = {key: value for key, value in flat(run.recipe).items() if key.endswith(".name") or not key.startswith(free)}
+    values = {key: value for key, value in flat(run.recipe).items() if isinstance(value, str | list) or not key.startswith(free)}
     return run.dataset.given, json.dumps(values | {"train.seed": 0}, sort_keys=True)
 
 

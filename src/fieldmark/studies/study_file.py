@@ -304,8 +304,9 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[str])
         try:
             recipe = build_recipe(layers)
         except InputError as error:
-            of = f"{name!r}, which extends {rung.settings['extends']}: " if change.extended else ""
-            problems += [problem if problem in problems else of + problem for problem in error.problems]
+            of = f"{name!r}, which extends {rung.settings['extends']}: " if change.extended else f"{name!r}: "
+            placed = [problem in problems or (problem.endswith(")") and not change.extended) for problem in error.problems]
+            problems += [problem if known else of + problem for problem, known in zip(error.problems, placed, strict=True)]
             continue
         if "train.seed" in rung.settings:
             problems.append(f"{name!r}: train.seed is what `seeds` is for ({change.origin})")

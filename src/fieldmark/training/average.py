@@ -42,7 +42,10 @@ class AveragedWeights:
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Inside the `with` block the model has the averaged weights."""
+        """Inside the `with` block the model has the averaged weights; before the first update these are its own."""
+        if not self.updates:
+            yield
+            return
         self._exchange(model)
         try:
             yield

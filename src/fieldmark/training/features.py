@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +92,23 @@ class CachedFeatures:
         logits, pooled = (np.concatenate(each) for each in zip(*parts, strict=True))
         return logits, pooled
 
-    def remove(self) -> None:
-        """Delete what is kept on the disk; the stage is over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+@dataclass(frozen=True)
+class WholeNetwork:
+    """The usual case: pictures, and all of the network. Attributes are those of CachedFeatures."""
+
+    batches: TrainBatches
+    forward: Classifier
+    arithmetic: Arithmetic
+
+    def infer(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        return split.infer(self.forward, self.arithmetic, batch, console)
+
+
+Feed = WholeNetwork | CachedFeatures
+"""What a stage is trained on, how that goes through the network, and how a split is predicted."""
+Infer = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
+"""Logits and features of a split, a number of pictures at a time."""
 
 
 class CachedBatches:
@@ -113,6 +127,26 @@ class CachedBatches:
             chosen = order[step * self.batch : (step + 1) * self.batch]
             images = self._features.take(epoch % self._views * count + chosen)
             yield Batch(images, torch.from_numpy(self._labels[chosen]).to(images.device))
+
+
+def begin_stage(
+    stage: Stage, epochs: int, whole: WholeNetwork, folder: Path, console: Console, interrupt: Interrupt, micro_batch: int | None
+) -> Feed:
+    """What the stage is trained on; where it freezes something and is trained on pictures all the same, the console says why.
+
+    Features of other stages are deleted. Arguments as in cached_features, which may raise.
+    """
+    model = whole.forward
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        found: CachedFeatures | str = ""
+    else:
+        found = cached_features(stage, epochs, whole.batches, model, whole.arithmetic, folder, console, interrupt, micro_batch)
+    if isinstance(found, CachedFeatures):
+        return found
+    shutil.rmtree(folder, ignore_errors=True)
+    if found:
+        console.say(f"all of the network runs each time: {found}")
+    return whole
 
 
 def cached_features(
@@ -156,13 +190,14 @@ def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Class
     prefix = find_prefix(model, batches.size, arithmetic)
     if isinstance(prefix, str):
         return prefix
+    if not isinstance(batches.augment.mix, NoMixing):
+        return "pictures are mixed before the network sees them; augment.mix.name=none leaves them apart"
     views = 1 if draws_nothing(batches) else stage.views
     if views is None:
         return "each epoch draws new views; set views in the stage to train on so many fixed ones"
-    if not isinstance(batches.augment.mix, NoMixing):
-        return "pictures are mixed before the network sees them; augment.mix.name=none leaves them apart"
     if epochs <= views:
-        return f"{epochs} epochs see none of {views} views twice; set fewer views in the stage, or more epochs"
+        shown = "its only epoch sees no view twice" if epochs == 1 else f"its {epochs} epochs see none of {views} views twice"
+        return f"{shown}; more epochs, or fewer views in the stage, would"
     return FeaturePlan(prefix, views, len(batches.rows))
 
 

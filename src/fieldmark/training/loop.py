@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,14 +19,13 @@ from fieldmark.core.files import json_text, write_text
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
-from fieldmark.data.batches import TrainBatches
-from fieldmark.evaluation.split import SplitPixels
+from fieldmark.data.batches import Batch, TrainBatches
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import Classifier
 from fieldmark.training.average import AveragedWeights
 from fieldmark.training.checkpoint import Checkpoints
-from fieldmark.training.features import CachedBatches, cached_features
+from fieldmark.training.features import Feed, Infer, WholeNetwork, begin_stage
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loss import loss_of
 from fieldmark.training.monitor import drops, is_better, note_best, note_plateau, out_of_patience
@@ -36,10 +34,8 @@ from fieldmark.training.position import Position, Weights
 from fieldmark.training.schedule import factor
 from fieldmark.training.stages import apply_stage, schedule_span, stage_at, stage_text, stages_of
 
-Infer = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
-"""Logits and features of a split, a number of pictures at a time."""
-Validate = Callable[[Infer | None], dict[str, float]]
-"""Gives the figures of val, by the model's usual prediction pass or by the one given."""
+Validate = Callable[[Infer], dict[str, float]]
+"""Gives the figures of val by a prediction pass."""
 
 
 @dataclass
@@ -102,15 +98,14 @@ def run_loop(training: Training) -> None:
     steps_per_epoch = training.batches.steps_per_epoch
     writer = _tensorboard(training)
     saved_at = time.monotonic()
-    feed: _Feed | None = None
+    feed: Feed | None = None
+    fed_stage = -1
 
     while at.epoch < training.epochs and not (training.validate is not None and out_of_patience(at, recipe)):
         stage = stage_at(recipe, at.epoch)
         apply_stage(model, stages_of(recipe)[stage])
-        if feed is None or feed.stage != stage:
-            if feed is not None:
-                feed.remove()
-            feed = _feed(training, stage)
+        if feed is None or fed_stage != stage:
+            feed, fed_stage = _feed(training, stage), stage
         loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
         correct = torch.tensor(at.correct, dtype=torch.float64, device=device)
         with training.console.progress(f"epoch {at.epoch + 1}/{training.epochs}", "steps") as advance:
@@ -128,7 +123,7 @@ def run_loop(training: Training) -> None:
                     part_loss = loss_of(recipe.loss, logits, part.labels, part.other_labels, part.shares) * (len(part.labels) / count)
                     part_loss.backward()
                     loss += part_loss.detach()
-                    correct += (logits.detach().argmax(dim=1) == part.labels).sum()
+                    correct += _right(logits.detach(), part)
                 if settings.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
@@ -186,45 +181,31 @@ def run_loop(training: Training) -> None:
         saved_at = time.monotonic()
         if training.interrupt.requested:
             raise Interrupted(f"stopped after epoch {at.epoch}; the state is saved")
-    if feed is not None:
-        feed.remove()
     if writer is not None:
         writer.close()
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """What a stage is trained on, and how that goes through the network: pictures and all of it, or cached features and the rest."""
-
-    stage: int
-    batches: TrainBatches | CachedBatches
-    forward: Callable[[torch.Tensor], torch.Tensor]
-    infer: Infer | None
-    """How val is predicted, where that is other than usual."""
-    remove: Callable[[], None]
-
-
-def _feed(training: Training, stage: int) -> _Feed:
+def _feed(training: Training, stage: int) -> Feed:
     """What the stage begins or goes on with, said in the log where the recipe has stages; the stage is applied to the model."""
     model, recipe, at, console = training.model, training.recipe, training.position, training.console
     settings, (first, epochs) = stages_of(recipe)[stage], recipe.stage_spans()[stage]
-    batches = training.batches.with_views(settings.views)
-    plain = _Feed(stage, batches, model, None, lambda: None)
+    epochs, folder = min(epochs, training.epochs - first), training.folder.features
+    whole = WholeNetwork(training.batches.with_views(settings.views), model, training.arithmetic)
     if not recipe.stages:
-        return plain
-    console.say(stage_text(model, recipe, stage))
-    if parameters(model)[0] == parameters(model)[1]:
-        return plain
+        return whole
+    console.say(stage_text(model, recipe, stage, epochs))
     started = time.perf_counter()
-    folder, epochs = training.folder.path / "features", min(epochs, training.epochs - first)
-    cached = cached_features(
-        settings, epochs, batches, model, training.arithmetic, folder, console, training.interrupt, recipe.train.micro_batch
-    )
-    if isinstance(cached, str):
-        console.say(f"all of the network runs each time: {cached}")
-        return plain
+    feed = begin_stage(settings, epochs, whole, folder, console, training.interrupt, recipe.train.micro_batch)
     at.epoch_seconds += time.perf_counter() - started
-    return _Feed(stage, cached.batches, cached.forward, cached.infer, cached.remove)
+    return feed
+
+
+def _right(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """How many pictures are told rightly; of one that is mixed, the share of the label that was said."""
+    said = logits.argmax(dim=1)
+    if batch.other_labels is None or batch.shares is None:
+        return (said == batch.labels).sum()
+    return (batch.shares * (said == batch.labels) + (1 - batch.shares) * (said == batch.other_labels)).sum()
 
 
 def _factor(training: Training, step: int | None = None) -> float:
@@ -235,7 +216,7 @@ def _factor(training: Training, step: int | None = None) -> float:
     return stages_of(recipe)[stage_at(recipe, at.epoch)].lr_factor * factor(recipe.schedule, step, steps, epochs, drops(at, recipe))
 
 
-def _validate(training: Training, validate: Validate, infer: Infer | None) -> dict[str, Any]:
+def _validate(training: Training, validate: Validate, infer: Infer) -> dict[str, Any]:
     """The figures of val for the row of this epoch; the weights are kept when the monitored one is better than ever before.
 
     With an average that is used where it is better, both kinds of weights are looked at.
@@ -279,7 +260,7 @@ def _fail(training: Training, what: str) -> None:
     kept = f"The last good state is {newest[0].name}" if newest else "No state was saved yet"
     raise TrainingFailed(
         f"{what}: epoch {at.epoch + 1}, step {at.step}.\n"
-        f"{kept}. Lower optim.lr, lengthen schedule.warmup_epochs, set train.clip_norm, or use train.precision=float32, in a new run."
+        f"{kept}. Lower optim.lr, lengthen the schedule's warmup, set train.clip_norm, or use train.precision=float32, in a new run."
     )
 
 

@@ -13,15 +13,16 @@ import numpy as np
 
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.core.schema import Recipe
+from fieldmark.core.schema import Recipe, Stage
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.models.weights import save_weights
+from fieldmark.training.features import FeaturePlan, plan_features
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import run_loop
+from fieldmark.training.loop import Training, run_loop
 from fieldmark.training.position import Position
 from fieldmark.training.prepare import fastest_arithmetic, prepare
-from fieldmark.training.stages import stages_of
+from fieldmark.training.stages import apply_stage, stages_of
 from fieldmark.training.tiles import preprocessing, training_tiles
 from fieldmark.training.work import Work, phase_of
 
@@ -71,12 +72,10 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         started = time.perf_counter()
         sample, cache = training_tiles(_sample(loaded, _STEPS * batch), recipe, console, folder)
         decode_seconds = (time.perf_counter() - started) / len(cache.array)
-        stages = tuple(stage.model_copy(update={"epochs": 2, "views": stage.views and 1}) for stage in stages_of(recipe))
         rehearsal = recipe.model_copy(
             update={
-                "train": recipe.train.model_copy(update={"epochs": 2 * len(stages), "keep_checkpoints": 1, "log_every": 1}),
+                "train": recipe.train.model_copy(update={"epochs": 2 * len(stages_of(recipe)), "keep_checkpoints": 1, "log_every": 1}),
                 "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR}),
-                "stages": stages,
             }
         )
         with RunFolder.create(folder / "run") as run:
@@ -84,6 +83,12 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         run = RunFolder(folder / "run")
         work = Work(run, rehearsal, sample, built.model, arithmetic, preprocessing(recipe.data, built, sample, cache), cache, console)
         training = phase_of(work, Interrupt(), Position(), None)
+        plans = [_features(stage, epochs, training) for stage, (_, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True)]
+        stages = tuple(
+            stage.model_copy(update={"epochs": 2, "views": 1 if found else None})
+            for stage, found in zip(stages_of(recipe), plans, strict=True)
+        )
+        training.recipe = rehearsal.model_copy(update={"stages": stages})
         run_loop(training)
         timed = np.array([row["seconds"] for row in read_json_lines(run.metrics_file)]) / training.batches.steps_per_epoch
         begin_seconds, step_seconds = timed[0::2] - timed[1::2], timed[1::2]
@@ -104,8 +109,9 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     epochs = recipe.train.epochs
     steps_per_epoch = train // batch + ((train + val) // batch if recipe.train.refit else 0)
     stage_epochs = [epochs for _, epochs in recipe.stage_spans()]
-    views = [0 if stage.trainable == ("all",) else stage.views or 1 for stage in stages_of(recipe)]  # whose features may be cached
+    views = [plan.views if plan else 0 for plan in plans]
     stage_seconds = np.dot(stage_epochs, step_seconds) + np.dot(views, begin_seconds.clip(0))
+    feature_bytes = max((plan.views * train + val) * plan.prefix.like.nbytes if plan else 0 for plan in plans)
     everything = train + val + test
     answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4
     return Cost(
@@ -115,9 +121,18 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         train_seconds=steps_per_epoch * float(stage_seconds),
         predict_seconds=predict_seconds * (epochs * val + everything),
         cache_bytes=(train + val) * cache.array[0].nbytes + everything * pixels[0].nbytes,
-        working_bytes=recipe.train.keep_checkpoints * state_bytes + 2 * weights_bytes + answers_bytes,
+        working_bytes=recipe.train.keep_checkpoints * state_bytes + 2 * weights_bytes + answers_bytes + feature_bytes,
         run_bytes=weights_bytes + answers_bytes,
     )
+
+
+def _features(stage: Stage, epochs: int, training: Training) -> FeaturePlan | None:
+    """What a stage of the recipe will compute only once."""
+    apply_stage(training.model, stage)
+    if all(parameter.requires_grad for parameter in training.model.parameters()):
+        return None
+    plan = plan_features(stage, epochs, training.batches.with_views(stage.views), training.model, training.arithmetic)
+    return plan if isinstance(plan, FeaturePlan) else None
 
 
 def _sample(loaded: LoadedData, count: int) -> LoadedData:

@@ -11,7 +11,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
-from fieldmark.core.schema import Recipe
+from fieldmark.core.schema import ExponentialAverage, Recipe
 from fieldmark.data.loading import LoadedData, check_readable, load_data
 from fieldmark.data.pixels import default_cache_dir
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
@@ -42,6 +42,7 @@ def prepare(data: str | Path, recipe: Recipe, console: Console) -> Prepared:
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
     check_stages(built.model, recipe)
+    _check_steps(recipe, len(loaded.rows("train")))
     build_optimizer(built.model, recipe.optim)  # refuses what it cannot use
     check_readable(loaded, recipe.data.max_unreadable, console)
     return Prepared(device, loaded, built)
@@ -52,7 +53,7 @@ def fastest_arithmetic(prepared: Prepared, recipe: Recipe, console: Console) -> 
     arithmetic, speeds = choose_arithmetic(
         prepared.built.model,
         recipe.data.size,
-        recipe.train.batch,
+        recipe.train.micro_batch or recipe.train.batch,
         prepared.device,
         recipe.train.precision,
         recipe.train.memory_format,
@@ -80,6 +81,16 @@ def check_extras(recipe: Recipe) -> None:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError:
             raise InputError("train.tensorboard=true needs TensorBoard", hint="pip install 'fieldmark[tensorboard]'") from None
+
+
+def _check_steps(recipe: Recipe, pictures: int) -> None:
+    """Raise InputError where an average of the weights would never be made."""
+    steps = recipe.train.epochs * (pictures // min(recipe.train.batch, max(pictures, 1)))
+    if isinstance(recipe.ema, ExponentialAverage) and recipe.ema.every > steps:
+        raise InputError(
+            f"ema.every: the weights would never be averaged: {recipe.ema.every:,} steps apart in a run of {steps:,}",
+            hint="Lower ema.every, or raise train.epochs.",
+        )
 
 
 def weights_seed(recipe: Recipe) -> int:

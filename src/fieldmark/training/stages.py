@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -21,13 +22,18 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
 
 def stage_at(recipe: Recipe, epoch: int) -> int:
     """Which stage an epoch belongs to, both counted from 0; epochs after the last are the last stage's."""
-    return bisect.bisect_right([first for first, _ in recipe.stage_spans()], epoch) - 1
+    return _holding(recipe.stage_spans(), epoch)
 
 
 def schedule_span(recipe: Recipe, epoch: int) -> tuple[int, int]:
     """First epoch and number of epochs of the stretch that the schedule runs over once and that holds this epoch."""
     spans = recipe.schedule_spans()
-    return spans[bisect.bisect_right([first for first, _ in spans], epoch) - 1]
+    return spans[_holding(spans, epoch)]
+
+
+def _holding(spans: Sequence[tuple[int, int]], epoch: int) -> int:
+    """Which of the spans, each from where the one before ends, holds an epoch."""
+    return bisect.bisect_right([first for first, _ in spans], epoch) - 1
 
 
 def check_stages(model: Classifier, recipe: Recipe) -> None:
@@ -48,9 +54,9 @@ def apply_stage(model: Classifier, stage: Stage) -> None:
                 module.eval()
 
 
-def stage_text(model: Classifier, recipe: Recipe, index: int) -> str:
-    """What a stage does, in words; the stage is applied to the model already."""
-    first, epochs = recipe.stage_spans()[index]
+def stage_text(model: Classifier, recipe: Recipe, index: int, epochs: int) -> str:
+    """What a stage of so many epochs does, in words; the stage is applied to the model already."""
+    first, _ = recipe.stage_spans()[index]
     stage = stages_of(recipe)[index]
     held = sum(isinstance(module, _BatchNorm) and _is_frozen(module) for module in model.modules())
     norms = f"; the {held} frozen batch norms are {stage.frozen_norm}" if held else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,21 @@ def _guarded(work: Work, state: dict[str, Any] | None) -> Run:
             work.folder.set_status("failed", str(readable))
             raise readable from error
         except Exception as error:
-            work.folder.set_status("failed", str(error) if isinstance(error, FieldmarkError) else f"{type(error).__name__}: {error}")
-            raise
+            shutil.rmtree(work.folder.features, ignore_errors=True)
+            readable = _readable(error)
+            work.folder.set_status("failed", str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}")
+            raise readable from error
     return Run.load(work.folder.path)
+
+
+def _readable(error: Exception) -> Exception:
+    """The error as the user should see it."""
+    if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+        return InputError(
+            "train.batch: a batch norm saw a single value of each channel, which has no spread",
+            hint="Raise train.batch, train.micro_batch or data.size, in a new run.",
+        )
+    return error
 
 
 def _train(work: Work, state: dict[str, Any] | None) -> Position:
@@ -237,5 +250,6 @@ def _finish(work: Work, position: Position) -> None:
     write_json(folder.summary_file, summary)
     folder.set_status("finished")
     folder.initial_weights.unlink(missing_ok=True)
+    shutil.rmtree(folder.features, ignore_errors=True)
     work.console.say("", figures_table(figures))
     work.console.say(f"trained {position.samples_in_all:,} pictures in {duration(position.seconds)}; everything is in {folder.path}")

@@ -23,8 +23,9 @@ from fieldmark.models.weights import save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.average import AveragedWeights
 from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.training.features import Infer
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Infer, Training, Validate
+from fieldmark.training.loop import Training, Validate
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.position import Position
 from fieldmark.training.tiles import frame_of, placed_tiles
@@ -90,9 +91,8 @@ def validation(work: Work) -> Validate:
     split = _open_split(work, "val")
     labels = split.labels
 
-    def validate(infer: Infer | None) -> dict[str, float]:
-        batch = work.recipe.evaluate.batch
-        logits, _ = infer(split, batch, work.console) if infer else split.infer(work.model, work.arithmetic, batch, work.console)
+    def validate(infer: Infer) -> dict[str, float]:
+        logits, _ = infer(split, work.recipe.evaluate.batch, work.console)
         return {"top1": 100 * top_k(logits, labels, 1), "macro_f1": 100 * macro_f1(logits, labels), "nll": nll(logits, labels)}
 
     return validate
