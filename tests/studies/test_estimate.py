@@ -37,11 +37,22 @@ def test_each_kind_of_run_is_timed_once(birds, tiny, tmp_path, monkeypatch):
     assert found.run_bytes > 3 * 10_000 and found.working_bytes > 0 and found.cache_bytes > 0
 
 
-def test_what_a_run_would_fail_with_is_said_before_any_is_begun(birds, tiny, tmp_path):
-    runs = [run_of(birds, tmp_path, "base", *tiny()), run_of(birds, tmp_path, "typo", *tiny("model.name=mobilenet_v99"))]
+LAMB = ("optim=timm", "optim.algorithm=lamb")
+
+
+@pytest.mark.parametrize(
+    ("base", "changed", "named"),
+    [
+        ((), ("model.name=mobilenet_v99",), "mobilenet_v99"),
+        (LAMB, ("optim=timm", "optim.algorithm=lams"), "lams"),
+        ((), ("optim.lr_factors=[{parameters: haed}]",), "haed"),
+    ],
+)
+def test_what_a_run_would_fail_with_is_said_before_any_is_begun(base, changed, named, birds, tiny, tmp_path):
+    runs = [run_of(birds, tmp_path, "base", *tiny(*base)), run_of(birds, tmp_path, "typo", *tiny(*changed))]
     with pytest.raises(InputError) as caught:
         estimate(runs, jobs=1, threads=1, console=Console(quiet=True))
-    assert "mobilenet_v99" in str(caught.value) and "'typo' would fail with on birds" in caught.value.hint
+    assert named in str(caught.value) and "'typo' would fail with on birds" in caught.value.hint
 
 
 def test_pictures_that_a_run_would_set_aside_do_not_stop_the_plan(birds, tiny, tmp_path):
