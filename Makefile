@@ -9,11 +9,12 @@ BIN := .venv/bin
 demo: .venv/.installed
 	$(BIN)/fieldmark demo
 
+# Two workers with one thread each: threads of several trainings at once would wait for one another.
 test: .venv/.installed lint
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 test-all: .venv/.installed lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -161,10 +161,12 @@ def test_what_is_not_drawn_costs_nothing(monkeypatch):
     assert len(list(loader(Augment(rotate=5.0, hue=0.1)).epoch(0))) == 4
 
 
-def test_a_batch_is_split_into_parts_in_order():
-    images, labels = torch.arange(7.0).view(7, 1, 1, 1), torch.arange(7)
-    parts = list(Batch(images, labels).split(3))
-    assert [len(part.labels) for part in parts] == [3, 3, 1] and all(part.shares is None for part in parts)
-    mixed = list(Batch(images, labels, labels + 1, labels / 7).split(4))
-    assert torch.equal(torch.cat([part.images for part in mixed]), images)
-    assert torch.equal(mixed[1].other_labels, torch.tensor([5, 6, 7])) and torch.equal(mixed[1].shares, torch.tensor([4, 5, 6]) / 7)
+@pytest.mark.parametrize(("count", "size", "expected"), [(9, 8, [5, 4]), (8, 3, [3, 3, 2]), (8, 8, [8]), (3, 1, [1, 1, 1]), (5, 9, [5])])
+def test_a_batch_is_split_in_order_into_parts_alike_in_size(count, size, expected):
+    labels = torch.arange(count)
+    mixed = Batch(labels.float(), labels, labels.roll(-1), labels / count)
+    parts = list(mixed.split(size))
+    assert [len(part.labels) for part in parts] == expected
+    for name in ("images", "labels", "other_labels", "shares"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(mixed, name))
+    assert all(part.shares is None and part.other_labels is None for part in Batch(labels.float(), labels).split(size))

@@ -71,6 +71,7 @@ def test_study_trains_what_is_not_finished_and_leaves_the_rest_alone(birds, stud
     assert train_study(plan, "local", 2, dry_run=False, console=QUIET).finished == 0
 
 
+@pytest.mark.slow
 def test_quick_form_with_a_side_branch_is_trained_and_then_grown_and_continued(birds, study_file, tmp_path):
     out = tmp_path / "out"
     table = fieldmark.run_study(study_file(text=BRANCHED), birds, out=out, jobs=2, quick=True, quiet=True)
@@ -94,6 +95,7 @@ def test_quick_form_with_a_side_branch_is_trained_and_then_grown_and_continued(b
         fieldmark.run_study(grown, birds, out=out, quiet=True)
 
 
+@pytest.mark.slow
 def test_failing_run_and_broken_folder_are_named_and_the_others_go_on(birds, study_file, tmp_path):
     text = TEXT + "  explodes: {optim.name: sgd, optim.lr: 1e+30}\n  broken: {augment.flip: 0.9}\n  a file: {augment.flip: 0.8}\n"
     plan = plan_study(load_study(study_file(text=text)), [str(birds)], tmp_path / "out")

@@ -22,17 +22,6 @@ def test_a_run_in_parts_is_the_run_in_whole_batches(micro_batch, mixing, birds, 
     assert losses[1] != losses[0]
 
 
-@pytest.mark.parametrize(("count", "size", "expected"), [(9, 8, [5, 4]), (8, 3, [3, 3, 2]), (8, 8, [8]), (3, 1, [1, 1, 1]), (5, 9, [5])])
-def test_parts_are_alike_in_size(count, size, expected):
-    labels = torch.arange(count)
-    mixed = Batch(labels.float(), labels, labels.roll(-1), labels / count)
-    parts = list(mixed.split(size))
-    assert [len(part.labels) for part in parts] == expected
-    for name in ("images", "labels", "other_labels", "shares"):
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(mixed, name))
-    assert all(part.shares is None and part.other_labels is None for part in Batch(labels.float(), labels).split(size))
-
-
 def test_a_batch_norm_that_sees_one_value_is_an_error_that_says_so(birds, tiny, tmp_path):
     with pytest.raises(InputError, match=r"train\.batch: a batch norm saw a single value"):
         fieldmark.train(birds, *tiny("train.micro_batch=1"), out=tmp_path / "run", quiet=True)

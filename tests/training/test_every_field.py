@@ -262,11 +262,20 @@ def variant_of(field) -> dict[str, str]:
     return {f"{field.key.partition('[]')[0].rpartition('.')[0]}.name": field.variant} if field.variant else {}
 
 
-CASES = [(field, variant_of(field)) for field in fields() if field.key in OTHER or field.key in IN_LISTS]
+def cases():
+    """Every field; those that several variants share are fast tests for the first of these, and slow ones for the others."""
+    seen = set()
+    for field in fields():
+        if field.key in OTHER or field.key in IN_LISTS:
+            marks = [pytest.mark.slow] if field.key in seen else []
+            seen.add(field.key)
+            yield pytest.param(field, variant_of(field), marks=marks, id=f"{field.key} {field.variant or ''}".strip())
+
+
 OWN_KEYS = {(field.key, field.variant) for field in fields()}
 
 
-@pytest.mark.parametrize(("field", "variant"), CASES, ids=[f"{field.key} {field.variant or ''}".strip() for field, _ in CASES])
+@pytest.mark.parametrize(("field", "variant"), list(cases()))
 def test_a_field_acts_or_is_refused(field, variant, trace):
     base = {**BASE, **variant}
     if field.key.startswith("schedule.") and (name := variant.get("schedule.name")):

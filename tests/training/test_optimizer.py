@@ -76,7 +76,13 @@ def test_factors_scale_the_rate_of_what_they_name(network):
         assert rate[id(parameter)] == pytest.approx(0.1 * factor * 0.2)
 
 
-@pytest.mark.parametrize("algorithm", [*list_optimizers(), "lookahead_adam"])
+SOME = ("lamb", "lion", "muon", "adafactor", "adahessian", "fusedadam", "lookahead_adam")
+
+
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in list_optimizers() if name not in SOME]
+
+
+@pytest.mark.parametrize("algorithm", [*SOME, *REST])
 def test_every_optimiser_of_timm_trains_and_goes_on_from_its_state_or_is_refused(algorithm, network):
     settings = TimmOptimizer(algorithm=algorithm, lr=1e-3)
     unbroken = copy.deepcopy(network)

@@ -139,7 +139,10 @@ BOUNDARY = 5
 """Steps of the first epoch, which is the first stage."""
 
 
-@pytest.mark.parametrize("stop_after", [BOUNDARY - 1, BOUNDARY, BOUNDARY + 1, 3 * BOUNDARY - 1, 3 * BOUNDARY, 3 * BOUNDARY + 1])
+@pytest.mark.parametrize(
+    "stop_after",
+    [BOUNDARY - 1, BOUNDARY, BOUNDARY + 1, *(pytest.param(3 * BOUNDARY + more, marks=pytest.mark.slow) for more in (-1, 0, 1))],
+)
 def test_resuming_around_a_stage_boundary_is_exact(stop_after, birds, tiny, tmp_path, staged_run, monkeypatch):
     """With an average, a plateau and momentum, so that there is much state to lose."""
     interrupt_at_step(stop_after, monkeypatch)
@@ -258,7 +261,10 @@ def test_a_run_from_cached_features_is_the_run_without_them(birds, tiny, tmp_pat
     assert rows_of(plain) == rows_of(cached_run)
 
 
-@pytest.mark.parametrize("stop_after", [1, 14, 15, 16, 29, 31])
+SLOWLY = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 29, 31)]
+
+
+@pytest.mark.parametrize("stop_after", [14, 15, 16, *SLOWLY])
 def test_resuming_a_run_with_cached_features_is_exact(stop_after, birds, tiny, tmp_path, cached_run, monkeypatch):
     interrupt_at_step(stop_after, monkeypatch)
     with pytest.raises(Interrupted):

@@ -207,6 +207,12 @@ class Optimizer(Section):
     weight_decay: NonNegative = setting(0.0, "weight decay")
     decay_norm_and_bias: bool = setting(False, "apply weight decay to normalisation weights and biases as well")
 
+    @model_validator(mode="after")
+    def _decay(self) -> Optimizer:
+        if self.decay_norm_and_bias and self.weight_decay == 0:
+            raise ValueError("optim.decay_norm_and_bias has no effect without weight decay; set optim.weight_decay above 0")
+        return self
+
 
 class SGD(Optimizer):
     name: Literal["sgd"] = setting("sgd", "stochastic gradient descent with momentum")
