@@ -29,12 +29,12 @@ from fieldmark.core.device import choose_device, keep_freed_memory, set_threads,
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Augment, NoiseErasing, Recipe, TrivialAugment
 from fieldmark.data.batches import Batch, TrainBatches
-from fieldmark.data.geometry import OUTSIDE, leaves_picture
+from fieldmark.data.geometry import OUTSIDE
 from fieldmark.data.loading import load_data
 from fieldmark.data.pixels import default_cache_dir
 from fieldmark.models.arithmetic import choose_arithmetic
 from fieldmark.models.factory import build_model
-from fieldmark.training.tiles import frame_of, placed_tiles, training_tiles
+from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
 
 WARM_UP = 5
 """Pairs of steps that do not count."""
@@ -63,28 +63,13 @@ def main() -> None:
         built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
     )
     model = arithmetic.prepare(built.model)
-    rows = loaded.rows("train", "val")
-    tiles = placed_tiles(cache, device, recipe.data.storage)
+    preprocess = preprocessing(recipe.data, built, loaded, cache)
     for tile in cache.array:
         tile.max()
 
     def loader(augment: Augment) -> TrainBatches:
-        return TrainBatches(
-            tiles,
-            np.arange(len(rows)),
-            loaded.dataset.labels[rows],
-            frame_of(loaded, rows, recipe.data),
-            augment,
-            size=args.size,
-            batch=train.batch,
-            seed=0,
-            mean=built.mean,
-            std=built.std,
-            fill=leaves_picture(augment, recipe.data.resize),
-            device=device,
-            dtype=arithmetic.dtype,
-            memory_format=arithmetic.memory_format,
-        )
+        changed = recipe.model_copy(update={"augment": augment})
+        return train_batches(loaded, cache, changed, preprocess, arithmetic, np.arange(len(cache.array)), 0)
 
     plain, augmented = loader(recipe.augment), loader(with_policy(recipe))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)

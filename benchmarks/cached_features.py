@@ -27,7 +27,6 @@ from fieldmark.core.device import choose_device, keep_freed_memory, set_threads,
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Stage
 from fieldmark.data.batches import TrainBatches
-from fieldmark.data.geometry import leaves_picture
 from fieldmark.data.loading import load_data
 from fieldmark.data.pixels import default_cache_dir
 from fieldmark.evaluation.split import open_split
@@ -38,7 +37,7 @@ from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loss import loss_of
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.stages import apply_stage
-from fieldmark.training.tiles import frame_of, placed_tiles, preprocessing, training_tiles
+from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
 
 CACHED_PER_TURN = 5
 
@@ -71,23 +70,8 @@ def main() -> None:
         tile.max()
     pool = loaded.rows("train", "val")
     preprocess = preprocessing(recipe.data, built, loaded, cache)
-    batches = TrainBatches(
-        placed_tiles(cache, device, recipe.data.storage),
-        np.flatnonzero(loaded.dataset.splits[pool] == "train"),
-        loaded.dataset.labels[pool],
-        frame_of(loaded, pool, recipe.data),
-        recipe.augment,
-        size=args.size,
-        batch=train.batch,
-        seed=0,
-        mean=preprocess.mean,
-        std=preprocess.std,
-        fill=leaves_picture(recipe.augment, recipe.data.resize),
-        device=device,
-        dtype=arithmetic.dtype,
-        memory_format=arithmetic.memory_format,
-        views=args.views,
-    )
+    trained = np.flatnonzero(loaded.dataset.splits[pool] == "train")
+    batches = train_batches(loaded, cache, recipe, preprocess, arithmetic, trained, 0).with_views(args.views)
     val = open_split(loaded, loaded.rows("val"), preprocess, recipe.data.corrupt, console)
     stage = Stage(trainable=("head",), views=args.views)
     apply_stage(model, stage)

@@ -27,9 +27,8 @@ from fieldmark.core.device import choose_device, keep_freed_memory, set_threads,
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.data.batches import Batch, TrainBatches
-from fieldmark.data.geometry import Frame, leaves_picture
 from fieldmark.data.loading import load_data
-from fieldmark.data.pixels import View, default_cache_dir, open_pixels
+from fieldmark.data.pixels import default_cache_dir
 from fieldmark.models.arithmetic import choose_arithmetic
 from fieldmark.models.factory import build_model
 from fieldmark.training.checkpoint import Checkpoints
@@ -37,7 +36,7 @@ from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Training, run_loop
 from fieldmark.training.loss import loss_of
 from fieldmark.training.optimizer import build_optimizer
-from fieldmark.training.tiles import placed_tiles
+from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
 
 WARM_UP = 5
 """Pairs of steps that do not count."""
@@ -65,27 +64,11 @@ def main() -> None:
         built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
     )
     model = arithmetic.prepare(built.model)
-    pool = loaded.rows("train", "val")
-    side = int(args.size * recipe.data.cache_scale)
-    cache = open_pixels(loaded.selection(pool, None), View(side, "squash"), default_cache_dir())
+    loaded, cache = training_tiles(loaded, recipe, console)
     for tile in cache.array:
         tile.max()
-    batches = TrainBatches(
-        placed_tiles(cache, device, recipe.data.storage),
-        np.arange(len(pool)),
-        loaded.dataset.labels[pool],
-        Frame.of(recipe.data.resize, loaded.content.widths[pool], loaded.content.heights[pool]),
-        recipe.augment,
-        size=args.size,
-        batch=train.batch,
-        seed=0,
-        mean=built.mean,
-        std=built.std,
-        fill=leaves_picture(recipe.augment, recipe.data.resize),
-        device=device,
-        dtype=arithmetic.dtype,
-        memory_format=arithmetic.memory_format,
-    )
+    preprocess = preprocessing(recipe.data, built, loaded, cache)
+    batches = train_batches(loaded, cache, recipe, preprocess, arithmetic, np.arange(len(cache.array)), 0)
     optimizer = build_optimizer(model, recipe.optim)
     resident = batches.make(np.arange(train.batch), 0)
 

@@ -98,3 +98,32 @@ def finished_run(birds, tmp_path_factory):
     import fieldmark
 
     return fieldmark.train(birds, *TINY, out=tmp_path_factory.mktemp("runs") / "finished", quiet=True)
+
+
+@pytest.fixture
+def threads_started():
+    """Gives the threads that a call starts beside its own, where PyTorch may use four (as /proc of Linux has them)."""
+    import os
+    import threading
+
+    import torch
+
+    def count(call) -> set[str]:
+        started = set()
+
+        def work() -> None:
+            before = set(os.listdir("/proc/self/task"))
+            call()
+            started.update(set(os.listdir("/proc/self/task")) - before)
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(4)
+        try:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        finally:
+            torch.set_num_threads(threads)
+        return started
+
+    return count

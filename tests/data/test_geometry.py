@@ -1,7 +1,5 @@
 import math
-import os
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -290,24 +288,13 @@ def test_whole_pixels_of_a_shift_are_copied():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_looking_starts_no_threads():
+def test_looking_starts_no_threads(threads_started):
     """Views are taken in a background thread: operators that start threads there fight with the model's for the cores."""
     tiles = smooth_tiles(8, 256).byte().permute(0, 2, 3, 1).contiguous().numpy().transpose(0, 3, 1, 2)
-    started = []
 
     def work() -> None:
-        before = set(os.listdir("/proc/self/task"))
         for values in ({"flip": 0.0}, {"flip": 1.0}, {"rotate": 30.0}, {"zoom": (0.8, 0.8)}, {"rotate": 30.0, "zoom": (0.6, 0.6)}):
             matrices = geometry.random_matrices(augment(**values), square(8), draws(8))
             geometry.look(tiles, np.arange(8), matrices, 224)
-        started.extend(set(os.listdir("/proc/self/task")) - before)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    finally:
-        torch.set_num_threads(threads)
-    assert not started
+    assert not threads_started(work)

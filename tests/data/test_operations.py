@@ -1,8 +1,6 @@
 """Operations against torchvision's on uint8: equal, or where rounding errors come in, to one level and in 97 % of the values equal."""
 
-import os
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -118,23 +116,8 @@ def test_pictures_without_operations_are_left_alone():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_changing_views_starts_no_threads():
+def test_changing_views_starts_no_threads(threads_started):
     views = torch.randint(0, 256, (16, 224, 224, 3), dtype=torch.uint8).numpy().transpose(0, 3, 1, 2)
     kinds = np.array([*THEIRS, *THEIRS][:16])[:, None]
     drawn = Drawn(kinds, np.where(kinds == Operation.POSTERIZE, 4, 0.5))
-    started = []
-
-    def work() -> None:
-        before = set(os.listdir("/proc/self/task"))
-        operations.change_views(views, drawn)
-        started.extend(set(os.listdir("/proc/self/task")) - before)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    finally:
-        torch.set_num_threads(threads)
-    assert not started
+    assert not threads_started(lambda: operations.change_views(views, drawn))

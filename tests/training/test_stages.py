@@ -135,6 +135,21 @@ def interrupt_at_step(step, monkeypatch):
         counted(kind)
 
 
+def stopped_and_resumed(birds, settings, step, out):
+    """The run with these settings, interrupted at a step of the optimiser and continued."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at_step(step, patch)
+        with pytest.raises(Interrupted):
+            fieldmark.train(birds, *settings, out=out, quiet=True)
+    return module.resume_run(out, Console(quiet=True))
+
+
+def assert_the_same_run(run, other):
+    assert all(torch.equal(tensor, weights(other.path)[name]) for name, tensor in weights(run.path).items())
+    assert run.folder.best_weights.read_bytes() == other.folder.best_weights.read_bytes()
+    assert rows_of(run) == rows_of(other)
+
+
 BOUNDARY = 5
 """Steps of the first epoch, which is the first stage."""
 
@@ -143,16 +158,9 @@ BOUNDARY = 5
     "stop_after",
     [BOUNDARY - 1, BOUNDARY, BOUNDARY + 1, *(pytest.param(3 * BOUNDARY + more, marks=pytest.mark.slow) for more in (-1, 0, 1))],
 )
-def test_resuming_around_a_stage_boundary_is_exact(stop_after, birds, tiny, tmp_path, staged_run, monkeypatch):
+def test_resuming_around_a_stage_boundary_is_exact(stop_after, birds, tiny, tmp_path, staged_run):
     """With an average, a plateau and momentum, so that there is much state to lose."""
-    interrupt_at_step(stop_after, monkeypatch)
-    with pytest.raises(Interrupted):
-        fieldmark.train(birds, *tiny(*STAGED), out=tmp_path / "run", quiet=True)
-    monkeypatch.undo()
-    resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
-    assert all(torch.equal(tensor, weights(staged_run.path)[name]) for name, tensor in weights(resumed.path).items())
-    assert resumed.folder.best_weights.read_bytes() == staged_run.folder.best_weights.read_bytes()
-    assert rows_of(resumed) == rows_of(staged_run)
+    assert_the_same_run(stopped_and_resumed(birds, tiny(*STAGED), stop_after, tmp_path / "run"), staged_run)
 
 
 STAGED = [
@@ -203,7 +211,7 @@ REFITTED = [
 ]
 
 
-def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, tmp_path, monkeypatch):
+def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, tmp_path):
     settings = tiny(*REFITTED, "evaluate.monitor=nll")
     whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
     best = whole.summary["training"]["best_epoch"]
@@ -211,13 +219,7 @@ def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, 
     fit, refit = ([row for row in rows if row["phase"] == phase] for phase in ("fit", "refit"))
     assert len(refit) == best and [row["trainable"] for row in refit] == [row["trainable"] for row in fit[:best]]
     assert [row["lr"] for row in refit] == pytest.approx([row["lr"] for row in fit[:best]])
-    interrupt_at_step(len(fit) * BOUNDARY + 2, monkeypatch)
-    with pytest.raises(Interrupted):
-        fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
-    monkeypatch.undo()
-    resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
-    assert resumed.folder.best_weights.read_bytes() == whole.folder.best_weights.read_bytes()
-    assert rows_of(resumed) == rows_of(whole)
+    assert_the_same_run(stopped_and_resumed(birds, settings, len(fit) * BOUNDARY + 2, tmp_path / "run"), whole)
 
 
 @pytest.mark.parametrize(
@@ -265,15 +267,10 @@ SLOWLY = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 29, 31)]
 
 
 @pytest.mark.parametrize("stop_after", [14, 15, 16, *SLOWLY])
-def test_resuming_a_run_with_cached_features_is_exact(stop_after, birds, tiny, tmp_path, cached_run, monkeypatch):
-    interrupt_at_step(stop_after, monkeypatch)
-    with pytest.raises(Interrupted):
-        fieldmark.train(birds, *tiny(*CACHED), out=tmp_path / "run", quiet=True)
-    monkeypatch.undo()
-    resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
-    assert all(torch.equal(tensor, weights(cached_run.path)[name]) for name, tensor in weights(resumed.path).items())
-    assert rows_of(resumed) == rows_of(cached_run)
-    assert not (resumed.path / "features").exists()
+def test_resuming_a_run_with_cached_features_is_exact(stop_after, birds, tiny, tmp_path, cached_run):
+    resumed = stopped_and_resumed(birds, tiny(*CACHED), stop_after, tmp_path / "run")
+    assert_the_same_run(resumed, cached_run)
+    assert not resumed.folder.features.exists()
 
 
 @pytest.mark.parametrize("epoch", [3, 6])

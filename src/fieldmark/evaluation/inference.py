@@ -10,6 +10,7 @@ import torch
 
 from fieldmark.core.console import Advance
 from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
 
 
@@ -35,7 +36,7 @@ def infer(
     advance: Advance | None = None,
     change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model is given back in the mode it was in.
+    """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model is given back in the modes that it was in.
 
     Args:
         pixels: uint8 (all, 3, size, size).
@@ -43,21 +44,16 @@ def infer(
         change: gives the pixels of some rows in another form, uint8 (m, 3, size, size); as they are by default.
     """
     rows = np.arange(len(pixels)) if rows is None else rows
-    was_training = model.training
-    model.eval()
     logits = np.empty((len(rows), model.num_classes), np.float32)
     features = np.empty((len(rows), model.num_features), np.float32)
-    try:
-        with torch.inference_mode(), arithmetic.autocast():
-            for start in range(0, len(rows), batch):
-                chosen = rows[start : start + batch]
-                part = torch.from_numpy(pixels[chosen] if change is None else change(chosen)).to(arithmetic.device)
-                images = normalisation(part).to(memory_format=arithmetic.memory_format)
-                batch_logits, batch_features = model.forward_with_features(images)
-                logits[start : start + batch] = batch_logits.float().cpu().numpy()
-                features[start : start + batch] = batch_features.float().cpu().numpy()
-                if advance is not None:
-                    advance(min(start + batch, len(rows)), len(rows))
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode(), arithmetic.autocast():
+        for start in range(0, len(rows), batch):
+            chosen = rows[start : start + batch]
+            part = torch.from_numpy(pixels[chosen] if change is None else change(chosen)).to(arithmetic.device)
+            images = normalisation(part).to(memory_format=arithmetic.memory_format)
+            batch_logits, batch_features = model.forward_with_features(images)
+            logits[start : start + batch] = batch_logits.float().cpu().numpy()
+            features[start : start + batch] = batch_features.float().cpu().numpy()
+            if advance is not None:
+                advance(min(start + batch, len(rows)), len(rows))
     return logits, features

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fieldmark.core.errors import CheckFailed
+from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
 
 _CONTAINERS = ("blocks", "features", "layers", "levels", "stages")
@@ -76,18 +77,14 @@ def _measure(model: nn.Module, size: int, names: Sequence[str]) -> tuple[dict[st
         return hook
 
     first = next(model.parameters())
-    modes = [(module, module.training) for module in model.modules()]
     hooks = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
     try:
-        model.eval()
         # PyTorch does not count its fused attention on the CPU; the plain one does the same multiplications.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:
-            module.training = training
     prefix = f"{type(model).__name__}."
     counts = {name.removeprefix(prefix): sum(by_operator.values()) // 2 for name, by_operator in counter.get_flop_counts().items()}
     return counts | {"": counter.get_total_flops() // 2}, shapes

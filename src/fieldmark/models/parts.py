@@ -179,8 +179,8 @@ def _listed(names: Sequence[str]) -> str:
     """Names as a reader may give them, runs of numbered siblings together, at most _LISTED of them."""
     runs: list[tuple[str, int | None, int | None]] = []
     for name in map(_shown, names):
-        stem, digits = re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-        number = int(digits) if digits else None
+        stem = name.rstrip("0123456789")
+        number = int(name[len(stem) :]) if len(stem) < len(name) else None
         if runs and number is not None and runs[-1][0] == stem and runs[-1][2] == number - 1:
             runs[-1] = (stem, runs[-1][1], number)
         else:

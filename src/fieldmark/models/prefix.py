@@ -20,6 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
 
 _RATES = ("drop_prob", "prob", "dropout")
@@ -90,7 +91,7 @@ class Prefix:
     @torch.inference_mode()
     def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """`resume_with_features` in evaluation mode, without gradients; the model is given back in the mode it was in."""
-        with _evaluating(self._model):
+        with evaluating(self._model):
             return self.resume_with_features(features)
 
     @contextmanager
@@ -121,7 +122,7 @@ def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix 
     pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     pictures = pictures.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
     with torch.no_grad(), arithmetic.autocast():
-        with _evaluating(model):
+        with evaluating(model):
             spans, work = _trace(model, pictures[:1])
             expected = model.forward_with_features(pictures)
         first_change, change = _first_change(model.backbone, spans)
@@ -226,7 +227,7 @@ def _is_sound(prefix: Prefix, model: Classifier, pictures: Tensor, expected: tup
     """Whether the network, resumed from the boundary, gives what is expected of it."""
     features = prefix.compute(pictures)
     try:
-        with _evaluating(model):
+        with evaluating(model):
             found = prefix.resume_with_features(features)
     except Exception:  # architectures fail in many ways on pictures and parts that do not fit
         return False
@@ -234,17 +235,6 @@ def _is_sound(prefix: Prefix, model: Classifier, pictures: Tensor, expected: tup
         got.shape == wanted.shape and torch.allclose(got, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))
         for got, wanted in zip(found, expected, strict=True)
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -53,8 +53,9 @@ def stage_rows(rung: int, name: str, outcomes: Sequence[Outcome]) -> list[StageR
 
 def _within(run: Outcome, stage: TrainedStage, measure: str) -> np.ndarray:
     """What was measured in the epochs of a stage, in their order: float64 (E,)."""
-    values = getattr(run.curve, measure)
-    return values[(run.curve.epochs >= stage.first) & (run.curve.epochs <= stage.last) & ~np.isnan(values)]  # type: ignore[no-any-return]
+    values: np.ndarray = getattr(run.curve, measure)
+    found: np.ndarray = values[(run.curve.epochs >= stage.first) & (run.curve.epochs <= stage.last) & ~np.isnan(values)]
+    return found
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -137,7 +137,7 @@ def begin_stage(
     Features of other stages are deleted. Arguments as in cached_features, which may raise.
     """
     model = whole.forward
-    if all(parameter.requires_grad for parameter in model.parameters()):
+    if trains_all(model):
         found: CachedFeatures | str = ""
     else:
         found = cached_features(stage, epochs, whole.batches, model, whole.arithmetic, folder, console, interrupt, micro_batch)
@@ -199,6 +199,11 @@ def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Class
         shown = "its only epoch sees no view twice" if epochs == 1 else f"its {epochs} epochs see none of {views} views twice"
         return f"{shown}; more epochs, or fewer views in the stage, would"
     return FeaturePlan(prefix, views, len(batches.rows))
+
+
+def trains_all(model: Classifier) -> bool:
+    """Whether the stage that is applied to the model freezes nothing."""
+    return all(parameter.requires_grad for parameter in model.parameters())
 
 
 def draws_nothing(batches: TrainBatches) -> bool:

@@ -17,7 +17,7 @@ from fieldmark.core.schema import Recipe, Stage
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.models.weights import save_weights
-from fieldmark.training.features import FeaturePlan, plan_features
+from fieldmark.training.features import FeaturePlan, plan_features, trains_all
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Training, run_loop
 from fieldmark.training.position import Position
@@ -129,7 +129,7 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
 def _features(stage: Stage, epochs: int, training: Training) -> FeaturePlan | None:
     """What a stage of the recipe will compute only once."""
     apply_stage(training.model, stage)
-    if all(parameter.requires_grad for parameter in training.model.parameters()):
+    if trains_all(training.model):
         return None
     plan = plan_features(stage, epochs, training.batches.with_views(stage.views), training.model, training.arithmetic)
     return plan if isinstance(plan, FeaturePlan) else None

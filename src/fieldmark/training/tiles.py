@@ -11,10 +11,12 @@ import torch
 
 from fieldmark.core.console import Console
 from fieldmark.core.schema import BoxCrop, Data, Recipe
+from fieldmark.data.batches import TrainBatches
 from fieldmark.data.crops import margin_of, tile_margin_of, windows
-from fieldmark.data.geometry import Frame
+from fieldmark.data.geometry import Frame, leaves_picture
 from fieldmark.data.loading import LoadedData, check_readable
 from fieldmark.data.pixels import PixelCache, View, default_cache_dir, open_pixels
+from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Built
 from fieldmark.runtime.preprocess import Preprocess
 
@@ -59,6 +61,30 @@ def placed_tiles(cache: PixelCache, device: torch.device, storage: str) -> torch
         fits = device.type == "cuda" and tiles.nbytes < torch.cuda.mem_get_info(device)[0] / 2
         storage = "resident" if fits else "mapped"
     return tiles.to(device, copy=True) if storage == "resident" else tiles
+
+
+def train_batches(
+    loaded: LoadedData, cache: PixelCache, recipe: Recipe, preprocess: Preprocess, arithmetic: Arithmetic, trained: np.ndarray, seed: int
+) -> TrainBatches:
+    """The batches of a recipe from the tiles of train and val; `trained` are those that are trained on, int64 (n,)."""
+    pool = loaded.rows("train", "val")
+    assert len(pool) == len(cache.array), "each tile belongs to one row"
+    return TrainBatches(
+        placed_tiles(cache, arithmetic.device, recipe.data.storage),
+        trained,
+        loaded.dataset.labels[pool],
+        frame_of(loaded, pool, recipe.data),
+        recipe.augment,
+        size=recipe.data.size,
+        batch=recipe.train.batch,
+        seed=seed,
+        mean=preprocess.mean,
+        std=preprocess.std,
+        fill=leaves_picture(recipe.augment, recipe.data.resize),
+        device=arithmetic.device,
+        dtype=arithmetic.dtype,
+        memory_format=arithmetic.memory_format,
+    )
 
 
 def preprocessing(data: Data, built: Built, loaded: LoadedData, cache: PixelCache) -> Preprocess:

@@ -10,8 +10,6 @@ from fieldmark.core.console import Console
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import ExponentialAverage, Recipe
-from fieldmark.data.batches import TrainBatches
-from fieldmark.data.geometry import leaves_picture
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.pixels import PixelCache
 from fieldmark.evaluation.metrics import macro_f1, nll, top_k
@@ -28,7 +26,7 @@ from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Training, Validate
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.position import Position
-from fieldmark.training.tiles import frame_of, placed_tiles
+from fieldmark.training.tiles import train_batches
 
 
 @dataclass
@@ -50,24 +48,9 @@ def phase_of(work: Work, interrupt: Interrupt, position: Position, validate: Val
     recipe, loaded, phase = work.recipe, work.loaded, position.phase
     work.arithmetic.prepare(work.model)
     pool = loaded.rows("train", "val")
-    assert len(pool) == len(work.cache.array), "each tile belongs to one row"
     trained = np.flatnonzero(loaded.dataset.splits[pool] == "train") if phase == "fit" else np.arange(len(pool))
-    batches = TrainBatches(
-        placed_tiles(work.cache, work.arithmetic.device, recipe.data.storage),
-        trained,
-        loaded.dataset.labels[pool],
-        frame_of(loaded, pool, recipe.data),
-        recipe.augment,
-        size=recipe.data.size,
-        batch=recipe.train.batch,
-        seed=key(recipe.train.seed, phase),
-        mean=work.preprocess.mean,
-        std=work.preprocess.std,
-        fill=leaves_picture(recipe.augment, recipe.data.resize),
-        device=work.arithmetic.device,
-        dtype=work.arithmetic.dtype,
-        memory_format=work.arithmetic.memory_format,
-    )
+    seed = key(recipe.train.seed, phase)
+    batches = train_batches(loaded, work.cache, recipe, work.preprocess, work.arithmetic, trained, seed)
     return Training(
         model=work.model,
         optimizer=build_optimizer(work.model, recipe.optim),
