@@ -104,26 +104,22 @@ def finished_run(birds, tmp_path_factory):
 def threads_started():
     """Gives the threads that a call starts beside its own, where PyTorch may use four (as /proc of Linux has them)."""
     import os
-    import threading
+    from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
     def count(call) -> set[str]:
-        started = set()
-
-        def work() -> None:
+        def work() -> set[str]:
             before = set(os.listdir("/proc/self/task"))
             call()
-            started.update(set(os.listdir("/proc/self/task")) - before)
+            return set(os.listdir("/proc/self/task")) - before
 
         threads = torch.get_num_threads()
         torch.set_num_threads(4)
         try:
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(work).result()
         finally:
             torch.set_num_threads(threads)
-        return started
 
     return count

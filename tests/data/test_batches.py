@@ -4,7 +4,7 @@ import torch
 
 from fieldmark.core.randomness import key, permutation, uniform
 from fieldmark.core.schema import Augment, AutoAugment, Cutmix, MixupOrCutmix, NoCrop, NoiseErasing, NoMixing, RandAugment, TrivialAugment
-from fieldmark.data import erasing, geometry, mixing, operations, photometric, policies
+from fieldmark.data import erasing, geometry, mixing, operations, photometric, policies, view_operations
 from fieldmark.data.batches import Batch, TrainBatches
 from fieldmark.data.geometry import Frame
 
@@ -114,10 +114,12 @@ def test_the_order_is_jitter_policy_normalise_erase_mix(lighting):
     for row, kind, strength in zip(rows, drawn.operations, drawn.strengths, strict=True):
         one = policies.Drawn(kind[None], strength[None])
         view = geometry.look(batches.tiles.numpy(), np.array([row]), policies.moved(np.eye(3)[None], one, 24), 24)
-        picture = torch.from_numpy(view).float()
         if lighting:
-            picture = photometric.lighting(picture, lighting, uniform(key(3, "lighting", epoch), np.array([row]), 3))
-        pictures.append(operations.change_pictures(picture, one))
+            picture = photometric.lighting(torch.from_numpy(view).float(), lighting, uniform(key(3, "lighting", epoch), np.array([row]), 3))
+            pictures.append(operations.change_pictures(picture, one))
+        else:
+            view_operations.change_views(view, one)
+            pictures.append(torch.from_numpy(view).float())
     expected = torch.cat(pictures) / 255
     expected = (expected - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
     stream = key(3, "erase", epoch)
@@ -156,7 +158,7 @@ def test_what_is_not_drawn_costs_nothing(monkeypatch):
     for module in (policies, erasing, mixing):
         monkeypatch.setattr(module, "draw" if module is not erasing else "patches", None)
     monkeypatch.setattr(photometric, "lighting", None)
-    monkeypatch.setattr(operations, "change_views", None)
+    monkeypatch.setattr(view_operations, "change_views", None)
     monkeypatch.setattr(operations, "change_pictures", None)
     assert len(list(loader(Augment(rotate=5.0, hue=0.1)).epoch(0))) == 4
 

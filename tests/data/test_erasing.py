@@ -34,9 +34,9 @@ def test_rectangles_have_torchvisions_distribution(area, aspect):
 
 
 def test_the_probability_is_how_often():
-    erased = erasing.rectangles(ZeroErasing(probability=0.1), SIZE, draws(20_000))[:, 2] > 0
-    assert 0.09 < erased.mean() < 0.11
-    assert not erasing.rectangles(ZeroErasing(probability=0.0), SIZE, draws(1000)).any()
+    erased = erasing.patches(ZeroErasing(probability=0.1), SIZE, draws(20_000), 0, np.arange(20_000))
+    assert 0.09 < len(erased) / 20_000 < 0.11
+    assert not erasing.patches(ZeroErasing(probability=0.0), SIZE, draws(1000), 0, np.arange(1000))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -44,9 +44,11 @@ def test_only_the_rectangles_change(layout):
     erase = ZeroErasing(probability=0.5)
     pictures = torch.ones(40, 3, SIZE, SIZE).contiguous(memory_format=layout)
     erasing.cover(pictures, erasing.patches(erase, SIZE, draws(40), 0, np.arange(40)))
-    for picture, (top, left, height, width) in zip(pictures, erasing.rectangles(erase, SIZE, draws(40)), strict=True):
+    erased = draws(40)[:, 0] < 0.5
+    assert erased.any() and not erased.all()
+    for picture, covered, (top, left, height, width) in zip(pictures, erased, erasing.rectangles(erase, SIZE, draws(40)), strict=True):
         expected = torch.ones(3, SIZE, SIZE)
-        expected[:, top : top + height, left : left + width] = 0
+        expected[:, top : top + height, left : left + width] = 1 - float(covered)
         assert torch.equal(picture, expected)
 
 

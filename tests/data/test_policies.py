@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from fieldmark.core.randomness import uniform
 from fieldmark.core.schema import Augment, AutoAugment, NoCrop, RandAugment, TrivialAugment
-from fieldmark.data import geometry, operations, policies
+from fieldmark.data import geometry, policies, view_operations
 from fieldmark.data.geometry import OUTSIDE, Frame
 from fieldmark.data.policies import Drawn, Operation
 
@@ -166,7 +166,7 @@ def test_pictures_come_out_with_torchvisions_distribution(policy, kind):
     matrices = policies.moved(geometry.random_matrices(Augment(crop=NoCrop(), flip=0.0), frame(count), draws(count)), drawn, SIZE)
     views = seen_by_cpu(picture.expand(count, -1, -1, -1), matrices).numpy()
     interleaved = np.ascontiguousarray(views.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    operations.change_views(interleaved, drawn)
+    view_operations.change_views(interleaved, drawn)
     transform = kind(interpolation=InterpolationMode.BILINEAR, fill=GREY)
     torch.manual_seed(1)
     theirs = torch.stack([transform(picture[0]) for _ in range(count)]).numpy()

@@ -1,8 +1,8 @@
 """Training batches: uint8 tiles in, augmented and normalised pictures out.
 
 What a batch holds is a function of (seed, epoch, step) alone; what becomes of a picture before it is mixed with another, of (seed, epoch,
-picture). While the model works on one batch, a background thread fetches the next, with NumPy and one-threaded operators only: operators
-that start threads of their own would fight with the model's for the cores.
+picture). While the model works on one batch, a background thread fetches the next, with NumPy, OpenCV and one-threaded operators only:
+operators that start threads of their own would fight with the model's for the cores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from fieldmark.core.randomness import key, permutation, uniform
 from fieldmark.core.schema import Augment, NoErasing, NoMixing, NoPolicy
-from fieldmark.data import erasing, geometry, mixing, operations, photometric, policies
+from fieldmark.data import erasing, geometry, mixing, operations, photometric, policies, view_operations
 from fieldmark.data.geometry import Frame
 
 
@@ -158,7 +158,7 @@ class TrainBatches:
             return _Fetched(rows, tiles, matrices, colours, light, drawn, covering)
         views = geometry.look(self.tiles.numpy(), rows, matrices, self.size)
         if drawn is not None and not self._operations_last:
-            operations.change_views(views, drawn)
+            view_operations.change_views(views, drawn)
             drawn = None
         return _Fetched(rows, torch.from_numpy(views), None, colours, light, drawn, covering)
 

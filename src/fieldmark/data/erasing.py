@@ -22,12 +22,12 @@ class Patch:
     """Of the picture in its batch."""
     top: int
     left: int
-    values: np.ndarray
+    values: torch.Tensor
     """float32 (3, height, width)."""
 
 
 def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) -> np.ndarray:
-    """Top, left, height and width in pixels, int64 (n, 4), drawn as torchvision's RandomErasing does; all zero where nothing is erased.
+    """Top, left, height and width in pixels, int64 (n, 4), drawn as torchvision's RandomErasing does; all zero where none fits.
 
     `draws` are float64 (n, DRAWS) in [0, 1).
     """
@@ -39,21 +39,21 @@ def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) 
     each, chosen = np.arange(len(draws)), fits.argmax(axis=1)
     height, width = heights[each, chosen], widths[each, chosen]
     corners = np.floor(draws[:, 1:3] * (size + 1 - np.stack([height, width], axis=1)))
-    erased = fits.any(axis=1) & (draws[:, 0] < erase.probability)
-    return np.where(erased[:, None], np.column_stack([corners, height, width]), 0).astype(np.int64)
+    return np.where(fits.any(axis=1, keepdims=True), np.column_stack([corners, height, width]), 0).astype(np.int64)
 
 
 def patches(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray, stream: int, samples: np.ndarray) -> list[Patch]:
     """Of each picture in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
     found = []
-    boxes = rectangles(erase, size, draws)
-    for index in np.flatnonzero(boxes[:, 2] * boxes[:, 3]):
-        top, left, height, width = boxes[index].tolist()
+    chosen = np.flatnonzero(draws[:, 0] < erase.probability)
+    for index, (top, left, height, width) in zip(chosen, rectangles(erase, size, draws[chosen]).tolist(), strict=True):
+        if height * width == 0:
+            continue
         if isinstance(erase, NoiseErasing):
-            generator = np.random.Generator(np.random.Philox(key=key(stream, int(samples[index]))))
-            values = generator.standard_normal((3, height, width), np.float32)
+            generator = torch.Generator().manual_seed(key(stream, int(samples[index])))
+            values = torch.randn((3, height, width), generator=generator)
         else:
-            values = np.zeros((3, height, width), np.float32)
+            values = torch.zeros((3, height, width))
         found.append(Patch(int(index), top, left, values))
     return found
 
@@ -63,4 +63,4 @@ def cover(pictures: torch.Tensor, covering: list[Patch]) -> None:
     for patch in covering:
         _, height, width = patch.values.shape
         area = pictures[patch.index, :, patch.top : patch.top + height, patch.left : patch.left + width]
-        area.copy_(torch.from_numpy(patch.values))
+        area.copy_(patch.values)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from fieldmark.core.schema import Augment, NoPolicy, PaddedCrop, RandomResizedCrop
+from fieldmark.data.opencv import opencv
 
 _TRIES = 10
 DRAWS = 4 * _TRIES + 20
@@ -166,46 +167,40 @@ def _resized(tile: np.ndarray, low: np.ndarray, high: np.ndarray, width: int, he
 def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.ndarray, places: np.ndarray) -> None:
     """Any views, bilinear, into uint8 (all, size, size, 3) at these places.
 
-    Of a tile only what the view covers is touched, or all of it where a perspective folds the view over. Where the view shrinks it (by
-    area: a shear does not), it is first resized, antialiased, to about the view's resolution. The border of the tile is blended with the
-    grey outside over one pixel.
+    Where the view shrinks the tile (by area: a shear does not), what it covers, or all of the tile where a perspective folds the view
+    over, is first resized, antialiased, to about the view's resolution. The border of the tile is blended with the grey outside over one
+    pixel.
     """
+    cv2 = opencv()
     size, side = result.shape[1], tiles.shape[-1]
     corners = matrices @ np.array([[-1, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
     pixels = (corners[:, :2] / corners[:, 2:] + 1) * side / 2
     behind = (corners[:, 2] <= 0).any(axis=1)
     pixels[behind] = np.array([[0, side, side, 0], [0, 0, side, side]])
-    low = (np.floor(pixels.min(axis=2)) - 2).clip(0, side - 1).astype(int)
-    high = (np.ceil(pixels.max(axis=2)) + 2).clip(low + 1, side).astype(int)
-    to_box = _translation(*((side - (high + low)) / (high - low)).T) @ _scale(*(side / (high - low)).T)
     ahead = np.roll(pixels, -1, axis=2)
     area = np.abs((pixels[:, 0] * ahead[:, 1] - pixels[:, 1] * ahead[:, 0]).sum(axis=1)) / 2
     shrink = np.sqrt(area) / size
-    sizes = np.ceil((high - low) / np.maximum(shrink, 1)[:, None]).astype(int)
+    shrunk = shrink[:, None] > _SHRINK_WITHOUT_FILTER
+    low = np.where(shrunk, (np.floor(pixels.min(axis=2)) - 2).clip(0, side - 1), 0).astype(int)
+    high = np.where(shrunk, (np.ceil(pixels.max(axis=2)) + 2).clip(low + 1, side), side).astype(int)
+    sides = np.where(shrunk, np.ceil((high - low) / shrink[:, None]), side).astype(int)
+    # From view pixels, whose centres are whole numbers, to those of what is seen.
+    to_tile, to_view = (
+        np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]]) for scale, shift in ((side / 2, side / 2), (2 / size, 1 / size - 1))
+    )
+    ratio = sides / (high - low)
+    steps = _translation(*(-low * ratio - 0.5).T) @ _scale(*ratio.T) @ (to_tile @ matrices @ to_view)
+    flat = bool((matrices[:, 2] == [0, 0, 1]).all())
+    how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT, "borderValue": (OUTSIDE,) * 4}
     for index, (place, row) in enumerate(zip(places, rows, strict=True)):
-        tile, ((left, top), (right, bottom)) = tiles[row].transpose(1, 2, 0), (low[index], high[index])
-        if shrink[index] > _SHRINK_WITHOUT_FILTER:
-            seen = _resized(tile, low[index], high[index], *sizes[index].tolist())
+        tile = tiles[row].transpose(1, 2, 0)
+        seen = _resized(tile, low[index], high[index], *sides[index].tolist()) if shrunk[index] else tile
+        seen = cv2.cvtColor(seen, cv2.COLOR_RGB2RGBA)  # of four bytes a pixel: twice as fast as of three
+        if flat:
+            view = cv2.warpAffine(seen, steps[index, :2], (size, size), **how)
         else:
-            seen = tile[top:bottom, left:right]
-        source = torch.from_numpy(seen.astype(np.float32)[None] - np.float32(OUTSIDE)).permute(0, 3, 1, 2)
-        grid = torch.from_numpy(_grid_of_one(to_box[index] @ matrices[index], size))
-        view = F.grid_sample(source, grid, mode="bilinear", align_corners=False)[0].numpy()
-        view += OUTSIDE + 0.5
-        for colour in range(3):  # twice as fast as all at once
-            result[place, :, :, colour] = view[colour]
-
-
-def _grid_of_one(matrix: np.ndarray, size: int) -> np.ndarray:
-    """Like `_grid` for a single view, but in one thread: float32 (1, size, size, 2)."""
-    centres = (np.arange(size, dtype=np.float32) * 2 + 1) / size - 1
-    cells = matrix.astype(np.float32)
-    grid = np.empty((1, size, size, 2), np.float32)
-    for axis in (0, 1):
-        np.add.outer(cells[axis, 1] * centres + cells[axis, 2], cells[axis, 0] * centres, out=grid[0, ..., axis])
-    if cells[2, 0] or cells[2, 1]:
-        grid /= np.add.outer(cells[2, 1] * centres + cells[2, 2], cells[2, 0] * centres)[None, ..., None]
-    return grid
+            view = cv2.warpPerspective(seen, steps[index], (size, size), **how)
+        cv2.cvtColor(view, cv2.COLOR_RGBA2RGB, result[place])
 
 
 def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -> torch.Tensor:

@@ -112,8 +112,10 @@ def draw(policy: TrivialAugment | RandAugment | AutoAugment, size: int, draws: n
 def moved(matrices: np.ndarray, drawn: Drawn, size: int) -> np.ndarray:
     """Views after the operations that move pixels: float64 (n, 3, 3) from view to tile coordinates, as `matrices` are."""
     for operations, strengths in zip(drawn.operations.T, drawn.strengths.T, strict=True):
-        if ((operations >= Operation.SHEAR_X) & (operations <= Operation.ROTATE)).any():
-            matrices = matrices @ _back(operations, strengths, size)
+        moving = np.flatnonzero((operations >= Operation.SHEAR_X) & (operations <= Operation.ROTATE))
+        if len(moving):
+            matrices = matrices.copy()
+            matrices[moving] = matrices[moving] @ _back(operations[moving], strengths[moving], size)
     return matrices
 
 
