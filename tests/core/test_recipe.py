@@ -50,6 +50,23 @@ def test_a_key_that_the_variant_lacks_is_an_error_in_its_own_and_in_later_layers
     assert "adamw has no nesterov" in problems("optim.nesterov=true", recipe=tmp_path / "r.yaml")[0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["schedule=step", "schedule.every=30"], "schedule.every (30) is never reached within train.epochs (30)"),
+        (["schedule=multi-step", "train.epochs=20"], "schedule.after: epoch 25 is not before the end of train.epochs (20)"),
+        (["schedule=step", "stages=[{epochs: 20, trainable: [head]}, {}]", "schedule.every=20"], "within any stage (20)"),
+    ],
+)
+def test_steps_of_the_rate_that_are_never_reached_are_refused(settings, said):
+    assert said in problems(*settings)[0]
+
+
+def test_steps_of_the_rate_count_over_stages_that_go_on():
+    stages = "stages=[{epochs: 20, trainable: [head]}, {restart: false}]"
+    assert load_recipe("default", ["schedule=step", "schedule.every=29", stages]).schedule.every == 29
+
+
 def test_all_problems_come_at_once_with_origin_and_suggestion():
     found = problems(
         "trian.epochs=1", "lr=3", "train.batch=many", "augment.crop.area=[0.5]", "optim.name=adamx", "loose", "train.seed=1", "train.seed=2"

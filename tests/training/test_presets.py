@@ -43,6 +43,8 @@ def settings_of(name: str) -> list[str]:
         settings.append("model.width=4")
     if getattr(recipe.schedule, "warmup_epochs", 0) > 0:
         settings.append("schedule.warmup_epochs=0.5")
+    if getattr(recipe.schedule, "every", 0) >= EPOCHS:
+        settings.append("schedule.every=2")
     if recipe.schedule.name == "plateau":
         settings.append("schedule.patience=0")
     if recipe.ema.name != "none":

@@ -270,7 +270,7 @@ class Constant(Warmup):
 
 class Step(Warmup):
     name: Literal["step"] = setting("step", "multiplied by gamma every so many epochs, those of the warmup counted")
-    every: Annotated[int, Field(ge=1)] = setting(30, "how often", "epochs")
+    every: Annotated[int, Field(ge=1)] = setting(10, "how often", "epochs")
     gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
 
 
@@ -583,6 +583,16 @@ class Recipe(Section):
             raise ValueError(
                 f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest}); lower schedule.warmup_epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_of_the_rate(self) -> Recipe:
+        schedule, longest = self.schedule, max(epochs for _, epochs in self.schedule_spans())
+        span = "any stage" if self.stages else "train.epochs"
+        if isinstance(schedule, Step) and schedule.every >= longest:
+            raise ValueError(f"schedule.every ({schedule.every}) is never reached within {span} ({longest}); lower schedule.every")
+        if isinstance(schedule, MultiStep) and schedule.after[-1] >= longest:
+            raise ValueError(f"schedule.after: epoch {schedule.after[-1]} is not before the end of {span} ({longest}); leave it out")
         return self
 
     def stage_spans(self) -> tuple[tuple[int, int], ...]:
