@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
@@ -23,6 +24,7 @@ _HOMES = {
     "train": "fieldmark.api",
     "resume": "fieldmark.api",
     "evaluate": "fieldmark.api",
+    "ensemble": "fieldmark.api",
     "report": "fieldmark.api",
     "submit": "fieldmark.api",
     "run_study": "fieldmark.api",
@@ -33,7 +35,20 @@ _HOMES = {
     "load_recipe": "fieldmark.core.recipe",
 }
 
-__all__ = ["Run", "evaluate", "load_recipe", "read_dataset", "report", "resume", "run_study", "search", "study_table", "submit", "train"]
+__all__ = [
+    "Run",
+    "ensemble",
+    "evaluate",
+    "load_recipe",
+    "read_dataset",
+    "report",
+    "resume",
+    "run_study",
+    "search",
+    "study_table",
+    "submit",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

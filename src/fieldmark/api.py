@@ -1,4 +1,4 @@
-"""The same from Python and a notebook: train, resume, evaluate, report, submit and studies. The command line is a shell over this."""
+"""The same from Python and a notebook: train, evaluate, ensemble, report, submit, studies. The command line is a shell over this."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Literal
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe import load_recipe
+from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
@@ -55,6 +57,33 @@ def resume(run: str | Path, quiet: bool = False) -> Run:
     """Continue a run that was interrupted, killed or failed; the result equals that of a run never stopped."""
     console = Console(quiet)
     return finish(resume_run(run, console), console)
+
+
+def ensemble(
+    *runs: str | Path,
+    method: Literal["mean", "stack", "soup"] = "mean",
+    out: str | Path,
+    of: Literal["probabilities", "logits"] | None = None,
+    weights: Literal["equal", "fitted"] | None = None,
+    fit_on: Literal["val", "train"] | None = None,
+    ingredients: Literal["greedy", "all"] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Make one run of several that were trained on the same split, or of the folds of one or several recipes.
+
+    Args:
+        method: the mean of their answers; a linear layer on all their logits (a stack); or one network with the mean of their weights (a
+            soup).
+        out: the run folder to make; the members are copied into it.
+        of: for a mean: of probabilities (the default) or logits.
+        weights: for a mean: equal (the default), or fitted to val.
+        fit_on: for a stack: val (the default; of folds, those pictures that each left out), or train, as it was published once.
+        ingredients: for a soup: greedy (the default), those that do not lower val top-1; or all.
+
+    Raises InputError where the runs cannot answer together, with the reasons; nothing was written.
+    """
+    console = Console(quiet)
+    return finish(make_ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, console), console)
 
 
 def report(run: str | Path, out: str | Path | None = None) -> Path:

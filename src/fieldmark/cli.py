@@ -236,6 +236,45 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
 
 
 @app.command
+def ensemble(
+    *runs: Path,
+    method: Literal["mean", "stack", "soup"],
+    out: Path,
+    of: Literal["probabilities", "logits"] | None = None,
+    weights: Literal["equal", "fitted"] | None = None,
+    fit_on: str | None = None,
+    ingredients: Literal["greedy", "all"] | None = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make one run of several that were trained on the same split, or of the folds of one or several recipes.
+
+    Parameters
+    ----------
+    runs
+        Finished runs, at least two.
+    method
+        The mean of their answers; a linear layer on all their logits (stack); or one network with the mean of their weights (soup).
+    out
+        The run folder to make. The members are copied into it.
+    of
+        For a mean: of probabilities (by default) or logits.
+    weights
+        For a mean: equal (by default), or fitted to val.
+    fit_on
+        For a stack: val (by default; of folds, the pictures that each left out), or train, which flatters it.
+    ingredients
+        For a soup: greedy (by default), the best on val first and then each that does not lower val top-1; or all.
+    """
+    from fieldmark.ensembles.ensemble import make_ensemble
+    from fieldmark.ensembles.method import method_of
+    from fieldmark.reports.finish import finish
+
+    chosen, console = method_of(method, of, weights, fit_on, ingredients), _console(quiet)
+    _hand_over(finish(make_ensemble(runs, chosen, out, console), console), json)
+
+
+@app.command
 def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | None = None, json: Json = False) -> None:
     """List the layouts of datasets that can be read, or say what a dataset is and holds, without opening its pictures.
 

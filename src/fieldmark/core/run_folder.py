@@ -40,6 +40,8 @@ class RunFolder:
         self.features = self.path / "features"
         self.best_weights = self.checkpoints / "best.safetensors"
         self.initial_weights = self.checkpoints / "initial.safetensors"
+        self.members = self.path / "members"
+        self.stack_weights = self.checkpoints / "stack.safetensors"
         self.predictions = self.path / "predictions"
         self.figures = self.path / "figures"
         self.report_file = self.path / "report.html"

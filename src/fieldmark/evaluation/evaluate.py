@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
@@ -15,11 +14,8 @@ from fieldmark.data.layouts import read_dataset
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.pixels import default_cache_dir
 from fieldmark.data.split_file import Origin, restore_data
-from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.split import open_split
+from fieldmark.evaluation.run import Crop, Run
 from fieldmark.evaluation.summary import evaluate_predictions
-
-Crop = Literal["none", "box"]
 
 
 def evaluate_run(
@@ -39,18 +35,13 @@ def evaluate_run(
         raise InputError(f"{split!r} is not a split that can be evaluated", hint=hint)
     if corrupt != "none":
         parse_corruption(corrupt)
-    preprocess = run.preprocess
-    if crop is not None:
-        preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
+    boxed = run.preprocess.margin is not None if crop is None else crop == "box"
     with run.folder.locked():
         require_finished(run)
-        if data is None and split == "val" and run.recipe.train.refit:
-            raise InputError(
-                f"{run.path} was refitted on train and val together, so val is no test of it",
-                hint="Its val figures from before are in summary.json.",
-            )
+        if data is None and split == "val":
+            _refuse_fitted_val(run)
         loaded = run_data(run, data, console)
-        if preprocess.margin is not None and loaded.dataset.boxes is None:
+        if boxed and loaded.dataset.boxes is None:
             raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
         rows = loaded.rows(split)
         if data is not None and set(loaded.dataset.splits) == {"train"}:
@@ -58,10 +49,7 @@ def evaluate_run(
             console.say(f"{loaded.dataset.name} has no splits: all its {len(rows):,} pictures are evaluated")
         if not len(rows):
             raise InputError(f"{loaded.dataset.name} has no readable pictures in {split}")
-        seen = corrupt if corrupt != "none" else run.recipe.data.corrupt
-        predictions = open_split(loaded, rows, preprocess, seen, console).predict(
-            run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names
-        )
+        predictions = run.predict_rows(loaded, rows, console, crop, corrupt)
         changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt == "none" else [corrupt.replace(":", "-")])]
         target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
         predictions.save(target)
@@ -85,6 +73,21 @@ def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
     loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
     console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
     return loaded
+
+
+def _refuse_fitted_val(run: Run) -> None:
+    """Raise InputError where val is no test of a run, because it was fitted on it."""
+    ensemble = run.ensemble or {}
+    if ensemble.get("fitted_on") in ("val", "out-of-fold"):
+        raise InputError(
+            f"the {ensemble['method']} of {run.path} was fitted on val, so val is no test of it",
+            hint="Its cross-fitted val figures are in summary.json.",
+        )
+    if run.recipe.train.refit:
+        raise InputError(
+            f"{run.path} was refitted on train and val together, so val is no test of it",
+            hint="Its val figures from before are in summary.json.",
+        )
 
 
 def require_finished(run: Run) -> None:

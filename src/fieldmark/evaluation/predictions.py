@@ -50,10 +50,8 @@ class Predictions:
         return len(self.ids)
 
     def probabilities(self) -> np.ndarray:
-        """Softmax over classes, computed in float64: float32 (n, C). A row with a non-finite logit becomes NaN."""
-        logits = np.where(np.isfinite(self.logits).all(axis=1, keepdims=True), self.logits, np.nan).astype(np.float64)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+        """Softmax over classes: float32 (n, C)."""
+        return softmax(self.logits)
 
     def save(self, path: Path) -> None:
         """Write one .npz, whole or not at all; equal predictions give equal bytes."""
@@ -80,3 +78,10 @@ class Predictions:
             return cls(**arrays | {"class_names": tuple(arrays["class_names"].tolist())})
         except Exception as error:  # the readers of zip files and of arrays raise anything from BadZipFile to SyntaxError
             raise InputError(f"{path} is damaged or not a file of predictions: {error}", hint="Evaluate the run again.") from error
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, computed in float64: float32. A row with a logit that is not finite becomes NaN."""
+    finite = np.where(np.isfinite(logits).all(axis=-1, keepdims=True), logits, np.nan).astype(np.float64)
+    exponentials = np.exp(finite - finite.max(axis=-1, keepdims=True))
+    return np.asarray((exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32))

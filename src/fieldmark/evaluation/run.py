@@ -1,4 +1,4 @@
-"""A run: after training it is the only argument that a command needs."""
+"""A run: after training it is the only argument that a command needs. It is one trained network, or an ensemble of several."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from fieldmark.core.console import Console
 from fieldmark.core.cores import available_cores
 from fieldmark.core.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
+from fieldmark.data.loading import LoadedData
+from fieldmark.evaluation.combination import Combination, combined, load_combination
 from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.predictions import Predictions, softmax
+from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, build_model
 from fieldmark.models.weights import load_weights, read_weights
@@ -29,6 +34,7 @@ from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
 from fieldmark.runtime.preprocess import Preprocess
 
 Boxes = Mapping[str, Sequence[float]]
+Crop = Literal["none", "box"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,7 @@ class Run:
     def load(cls, path: str | Path) -> Run:
         """Raises InputError where `path` is not a run or has no trained weights yet."""
         run = cls(RunFolder.open(path))
-        if not run.folder.best_weights.is_file():
+        if not run.is_combined and not run.folder.best_weights.is_file():
             raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
         return run
 
@@ -73,6 +79,30 @@ class Run:
         return self.folder.summary()
 
     @cached_property
+    def ensemble(self) -> dict[str, Any] | None:
+        """What the manifest says of an ensemble: `method`, `members` and how they are combined; None for a training."""
+        return self.folder.manifest().get("ensemble")
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether several networks answer together; a soup is one network."""
+        return self.ensemble is not None and self.ensemble["method"] != "soup"
+
+    @cached_property
+    def members(self) -> tuple[Run, ...]:
+        """The networks that answer together, as runs; the run itself where it is one network."""
+        if not self.is_combined:
+            return (self,)
+        assert self.ensemble is not None
+        return tuple(Run.load(self.folder.members / member["folder"]) for member in self.ensemble["members"])
+
+    @cached_property
+    def combination(self) -> Combination:
+        """How the members' logits become one; for ensembles of several networks."""
+        assert self.ensemble is not None and self.is_combined
+        return load_combination(self.ensemble, self.folder.stack_weights)
+
+    @cached_property
     def _metadata(self) -> dict[str, Any]:
         metadata = read_weights(self.folder.best_weights)[1]
         if not {"class_names", "preprocess"} <= set(metadata):
@@ -81,10 +111,15 @@ class Run:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        if self.is_combined:
+            return self.members[0].class_names
         return tuple(self._metadata["class_names"])
 
     @cached_property
     def preprocess(self) -> Preprocess:
+        """What happens to a picture first; in an ensemble, for its first member."""
+        if self.is_combined:
+            return self.members[0].preprocess
         return Preprocess.from_dict(self._metadata["preprocess"])
 
     @property
@@ -103,12 +138,38 @@ class Run:
 
     @cached_property
     def model(self) -> Classifier:
-        """The trained model, on its device, in evaluation mode."""
+        """The trained model, on its device, in evaluation mode. Raises InputError for an ensemble of several networks."""
+        if self.is_combined:
+            raise InputError(f"{self.path} is an ensemble of {len(self.members)} networks", hint=f"They are in {self.folder.members}.")
         settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
         model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
         load_weights(model, self.folder.best_weights)
         self.arithmetic.prepare(model)
         return model.eval()
+
+    def forget_model(self) -> None:
+        """Give back the memory of the model until it is asked for again."""
+        self.__dict__.pop("model", None)
+
+    def predict_rows(
+        self, loaded: LoadedData, rows: np.ndarray, console: Console, crop: Crop | None = None, corrupt: str = "none"
+    ) -> Predictions:
+        """Predictions of rows of a dataset, all of whose classes the run knows; what cannot be decoded is named and left out.
+
+        `crop` and `corrupt` are as the run was trained by default. Of an ensemble, one network at a time is in memory.
+        """
+        if self.is_combined:
+            parts = []
+            for member in self.members:
+                parts.append(member.predict_rows(loaded, rows, console, crop, corrupt))
+                member.forget_model()
+            return combined(parts, self.combination)
+        preprocess = self.preprocess
+        if crop is not None:
+            preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
+        seen = corrupt if corrupt != "none" else self.recipe.data.corrupt
+        split = open_split(loaded, rows, preprocess, seen, console)
+        return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
 
     def predict(self, images: str | Path | Sequence[str | Path], top: int = 5, boxes: Boxes | None = None) -> list[Prediction]:
         """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so.
@@ -134,9 +195,11 @@ class Run:
             raise InputError(f"the number of classes to name must be at least 1, got {top}")
         batch = self.recipe.evaluate.batch
         by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-        for chunk in _decoded(files, self.preprocess, batch, by_path):
-            sound = [pixels for _, pixels in chunk if isinstance(pixels, np.ndarray)]
-            answers = iter(self._probabilities(np.stack(sound)) if sound else [])
+        views = tuple(dict.fromkeys(member.view for member in self.members))
+        for chunk in _decoded(files, views, batch, by_path):
+            sound = [pixels for _, pixels in chunk if not isinstance(pixels, str)]
+            seen = dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True)) if sound else {}
+            answers = iter(self._probabilities(seen) if sound else [])
             for path, pixels in chunk:
                 name = str(path).encode("utf-8", "backslashreplace").decode()
                 if isinstance(pixels, str):
@@ -147,9 +210,16 @@ class Run:
                 note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
                 yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order], note)
 
-    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        logits, _ = infer(self.model, pixels, self.normalisation, self.arithmetic, self.recipe.evaluate.batch)
-        return torch.from_numpy(logits).double().softmax(dim=1).float().numpy()
+    @property
+    def view(self) -> Preprocess:
+        """The preprocessing but for normalisation: members with the same view see the same pixels."""
+        return replace(self.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def _probabilities(self, seen: Mapping[Preprocess, np.ndarray]) -> np.ndarray:
+        """Of pictures as each view shows them: float32 (n, C)."""
+        batch = self.recipe.evaluate.batch
+        logits = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch)[0] for each in self.members]
+        return softmax(self.combination(logits) if self.is_combined else logits[0])
 
 
 def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
@@ -193,17 +263,18 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _decoded(
-    files: Iterable[Path], preprocess: Preprocess, batch: int, boxes: Boxes | None
-) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
-    """Chunks of (file, pixels or the reason why there are none), decoded by threads no more than two chunks ahead."""
+    files: Iterable[Path], views: Sequence[Preprocess], batch: int, boxes: Boxes | None
+) -> Iterator[list[tuple[Path, tuple[np.ndarray, ...] | str]]]:
+    """Chunks of (file, its pixels in each view or the reason why there are none), decoded by threads no more than two chunks ahead."""
 
-    def decode(path: Path) -> np.ndarray | str:
+    def decode(path: Path) -> tuple[np.ndarray, ...] | str:
+        box = None if boxes is None else boxes.get(os.path.abspath(path))
         try:
-            return preprocess.pixels(path, box=None if boxes is None else boxes.get(os.path.abspath(path)))
+            return tuple(view.pixels(path, box=box) for view in views)
         except UnreadableImage as error:
             return error.reason
 
-    waiting: deque[tuple[Path, Future[np.ndarray | str]]] = deque()
+    waiting: deque[tuple[Path, Future[tuple[np.ndarray, ...] | str]]] = deque()
     iterator = iter(files)
     with ThreadPoolExecutor(available_cores()) as pool:
         while True:

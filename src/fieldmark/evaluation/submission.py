@@ -17,7 +17,6 @@ from fieldmark.data.dataset import UNLABELLED
 from fieldmark.evaluation.evaluate import require_finished, run_data
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.split import open_split
 
 DEFAULT_COLUMNS = "id=stem,label=class"
 _OF_PATH: dict[str, Callable[[str], str]] = {
@@ -57,8 +56,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
             raise InputError(
                 f"{dataset.name} has no unlabelled pictures", hint="`fieldmark predict` answers for pictures that are in no dataset."
             )
-        split = open_split(loaded, loaded.rows(UNLABELLED), run.preprocess, run.recipe.data.corrupt, console)
-        predictions = split.predict(run.model, run.arithmetic, run.recipe.evaluate.batch, console, run.class_names)
+        predictions = run.predict_rows(loaded, loaded.rows(UNLABELLED), console)
         name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
         predictions.save(run.folder.predictions / f"{name}.npz")
     return _write(target, header, chosen, [dataset.paths[row] for row in all_rows], predictions)

@@ -11,7 +11,8 @@ from fieldmark.reports.report import write_report
 
 def finish(run: Run, console: Console) -> Run:
     """Draw the figures of a finished run and write its report."""
-    run.folder.figures.mkdir(exist_ok=True)
-    write_curves(read_json_lines(run.folder.metrics_file), run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
+    if epochs := read_json_lines(run.folder.metrics_file):  # ensembles have none
+        run.folder.figures.mkdir(exist_ok=True)
+        write_curves(epochs, run.folder.figures / "curves.png", run.summary["training"]["best_epoch"])
     console.say(f"the report is {write_report(run)}")
     return run

@@ -25,6 +25,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import ClassFigures, per_class
 from fieldmark.reports.curves import curve_panels
 from fieldmark.reports.gallery import Box, cards, ranked
+from fieldmark.reports.members import ensemble_command, ensemble_part
 from fieldmark.reports.pages import fixed, render
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
@@ -94,7 +95,8 @@ def _content(run: Run) -> dict[str, Any]:
         "splits": [_split(name, pictures, aside, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
-        "panels": curve_panels(epochs, summary["training"]["best_epoch"]),
+        "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
+        "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
         "refit": any(row["phase"] == "refit" for row in epochs),
         "classes": _classes(predictions),
         "root": root,
@@ -105,14 +107,16 @@ def _content(run: Run) -> dict[str, Any]:
         "hits": cards(predictions, hits[:_HITS], shown, hashes, boxes),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": _provenance(run, summary, manifest),
-        "command": _command(manifest),
+        "command": _command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
         "version": manifest["versions"]["fieldmark"],
     }
 
 
 def _figures(summary: dict[str, Any]) -> list[_Figure]:
     """What stands beside the answer. Top-5 is left out where there are no more than five classes."""
-    chosen = "the same on val, which chose the best epoch" + (", before the refit" if summary["training"]["refit"] else "")
+    chosen = "the same on val, which chose the best epoch" + (", before the refit" if summary["training"].get("refit") else "")
+    if "ensemble" in summary:
+        chosen = "the same on val; what was fitted to val answers for pictures that it was fitted without"
     listed = [
         ("Top-5", "test", "top5", "the right name is among the first five"),
         ("Macro F1", "test", "macro_f1", "mean over classes, small ones counting as much as large ones"),
@@ -178,24 +182,34 @@ def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> 
     platform = versions.pop("platform")
     channels, height, width = model["input"]
     seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
+    made = [
+        ("Run", run.path.absolute().name),
+        ("Begun" if run.ensemble is None else "Made", f"{created.day} {created:%B %Y, %H:%M} UTC"),
+        ("Model", model["name"]),
+    ]
+    size = ("Multiply-adds", f"{model['macs']:,} a picture")
+    origin = [
+        ("Data fingerprint", manifest["fingerprint"]),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Platform", platform),
+    ]
+    if run.ensemble is not None:
+        spent = f"{training['samples_seen']:,} pictures in {training['steps']:,} steps, {duration(training['seconds'])} together"
+        return [*made, ("Parameters", f"{model['parameters']:,}"), size, ("Training of the members", spent), *origin]
     epochs = f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}, the best was {training['best_epoch']}"
     refit = f", then {training['best_epoch']} on train and val together" if training["refit"] else ""
     return [
-        ("Run", run.path.absolute().name),
-        ("Begun", f"{created.day} {created:%B %Y, %H:%M} UTC"),
-        ("Model", model["name"]),
+        *made,
         ("Starting weights", "; ".join(manifest["notes"]).removeprefix("weights: ")),
         ("Parameters", f"{model['parameters']:,}, {trained} trained"),
-        ("Multiply-adds", f"{model['macs']:,} a picture"),
+        size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
         ("Training", f"{epochs}{refit}; {training['samples_seen']:,} pictures in {training['steps']:,} steps"),
         ("Training time", f"{duration(training['seconds'])}, {training['images_per_second']:,.1f} images/s"),
         ("Device", training["device"]),
         ("Arithmetic", f"{training['precision']}, {recipe.train.memory_format}"),
         ("Seeds", f"{recipe.train.seed} for training, {recipe.data.split_seed} for splits"),
-        ("Data fingerprint", manifest["fingerprint"]),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("Platform", platform),
+        *origin,
     ]
 
 

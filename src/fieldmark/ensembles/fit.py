@@ -1,0 +1,77 @@
+"""How the members' answers become one: equal weights, or what is fitted on pictures that they were not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.ensembles.crossfit import cross_fitted
+from fieldmark.ensembles.members import Members
+from fieldmark.ensembles.method import MeanOf, StackOn
+from fieldmark.ensembles.stack import fit_stack, train_stack
+from fieldmark.ensembles.weights import equal_weights, fit_weights
+from fieldmark.evaluation.combination import Combination, Mean, Stack, combined
+from fieldmark.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What was fitted, and what it says of val: each picture answered by a fit without it.
+
+    fitted_on: val, out-of-fold, train, or None where nothing was fitted; penalty: of a stack's deviation from the mean.
+    """
+
+    combination: Combination
+    val: Predictions
+    fitted_on: str | None = None
+    penalty: float | None = None
+
+
+def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
+    """Raises InputError where there is nothing to fit on that the members were not trained on."""
+    if isinstance(method, StackOn) and method.fit_on == "train":
+        return _trained_stack(members, console)
+    parts = members.unseen()
+    seen = combined(parts, Mean("logits", equal_weights(len(parts))))
+    if isinstance(method, MeanOf) and not method.fitted:
+        mean = Mean(method.of, equal_weights(len(parts)))
+        return Fitted(Mean(method.of, _each(members, mean.weights)), combined(parts, mean))
+    if refitted := [run for run in members.runs if run.recipe.train.refit]:
+        raise InputError(
+            *(f"{run.path} was refitted on train and val together, so that nothing can be fitted on its val" for run in refitted),
+            hint="Train it without train.refit, or take an equal mean.",
+        )
+    where = "out-of-fold" if members.folds else "val"
+    console.say(f"fitting the {'weights' if isinstance(method, MeanOf) else 'stack'} on {len(seen):,} pictures ({where})")
+    if isinstance(method, StackOn):
+        with console.progress("fitting", "fits") as advance:
+            layer, penalty, said = fit_stack(seen.features, seen.labels, len(members.class_names), advance)
+        return Fitted(Stack(members.inputs, *layer), replace(seen, logits=said), where, penalty)
+    logits = np.split(seen.features, len(parts), axis=1)
+
+    def answer(fitted: np.ndarray, held: np.ndarray) -> np.ndarray:
+        weights = fit_weights([each[fitted] for each in logits], seen.labels[fitted], method.of)
+        return Mean(method.of, weights)([each[held] for each in logits])
+
+    weights = fit_weights(logits, seen.labels, method.of)
+    return Fitted(Mean(method.of, _each(members, weights)), replace(seen, logits=cross_fitted(answer, len(seen))), where)
+
+
+def _trained_stack(members: Members, console: Console) -> Fitted:
+    if members.folds:
+        raise InputError("there is no picture that all folds were trained on", hint="Leave out --fit-on train.")
+    seen = combined(members.predictions("train"), Mean("logits", equal_weights(len(members.runs))))
+    console.say(f"training the stack on the {len(seen):,} pictures that its members were trained on, and are surer of than of others")
+    with console.progress("training", "epochs") as advance:
+        layer = train_stack(seen.features, seen.labels, len(members.class_names), advance)
+    stack = Stack(members.inputs, *layer)
+    return Fitted(stack, combined(members.predictions("val"), stack), "train")
+
+
+def _each(members: Members, weights: np.ndarray) -> np.ndarray:
+    """The weight of each member: its share of its input's."""
+    belongs = np.array(members.inputs)
+    return np.asarray(weights[belongs] / np.bincount(belongs)[belongs])

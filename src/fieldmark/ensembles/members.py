@@ -1,0 +1,175 @@
+"""The runs of an ensemble: whether they may answer together, and what they said about the pictures of a split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import identity, with_settings
+from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Run
+
+_Picture = tuple[str, str, str]
+"""Hash, label and split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """Finished runs with the same classes, pictures, labels and test.
+
+    `inputs` says to which recipe each belongs: as many as there are runs, where all were trained on the same split; or the runs are the
+    folds of one recipe or of several (`folds`), and those of a recipe are one input.
+    """
+
+    runs: tuple[Run, ...]
+    names: tuple[str, ...]
+    inputs: tuple[int, ...]
+    folds: bool
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.runs[0].class_names
+
+    def predictions(self, split: str) -> list[Predictions]:
+        """What each run said about a split when its training ended."""
+        found = [Predictions.load(run.folder.predictions / f"{split}.npz") for run in self.runs]
+        if problems := [
+            f"{run.path} has predictions for other classes"
+            for run, each in zip(self.runs, found, strict=True)
+            if each.class_names != self.class_names
+        ]:
+            raise InputError(*problems, hint="Evaluate it again.")
+        return found
+
+    def unseen(self) -> list[Predictions]:
+        """For each input, what its networks said about pictures that they were not trained on: val, or each fold by who left it out."""
+        found = self.predictions("val")
+        if not self.folds:
+            return found
+        return [
+            _together([each for each, belongs in zip(found, self.inputs, strict=True) if belongs == wanted])
+            for wanted in range(max(self.inputs) + 1)
+        ]
+
+
+def open_members(paths: Sequence[str | Path]) -> Members:
+    """Raises InputError where the runs cannot answer together, with all reasons."""
+    if len(paths) < 2:
+        raise InputError("an ensemble needs at least two runs", hint="fieldmark ensemble RUN RUN... --method mean --out RUN")
+    runs = tuple(Run.load(path) for path in paths)
+    if repeated := [path for path, times in Counter(run.path.resolve() for run in runs).items() if times > 1]:
+        raise InputError(*(f"{path} is named more than once" for path in repeated))
+    for run in runs:
+        require_finished(run)
+    if nested := [run for run in runs if run.is_combined]:
+        raise InputError(*(f"{run.path} is an ensemble itself" for run in nested), hint="Name its members instead.")
+    if problems := [*_other_classes(runs), *_boxes(runs)]:
+        raise InputError(*problems)
+    inputs, folds = _inputs(runs)
+    return Members(runs, _names(runs), inputs, folds)
+
+
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The names of the folders, with as many of those above as tell them apart."""
+    parts = [run.path.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    return tuple(names)
+
+
+def _other_classes(runs: Sequence[Run]) -> list[str]:
+    first = runs[0]
+    problems = []
+    for run in runs[1:]:
+        if run.class_names == first.class_names:
+            continue
+        only = sorted(set(first.class_names) ^ set(run.class_names))
+        such = f", such as {only[0]!r}, which one of them lacks" if only else ", in another order"
+        problems.append(f"{first.path} and {run.path} were trained on other classes{such}")
+    return problems
+
+
+def _boxes(runs: Sequence[Run]) -> list[str]:
+    boxed = [run.preprocess.margin is not None for run in runs]
+    if all(boxed) or not any(boxed):
+        return []
+    return [f"{runs[boxed.index(True)].path} was trained on pictures cropped to boxes, and {runs[boxed.index(False)].path} on whole ones"]
+
+
+def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
+    """Which input each run belongs to, and whether they are folds. Raises InputError where they were trained on other splits."""
+    tables = [_pictures(run) for run in runs]
+    differences = [_difference(tables[0], table) for table in tables]
+    if not any(differences):
+        return tuple(range(len(runs))), False
+    if all(run.recipe.data.folds for run in runs) and all(_same_but_for_folds(tables[0], table) for table in tables):
+        return _folds(runs), True
+    problems = [
+        f"{runs[0].path} and {run.path} were trained on different splits: {difference}"
+        for run, difference in zip(runs, differences, strict=True)
+        if difference
+    ]
+    hint = "What one of them was trained on may be what another is tested on. Train them on the same data with the same data.split_seed."
+    raise InputError(*problems, hint=hint)
+
+
+def _pictures(run: Run) -> dict[str, _Picture]:
+    stored = pq.read_table(run.folder.split_file, columns=["path", "hash", "label", "split"]).to_pydict()  # type: ignore[no-untyped-call]
+    columns = (stored[name] for name in ("hash", "label", "split"))
+    return dict(zip(stored["path"], zip(*columns, strict=True), strict=True))
+
+
+def _difference(one: dict[str, _Picture], other: dict[str, _Picture]) -> str:
+    """In words; empty where there is none."""
+    if lonely := sorted(one.keys() ^ other.keys()):
+        return f"{len(lonely):,} pictures are known to only one of them, such as {lonely[0]}"
+    for column, what in enumerate(("have other bytes", "have another label", "are in another split")):
+        changed = [path for path in one if one[path][column] != other[path][column]]
+        if changed:
+            such = changed[0]
+            values = "" if column == 0 else f" ({one[such][column] or 'none'} and {other[such][column] or 'none'})"
+            return f"{len(changed):,} pictures {what}, such as {such}{values}"
+    return ""
+
+
+def _same_but_for_folds(one: dict[str, _Picture], other: dict[str, _Picture]) -> bool:
+    """Whether the pictures differ at most in being in train or val."""
+    pooled = (
+        {path: (*picture[:2], {"val": "train"}.get(picture[2], picture[2])) for path, picture in each.items()} for each in (one, other)
+    )
+    return next(pooled) == next(pooled)
+
+
+def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
+    """The recipe of each run, which is what it has beside fold and seed. Raises InputError where one lacks folds."""
+    recipes = [str(identity(with_settings(run.recipe, {"data.fold": 0, "train.seed": 0}))) for run in runs]
+    inputs = tuple(list(dict.fromkeys(recipes)).index(recipe) for recipe in recipes)
+    problems = []
+    for wanted in sorted(set(inputs)):
+        chosen = [run for run, belongs in zip(runs, inputs, strict=True) if belongs == wanted]
+        count = chosen[0].recipe.data.folds or 0
+        held = Counter(run.recipe.data.fold for run in chosen)
+        problems += [
+            f"of the {count} folds of {chosen[0].path}, no run leaves out fold {fold}" for fold in range(count) if fold not in held
+        ]
+        problems += [f"{times} runs with the recipe of {chosen[0].path} leave out fold {fold}" for fold, times in held.items() if times > 1]
+    if problems:
+        raise InputError(*problems, hint="An ensemble of folds takes one run for each fold of a recipe.")
+    return inputs
+
+
+def _together(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different pictures as one, sorted by id."""
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "labels", "logits")}
+    order = np.argsort(joined["ids"], kind="stable")
+    features = np.zeros((len(order), 0), np.float32)
+    return Predictions(joined["ids"][order], joined["labels"][order], joined["logits"][order], features, parts[0].class_names)

@@ -1,0 +1,153 @@
+"""Soups: the weights of several trainings of one architecture averaged into one network (Wortsman et al., ICML 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fieldmark.core.console import Advance, Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.randomness import key, permutation
+from fieldmark.data.loading import LoadedData
+from fieldmark.data.split_file import Origin, restore_data
+from fieldmark.ensembles.members import Members
+from fieldmark.ensembles.method import SoupOf
+from fieldmark.evaluation.metrics import top_k
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.split import SplitPixels, open_split
+from fieldmark.models.evaluating import evaluating
+from fieldmark.models.factory import Classifier
+from fieldmark.models.weights import read_weights
+
+_BATCH = 128
+_PICTURES = 4096
+"""Of train, from which the statistics of batch norms are estimated."""
+
+
+@dataclass(frozen=True, eq=False)
+class Soup:
+    """One network, which of the members it is made of (the first is the best on val), and what it says of train, val and test."""
+
+    model: Classifier
+    chosen: tuple[int, ...]
+    greedy: bool
+    predictions: dict[str, Predictions]
+
+
+def cook(members: Members, method: SoupOf, console: Console) -> Soup:
+    """Average the runs' weights: all of them, or, the best on val first, each that does not lower val top-1. Then test is opened.
+
+    Raises InputError where the runs are not of one architecture, or their val is not one that none of them was trained on.
+    """
+    _check_ingredients(members, method)
+    by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary["val"]["top1"])
+    best = Run(members.runs[by_val[0]].folder)
+    loaded = restore_data(Origin(**best.folder.manifest()["data"]), best.folder.split_file, best.class_names, console)
+    kitchen = _Kitchen.of(best, loaded, console)
+    if method.greedy:
+        chosen, top1 = by_val[:1], kitchen.val_top1([members.runs[by_val[0]]])
+        for index in by_val[1:]:
+            tried = kitchen.val_top1([members.runs[each] for each in (*chosen, index)])
+            console.say(f"{members.names[index]}: val top-1 {top1:.1f} % {'becomes' if tried >= top1 else 'would become'} {tried:.1f} %")
+            if tried >= top1:
+                chosen, top1 = [*chosen, index], tried
+    else:
+        chosen = by_val
+    kitchen.fill([members.runs[index] for index in chosen])
+    predictions = {split: best.predict_rows(loaded, loaded.rows(split), console) for split in ("train", "val", "test")}
+    return Soup(best.model, tuple(chosen), method.greedy, predictions)
+
+
+def _check_ingredients(members: Members, method: SoupOf) -> None:
+    first = members.runs[0]
+    problems = []
+    if members.folds:
+        problems.append("a soup of folds has no val that none of them was trained on; --method mean takes folds")
+    if method.greedy:
+        problems += [
+            f"{run.path} was refitted on train and val together, so that val cannot choose"
+            for run in members.runs
+            if run.recipe.train.refit
+        ]
+    for run in members.runs[1:]:
+        ours, theirs = (
+            each.recipe.model.model_dump(exclude={"weights", "max_parameters", "dropout", "drop_path"}) for each in (first, run)
+        )
+        different = [f"model.{key}" for key in ours if ours[key] != theirs.get(key)]
+        if run.preprocess != first.preprocess:
+            different.append("what they do to pictures first (size, resize, crop or normalisation)")
+        if different:
+            problems.append(f"{first.path} and {run.path} differ in {', '.join(different)}")
+    if problems:
+        raise InputError(*problems, hint="A soup averages the weights of one architecture; --method mean takes any networks.")
+
+
+def averaged(runs: Sequence[Run]) -> dict[str, Tensor]:
+    """The mean of the runs' weights, on the CPU. What is not a floating-point number is the first run's."""
+    total: dict[str, Tensor] = {}
+    for count, run in enumerate(runs, 1):
+        for name, tensor in read_weights(run.folder.best_weights)[0].items():
+            if count == 1:
+                total[name] = tensor.double() if tensor.is_floating_point() else tensor
+            elif tensor.is_floating_point():
+                total[name] += (tensor.double() - total[name]) / count
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in total.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Kitchen:
+    """The network of `run`, whose weights are replaced, and the pictures that soups are seasoned and tasted with."""
+
+    run: Run
+    train: SplitPixels
+    val: SplitPixels
+    console: Console
+
+    @classmethod
+    def of(cls, run: Run, loaded: LoadedData, console: Console) -> _Kitchen:
+        rows = loaded.rows("train")
+        some = np.sort(rows[permutation(key(0, "soup"), len(rows))[:_PICTURES]])
+        train, val = (open_split(loaded, each, run.preprocess, run.recipe.data.corrupt, console) for each in (some, loaded.rows("val")))
+        return cls(run, train, val, console)
+
+    def fill(self, runs: Sequence[Run]) -> None:
+        """Load the mean of these runs' weights; of several, batch norms' statistics are estimated anew.
+
+        The means of the statistics are not those of the averaged network (Izmailov et al., UAI 2018).
+        """
+        self.run.model.load_state_dict(averaged(runs))
+        if len(runs) > 1:
+            with self.console.progress("batch norms", "batches") as advance:
+                _estimate_norms(self.run, self.train.pixels[self.train.sound], advance)
+
+    def val_top1(self, runs: Sequence[Run]) -> float:
+        self.fill(runs)
+        logits, _ = self.val.infer(self.run.model, self.run.arithmetic, self.run.recipe.evaluate.batch, self.console)
+        return 100 * top_k(logits, self.val.labels, 1)
+
+
+def _estimate_norms(run: Run, pixels: np.ndarray, advance: Advance) -> None:
+    """Set the statistics of batch norms to those of pictures as evaluation sees them: uint8 (n, 3, size, size)."""
+    model, arithmetic = run.model, run.arithmetic
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    parts = np.array_split(np.arange(len(pixels)), max(len(pixels) // _BATCH, 1))
+    with evaluating(model), torch.no_grad(), arithmetic.autocast():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over batches
+            norm.train()
+        for done, part in enumerate(parts, 1):
+            images = run.normalisation(torch.from_numpy(pixels[part]).to(arithmetic.device))
+            model(images.to(memory_format=arithmetic.memory_format))
+            advance(done, len(parts))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
