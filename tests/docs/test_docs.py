@@ -163,7 +163,7 @@ def test_recipes_in_the_documents_load(tmp_path):
 
 def test_studies_in_the_documents_load(tmp_path):
     files = blocks(STUDIES, "yaml", marked=False)
-    assert len(files) == 3
+    assert len(files) == 4
     for block in files:
         (tmp_path / "study.yaml").write_text(block)
         assert load_study(tmp_path / "study.yaml").seeds

@@ -65,6 +65,11 @@ class Origin:
         return LAYOUTS[self.layout].pictures(Path(self.root))
 
 
+def splits_of(path: Path) -> set[str]:
+    """The splits that the pictures of a run are in."""
+    return set(pq.read_table(path, columns=["split"]).column("split").to_pylist())  # type: ignore[no-untyped-call]
+
+
 def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:
     """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
     root = Path(origin.root)

@@ -15,7 +15,19 @@ from fieldmark.core.recipe import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.reports.pages import render
 from fieldmark.studies.figures import Charts, dataset_charts, palette
-from fieldmark.studies.formats import STAGES, STAGES_ABOUT, Column, about, columns, gain_text, spread_text, stage_cells
+from fieldmark.studies.formats import (
+    ENSEMBLES,
+    ENSEMBLES_ABOUT,
+    STAGES,
+    STAGES_ABOUT,
+    Column,
+    about,
+    columns,
+    ensemble_cells,
+    gain_text,
+    spread_text,
+    stage_cells,
+)
 from fieldmark.studies.plan import QUICK, StudyPlan, differences
 from fieldmark.studies.results import Absent, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
@@ -53,6 +65,7 @@ class _Part:
     gains: _Grid
     costs: _Grid
     charts: Charts
+    ensembles: list[tuple[list[str], str | None]]
     about: list[str]
     runs: list[_Run]
     absent: int
@@ -80,6 +93,8 @@ def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, 
         "spread_text": spread_text,
         "stage_titles": STAGES,
         "stages_about": STAGES_ABOUT,
+        "ensemble_titles": ENSEMBLES,
+        "ensembles_about": ENSEMBLES_ABOUT,
         "stage_cells": stage_cells,
         "quick": QUICK if table.quick else "",
         "arranged": " ".join([_ARRANGED[table.arrangement], *(text for key, text in _BUILT_ON.items() if key in said)]),
@@ -113,6 +128,7 @@ def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Re
         _grid([column for column in shown if not column.cost], dataset),
         _grid([column for column in shown if column.cost], dataset),
         dataset_charts(table, dataset, results),
+        [(ensemble_cells(row), _report(plan, row.path)) for row in dataset.ensembles],
         about(dataset),
         sorted(runs, key=lambda run: (run.rung, run.seed)),
         len(absent),

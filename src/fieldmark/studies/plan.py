@@ -53,6 +53,19 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class StudyEnsemble:
+    """Runs of a study that answer as one, for each dataset and seed: the rungs that are its `members`, and the options of its method."""
+
+    name: str
+    members: tuple[str, ...]
+    method: dict[str, str]
+
+    @property
+    def slug(self) -> str:
+        return slug(self.name)
+
+
+@dataclass(frozen=True)
 class StudyDataset:
     """`name` is unique in the study, and the name of its folder; `given` is what the user gave as DATA, made absolute."""
 
@@ -101,6 +114,7 @@ class Study:
     recipes: tuple[Recipe, ...]
     seeds: tuple[int, ...]
     quick: bool = False
+    ensembles: tuple[StudyEnsemble, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +140,12 @@ class StudyPlan(Study):
         """Every run, one seed after another, so that all rungs have some answer early."""
         return [self.run(dataset, rung, seed) for seed in self.seeds for dataset in self.datasets for rung in self.rungs]
 
+    def ensemble_path(self, dataset: StudyDataset, ensemble: StudyEnsemble, seed: int) -> Path:
+        return self.folder / "ensembles" / dataset.name / ensemble.slug / f"seed-{seed}"
+
+    def members(self, dataset: StudyDataset, ensemble: StudyEnsemble, seed: int) -> list[PlannedRun]:
+        return [self.run(dataset, rung, seed) for name in ensemble.members for rung in self.rungs if rung.name == name]
+
     def save(self) -> None:
         values = {
             "schema": SCHEMA,
@@ -140,6 +160,7 @@ class StudyPlan(Study):
             "datasets": [asdict(dataset) for dataset in self.datasets],
             "seeds": list(self.seeds),
             "quick": self.quick,
+            "ensembles": [asdict(ensemble) for ensemble in self.ensembles],
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +180,13 @@ class StudyPlan(Study):
             rungs = [Rung(row.name, row.settings, row.before, row.options) for row in stored.rungs]
             recipes = [recipe_from(row.recipe, str(file)) for row in stored.rungs]
             datasets = [StudyDataset(row.name, row.given) for row in stored.datasets]
-            for listed in ([rung.slug for rung in rungs], [dataset.name for dataset in datasets], stored.seeds):
+            ensembles = [StudyEnsemble(row.name, tuple(row.members), row.method) for row in stored.ensembles]
+            for listed in (
+                [rung.slug for rung in rungs],
+                [dataset.name for dataset in datasets],
+                stored.seeds,
+                [each.slug for each in ensembles],
+            ):
                 if len(set(listed)) < len(listed) or "" in listed:
                     raise ValueError(f"of {listed} each has to be another, and none empty")
         except (OSError, ValueError, InputError) as error:
@@ -177,6 +204,7 @@ class StudyPlan(Study):
             datasets=tuple(datasets),
             seeds=tuple(stored.seeds),
             quick=stored.quick,
+            ensembles=tuple(ensembles),
         )
 
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:
@@ -197,6 +225,8 @@ class StudyPlan(Study):
                 problems.append(f"{rung.name!r} is not in the study any more")
             elif changed := differences(recipe, ours[rung.name]):
                 problems.append(f"{rung.name!r} has changed: {', '.join(changed)}")
+        combined = {ensemble.name: ensemble for ensemble in self.ensembles}
+        problems += [f"the ensemble {each.name!r} has changed" for each in earlier.ensembles if combined.get(each.name) != each]
         before = {rung.name: rung.before for rung in self.rungs}
         moved = [rung for rung in earlier.rungs if rung.name in before and before[rung.name] != rung.before]
         if not problems and moved:
@@ -223,6 +253,12 @@ class _StoredRung(_StoredPart):
     recipe: dict[str, Any]
 
 
+class _StoredEnsemble(_StoredPart):
+    name: str
+    members: list[str]
+    method: dict[str, str]
+
+
 class _StoredDataset(_StoredPart):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     given: Annotated[str, Field(min_length=1)]
@@ -241,6 +277,7 @@ class _Stored(_StoredPart):
     datasets: Annotated[list[_StoredDataset], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     quick: bool = False
+    ensembles: list[_StoredEnsemble] = []
 
 
 def slug(name: str) -> str:

@@ -17,6 +17,7 @@ from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
+from fieldmark.studies.ensembles import EnsembleRow, read_ensembles
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 
 State = Literal["waiting", "failed", "broken"]
@@ -121,6 +122,7 @@ class Results:
 
     outcomes: tuple[Outcome, ...]
     absent: tuple[Absent, ...]
+    ensembles: dict[StudyDataset, tuple[EnsembleRow, ...]]
 
     def of(self, dataset: StudyDataset, rung: Rung) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.dataset == dataset and outcome.rung == rung]
@@ -158,7 +160,7 @@ def read_results(plan: StudyPlan) -> Results:
                     state, reason = "broken", f"{error.filename or path} cannot be read: {error.strerror}"
                 if state is not None:
                     absent.append(Absent(dataset, rung, seed, path, state, reason))
-    return Results(tuple(outcomes), tuple(absent))
+    return Results(tuple(outcomes), tuple(absent), {dataset: read_ensembles(plan, dataset) for dataset in plan.datasets})
 
 
 def _state(path: Path) -> tuple[State | None, str]:

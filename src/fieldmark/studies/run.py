@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +16,7 @@ from fieldmark.core.errors import InputError, Interrupted
 from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
+from fieldmark.studies.ensembles import make_ensembles
 from fieldmark.studies.estimate import Estimate, check_room, estimate
 from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
@@ -58,25 +59,24 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
             held.enter_context(only_writer(plan.folder))
         todo = [run for run in plan.runs() if not run.finished]
         _say_title(plan, todo, console)
-        if not todo:
+        if todo:
+            # By all runs, not by those to be done: a study that goes on trains with as many threads as before.
+            opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
+            expected = estimate(todo, opened.jobs, opened.threads, console)
+            _say_plan(plan, todo, expected, console)
+            check_room(expected, plan.folder)
+        else:
             console.say("Every run is finished.")
-            if not dry_run:
-                plan.save()
-            return Done(0, {})
-        # By all runs, not by those to be done: a study that goes on trains with as many threads as before.
-        opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
-        expected = estimate(todo, opened.jobs, opened.threads, console)
-        _say_plan(plan, todo, expected, console)
-        check_room(expected, plan.folder)
         if dry_run:
             console.say("A dry run: nothing was trained or written.")
             return Done(0, {})
         plan.save()
-        done = _train(todo, opened, expected, console)
-    if done.failed:
-        console.say(f"{len(done.failed)} of {len(todo)} runs failed:")
-        console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in done.failed.items()))
-    return done
+        done = _train(todo, opened, expected, console) if todo else Done(0, {})
+        if done.failed:
+            console.say(f"{len(done.failed)} of {len(todo)} runs failed:")
+        not_made = make_ensembles(plan, console)
+        console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in (done.failed | not_made).items()))
+        return replace(done, failed=done.failed | not_made)
 
 
 @contextmanager

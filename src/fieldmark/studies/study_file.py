@@ -22,7 +22,13 @@ combinations of the options of factors, the first option of each being the base:
         sgd: {optim.name: sgd, optim.lr: 0.05}
         adamw: {optim.name: adamw}
 
-A file with none of them has one recipe, whose spread over seeds is the noise that changes have to stand out from.
+Besides there may be ensembles of the rungs, made for each seed when their runs are finished:
+
+    ensembles:
+      mean: {method: mean}             # of all rungs, the base among them
+      stack: {members: [flip, crop], method: stack, fit_on: val}
+
+A file with none of the three has one recipe, whose spread over seeds is the noise that changes have to stand out from.
 """
 
 from __future__ import annotations
@@ -40,10 +46,12 @@ from fieldmark.core.presets import STUDIES, Source, suggest
 from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
-from fieldmark.studies.plan import Arrangement, Rung, Study
+from fieldmark.ensembles.method import method_of
+from fieldmark.studies.plan import Arrangement, Rung, Study, StudyEnsemble
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
-_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "search", "quick")
+_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "ensembles", "search", "quick")
+_ENSEMBLE_KEYS = ("members", "method", "of", "weights", "fit_on", "ingredients")
 _QUICK_KEYS = ("seeds", "base", "rungs")
 _REFERENCES: dict[str, Arrangement] = {"extends": "independent", "on": "ladder"}
 """What a rung may say of what it is built on, and how rungs have to be arranged for it."""
@@ -97,6 +105,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
     for given, where in section.places.items():
         if given not in names:
             problems.append(f"quick.rungs: the study has no rung {given!r}{suggest(given, names)} ({where})")
+    ensembles = _ensembles(values, names, source, problems)
     rungs, recipes = _recipes(base, [_in_quick_form(change, used) for change in changes], problems)
     chosen = _seeds(values.get("seeds", 3), "seeds", line_of(values, "seeds", source.origin), problems)
     if seeds is not None and seeds < 1:
@@ -112,6 +121,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
         recipes=recipes,
         seeds=(used.seeds or chosen) if seeds is None else tuple(range(seeds)),
         quick=quick,
+        ensembles=ensembles,
     )
 
 
@@ -332,6 +342,38 @@ def _with_whole_paths(recipe: Recipe) -> Recipe:
 
 def _whole(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, problems: list[str]) -> tuple[StudyEnsemble, ...]:
+    """The section `ensembles`."""
+    section = values.get("ensembles", {})
+    where = line_of(values, "ensembles", source.origin)
+    if not isinstance(section, dict):
+        problems.append(f"ensembles: expected names with the method of each, got {show(section)} ({where})")
+        return ()
+    found: list[StudyEnsemble] = []
+    for title, given in section.items():
+        name, here = str(title), line_of(section, title, source.origin)
+        if not isinstance(given, dict):
+            problems.append(f"ensembles: {name}: expected a method, such as {{method: mean}}, got {show(given)} ({here})")
+            continue
+        _check_keys(given, _ENSEMBLE_KEYS, f"ensembles: {name}: ", "an ensemble", source, problems)
+        members = given.get("members", list(rungs))
+        if not isinstance(members, list) or len(members) < 2 or len(set(map(str, members))) < len(members):
+            problems.append(f"ensembles: {name}: members: expected at least two different rungs, got {show(members)} ({here})")
+            continue
+        unknown = [str(member) for member in members if str(member) not in rungs]
+        problems += [f"ensembles: {name}: the study has no rung {member!r}{suggest(member, rungs)} ({here})" for member in unknown]
+        options = {key: str(given[key]) for key in _ENSEMBLE_KEYS[1:] if key in given}
+        try:
+            method_of(options.get("method", "(none)"), **{key: value for key, value in options.items() if key != "method"})
+        except InputError as error:
+            problems += [f"ensembles: {name}: {problem} ({here})" for problem in error.problems]
+        ensemble = StudyEnsemble(name, tuple(map(str, members)), options)
+        if not ensemble.slug or ensemble.slug in [each.slug for each in found]:
+            problems.append(f"ensembles: {name!r} needs a name of its own, with letters or digits ({here})")
+        found.append(ensemble)
+    return tuple(found)
 
 
 def _seeds(given: Any, key: str, origin: str, problems: list[str]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from unicodedata import category
 
 import numpy as np
 
+from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.plan import Arrangement, Rung, StudyDataset, StudyPlan
 from fieldmark.studies.results import Absent, Images, Outcome, Results
 from fieldmark.studies.stages import StageRow, stage_rows
@@ -85,6 +86,7 @@ class DatasetTable:
 
     images, classes: of test; None before any run has finished
     stages: of the rungs that were trained in several
+    ensembles: of the rungs, one for each seed
     comparisons: how many the intervals are corrected for
     chosen: of the rungs that can be compared, the one with the highest mean val top-1
     noise: standard deviation of test top-1 over seeds in points, pooled over the rungs
@@ -99,6 +101,7 @@ class DatasetTable:
     rows: tuple[Row, ...]
     effects: tuple[Effect, ...]
     stages: tuple[StageRow, ...]
+    ensembles: tuple[EnsembleRow, ...]
     comparisons: int
     chosen: Row | None
     noise: float | None
@@ -186,6 +189,7 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         tuple(rows),
         effects,
         tuple(stages),
+        results.ensembles.get(dataset, ()),
         len(found),
         chosen,
         _noise(list(alike.values())),

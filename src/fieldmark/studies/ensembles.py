@@ -1,0 +1,105 @@
+"""The ensembles of a study: made of its finished runs, for each dataset and seed, and read again for its table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import FieldmarkError
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.data.dataset import UNLABELLED
+from fieldmark.data.split_file import splits_of
+from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.method import method_of
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
+from fieldmark.reports.finish import finish
+from fieldmark.studies.plan import StudyDataset, StudyEnsemble, StudyPlan
+
+SUBMISSION = "submission.csv"
+
+
+@dataclass(frozen=True)
+class EnsembleRow:
+    """One ensemble of one seed; accuracies in per cent, `points`, `low` and `high` are the difference to its best member on val.
+
+    method: its name and options, in words. reason: why there is none; the figures are None then.
+    """
+
+    name: str
+    seed: int
+    members: tuple[str, ...]
+    method: str
+    path: Path
+    reason: str
+    val: float | None = None
+    test: float | None = None
+    test_low: float | None = None
+    test_high: float | None = None
+    best_member: str = ""
+    points: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
+    """Make those whose members are finished and that are not there yet; gives why others failed, by name.
+
+    Where the data have pictures without labels, the answers for them are written beside each, as `fieldmark submit` writes them.
+    """
+    failed: dict[str, str] = {}
+    for seed in plan.seeds:
+        for dataset in plan.datasets:
+            for ensemble in plan.ensembles:
+                members, path = plan.members(dataset, ensemble, seed), plan.ensemble_path(dataset, ensemble, seed)
+                if not all(run.finished for run in members) or RunFolder(path).report_file.is_file():
+                    continue
+                name = f"{dataset.name}/{ensemble.slug}/seed-{seed}"
+                console.say(f"making the ensemble {name}")
+                try:
+                    _make(ensemble, [run.path for run in members], path)
+                except FieldmarkError as error:
+                    failed[name] = str(error)
+    return failed
+
+
+def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
+    quiet = Console(quiet=True)
+    method = method_of(**{"name": ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, method, path, quiet)
+    if UNLABELLED in splits_of(run.folder.split_file):
+        submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
+    finish(run, quiet)
+
+
+def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow, ...]:
+    """Those of a dataset, made or not; what is damaged is named."""
+    rows = []
+    for ensemble in plan.ensembles:
+        how = ", ".join([ensemble.method["method"], *(f"{key}={value}" for key, value in ensemble.method.items() if key != "method")])
+        for seed in plan.seeds:
+            path = plan.ensemble_path(dataset, ensemble, seed)
+            known: dict[str, Any] = {"reason": "its members are not finished"}
+            if path.exists():
+                try:
+                    known = _figures(json.loads(RunFolder(path).summary_file.read_text(encoding="utf-8"))) | {"reason": ""}
+                except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                    known = {"reason": f"{RunFolder(path).summary_file} cannot be used: {error}"}
+            rows.append(EnsembleRow(ensemble.name, seed, ensemble.members, how, path, **known))
+    return tuple(rows)
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, Any]:
+    test, over = summary["test"], summary["ensemble"]["over_best_member"]
+    numbers = {"val": summary["val"]["top1"], "test": test["top1"], "test_low": test["top1_low"], "test_high": test["top1_high"]}
+    numbers |= {key: over[key] for key in ("points", "low", "high")}
+    best = summary["ensemble"]["best_member"]
+    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best)}
