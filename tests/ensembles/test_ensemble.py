@@ -80,7 +80,7 @@ def test_fitted_weights_are_those_of_the_least_loss_on_val(members, tmp_path):
     run = fieldmark.ensemble(*members, method="mean", of="logits", weights="fitted", out=tmp_path / "run", quiet=True)
     val = [said(path, "val") for path in members]
     weights = fit_weights([each.logits for each in val], val[0].labels, "logits")
-    assert run.ensemble["weights"] == pytest.approx(weights.tolist()) and run.ensemble["fitted_on"] == "val"
+    assert run.ensemble.weights == pytest.approx(weights.tolist()) and run.ensemble.fitted_on == "val"
     assert np.allclose(said(run.path).logits, Mean("logits", weights)([said(path).logits for path in members]), atol=1e-5)
 
 
@@ -102,26 +102,31 @@ def test_val_is_no_test_of_what_was_fitted_on_it(stack, mean, members, tmp_path)
         fieldmark.evaluate(stack.path, split="val")
     assert fieldmark.evaluate(mean.path, split="val")["n"] == len(said(members[0], "val"))
     on_train = fieldmark.ensemble(*members, method="stack", fit_on="train", out=tmp_path / "run", quiet=True)
-    assert on_train.ensemble["fitted_on"] == "train" and fieldmark.evaluate(on_train.path, split="val")["n"] > 0
+    assert on_train.ensemble.fitted_on == "train" and fieldmark.evaluate(on_train.path, split="val")["n"] > 0
     assert "surer of" in fieldmark.report(on_train.path).read_text()
 
 
 def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
     refitted = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "refitted", quiet=True).path
-    for method, options in (("stack", {}), ("mean", {"weights": "fitted"}), ("soup", {})):
+    for method, options in (("stack", {}), ("mean", {"weights": "fitted"}), ("soup", {}), ("soup", {"ingredients": "all"})):
         with pytest.raises(InputError, match="was refitted on train and val"):
             fieldmark.ensemble(members[0], refitted, method=method, out=tmp_path / "run", quiet=True, **options)
         assert not (tmp_path / "run").exists()
-    assert fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True).summary["test"]["n"] == 12
+    run = fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True)
+    assert run.summary["test"]["n"] == 12 and "before the refit" in run.folder.report_file.read_text()
+    with pytest.raises(InputError, match="were trained on pictures of val"):
+        fieldmark.evaluate(run.path, split="val")
 
 
 def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_path):
     run = fieldmark.ensemble(*folds, method="stack", out=tmp_path / "run", quiet=True)
-    assert run.ensemble["fitted_on"] == "out-of-fold" and run.ensemble["inputs"] == [0, 0, 0, 1, 1, 1]
+    assert run.ensemble.fitted_on == "out-of-fold" and run.ensemble.inputs == [0, 0, 0, 1, 1, 1]
     assert run.summary["val"]["n"] == 48 and run.summary["test"]["n"] == 12
     assert np.allclose(Predictions.load(tmp_path / fieldmark.evaluate(run.path)["predictions"]).logits, said(run.path).logits, atol=1e-4)
     mean = fieldmark.ensemble(*folds[:3], method="mean", out=tmp_path / "mean", quiet=True)
-    assert mean.summary["val"]["n"] == 48 and mean.ensemble["weights"] == pytest.approx([1 / 3] * 3)
+    with pytest.raises(InputError, match="were trained on pictures of val"):
+        fieldmark.evaluate(mean.path, split="val")
+    assert mean.summary["val"]["n"] == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
     for options in ({"method": "soup"}, {"method": "stack", "fit_on": "train"}):
         with pytest.raises(InputError, match="folds"):
             fieldmark.ensemble(*folds[:3], out=tmp_path / "no", quiet=True, **options)
@@ -160,10 +165,41 @@ def test_norms_of_a_soup_are_those_of_the_pictures(soup, birds):
 def test_a_greedy_soup_is_no_worse_on_val_than_its_best_ingredient(members, tmp_path):
     run = fieldmark.ensemble(*members[:2], method="soup", out=tmp_path / "run", quiet=True)
     vals = [Run.load(path).summary["val"]["top1"] for path in members[:2]]
-    used = [member["used"] for member in run.ensemble["members"]]
+    used = [member.used for member in run.ensemble.members]
     assert run.summary["val"]["top1"] >= max(vals) - 1e-6 and used[int(np.argmax(vals))]
     if used.count(True) == 1:
         assert run.summary["test"]["top1"] == Run.load(members[int(np.argmax(vals))]).summary["test"]["top1"]
+
+
+def test_norms_are_estimated_on_mixed_batches(soup, members, monkeypatch):
+    """In small batches of pictures that lie class by class on the disk, the statistics are nearly those of all pictures together."""
+    from fieldmark.core.console import Console
+    from fieldmark.ensembles import soup as module
+    from fieldmark.evaluation.evaluate import run_data
+
+    console = Console(quiet=True)
+    run = Run.load(soup.path)
+    kitchen = module._Kitchen.of(run, run_data(run, None, console), console)
+    labels = kitchen.train.labels
+    assert (labels[1:] != labels[:-1]).mean() > 0.5
+
+
+def test_members_with_logits_that_are_not_finite_leave_too_little(members, tmp_path):
+    copies = [shutil.copytree(path, tmp_path / path.name) for path in members]
+    val = said(copies[1], "val")
+    Predictions(val.ids, val.labels, val.logits * np.nan, val.features, val.class_names).save(copies[1] / "predictions" / "val.npz")
+    for options in ({"method": "stack"}, {"weights": "fitted"}, {"weights": "fitted", "of": "logits"}):
+        with pytest.raises(InputError, match="b gave logits that are not finite for"):
+            fieldmark.ensemble(*copies, out=tmp_path / "run", quiet=True, **options)
+    assert not (tmp_path / "run").exists()
+    assert fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True).summary["val"]["top1"] == 0
+
+
+def test_members_without_predictions_of_train_make_a_mean_without(members, tmp_path):
+    copies = [shutil.copytree(path, tmp_path / path.name) for path in members]
+    (copies[2] / "predictions" / "train.npz").unlink()
+    run = fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True)
+    assert not (run.folder.predictions / "train.npz").exists() and (run.folder.predictions / "test.npz").exists()
 
 
 def test_networks_that_are_not_alike_make_no_soup(members, tmp_path):
@@ -187,9 +223,10 @@ def test_options_without_an_effect_are_refused(options, reason, members, tmp_pat
         fieldmark.ensemble(*members, out=tmp_path / "run", quiet=True, **options)
 
 
-def test_ensembles_of_ensembles_and_taken_folders_are_refused(mean, members, tmp_path):
-    with pytest.raises(InputError, match="is an ensemble itself"):
-        fieldmark.ensemble(mean.path, members[0], out=tmp_path / "run", quiet=True)
+def test_ensembles_of_ensembles_and_taken_folders_are_refused(mean, soup, members, tmp_path):
+    for path in (mean.path, soup.path):
+        with pytest.raises(InputError, match="is an ensemble itself"):
+            fieldmark.ensemble(path, members[0], out=tmp_path / "run", quiet=True)
     with pytest.raises(InputError, match="already holds a run"):
         fieldmark.ensemble(*members, out=mean.path, quiet=True)
 

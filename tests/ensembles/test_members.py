@@ -80,7 +80,13 @@ def test_too_few_unfinished_repeated_and_other_classes_are_refused(copies):
         open_members(copies).predictions("test")
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
-    assert "not finished" in refused(one, other)
+    (one / "summary.json").write_text("{}")
+    said = refused(one, other)
+    assert "not finished" in said and f"{one} has a summary or manifest that is not whole" in said
+    (one / "split.parquet").write_bytes(b"PAR1")
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(other / "summary.json", one / "summary.json")
+    assert "split.parquet cannot be read" in refused(one, other)
 
 
 def test_runs_with_other_classes_are_refused(members, tmp_path, tiny):

@@ -30,7 +30,7 @@ def answers(layer, seen: np.ndarray) -> np.ndarray:
 
 def test_a_stack_learns_what_a_mean_cannot():
     seen, labels = problem()
-    layer, penalty, _ = fit_stack(seen, labels, 5, nothing)
+    layer, penalty, _ = fit_stack(seen, labels, np.arange(len(labels)), 5, nothing)
     fresh, fresh_labels = problem(seed=1)
     mean = (fresh[:, :5] + fresh[:, 5:]) / 2
     assert penalty < 1 and nll(answers(layer, fresh), fresh_labels) < nll(mean, fresh_labels) - 0.1
@@ -56,7 +56,7 @@ def test_answers_for_val_are_by_stacks_that_have_not_seen_it():
     """Labels that say nothing: a stack knows those that it was fitted to, and not those that it was not."""
     rng = np.random.default_rng(0)
     seen, labels = rng.normal(0, 1, (60, 40)).astype(np.float32), rng.integers(0, 4, 60)
-    layer, _, said = fit_stack(seen, labels, 4, nothing)
+    layer, _, said = fit_stack(seen, labels, np.arange(len(labels)), 4, nothing)
     within = Stack(tuple(range(10)), *layer)(np.split(seen, 10, axis=1))
     assert nll(said, labels) > nll(within, labels)
 
@@ -66,14 +66,25 @@ def test_cross_fitting_answers_every_row_once_by_a_fit_without_it():
         assert not set(fitted) & set(held) and len(fitted) + len(held) == 23
         return held.astype(float)
 
-    assert cross_fitted(answer, 23).tolist() == list(range(23))
+    assert cross_fitted(answer, np.arange(23)).tolist() == list(range(23))
+    assert cross_fitted(answer, np.arange(23) % 2 * 900).tolist() == list(range(23))
+
+
+def test_pictures_of_a_group_are_not_split_by_cross_fitting():
+    groups = np.random.default_rng(0).integers(0, 12, 100)
+
+    def answer(fitted, held):
+        assert not set(groups[fitted]) & set(groups[held])
+        return held
+
+    assert cross_fitted(answer, groups).tolist() == list(range(100))
 
 
 def test_rows_that_are_not_finite_are_passed_over():
     seen, labels = problem(60)
     broken = np.concatenate([seen, np.full((1, 10), np.inf, np.float32)])
-    layer, _, said = fit_stack(broken, np.append(labels, 0), 5, nothing)
-    again, _, _ = fit_stack(seen, labels, 5, nothing)
+    layer, _, said = fit_stack(broken, np.append(labels, 0), np.arange(61), 5, nothing)
+    again, _, _ = fit_stack(seen, labels, np.arange(len(labels)), 5, nothing)
     assert np.array_equal(layer[0], again[0]) and np.isnan(said[-1]).all() and np.isfinite(said[:-1]).all()
 
 

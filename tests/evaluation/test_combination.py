@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.combination import Mean, Stack, combined, describe, load_combination, save_stack
+from fieldmark.evaluation.combination import Mean, Stack, combined, load_combination, save_stack
+from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.predictions import Predictions
 
 
@@ -65,14 +66,48 @@ def test_images_are_matched_by_their_ids():
     assert both.logits.tolist() == [[6.0, 7.0], [7.0, 8.0]] and both.features.tolist() == [[0, 1, 12, 13], [4, 5, 10, 11]]
 
 
-def test_they_are_written_and_read(tmp_path):
-    mean = Mean("logits", np.array([0.25, 0.75]))
-    found = load_combination(describe(mean), tmp_path / "none")
+def record(**values) -> dict:
+    """What the manifest of a mean says, with other values."""
+    member = {"name": "a", "source": "/a", "model": "m", "size": 32, "parameters": 1, "folder": "01-a"}
+    base = {"method": "mean", "of": "logits", "weights": [0.25, 0.75], "members": [member, member | {"folder": "02-b"}]}
+    return {key: value for key, value in (base | values).items() if value is not None}
+
+
+def test_they_are_read_from_the_record_and_the_layers_file(tmp_path):
+    found = load_combination(EnsembleRecord.model_validate(record()), tmp_path / "none", 2)
     assert isinstance(found, Mean) and found.of == "logits" and found.weights.tolist() == [0.25, 0.75]
     stack = Stack((0, 1), np.ones((2, 4), np.float32), np.zeros(2, np.float32))
     save_stack(stack, tmp_path / "stack.safetensors")
-    found = load_combination(describe(stack), tmp_path / "stack.safetensors")
+    stacked = EnsembleRecord.model_validate(record(method="stack", of=None, weights=None, inputs=[0, 1]))
+    found = load_combination(stacked, tmp_path / "stack.safetensors", 2)
     assert isinstance(found, Stack) and found.inputs == (0, 1) and np.array_equal(found.weight, stack.weight)
+    with pytest.raises(InputError, match="for 2 inputs of 3 classes"):
+        load_combination(stacked, tmp_path / "stack.safetensors", 3)
     (tmp_path / "stack.safetensors").write_bytes(b"\x80\x04")
     with pytest.raises(InputError, match="missing or damaged"):
-        load_combination(describe(stack), tmp_path / "stack.safetensors")
+        load_combination(stacked, tmp_path / "stack.safetensors", 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("yes", "should be"),
+        ({}, "method"),
+        (record(members=[]), "at least 2 items"),
+        (record(members=[record()["members"][0]] * 2, weights=[0.5]), "2 members, and 1 weights"),
+        (record(of="votes"), "ensemble.of"),
+        (record(method="vote"), "ensemble.method"),
+        (record(inputs=[0, 1]), "a mean has no inputs"),
+        (record(weights=[0.5, float("nan")]), "ensemble.weights"),
+        (record(method="stack", of=None, weights=None, inputs=[0, 2]), "without gaps"),
+        *[
+            (record(members=[record()["members"][0], record()["members"][0] | {"folder": folder}]), "folder")
+            for folder in ("..", "../../other", "/etc", "", "02-b/../..", "b")
+        ],
+    ],
+)
+def test_a_record_that_fieldmark_did_not_write_is_refused(values, said):
+    with pytest.raises(InputError, match=r"run/manifest\.json is damaged: ensemble") as caught:
+        read_record({"ensemble": values}, "run/manifest.json")
+    assert said in str(caught.value)
+    assert read_record({}, "run/manifest.json") is None

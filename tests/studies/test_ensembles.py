@@ -60,8 +60,8 @@ def test_they_are_made_when_their_members_are_finished(trained, competition):
     out, file = trained
     before = fieldmark.study_table(out).datasets[0].ensembles
     assert [(row.name, row.reason) for row in before] == [
-        ("mean", "its members are not finished"),
-        ("stack it", "its members are not finished"),
+        ("mean", "it is not made; `fieldmark study run` makes it, or says why not"),
+        ("stack it", "it is not made; `fieldmark study run` makes it, or says why not"),
     ]
     found = fieldmark.run_study(file, competition, out=out, quiet=True).datasets[0].ensembles
     assert [(row.name, row.members, row.method, row.reason) for row in found] == [
@@ -70,7 +70,7 @@ def test_they_are_made_when_their_members_are_finished(trained, competition):
     ]
     run = fieldmark.Run.load(found[1].path)
     assert found[1].test == run.summary["test"]["top1"] and found[1].best_member == run.summary["ensemble"]["best_member"]
-    assert [member["name"] for member in run.ensemble["members"]] == ["fast/seed-0", "slow/seed-0"]
+    assert [member.name for member in run.ensemble.members] == ["fast/seed-0", "slow/seed-0"]
     rows = (found[1].path / SUBMISSION).read_text().splitlines()
     assert rows[0] == "id,label" and len(rows) == 13 and rows[1].startswith("000,")
     text, page = (out / "table.md").read_text(), (out / "study.html").read_text()
@@ -96,15 +96,20 @@ def test_a_damaged_one_is_named_and_what_cannot_be_made_fails(trained, competiti
     fieldmark.run_study(file, competition, out=out, quiet=True)
     (out / "ensembles" / "competition" / "mean" / "seed-0" / "summary.json").write_text("{")
     row = fieldmark.study_table(out).datasets[0].ensembles[0]
-    assert "summary.json cannot be used" in row.reason and row.test is None
-    assert "cannot be used" in (out / "table.md").read_text()
+    assert "summary.json cannot be" in row.reason and row.test is None
+    assert "cannot be" in (out / "table.md").read_text()
+    foreign = out / "ensembles" / "competition" / "stack-it" / "seed-0" / "manifest.json"
+    foreign.write_text(foreign.read_text().replace('"fitted_on": "train"', '"fitted_on": "val"'))
+    assert "was made in another way" in fieldmark.study_table(out).datasets[0].ensembles[1].reason
     shutil.rmtree(out / "ensembles")
     (out / "runs" / "competition" / "fast" / "seed-0" / "predictions" / "test.npz").unlink()
     with pytest.raises(CheckFailed, match="2 of the runs failed"):
         fieldmark.run_study(file, competition, out=out, quiet=True)
+    assert all("says why not" in row.reason for row in fieldmark.study_table(out).datasets[0].ensembles)
 
 
 def test_an_ensemble_that_has_changed_is_refused(trained, competition, tiny, tmp_path):
+    fieldmark.run_study(trained[1], competition, out=trained[0], quiet=True)
     changed = write(tmp_path, tiny, TEXT.replace("fit_on: train", "fit_on: val"))
     with pytest.raises(InputError, match="the ensemble 'stack it' has changed"):
         fieldmark.run_study(changed, competition, out=trained[0], quiet=True)

@@ -12,7 +12,7 @@ QUICK = [name for name in STUDIES.names() if "\nquick:" in STUDIES.text(name)]
 
 
 def test_the_published_systems_have_a_quick_form():
-    assert {"birds-under-10m", "cifar100-two-models", "competition-models", "refinement-ladder"} <= set(QUICK)
+    assert {"birds-under-10m", "cifar100-two-models", "competition-models", "competition-ensemble", "refinement-ladder"} <= set(QUICK)
 
 
 @pytest.mark.parametrize("name", STUDIES.names())
@@ -40,6 +40,7 @@ def test_the_quick_form_runs_on_the_birds(name, few_built_in_birds, tmp_path):
     assert all(row.finished == len(study.seeds) and row.test is not None for row in dataset.rows)
     answer = json.loads((tmp_path / "study" / "table.json").read_text())
     assert answer["quick"] is True
+    assert [(row.name, row.reason) for row in dataset.ensembles] == [(ensemble.name, "") for ensemble in study.ensembles]
     staged = {rung.name for rung, recipe in zip(study.rungs, study.recipes, strict=True) if len(recipe.stages) > 1}
     assert {stage.name for stage in dataset.stages} == staged
     assert (tmp_path / "study" / "figures" / "tradeoff.png").is_file()

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from fieldmark.core.console import Console, table
 from fieldmark.core.device import device_name
 from fieldmark.core.files import write_json, write_text
@@ -18,15 +20,16 @@ from fieldmark.ensembles.fit import fit
 from fieldmark.ensembles.members import Members, open_members
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.ensembles.soup import Soup, cook
-from fieldmark.evaluation.combination import Stack, combined, describe, save_stack
+from fieldmark.evaluation.combination import Stack, combined, save_stack
 from fieldmark.evaluation.comparison import compare
+from fieldmark.evaluation.ensemble_record import EnsembleRecord, MemberRecord, read_record
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import evaluate_predictions, figures_table
 from fieldmark.models.weights import save_weights
 
 SUMMARY_SCHEMA = 1
-_COPIED = (
+_KEPT = (
     "recipe.yaml",
     "manifest.json",
     "split.parquet",
@@ -66,18 +69,28 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
     digits = max(2, len(str(len(members.runs))))
     names = [f"{index:0{digits}}-{_plain(name)}" for index, name in enumerate(members.names, 1)]
     for run, name in zip(members.runs, names, strict=True):
-        for part in _COPIED:
+        for part in _KEPT:
             if (source := run.path / part).is_file():
-                target = folder.members / name / part
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-    if isinstance(fitted.combination, Stack):
-        save_stack(fitted.combination, folder.stack_weights)
-    listed = [{"folder": name} for name in names]
-    extra = describe(fitted.combination) | {"fitted_on": fitted.fitted_on, "penalty": fitted.penalty, "folds": members.folds}
-    _write_description(folder, members, extra, listed, members.runs[0])
-    made = {"val": fitted.val, "test": combined(members.predictions("test"), fitted.combination)}
-    return made if members.folds else {"train": combined(members.predictions("train"), fitted.combination), **made}
+                _keep(source, folder.members / name / part)
+    combination = fitted.combination
+    record = EnsembleRecord(
+        method="stack" if isinstance(combination, Stack) else "mean",
+        of=None if isinstance(combination, Stack) else combination.of,
+        weights=None if isinstance(combination, Stack) else combination.weights.tolist(),
+        inputs=list(combination.inputs) if isinstance(combination, Stack) else None,
+        fitted_on=fitted.fitted_on,
+        penalty=fitted.penalty,
+        folds=members.folds,
+        val_learnt=members.val_learnt,
+        members=[record.model_copy(update={"folder": name}) for record, name in zip(_records(members), names, strict=True)],
+    )
+    if isinstance(combination, Stack):
+        save_stack(combination, folder.stack_weights)
+    _describe(folder, record, members.runs[0])
+    made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
+    if members.folds or not all((run.folder.predictions / "train.npz").is_file() for run in members.runs):
+        return made
+    return {"train": combined(members.predictions("train"), combination), **made}
 
 
 def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> dict[str, Predictions]:
@@ -88,54 +101,63 @@ def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> dict[str, Pr
         "architecture": chosen.recipe.model.name,
     }
     save_weights(soup.model, folder.best_weights, metadata)
-    listed = [{"used": index in soup.chosen} for index in range(len(members.runs))]
-    extra = {"method": "soup", "ingredients": "greedy" if soup.greedy else "all", "fitted_on": None}
-    _write_description(folder, members, extra, listed, chosen)
+    shutil.copyfile(chosen.folder.architecture_file, folder.architecture_file)
+    record = EnsembleRecord(
+        method="soup",
+        ingredients="greedy" if soup.greedy else "all",
+        chosen_on="val" if soup.greedy else None,
+        members=[record.model_copy(update={"used": index in soup.chosen}) for index, record in enumerate(_records(members))],
+    )
+    _describe(folder, record, chosen)
     return soup.predictions
 
 
-def _write_description(folder: RunFolder, members: Members, described: dict[str, Any], listed: list[dict[str, Any]], like: Run) -> None:
-    """What a run folder says of itself; settings, split and preprocessing are those of the run `like`."""
-    of_members = [
-        {
-            "name": name,
-            "source": str(run.path.resolve()),
-            "model": run.recipe.model.name,
-            "size": run.preprocess.size,
-            "parameters": run.summary["model"]["parameters"],
-            **more,
-        }
-        for run, name, more in zip(members.runs, members.names, listed, strict=True)
+def _records(members: Members) -> list[MemberRecord]:
+    return [
+        MemberRecord(
+            name=name,
+            source=str(run.path.resolve()),
+            model=run.recipe.model.name,
+            size=run.preprocess.size,
+            parameters=run.summary["model"]["parameters"],
+        )
+        for run, name in zip(members.runs, members.names, strict=True)
     ]
-    write_text(
-        folder.recipe_file, f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n{to_yaml(like.recipe)}"
-    )
+
+
+def _keep(source: Path, target: Path) -> None:
+    """The same file in another folder, without taking its room again where the disk allows; files of runs are replaced, never changed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
+    """What the run folder says of itself; settings, split and preprocessing are those of the run `like`."""
+    header = f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n"
+    write_text(folder.recipe_file, header + to_yaml(like.recipe))
     shutil.copyfile(like.folder.split_file, folder.split_file)
-    if described["method"] == "soup":
-        shutil.copyfile(like.folder.architecture_file, folder.architecture_file)
     manifest = like.folder.manifest()
     kept = {key: manifest[key] for key in ("given", "data", "fingerprint", "class_names", "levels", "preprocess")}
-    folder.update_manifest(
-        created=now(),
-        versions=versions(),
-        device=device_name(like.arithmetic.device),
-        notes=[],
-        ensemble={**described, "members": of_members},
-        **kept,
-    )
+    device = device_name(like.arithmetic.device)
+    folder.update_manifest(created=now(), versions=versions(), device=device, notes=[], ensemble=record.model_dump(), **kept)
 
 
 def _write_summary(folder: RunFolder, members: Members, made: dict[str, Predictions], console: Console) -> None:
-    ensemble = folder.manifest()["ensemble"]
+    record = read_record(folder.manifest(), str(folder.manifest_file))
+    assert record is not None
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     figures = {split: evaluate_predictions(made[split], resamples, seed) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])
     over = compare(made["test"], members.predictions("test")[best], resamples, seed)
-    used = [one for one, member in zip(summaries, ensemble["members"], strict=True) if member.get("used", True)]
-    in_one = used[:1] if ensemble["method"] == "soup" else used
+    used = [one for one, member in zip(summaries, record.members, strict=True) if member.used]
+    in_one = used[:1] if record.method == "soup" else used
     training = [one["training"] for one in used]
+    totals = {part: sum(each[part] for each in training) for part in ("epochs", "steps", "samples_seen", "seconds")}
     of_members = [
         {"name": name, "val": one["val"]["top1"]} | {f"test{part}": one["test"][f"top1{part}"] for part in ("", "_low", "_high")}
         for name, one in zip(members.names, summaries, strict=True)
@@ -145,39 +167,60 @@ def _write_summary(folder: RunFolder, members: Members, made: dict[str, Predicti
         "status": "finished",
         "dataset": summaries[0]["dataset"],
         "model": {
-            "name": _title(ensemble, [one["model"]["name"] for one in used]),
+            "name": _title(record.method, [one["model"]["name"] for one in used]),
             "parameters": sum(one["model"]["parameters"] for one in in_one),
             "trainable": 0,
             "macs": sum(one["model"]["macs"] for one in in_one),
             "input": max((one["model"]["input"] for one in in_one), key=lambda size: size[1]),
         },
-        "training": {part: sum(each[part] for each in training) for part in ("epochs", "steps", "samples_seen", "seconds")},
+        "training": {
+            **totals,
+            "best_epoch": None,
+            "refit": any(each.get("refit") for each in training),
+            "images_per_second": round(totals["samples_seen"] / totals["seconds"], 1) if totals["seconds"] else None,
+            "device": "; ".join(dict.fromkeys(str(each.get("device")) for each in training)),
+            "precision": ", ".join(dict.fromkeys(str(each.get("precision")) for each in training)),
+            "stages": [],
+        },
         "ensemble": {"members": of_members, "best_member": members.names[best], "over_best_member": {**asdict(over), "shown": over.shown}},
         **figures,
     }
     write_json(folder.summary_file, summary)
-    console.say("", _members_table(ensemble, of_members), "", figures_table(figures))
-    console.say(f"over {members.names[best]}, the member with the best val: {over}")
-    if ensemble["fitted_on"] in ("val", "out-of-fold"):
-        console.say("each val picture is answered by what was fitted without it")
-    elif ensemble["fitted_on"] == "train":
-        console.say("fitted on the pictures that its members were trained on")
+    console.say("", _members_table(record, of_members), "", figures_table(figures))
+    console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
 
 
-def _title(ensemble: dict[str, Any], models: Sequence[str]) -> str:
-    kinds = ", ".join(dict.fromkeys(models))
-    return f"{ensemble['method']} of {len(models)}: {kinds}"
+def val_notes(record: EnsembleRecord) -> list[str]:
+    """What has to be known of the val figures, in sentences."""
+    notes = []
+    if record.method == "stack" and record.fitted_on != "train":
+        notes.append(
+            "Each val picture is answered by a stack that was fitted without it; all of val chose how much its deviation is penalised."
+        )
+    elif record.fitted_on in ("val", "out-of-fold"):
+        notes.append("Each val picture is answered by weights that were fitted without it.")
+    if record.fitted_on == "train":
+        notes.append("The stack was fitted on the pictures that its members were trained on, and are surer of than of others.")
+    if record.chosen_on == "val":
+        notes.append("The ingredients were chosen on val, whose figures flatter them.")
+    if record.folds:
+        notes.append("Val is all of train and val, each picture answered by the networks that were trained without it: one of each recipe.")
+    elif record.val_learnt:
+        notes.append("Val is from before the refit of members that were refitted on it.")
+    return notes
 
 
-def _members_table(ensemble: dict[str, Any], figures: Sequence[dict[str, Any]]) -> Any:
-    weights = ensemble.get("weights")
-    columns = ("member", "model", "pixels", *(["weight"] if weights else []), "val top-1 %", "test top-1 %")
+def _title(method: str, models: Sequence[str]) -> str:
+    return f"{method} of {len(models)}: {', '.join(dict.fromkeys(models))}"
+
+
+def _members_table(record: EnsembleRecord, figures: Sequence[dict[str, Any]]) -> Table:
+    columns = ("member", "model", "pixels", *(["weight"] if record.weights else []), "val top-1 %", "test top-1 %")
     rows = []
-    for index, (member, one) in enumerate(zip(ensemble["members"], figures, strict=True)):
-        left_out = "" if member.get("used", True) else " (left out)"
-        weight = [f"{weights[index]:.3f}"] if weights else []
+    for index, (member, one) in enumerate(zip(record.members, figures, strict=True)):
+        weight = [f"{record.weights[index]:.3f}"] if record.weights else []
         test = f"{one['test']:.1f}  [{one['test_low']:.1f}, {one['test_high']:.1f}]"
-        rows.append((member["name"] + left_out, member["model"], member["size"], *weight, f"{one['val']:.1f}", test))
+        rows.append((member.name + ("" if member.used else " (left out)"), member.model, member.size, *weight, f"{one['val']:.1f}", test))
     return table(None, columns, rows, ("model",))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.ensembles.crossfit import cross_fitted
+from fieldmark.ensembles.crossfit import FOLDS, cross_fitted
 from fieldmark.ensembles.members import Members
 from fieldmark.ensembles.method import MeanOf, StackOn
 from fieldmark.ensembles.stack import fit_stack, train_stack
@@ -16,17 +18,20 @@ from fieldmark.ensembles.weights import equal_weights, fit_weights
 from fieldmark.evaluation.combination import Combination, Mean, Stack, combined
 from fieldmark.evaluation.predictions import Predictions
 
+FittedOn = Literal["val", "out-of-fold", "train"]
+_FEWEST = FOLDS
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What was fitted, and what it says of val: each picture answered by a fit without it.
+    """What was fitted, and what it says of val: each picture answered by a fit without it (but for a stack's one penalty).
 
     fitted_on: val, out-of-fold, train, or None where nothing was fitted; penalty: of a stack's deviation from the mean.
     """
 
     combination: Combination
     val: Predictions
-    fitted_on: str | None = None
+    fitted_on: FittedOn | None = None
     penalty: float | None = None
 
 
@@ -44,11 +49,13 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
             *(f"{run.path} was refitted on train and val together, so that nothing can be fitted on its val" for run in refitted),
             hint="Train it without train.refit, or take an equal mean.",
         )
-    where = "out-of-fold" if members.folds else "val"
+    _check_enough(members, parts, seen)
+    groups = members.groups(seen.ids)
+    where: FittedOn = "out-of-fold" if members.folds else "val"
     console.say(f"fitting the {'weights' if isinstance(method, MeanOf) else 'stack'} on {len(seen):,} pictures ({where})")
     if isinstance(method, StackOn):
         with console.progress("fitting", "fits") as advance:
-            layer, penalty, said = fit_stack(seen.features, seen.labels, len(members.class_names), advance)
+            layer, penalty, said = fit_stack(seen.features, seen.labels, groups, len(members.class_names), advance)
         return Fitted(Stack(members.inputs, *layer), replace(seen, logits=said), where, penalty)
     logits = np.split(seen.features, len(parts), axis=1)
 
@@ -57,7 +64,19 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
         return Mean(method.of, weights)([each[held] for each in logits])
 
     weights = fit_weights(logits, seen.labels, method.of)
-    return Fitted(Mean(method.of, _each(members, weights)), replace(seen, logits=cross_fitted(answer, len(seen))), where)
+    return Fitted(Mean(method.of, _each(members, weights)), replace(seen, logits=cross_fitted(answer, groups)), where)
+
+
+def _check_enough(members: Members, parts: Sequence[Predictions], seen: Predictions) -> None:
+    """Raise InputError where hardly any picture has finite logits of all members."""
+    if np.isfinite(seen.features).all(axis=1).sum() >= _FEWEST:
+        return
+    broken = [
+        f"{name} gave logits that are not finite for {(~np.isfinite(part.logits)).any(axis=1).sum():,} of {len(part):,} pictures of val"
+        for name, part in zip(members.names, parts, strict=False)
+        if not np.isfinite(part.logits).all()
+    ]
+    raise InputError(f"there are too few pictures of val to fit on: {_FEWEST} at least", *broken, hint="An equal mean fits nothing.")
 
 
 def _trained_stack(members: Members, console: Console) -> Fitted:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldmark.core.errors import InputError
@@ -37,9 +39,22 @@ class Members:
     def class_names(self) -> tuple[str, ...]:
         return self.runs[0].class_names
 
+    @property
+    def val_learnt(self) -> bool:
+        """Whether some of them were trained on pictures of val: refitted, or folds of which another left it out."""
+        return self.folds or any(run.recipe.train.refit for run in self.runs)
+
+    def groups(self, ids: np.ndarray) -> np.ndarray:
+        """Numbers that pictures of one group of the dataset share; one for each picture where it has no groups: int64 (n,)."""
+        stored = _table(self.runs[0])
+        if "group" not in stored:
+            return np.arange(len(ids))
+        by_path = dict(zip(stored["path"], stored["group"], strict=True))
+        return np.array([by_path[each] for each in ids.tolist()], np.int64)
+
     def predictions(self, split: str) -> list[Predictions]:
-        """What each run said about a split when its training ended."""
-        found = [Predictions.load(run.folder.predictions / f"{split}.npz") for run in self.runs]
+        """What each run said about a split when its training ended, without features."""
+        found = [Predictions.load(run.folder.predictions / f"{split}.npz", features=False) for run in self.runs]
         if problems := [
             f"{run.path} has predictions for other classes"
             for run, each in zip(self.runs, found, strict=True)
@@ -63,17 +78,39 @@ def open_members(paths: Sequence[str | Path]) -> Members:
     """Raises InputError where the runs cannot answer together, with all reasons."""
     if len(paths) < 2:
         raise InputError("an ensemble needs at least two runs", hint="fieldmark ensemble RUN RUN... --method mean --out RUN")
-    runs = tuple(Run.load(path) for path in paths)
+    runs: list[Run] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            run = Run.load(path)
+            require_finished(run)
+            check_summary(run)
+            runs.append(run)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems, hint="An ensemble is made of runs that are finished; `fieldmark resume RUN` goes on with one.")
     if repeated := [path for path, times in Counter(run.path.resolve() for run in runs).items() if times > 1]:
         raise InputError(*(f"{path} is named more than once" for path in repeated))
-    for run in runs:
-        require_finished(run)
-    if nested := [run for run in runs if run.is_combined]:
+    if nested := [run for run in runs if run.ensemble is not None]:
         raise InputError(*(f"{run.path} is an ensemble itself" for run in nested), hint="Name its members instead.")
     if problems := [*_other_classes(runs), *_boxes(runs)]:
         raise InputError(*problems)
     inputs, folds = _inputs(runs)
-    return Members(runs, _names(runs), inputs, folds)
+    return Members(tuple(runs), _names(runs), inputs, folds)
+
+
+def check_summary(run: Run) -> None:
+    """Raise InputError where the summary or the manifest of a finished run lacks what an ensemble takes from it."""
+    try:
+        summary, manifest = run.summary, run.folder.manifest()
+        for split, names in (("val", ("top1",)), ("test", ("top1", "top1_low", "top1_high"))):
+            assert all(isinstance(summary[split][name], (int, float)) for name in names)
+        assert all(isinstance(summary["model"][name], int) for name in ("parameters", "macs"))
+        assert all(isinstance(summary["training"][name], (int, float)) for name in ("epochs", "steps", "samples_seen", "seconds"))
+        assert {"given", "data", "fingerprint", "class_names", "levels", "preprocess"} <= set(manifest) and summary["model"]["input"]
+    except (AssertionError, KeyError, TypeError) as error:
+        raise InputError(f"{run.path} has a summary or manifest that is not whole ({type(error).__name__}: {error})") from None
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -123,9 +160,20 @@ def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
 
 
 def _pictures(run: Run) -> dict[str, _Picture]:
-    stored = pq.read_table(run.folder.split_file, columns=["path", "hash", "label", "split"]).to_pydict()  # type: ignore[no-untyped-call]
+    stored = _table(run)
     columns = (stored[name] for name in ("hash", "label", "split"))
     return dict(zip(stored["path"], zip(*columns, strict=True), strict=True))
+
+
+def _table(run: Run) -> dict[str, list[Any]]:
+    """The columns of the split table. Raises InputError where it is damaged."""
+    try:
+        stored: dict[str, list[Any]] = pq.read_table(run.folder.split_file).to_pydict()  # type: ignore[no-untyped-call]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{run.folder.split_file} cannot be read: {str(error).splitlines()[0]}") from None
+    if lacking := {"path", "hash", "label", "split"} - set(stored):
+        raise InputError(f"{run.folder.split_file} has no column {', '.join(sorted(lacking))}")
+    return stored
 
 
 def _difference(one: dict[str, _Picture], other: dict[str, _Picture]) -> str:

@@ -45,7 +45,7 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
 
     Raises InputError where the runs are not of one architecture, or their val is not one that none of them was trained on.
     """
-    _check_ingredients(members, method)
+    _check_ingredients(members)
     by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary["val"]["top1"])
     best = Run(members.runs[by_val[0]].folder)
     loaded = restore_data(Origin(**best.folder.manifest()["data"]), best.folder.split_file, best.class_names, console)
@@ -64,17 +64,14 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
     return Soup(best.model, tuple(chosen), method.greedy, predictions)
 
 
-def _check_ingredients(members: Members, method: SoupOf) -> None:
+def _check_ingredients(members: Members) -> None:
     first = members.runs[0]
     problems = []
     if members.folds:
         problems.append("a soup of folds has no val that none of them was trained on; --method mean takes folds")
-    if method.greedy:
-        problems += [
-            f"{run.path} was refitted on train and val together, so that val cannot choose"
-            for run in members.runs
-            if run.recipe.train.refit
-        ]
+    for run in members.runs:
+        if run.recipe.train.refit:
+            problems.append(f"{run.path} was refitted on train and val together, so that val says nothing of a soup of it")
     for run in members.runs[1:]:
         ours, theirs = (
             each.recipe.model.model_dump(exclude={"weights", "max_parameters", "dropout", "drop_path"}) for each in (first, run)
@@ -112,7 +109,7 @@ class _Kitchen:
     @classmethod
     def of(cls, run: Run, loaded: LoadedData, console: Console) -> _Kitchen:
         rows = loaded.rows("train")
-        some = np.sort(rows[permutation(key(0, "soup"), len(rows))[:_PICTURES]])
+        some = rows[permutation(key(0, "soup"), len(rows))[:_PICTURES]]  # in no order: batches of one class have other statistics
         train, val = (open_split(loaded, each, run.preprocess, run.recipe.data.corrupt, console) for each in (some, loaded.rows("val")))
         return cls(run, train, val, console)
 
@@ -124,7 +121,7 @@ class _Kitchen:
         self.run.model.load_state_dict(averaged(runs))
         if len(runs) > 1:
             with self.console.progress("batch norms", "batches") as advance:
-                _estimate_norms(self.run, self.train.pixels[self.train.sound], advance)
+                _estimate_norms(self.run, self.train, advance)
 
     def val_top1(self, runs: Sequence[Run]) -> float:
         self.fill(runs)
@@ -132,21 +129,21 @@ class _Kitchen:
         return 100 * top_k(logits, self.val.labels, 1)
 
 
-def _estimate_norms(run: Run, pixels: np.ndarray, advance: Advance) -> None:
-    """Set the statistics of batch norms to those of pictures as evaluation sees them: uint8 (n, 3, size, size)."""
+def _estimate_norms(run: Run, pictures: SplitPixels, advance: Advance) -> None:
+    """Set the statistics of batch norms to those of pictures as evaluation sees them."""
     model, arithmetic = run.model, run.arithmetic
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    parts = np.array_split(np.arange(len(pixels)), max(len(pixels) // _BATCH, 1))
+    parts = np.array_split(pictures.sound, max(len(pictures.sound) // _BATCH, 1))
     with evaluating(model), torch.no_grad(), arithmetic.autocast():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches
             norm.train()
         for done, part in enumerate(parts, 1):
-            images = run.normalisation(torch.from_numpy(pixels[part]).to(arithmetic.device))
+            images = run.normalisation(torch.from_numpy(pictures.shown(part)).to(arithmetic.device))
             model(images.to(memory_format=arithmetic.memory_format))
             advance(done, len(parts))
     for norm, momentum in zip(norms, momenta, strict=True):

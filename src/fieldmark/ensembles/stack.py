@@ -22,7 +22,9 @@ Layer = tuple[np.ndarray, np.ndarray]
 """Weight float32 (C, inputs * C) and bias float32 (C,)."""
 
 
-def fit_stack(logits: np.ndarray, labels: np.ndarray, classes: int, advance: Advance) -> tuple[Layer, float, np.ndarray]:
+def fit_stack(
+    logits: np.ndarray, labels: np.ndarray, groups: np.ndarray, classes: int, advance: Advance
+) -> tuple[Layer, float, np.ndarray]:
     """A stack for pictures that the networks were not trained on.
 
     There are few of these and many weights, so the layer is a weighted sum of the networks' logits plus a deviation from it, whose squares
@@ -31,9 +33,10 @@ def fit_stack(logits: np.ndarray, labels: np.ndarray, classes: int, advance: Adv
     Args:
         logits: what the stack sees, float (n, inputs * C); rows that are not finite are passed over.
         labels: int (n,) in [0, C).
+        groups: int (n,), of pictures that are alike.
 
     Returns:
-        the layer; the penalty; and what stacks fitted without them say of the pictures, float32 (n, C).
+        the layer; the penalty; and what stacks with this penalty that were fitted without them say of the pictures, float32 (n, C).
     """
     sound = np.isfinite(logits).all(axis=1)
     seen, wanted = torch.from_numpy(logits[sound].astype(np.float32)), torch.from_numpy(labels[sound].astype(np.int64))
@@ -44,7 +47,7 @@ def fit_stack(logits: np.ndarray, labels: np.ndarray, classes: int, advance: Adv
             weight, bias = _fit(seen[fitted], wanted[fitted], classes, penalty)
             return (seen[held] @ weight.T + bias).numpy()
 
-        held_out = cross_fitted(answer, len(seen))
+        held_out = cross_fitted(answer, groups[sound])
         loss = -log_probabilities(held_out)[np.arange(len(seen)), wanted.numpy()].mean()
         scores[penalty] = (float(loss), held_out)
         advance((done + 1) * FOLDS, len(_PENALTIES) * FOLDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import safetensors
@@ -16,6 +16,7 @@ import safetensors.numpy
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
+from fieldmark.evaluation.ensemble_record import EnsembleRecord
 from fieldmark.evaluation.predictions import Predictions
 
 Of = Literal["probabilities", "logits"]
@@ -89,26 +90,24 @@ def log_mixture(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(highest + np.log(np.exp(weighted - highest).sum(axis=0)))
 
 
-def describe(combination: Combination) -> dict[str, Any]:
-    """What a run's manifest says of it; the weights of a stack are in a file of their own."""
-    if isinstance(combination, Mean):
-        return {"method": "mean", "of": combination.of, "weights": combination.weights.tolist()}
-    return {"method": "stack", "inputs": list(combination.inputs)}
-
-
 def save_stack(stack: Stack, path: Path) -> None:
     content = safetensors.numpy.save({"weight": stack.weight, "bias": stack.bias})
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 
-def load_combination(described: dict[str, Any], stack_file: Path) -> Combination:
-    """As `describe` and `save_stack` wrote it. Raises InputError for a damaged file."""
-    if described["method"] == "mean":
-        return Mean(described["of"], np.array(described["weights"], np.float64))
+def load_combination(record: EnsembleRecord, stack_file: Path, classes: int) -> Combination:
+    """Of a mean or a stack, whose layer is in a file of its own. Raises InputError where that is damaged."""
+    if record.method == "mean":
+        assert record.of is not None and record.weights is not None
+        return Mean(record.of, np.array(record.weights, np.float64))
+    assert record.inputs is not None
+    inputs = max(record.inputs) + 1
     try:
         tensors = safetensors.numpy.load_file(stack_file)
         weight, bias = tensors["weight"], tensors["bias"]
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
+        if weight.shape != (classes, inputs * classes) or bias.shape != (classes,):
+            raise ValueError(f"its layer is {weight.shape} and {bias.shape} for {inputs} inputs of {classes} classes")
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"{stack_file} is missing or damaged: {error}", hint="Make the ensemble again.") from error
-    return Stack(tuple(described["inputs"]), weight, bias)
+    return Stack(tuple(record.inputs), weight, bias)

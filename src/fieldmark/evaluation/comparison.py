@@ -31,8 +31,8 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return not self.low <= 0 <= self.high
+        """Whether the interval leaves zero out and chance alone would part them so far less than once in twenty times."""
+        return not self.low <= 0 <= self.high and self.p < 0.05
 
     def __str__(self) -> str:
         text = f"{self.points:+.1f} points [{self.low:.1f}, {self.high:.1f}], p = {self.p:.2g} (McNemar)"
@@ -53,7 +53,7 @@ def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> 
     hits = (top_k_hits(each.logits[chosen], each.labels[chosen], 1) for each, chosen in ((one, rows), (other, others)))
     gained = np.subtract(*(each.astype(np.int8) for each in hits), dtype=np.int8)
     wins, losses, n = int((gained > 0).sum()), int((gained < 0).sum()), len(rows)
-    means = np.sort([gained[drawn].mean() for drawn in drawn_images(n, np.arange(resamples), seed)])
+    means = np.sort([gained[drawn_images(n, np.array([resample]), seed)[0]].mean() for resample in range(resamples)])
     outside = int(0.025 * resamples)
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return Difference(100 * (wins - losses) / n, 100 * float(means[outside]), 100 * float(means[-1 - outside]), n, wins, losses, p)

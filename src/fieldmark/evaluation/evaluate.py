@@ -77,11 +77,15 @@ def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
 
 def _refuse_fitted_val(run: Run) -> None:
     """Raise InputError where val is no test of a run, because it was fitted on it."""
-    ensemble = run.ensemble or {}
-    if ensemble.get("fitted_on") in ("val", "out-of-fold"):
+    if run.ensemble is not None and run.ensemble.fitted_on in ("val", "out-of-fold"):
         raise InputError(
-            f"the {ensemble['method']} of {run.path} was fitted on val, so val is no test of it",
+            f"the {run.ensemble.method} of {run.path} was fitted on val, so val is no test of it",
             hint="Its cross-fitted val figures are in summary.json.",
+        )
+    if run.ensemble is not None and run.ensemble.val_learnt:
+        raise InputError(
+            f"networks of {run.path} were trained on pictures of val, so val is no test of it",
+            hint="What each said of pictures that it was not trained on is in summary.json.",
         )
     if run.recipe.train.refit:
         raise InputError(

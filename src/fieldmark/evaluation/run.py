@@ -24,6 +24,7 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.combination import Combination, combined, load_combination
+from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.evaluation.predictions import Predictions, softmax
 from fieldmark.evaluation.split import open_split
@@ -79,14 +80,14 @@ class Run:
         return self.folder.summary()
 
     @cached_property
-    def ensemble(self) -> dict[str, Any] | None:
-        """What the manifest says of an ensemble: `method`, `members` and how they are combined; None for a training."""
-        return self.folder.manifest().get("ensemble")
+    def ensemble(self) -> EnsembleRecord | None:
+        """What it is made of and how, where it is an ensemble."""
+        return read_record(self.folder.manifest(), str(self.folder.manifest_file))
 
     @property
     def is_combined(self) -> bool:
         """Whether several networks answer together; a soup is one network."""
-        return self.ensemble is not None and self.ensemble["method"] != "soup"
+        return self.ensemble is not None and self.ensemble.method != "soup"
 
     @cached_property
     def members(self) -> tuple[Run, ...]:
@@ -94,13 +95,17 @@ class Run:
         if not self.is_combined:
             return (self,)
         assert self.ensemble is not None
-        return tuple(Run.load(self.folder.members / member["folder"]) for member in self.ensemble["members"])
+        members = tuple(Run.load(self.folder.members / str(member.folder)) for member in self.ensemble.members)
+        for member in members:
+            if member.ensemble is not None or member.class_names != members[0].class_names:
+                raise InputError(f"{member.path} is not a member of {self.path}: it has other classes, or members of its own")
+        return members
 
     @cached_property
     def combination(self) -> Combination:
         """How the members' logits become one; for ensembles of several networks."""
         assert self.ensemble is not None and self.is_combined
-        return load_combination(self.ensemble, self.folder.stack_weights)
+        return load_combination(self.ensemble, self.folder.stack_weights, len(self.class_names))
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:

@@ -41,11 +41,14 @@ class SplitPixels:
     def infer(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of the sound pictures."""
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
-        change = None if self.corrupt == "none" else self._corrupted
+        change = None if self.corrupt == "none" else self.shown
         with console.progress("predicting", "pictures") as advance:
             return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
 
-    def _corrupted(self, positions: np.ndarray) -> np.ndarray:
+    def shown(self, positions: np.ndarray) -> np.ndarray:
+        """Sound pictures at these positions as the model sees them: uint8 (m, 3, size, size)."""
+        if self.corrupt == "none":
+            return self.pixels[positions]
         rows = self.rows[np.searchsorted(self.sound, positions)]
         hashes = [self.loaded.content.hashes[row] for row in rows]
         name, severity = parse(self.corrupt)

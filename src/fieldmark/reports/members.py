@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from fieldmark.ensembles.ensemble import val_notes
+from fieldmark.evaluation.ensemble_record import EnsembleRecord
 from fieldmark.reports.pages import fixed
 
 
@@ -25,67 +27,55 @@ class Member:
 
 @dataclass(frozen=True)
 class EnsemblePart:
+    """`method`, `how` and `notes` in words; `verdict`: whether it is better than its best member."""
+
+    method: str
     how: str
     members: list[Member]
     weighted: bool
     verdict: str
+    notes: list[str]
 
 
-def ensemble_part(ensemble: dict[str, Any], summary: dict[str, Any]) -> EnsemblePart:
+def ensemble_part(record: EnsembleRecord, summary: dict[str, Any]) -> EnsemblePart:
     """From what the manifest says of an ensemble and from its summary."""
-    weights = ensemble.get("weights")
     members = [
         Member(
-            name=described["name"],
-            model=described["model"],
-            size=described["size"],
-            weight=f"{weights[index]:.3f}" if weights else "",
-            used=described.get("used", True),
+            name=member.name,
+            model=member.model,
+            size=member.size,
+            weight=f"{record.weights[index]:.3f}" if record.weights else "",
+            used=member.used,
             val=fixed(figures["val"]),
             test=fixed(figures["test"]),
             interval=f"{fixed(figures['test_low'])}–{fixed(figures['test_high'])}",
         )
-        for index, (described, figures) in enumerate(zip(ensemble["members"], summary["ensemble"]["members"], strict=True))
+        for index, (member, figures) in enumerate(zip(record.members, summary["ensemble"]["members"], strict=True))
     ]
     over = summary["ensemble"]["over_best_member"]
     interval = f"95\u00a0% interval {fixed(over['low'])} to {fixed(over['high'])}"
-    by = f"{over['points']:+.1f} points, {interval}, on the same {over['n']:,} pictures"
+    by = f"{over['points']:+.1f} points, {interval}, p = {over['p']:.2g} (McNemar), on the same {over['n']:,} pictures"
     verdict = (
         f"Over {summary['ensemble']['best_member']}, the member with the best val: {by}{'' if over['shown'] else ': no difference shown'}."
     )
-    return EnsemblePart(_how(ensemble), members, weights is not None, verdict)
+    return EnsemblePart(record.method, _how(record), members, record.weights is not None, verdict, val_notes(record))
 
 
-def _how(ensemble: dict[str, Any]) -> str:
-    match ensemble["method"]:
-        case "mean":
-            how = (
-                f"The mean of the members’ {ensemble['of']}, {'weighted alike' if ensemble['fitted_on'] is None else 'with fitted weights'}"
-            )
-        case "stack":
-            how = "A linear layer on the logits of all members"
-        case _:
-            how = "One network with the mean of the weights of " + (
-                "those members that do not lower val" if ensemble["ingredients"] == "greedy" else "all members"
-            )
-    fitted = {
-        "val": "; fitted on val",
-        "out-of-fold": "; fitted on what each fold left out",
-        "train": "; fitted on the pictures that the members were trained on, and are surer of than of others",
-    }
-    return how + fitted.get(ensemble["fitted_on"], "") + "."
+def _how(record: EnsembleRecord) -> str:
+    if record.method == "mean":
+        return f"The mean of the members’ {record.of}, {'weighted alike' if record.fitted_on is None else 'with weights fitted on val'}."
+    if record.method == "stack":
+        return f"A linear layer on the logits of all members, fitted on {record.fitted_on}."
+    which = "all members" if record.ingredients == "all" else "the members that, the best first, do not lower val"
+    return f"One network with the mean of the weights of {which}."
 
 
-def ensemble_command(ensemble: dict[str, Any]) -> str:
+def ensemble_command(record: EnsembleRecord) -> str:
     """What makes the ensemble again."""
-    method = ensemble["method"]
-    options: list[str] = []
-    if method == "mean":
-        options = ["--of", ensemble["of"], "--weights", "equal" if ensemble["fitted_on"] is None else "fitted"]
-    elif method == "stack":
-        options = ["--fit-on", "train" if ensemble["fitted_on"] == "train" else "val"]
-    else:
-        options = ["--ingredients", ensemble["ingredients"]]
-    return shlex.join(
-        ["fieldmark", "ensemble", *(each["source"] for each in ensemble["members"]), "--method", method, *options, "--out", "OUT"]
-    )
+    options: dict[str, list[str]] = {
+        "mean": ["--of", str(record.of), "--weights", "equal" if record.fitted_on is None else "fitted"],
+        "stack": ["--fit-on", "train" if record.fitted_on == "train" else "val"],
+        "soup": ["--ingredients", str(record.ingredients)],
+    }
+    sources = (member.source for member in record.members)
+    return shlex.join(["fieldmark", "ensemble", *sources, "--method", record.method, *options[record.method], "--out", "OUT"])

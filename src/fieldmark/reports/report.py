@@ -116,7 +116,7 @@ def _figures(summary: dict[str, Any]) -> list[_Figure]:
     """What stands beside the answer. Top-5 is left out where there are no more than five classes."""
     chosen = "the same on val, which chose the best epoch" + (", before the refit" if summary["training"].get("refit") else "")
     if "ensemble" in summary:
-        chosen = "the same on val; what was fitted to val answers for pictures that it was fitted without"
+        chosen = "the same on val; see the members for what that is"
     listed = [
         ("Top-5", "test", "top5", "the right name is among the first five"),
         ("Macro F1", "test", "macro_f1", "mean over classes, small ones counting as much as large ones"),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fieldmark.core.console import Console
-from fieldmark.core.errors import FieldmarkError
+from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
+from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.data.dataset import UNLABELLED
 from fieldmark.data.split_file import splits_of
 from fieldmark.ensembles.ensemble import make_ensemble
-from fieldmark.ensembles.method import method_of
+from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn, method_of
+from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports.finish import finish
-from fieldmark.studies.plan import StudyDataset, StudyEnsemble, StudyPlan
+from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, StudyPlan
 
 SUBMISSION = "submission.csv"
 
@@ -43,10 +45,7 @@ class EnsembleRow:
     points: float | None = None
     low: float | None = None
     high: float | None = None
-
-    @property
-    def shown(self) -> bool:
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+    shown: bool = False
 
 
 def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
@@ -59,7 +58,7 @@ def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
         for dataset in plan.datasets:
             for ensemble in plan.ensembles:
                 members, path = plan.members(dataset, ensemble, seed), plan.ensemble_path(dataset, ensemble, seed)
-                if not all(run.finished for run in members) or RunFolder(path).report_file.is_file():
+                if not all(map(_is_trained, members)) or RunFolder(path).report_file.is_file():
                     continue
                 name = f"{dataset.name}/{ensemble.slug}/seed-{seed}"
                 console.say(f"making the ensemble {name}")
@@ -67,17 +66,36 @@ def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
                     _make(ensemble, [run.path for run in members], path)
                 except FieldmarkError as error:
                     failed[name] = str(error)
+                except KeyboardInterrupt:
+                    raise Interrupted(f"stopped while {name} was made; the same command makes it") from None
     return failed
+
+
+def _is_trained(run: PlannedRun) -> bool:
+    """Whether the run is finished, and one of the study's."""
+    return run.finished and RunFolder(run.path).manifest().get("recipe") == identity(run.recipe)
 
 
 def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
     quiet = Console(quiet=True)
-    method = method_of(**{"name": ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"}})
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, method, path, quiet)
+    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, _method_of(ensemble), path, quiet)
     if UNLABELLED in splits_of(run.folder.split_file):
         submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
     finish(run, quiet)
+
+
+def _method_of(ensemble: StudyEnsemble) -> Method:
+    return method_of(ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"})
+
+
+def _method(record: EnsembleRecord) -> Method:
+    """What the record of an ensemble says of how it was made."""
+    if record.method == "mean":
+        return MeanOf(record.of or "probabilities", record.fitted_on is not None)
+    return (
+        StackOn("train" if record.fitted_on == "train" else "val") if record.method == "stack" else SoupOf(record.ingredients == "greedy")
+    )
 
 
 def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow, ...]:
@@ -87,19 +105,34 @@ def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow,
         how = ", ".join([ensemble.method["method"], *(f"{key}={value}" for key, value in ensemble.method.items() if key != "method")])
         for seed in plan.seeds:
             path = plan.ensemble_path(dataset, ensemble, seed)
-            known: dict[str, Any] = {"reason": "its members are not finished"}
+            members = plan.members(dataset, ensemble, seed)
+            waiting = (
+                "it is not made; `fieldmark study run` makes it, or says why not"
+                if all(map(_is_trained, members))
+                else "its members are not finished"
+            )
+            known: dict[str, Any] = {"reason": waiting}
             if path.exists():
                 try:
-                    known = _figures(json.loads(RunFolder(path).summary_file.read_text(encoding="utf-8"))) | {"reason": ""}
+                    known = _figures(path, ensemble, members) | {"reason": ""}
+                except FieldmarkError as error:
+                    known = {"reason": str(error).splitlines()[0]}
                 except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                     known = {"reason": f"{RunFolder(path).summary_file} cannot be used: {error}"}
             rows.append(EnsembleRow(ensemble.name, seed, ensemble.members, how, path, **known))
     return tuple(rows)
 
 
-def _figures(summary: dict[str, Any]) -> dict[str, Any]:
+def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun]) -> dict[str, Any]:
+    """Raises InputError where it is another ensemble than the study says."""
+    run = RunFolder(path)
+    record = read_record(run.manifest(), str(run.manifest_file))
+    wanted = [run.path.parts[-2:] for run in members]
+    if record is None or _method(record) != _method_of(ensemble) or [Path(each.source).parts[-2:] for each in record.members] != wanted:
+        raise InputError(f"{path} was made in another way, or of other runs, than the study says", hint="Delete it, and it is made anew.")
+    summary = run.summary()
     test, over = summary["test"], summary["ensemble"]["over_best_member"]
     numbers = {"val": summary["val"]["top1"], "test": test["top1"], "test_low": test["top1_low"], "test_high": test["top1_high"]}
     numbers |= {key: over[key] for key in ("points", "low", "high")}
     best = summary["ensemble"]["best_member"]
-    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best)}
+    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best), "shown": bool(over["shown"])}

@@ -102,7 +102,7 @@ def stage_cells(row: StageRow) -> list[str]:
 ENSEMBLES = ("ensemble", "seed", "val top-1 %", "test top-1 %", "over best member", "best member on val", "method", "members")
 ENSEMBLES_ABOUT = (
     "Each is made of the runs of one seed. Over the member with the best val: points with a 95 % interval for new test images, "
-    "by a paired bootstrap; shown: the interval excludes zero. Val of what was fitted to val is cross-fitted."
+    "by a paired bootstrap, each by itself; shown: it excludes zero, and McNemar's p is below 0.05. The reports say what val is."
 )
 
 

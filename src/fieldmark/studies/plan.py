@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, write_json
@@ -181,6 +181,8 @@ class StudyPlan(Study):
             recipes = [recipe_from(row.recipe, str(file)) for row in stored.rungs]
             datasets = [StudyDataset(row.name, row.given) for row in stored.datasets]
             ensembles = [StudyEnsemble(row.name, tuple(row.members), row.method) for row in stored.ensembles]
+            if unknown := {name for each in ensembles for name in each.members} - {rung.name for rung in rungs}:
+                raise ValueError(f"ensembles have members that are no rungs: {unknown}")
             for listed in (
                 [rung.slug for rung in rungs],
                 [dataset.name for dataset in datasets],
@@ -225,8 +227,12 @@ class StudyPlan(Study):
                 problems.append(f"{rung.name!r} is not in the study any more")
             elif changed := differences(recipe, ours[rung.name]):
                 problems.append(f"{rung.name!r} has changed: {', '.join(changed)}")
-        combined = {ensemble.name: ensemble for ensemble in self.ensembles}
-        problems += [f"the ensemble {each.name!r} has changed" for each in earlier.ensembles if combined.get(each.name) != each]
+        problems += [
+            f"the ensemble {each.name!r} has changed; delete ensembles/*/{each.slug} there, and it is made anew"
+            for each in earlier.ensembles
+            if any(each.name == other.name and each != other for other in self.ensembles)
+            and any((self.folder / "ensembles").glob(f"*/{each.slug}"))
+        ]
         before = {rung.name: rung.before for rung in self.rungs}
         moved = [rung for rung in earlier.rungs if rung.name in before and before[rung.name] != rung.before]
         if not problems and moved:
@@ -255,8 +261,14 @@ class _StoredRung(_StoredPart):
 
 class _StoredEnsemble(_StoredPart):
     name: str
-    members: list[str]
+    members: Annotated[list[str], Field(min_length=2)]
     method: dict[str, str]
+
+    @model_validator(mode="after")
+    def _known(self) -> _StoredEnsemble:
+        if "method" not in self.method:
+            raise ValueError("an ensemble has no method")
+        return self
 
 
 class _StoredDataset(_StoredPart):

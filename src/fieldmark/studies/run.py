@@ -72,11 +72,11 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
             return Done(0, {})
         plan.save()
         done = _train(todo, opened, expected, console) if todo else Done(0, {})
-        if done.failed:
-            console.say(f"{len(done.failed)} of {len(todo)} runs failed:")
-        not_made = make_ensembles(plan, console)
-        console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in (done.failed | not_made).items()))
-        return replace(done, failed=done.failed | not_made)
+        done = replace(done, failed=done.failed | make_ensembles(plan, console))
+    if done.failed:
+        console.say(f"{len(done.failed)} failed:")
+        console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in done.failed.items()))
+    return done
 
 
 @contextmanager
