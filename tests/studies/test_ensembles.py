@@ -116,6 +116,26 @@ def test_an_ensemble_that_has_changed_is_refused(trained, competition, tiny, tmp
 
 
 @pytest.mark.parametrize(
+    ("change", "method", "said"),
+    [
+        ("model.name: test_resnet", "{method: soup}", "not of one architecture and size"),
+        ("data.size: 48", "{method: soup}", "(data.size)"),
+        ("train.refit: true", "{method: stack}", "'fast' is refitted on train and val together"),
+        ("train.refit: true", "{method: mean, weights: fitted}", "'fast' is refitted on train and val together"),
+        ("data.subset: {name: per-class, count: 3}", "{method: mean}", "trained on other pictures or labels (data.subset"),
+        ("data.crop: {name: box}", "{method: mean}", "one sees whole pictures and the other boxes"),
+    ],
+)
+def test_what_could_not_be_made_is_said_before_anything_is_trained(change, method, said, tiny, tmp_path):
+    text = TEXT[: TEXT.index("ensembles:")].replace("{optim.lr: 0.03}", f"{{optim.lr: 0.03, {change}}}")
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, tiny, f"{text}ensembles:\n  all: {method}\n"))
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems
+    if "soup" in method or "refit" in change:
+        assert load_study(write(tmp_path, tiny, f"{text}ensembles:\n  all: {{method: mean}}\n")).ensembles
+
+
+@pytest.mark.parametrize(
     ("section", "said"),
     [
         ("[mean]", "ensembles: expected names with the method of each"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe import flat
+from fieldmark.core.schema import Recipe
 from fieldmark.evaluation.combination import Of
 
 
@@ -68,3 +71,28 @@ def method_of(
     if name == "stack":
         return StackOn("train" if fit_on == "train" else "val")
     return SoupOf(ingredients != "all")
+
+
+NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.dropout", "model.drop_path")
+_OF_THE_VIEW = ("data.size", "data.resize", "data.crop", "data.normalise")
+_OF_THE_PICTURES = ("data.classes", "data.level", "data.subset", "data.label_noise")
+
+
+def impossible(method: Method, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+    """Why runs of these recipes, by name, could not be made one by a method, as far as their settings tell."""
+    first, *others = recipes
+    fitted = isinstance(method, SoupOf) or (method.fitted if isinstance(method, MeanOf) else method.fit_on == "val")
+    for name, recipe in recipes.items():
+        if fitted and recipe.train.refit:
+            yield f"{name!r} is refitted on train and val together, so that no val is left to fit or choose on"
+    for name in others:
+        ours, theirs = flat(recipes[first]), flat(recipes[name])
+        different = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+        if pictures := [key for key in different if key.startswith(_OF_THE_PICTURES)]:
+            yield f"{first!r} and {name!r} are trained on other pictures or labels ({', '.join(pictures)})"
+        if "data.crop.name" in different:
+            yield f"of {first!r} and {name!r}, one sees whole pictures and the other boxes (data.crop)"
+        if isinstance(method, SoupOf):
+            alike = [key for key in different if key.startswith(("model.", *_OF_THE_VIEW)) and key not in NOT_OF_THE_NETWORK]
+            if alike:
+                yield f"{first!r} and {name!r} are not of one architecture and size, as the parts of a soup have to be ({', '.join(alike)})"

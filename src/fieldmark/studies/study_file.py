@@ -46,7 +46,7 @@ from fieldmark.core.presets import STUDIES, Source, suggest
 from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
-from fieldmark.ensembles.method import method_of
+from fieldmark.ensembles.method import impossible, method_of
 from fieldmark.studies.plan import Arrangement, Rung, Study, StudyEnsemble
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
@@ -107,6 +107,12 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
             problems.append(f"quick.rungs: the study has no rung {given!r}{suggest(given, names)} ({where})")
     ensembles = _ensembles(values, names, source, problems)
     rungs, recipes = _recipes(base, [_in_quick_form(change, used) for change in changes], problems)
+    if len(recipes) == len(rungs):
+        by_name = dict(zip((rung.name for rung in rungs), recipes, strict=True))
+        for ensemble in ensembles:
+            origin = line_of(values["ensembles"], ensemble.name, source.origin)
+            of_members = {name: by_name[name] for name in ensemble.members if name in by_name}
+            problems += [f"ensembles: {ensemble.name}: {reason} ({origin})" for reason in _impossible(ensemble, of_members)]
     chosen = _seeds(values.get("seeds", 3), "seeds", line_of(values, "seeds", source.origin), problems)
     if seeds is not None and seeds < 1:
         problems.append(f"--seeds: expected at least 1, got {seeds}")
@@ -374,6 +380,15 @@ def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, pro
             problems.append(f"ensembles: {name!r} needs a name of its own, with letters or digits ({here})")
         found.append(ensemble)
     return tuple(found)
+
+
+def _impossible(ensemble: StudyEnsemble, recipes: dict[str, Recipe]) -> list[str]:
+    """Why it could not be made; nothing where its method or its members are a problem of their own."""
+    try:
+        method = method_of(ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"})
+    except (InputError, KeyError):
+        return []
+    return list(impossible(method, recipes)) if len(recipes) == len(ensemble.members) else []
 
 
 def _seeds(given: Any, key: str, origin: str, problems: list[str]) -> tuple[int, ...]:
