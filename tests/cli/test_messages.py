@@ -106,6 +106,20 @@ def test_over_the_budget(say, birds, tiny, snapshot):
     assert say("train", birds, *tiny("model.max_parameters=10k"), "--quiet") == snapshot
 
 
+def test_members_that_cannot_be_used(say, finished_run, tmp_path, snapshot):
+    text = say("ensemble", finished_run.path, tmp_path / "nothing", tmp_path, "--method", "mean", "--out", tmp_path / "run")
+    assert text.replace(str(finished_run.path), "<run>") == snapshot
+
+
+def test_options_of_another_method(say, finished_run, tmp_path, snapshot):
+    two = (finished_run.path, tmp_path)
+    assert say("ensemble", *two, "--method", "soup", "--of", "logits", "--fit-on", "val", "--out", tmp_path / "run") == snapshot
+
+
+def test_a_stack_on_test(say, tmp_path, snapshot):
+    assert say("ensemble", tmp_path, tmp_path, "--method", "stack", "--fit-on", "test", "--out", tmp_path / "run") == snapshot
+
+
 def test_existing_run_folder(say, birds, tiny, finished_run, snapshot):
     assert say("train", birds, *tiny(), "--out", finished_run.path, "--quiet").replace(str(finished_run.path), "<run>") == snapshot
 
