@@ -14,7 +14,7 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.data.dataset import UNLABELLED
 from fieldmark.data.split_file import splits_of
 from fieldmark.ensembles.ensemble import make_ensemble
-from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn, method_of
+from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
@@ -79,14 +79,10 @@ def _is_trained(run: PlannedRun) -> bool:
 def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
     quiet = Console(quiet=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, _method_of(ensemble), path, quiet)
+    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, ensemble.chosen(), path, quiet)
     if UNLABELLED in splits_of(run.folder.split_file):
         submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
     finish(run, quiet)
-
-
-def _method_of(ensemble: StudyEnsemble) -> Method:
-    return method_of(ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"})
 
 
 def _method(record: EnsembleRecord) -> Method:
@@ -128,7 +124,7 @@ def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun])
     run = RunFolder(path)
     record = read_record(run.manifest(), str(run.manifest_file))
     wanted = [run.path.parts[-2:] for run in members]
-    if record is None or _method(record) != _method_of(ensemble) or [Path(each.source).parts[-2:] for each in record.members] != wanted:
+    if record is None or _method(record) != ensemble.chosen() or [Path(each.source).parts[-2:] for each in record.members] != wanted:
         raise InputError(f"{path} was made in another way, or of other runs, than the study says", hint="Delete it, and it is made anew.")
     summary = run.summary()
     test, over = summary["test"], summary["ensemble"]["over_best_member"]

@@ -16,6 +16,7 @@ from fieldmark.core.files import storage_error, write_json
 from fieldmark.core.recipe import flat, recipe_from
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
+from fieldmark.ensembles.method import Method, method_of
 
 Arrangement = Literal["ladder", "independent", "grid"]
 SCHEMA = 1
@@ -63,6 +64,11 @@ class StudyEnsemble:
     @property
     def slug(self) -> str:
         return slug(self.name)
+
+    def chosen(self) -> Method:
+        """Raises InputError where the options are not those of a method."""
+        options = {key: value for key, value in self.method.items() if key != "method"}
+        return method_of(self.method.get("method", "(none)"), **options)
 
 
 @dataclass(frozen=True)

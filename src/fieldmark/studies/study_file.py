@@ -46,7 +46,7 @@ from fieldmark.core.presets import STUDIES, Source, suggest
 from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, plain, show
-from fieldmark.ensembles.method import impossible, method_of
+from fieldmark.ensembles.method import impossible
 from fieldmark.studies.plan import Arrangement, Rung, Study, StudyEnsemble
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
@@ -371,11 +371,11 @@ def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, pro
         unknown = [str(member) for member in members if str(member) not in rungs]
         problems += [f"ensembles: {name}: the study has no rung {member!r}{suggest(member, rungs)} ({here})" for member in unknown]
         options = {key: str(given[key]) for key in _ENSEMBLE_KEYS[1:] if key in given}
+        ensemble = StudyEnsemble(name, tuple(map(str, members)), options)
         try:
-            method_of(options.get("method", "(none)"), **{key: value for key, value in options.items() if key != "method"})
+            ensemble.chosen()
         except InputError as error:
             problems += [f"ensembles: {name}: {problem} ({here})" for problem in error.problems]
-        ensemble = StudyEnsemble(name, tuple(map(str, members)), options)
         if not ensemble.slug or ensemble.slug in [each.slug for each in found]:
             problems.append(f"ensembles: {name!r} needs a name of its own, with letters or digits ({here})")
         found.append(ensemble)
@@ -385,8 +385,8 @@ def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, pro
 def _impossible(ensemble: StudyEnsemble, recipes: dict[str, Recipe]) -> list[str]:
     """Why it could not be made; nothing where its method or its members are a problem of their own."""
     try:
-        method = method_of(ensemble.method["method"], **{key: value for key, value in ensemble.method.items() if key != "method"})
-    except (InputError, KeyError):
+        method = ensemble.chosen()
+    except InputError:
         return []
     return list(impossible(method, recipes)) if len(recipes) == len(ensemble.members) else []
 
