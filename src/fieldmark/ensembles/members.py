@@ -22,6 +22,17 @@ _Picture = tuple[str, str, str]
 """Hash, label and split."""
 
 
+_OF_MANIFESTS = ("given", "data", "fingerprint", "class_names", "levels", "preprocess")
+_OF_SUMMARIES = {
+    "dataset": ("classes",),
+    "model": ("parameters", "macs", "input"),
+    "training": ("epochs", "steps", "samples_seen", "seconds"),
+    "val": ("top1",),
+    "test": ("top1", "top1_low", "top1_high"),
+}
+"""What an ensemble takes from its members."""
+
+
 @dataclass(frozen=True, eq=False)
 class Members:
     """Finished runs with the same classes, pictures, labels and test.
@@ -102,15 +113,14 @@ def open_members(paths: Sequence[str | Path]) -> Members:
 
 def check_summary(run: Run) -> None:
     """Raise InputError where the summary or the manifest of a finished run lacks what an ensemble takes from it."""
-    try:
-        summary, manifest = run.summary, run.folder.manifest()
-        for split, names in (("val", ("top1",)), ("test", ("top1", "top1_low", "top1_high"))):
-            assert all(isinstance(summary[split][name], (int, float)) for name in names)
-        assert all(isinstance(summary["model"][name], int) for name in ("parameters", "macs"))
-        assert all(isinstance(summary["training"][name], (int, float)) for name in ("epochs", "steps", "samples_seen", "seconds"))
-        assert {"given", "data", "fingerprint", "class_names", "levels", "preprocess"} <= set(manifest) and summary["model"]["input"]
-    except (AssertionError, KeyError, TypeError) as error:
-        raise InputError(f"{run.path} has a summary or manifest that is not whole ({type(error).__name__}: {error})") from None
+    summary, manifest = run.summary, run.folder.manifest()
+    lacking = [f"manifest.json: {key}" for key in _OF_MANIFESTS if key not in manifest]
+    for section, names in _OF_SUMMARIES.items():
+        found = summary.get(section)
+        known = found if isinstance(found, dict) else {}
+        lacking += [f"summary.json: {section}.{name}" for name in names if not isinstance(known.get(name), (int, float, list))]
+    if lacking:
+        raise InputError(f"{run.path} has a summary or manifest that is not whole: it lacks {', '.join(lacking)}")
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
-from fieldmark.models.weights import read_weights
+from fieldmark.models.weights import load_tensors, read_weights
 
 _BATCH = 128
 _PICTURES = 4096
@@ -86,10 +86,16 @@ def _check_ingredients(members: Members) -> None:
 
 
 def averaged(runs: Sequence[Run]) -> dict[str, Tensor]:
-    """The mean of the runs' weights, on the CPU. What is not a floating-point number is the first run's."""
+    """The mean of the runs' weights, on the CPU. What is not a floating-point number is the first run's.
+
+    Raises InputError where the files hold other tensors.
+    """
     total: dict[str, Tensor] = {}
     for count, run in enumerate(runs, 1):
-        for name, tensor in read_weights(run.folder.best_weights)[0].items():
+        tensors = read_weights(run.folder.best_weights)[0]
+        if count > 1 and {name: tensor.shape for name, tensor in tensors.items()} != {name: each.shape for name, each in total.items()}:
+            raise InputError(f"{runs[0].folder.best_weights} and {run.folder.best_weights} hold other tensors")
+        for name, tensor in tensors.items():
             if count == 1:
                 total[name] = tensor.double() if tensor.is_floating_point() else tensor
             elif tensor.is_floating_point():
@@ -118,7 +124,7 @@ class _Kitchen:
 
         The means of the statistics are not those of the averaged network (Izmailov et al., UAI 2018).
         """
-        self.run.model.load_state_dict(averaged(runs))
+        load_tensors(self.run.model, averaged(runs), str(runs[0].folder.best_weights))
         if len(runs) > 1:
             with self.console.progress("batch norms", "batches") as advance:
                 _estimate_norms(self.run, self.train, advance)
