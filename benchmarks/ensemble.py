@@ -69,7 +69,7 @@ def measured(path: Path, work: str) -> dict[str, float]:
     else:
         assert len(run.predict([root / each for each in test.ids.tolist()], top=1)) == len(test)
     seconds = time.perf_counter() - started
-    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10  # type: ignore[index]
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
     return {"seconds": seconds, "images_per_second": len(test) / seconds, "peak_mib": peak}
 
 

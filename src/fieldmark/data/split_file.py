@@ -65,9 +65,15 @@ class Origin:
         return LAYOUTS[self.layout].pictures(Path(self.root))
 
 
-def splits_of(path: Path) -> set[str]:
-    """The splits that the pictures of a run are in."""
-    return set(pq.read_table(path, columns=["split"]).column("split").to_pylist())  # type: ignore[no-untyped-call]
+def read_split(path: Path) -> dict[str, list[Any]]:
+    """The columns of a split table, as write_split wrote them. Raises InputError where it is damaged."""
+    try:
+        stored: dict[str, list[Any]] = pq.read_table(path).to_pydict()  # type: ignore[no-untyped-call]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if lacking := {"path", "hash", "label", "split"} - set(stored):
+        raise InputError(f"{path} has no column {', '.join(sorted(lacking))}")
+    return stored
 
 
 def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:
@@ -75,7 +81,7 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
     root = Path(origin.root)
     if not root.exists():
         raise InputError(f"the run's dataset was at {root}, and is not there any more", hint="Put it back, then try again.")
-    stored = pq.read_table(split_file).to_pydict()  # type: ignore[no-untyped-call]
+    stored = read_split(split_file)
     indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
     if not set(stored["label"]) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED}:
         raise InputError(f"{split_file} does not belong to this run: it names other classes or splits")

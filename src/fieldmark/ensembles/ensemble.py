@@ -22,13 +22,15 @@ from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.ensembles.soup import Soup, cook
 from fieldmark.evaluation.combination import Stack, combined, save_stack
 from fieldmark.evaluation.comparison import compare
-from fieldmark.evaluation.ensemble_record import EnsembleRecord, MemberRecord, read_record
+from fieldmark.evaluation.ensemble_record import EnsembleRecord, MemberRecord
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import evaluate_predictions, figures_table
 from fieldmark.models.weights import save_weights
 
 SUMMARY_SCHEMA = 1
+_Made = tuple[EnsembleRecord, dict[str, Predictions]]
+"""What the manifest says, and what the ensemble says of each split."""
 _KEPT = (
     "recipe.yaml",
     "manifest.json",
@@ -52,18 +54,18 @@ def make_ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, 
     with RunFolder.create(out) as folder, console.logging_to(folder.log_file):
         if isinstance(method, SoupOf):
             soup = cook(members, method, console)
-            made = _write_soup(folder, members, soup)
+            record, made = _write_soup(folder, members, soup)
         else:
-            made = _write_combination(folder, members, method, console)
+            record, made = _write_combination(folder, members, method, console)
         for split, predictions in made.items():
             predictions.save(folder.predictions / f"{split}.npz")
-        _write_summary(folder, members, made, console)
+        _write_summary(folder, record, members, made, console)
         folder.set_status("finished")
     console.say(f"everything is in {out}")
     return Run.load(out)
 
 
-def _write_combination(folder: RunFolder, members: Members, method: MeanOf | StackOn, console: Console) -> dict[str, Predictions]:
+def _write_combination(folder: RunFolder, members: Members, method: MeanOf | StackOn, console: Console) -> _Made:
     """The members and how they are combined; gives the predictions of val and test, and of train where all members have it."""
     fitted = fit(members, method, console)
     digits = max(2, len(str(len(members.runs))))
@@ -89,11 +91,11 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
     _describe(folder, record, members.runs[0])
     made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
     if members.folds or not all((run.folder.predictions / "train.npz").is_file() for run in members.runs):
-        return made
-    return {"train": combined(members.predictions("train"), combination), **made}
+        return record, made
+    return record, {"train": combined(members.predictions("train"), combination), **made}
 
 
-def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> dict[str, Predictions]:
+def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> _Made:
     chosen = members.runs[soup.chosen[0]]
     metadata = {
         "class_names": list(members.class_names),
@@ -109,7 +111,7 @@ def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> dict[str, Pr
         members=[record.model_copy(update={"used": index in soup.chosen}) for index, record in enumerate(_records(members))],
     )
     _describe(folder, record, chosen)
-    return soup.predictions
+    return record, soup.predictions
 
 
 def _records(members: Members) -> list[MemberRecord]:
@@ -145,15 +147,13 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
     folder.update_manifest(created=now(), versions=versions(), device=device, notes=[], ensemble=record.model_dump(), **kept)
 
 
-def _write_summary(folder: RunFolder, members: Members, made: dict[str, Predictions], console: Console) -> None:
-    record = read_record(folder.manifest(), str(folder.manifest_file))
-    assert record is not None
+def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     figures = {split: evaluate_predictions(made[split], resamples, seed) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])
-    over = compare(made["test"], members.predictions("test")[best], resamples, seed)
+    over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)
     used = [one for one, member in zip(summaries, record.members, strict=True) if member.used]
     in_one = used[:1] if record.method == "soup" else used
     training = [one["training"] for one in used]

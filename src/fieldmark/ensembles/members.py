@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import identity, with_settings
+from fieldmark.data.split_file import read_split
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -57,7 +55,7 @@ class Members:
 
     def groups(self, ids: np.ndarray) -> np.ndarray:
         """Numbers that pictures of one group of the dataset share; one for each picture where it has no groups: int64 (n,)."""
-        stored = _table(self.runs[0])
+        stored = read_split(self.runs[0].folder.split_file)
         if "group" not in stored:
             return np.arange(len(ids))
         by_path = dict(zip(stored["path"], stored["group"], strict=True))
@@ -65,13 +63,13 @@ class Members:
 
     def predictions(self, split: str) -> list[Predictions]:
         """What each run said about a split when its training ended, without features."""
-        found = [Predictions.load(run.folder.predictions / f"{split}.npz", features=False) for run in self.runs]
-        if problems := [
-            f"{run.path} has predictions for other classes"
-            for run, each in zip(self.runs, found, strict=True)
-            if each.class_names != self.class_names
-        ]:
-            raise InputError(*problems, hint="Evaluate it again.")
+        return [self.predictions_of(index, split) for index in range(len(self.runs))]
+
+    def predictions_of(self, index: int, split: str) -> Predictions:
+        run = self.runs[index]
+        found = Predictions.load(run.folder.predictions / f"{split}.npz", features=False)
+        if found.class_names != self.class_names:
+            raise InputError(f"{run.path} has predictions for other classes", hint="Evaluate it again.")
         return found
 
     def unseen(self) -> list[Predictions]:
@@ -170,20 +168,9 @@ def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
 
 
 def _pictures(run: Run) -> dict[str, _Picture]:
-    stored = _table(run)
+    stored = read_split(run.folder.split_file)
     columns = (stored[name] for name in ("hash", "label", "split"))
     return dict(zip(stored["path"], zip(*columns, strict=True), strict=True))
-
-
-def _table(run: Run) -> dict[str, list[Any]]:
-    """The columns of the split table. Raises InputError where it is damaged."""
-    try:
-        stored: dict[str, list[Any]] = pq.read_table(run.folder.split_file).to_pydict()  # type: ignore[no-untyped-call]
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{run.folder.split_file} cannot be read: {str(error).splitlines()[0]}") from None
-    if lacking := {"path", "hash", "label", "split"} - set(stored):
-        raise InputError(f"{run.folder.split_file} has no column {', '.join(sorted(lacking))}")
-    return stored
 
 
 def _difference(one: dict[str, _Picture], other: dict[str, _Picture]) -> str:

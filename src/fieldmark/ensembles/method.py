@@ -35,8 +35,14 @@ class SoupOf:
 
 
 Method = MeanOf | StackOn | SoupOf
-NAMES: dict[type[Method], str] = {MeanOf: "mean", StackOn: "stack", SoupOf: "soup"}
-_OPTIONS = {"of": "mean", "weights": "mean", "fit_on": "stack", "ingredients": "soup"}
+_NAMES = ("mean", "stack", "soup")
+_OPTIONS = {
+    "of": ("mean", ("probabilities", "logits")),
+    "weights": ("mean", ("equal", "fitted")),
+    "fit_on": ("stack", ("val", "train")),
+    "ingredients": ("soup", ("greedy", "all")),
+}
+"""Whose option each is, and its values, the default first."""
 
 
 def method_of(
@@ -44,27 +50,19 @@ def method_of(
 ) -> Method:
     """The method of a name with the options that are given. Raises InputError for what it does not have."""
     given = {"of": of, "weights": weights, "fit_on": fit_on, "ingredients": ingredients}
-    if name not in NAMES.values():
-        raise InputError(f"there is no method {name!r}", hint=f"Methods: {', '.join(NAMES.values())}.")
+    if name not in _NAMES:
+        raise InputError(f"there is no method {name!r}", hint=f"Methods: {', '.join(_NAMES)}.")
     if fit_on == "test":
         raise InputError("nothing is fitted on test: its figures would be of pictures that the stack has seen", hint="Fit it on val.")
-    problems = [
-        f"--{key.replace('_', '-')} is for a {_OPTIONS[key]}, and has no effect on a {name}"
-        for key, value in given.items()
-        if value and _OPTIONS[key] != name
-    ]
-    allowed = {
-        "of": ("probabilities", "logits"),
-        "weights": ("equal", "fitted"),
-        "fit_on": ("val", "train"),
-        "ingredients": ("greedy", "all"),
-    }
-    problems += [
-        f"--{key.replace('_', '-')}: expected {' or '.join(allowed[key])}, got {value!r}"
-        for key, value in given.items()
-        if value and value not in allowed[key]
-    ]
-    if problems:
+    unused, unknown = [], []
+    for key, value in given.items():
+        owner, values = _OPTIONS[key]
+        option = f"--{key.replace('_', '-')}"
+        if value and owner != name:
+            unused.append(f"{option} is for a {owner}, and has no effect on a {name}")
+        if value and value not in values:
+            unknown.append(f"{option}: expected {' or '.join(values)}, got {value!r}")
+    if problems := [*unused, *unknown]:
         raise InputError(*problems)
     if name == "mean":
         return MeanOf("logits" if of == "logits" else "probabilities", weights == "fitted")
@@ -73,7 +71,7 @@ def method_of(
     return SoupOf(ingredients != "all")
 
 
-NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.dropout", "model.drop_path")
+_NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.dropout", "model.drop_path")
 _OF_THE_VIEW = ("data.size", "data.resize", "data.crop", "data.normalise")
 _OF_THE_PICTURES = ("data.classes", "data.level", "data.subset", "data.label_noise")
 
@@ -86,13 +84,23 @@ def impossible(method: Method, recipes: Mapping[str, Recipe]) -> Iterator[str]:
         if fitted and recipe.train.refit:
             yield f"{name!r} is refitted on train and val together, so that no val is left to fit or choose on"
     for name in others:
-        ours, theirs = flat(recipes[first]), flat(recipes[name])
-        different = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+        different = _differences(recipes[first], recipes[name])
         if pictures := [key for key in different if key.startswith(_OF_THE_PICTURES)]:
             yield f"{first!r} and {name!r} are trained on other pictures or labels ({', '.join(pictures)})"
         if "data.crop.name" in different:
             yield f"of {first!r} and {name!r}, one sees whole pictures and the other boxes (data.crop)"
         if isinstance(method, SoupOf):
-            alike = [key for key in different if key.startswith(("model.", *_OF_THE_VIEW)) and key not in NOT_OF_THE_NETWORK]
-            if alike:
-                yield f"{first!r} and {name!r} are not of one architecture and size, as the parts of a soup have to be ({', '.join(alike)})"
+            seen = (key for key in different if key.startswith(_OF_THE_VIEW))
+            keys = sorted([*unlike_networks(recipes[first], recipes[name]), *seen])
+            if keys:
+                yield f"{first!r} and {name!r} are not of one architecture and size, as the parts of a soup have to be ({', '.join(keys)})"
+
+
+def unlike_networks(one: Recipe, other: Recipe) -> list[str]:
+    """The keys in which two recipes make networks whose weights cannot be averaged."""
+    return [key for key in _differences(one, other) if key.startswith("model.") and key not in _NOT_OF_THE_NETWORK]
+
+
+def _differences(one: Recipe, other: Recipe) -> list[str]:
+    ours, theirs = flat(one), flat(other)
+    return [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]

@@ -13,11 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fieldmark.core.console import Advance, Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
-from fieldmark.core.recipe import flat
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.split_file import Origin, restore_data
 from fieldmark.ensembles.members import Members
-from fieldmark.ensembles.method import NOT_OF_THE_NETWORK, SoupOf
+from fieldmark.ensembles.method import SoupOf, unlike_networks
 from fieldmark.evaluation.metrics import top_k
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -74,9 +73,7 @@ def _check_ingredients(members: Members) -> None:
         if run.recipe.train.refit:
             problems.append(f"{run.path} was refitted on train and val together, so that val says nothing of a soup of it")
     for run in members.runs[1:]:
-        ours, theirs = flat(first.recipe), flat(run.recipe)
-        of_the_network = [key for key in sorted({*ours, *theirs}) if key.startswith("model.") and key not in NOT_OF_THE_NETWORK]
-        different = [key for key in of_the_network if ours.get(key) != theirs.get(key)]
+        different = unlike_networks(first.recipe, run.recipe)
         if run.preprocess != first.preprocess:
             different.append("what they do to pictures first (size, resize, crop or normalisation)")
         if different:

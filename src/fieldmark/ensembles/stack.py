@@ -43,7 +43,7 @@ def fit_stack(
     scores: dict[float, tuple[float, np.ndarray]] = {}
     for done, penalty in enumerate(_PENALTIES):
 
-        def answer(fitted: np.ndarray, held: np.ndarray, penalty: float = penalty, done: int = done) -> np.ndarray:
+        def answer(fitted: np.ndarray, held: np.ndarray, penalty: float = penalty) -> np.ndarray:
             weight, bias = _fit(seen[fitted], wanted[fitted], classes, penalty)
             return (seen[held] @ weight.T + bias).numpy()
 
@@ -66,14 +66,14 @@ def _fit(seen: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Te
     bias = torch.zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([scale, deviation, bias], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def loss() -> float:
         optimizer.zero_grad()
         value = F.cross_entropy(torch.einsum("nic,i->nc", each, scale) + seen @ deviation.T + bias, labels)
         value = value + penalty / 2 * (deviation.square().sum() + bias.square().sum())
         value.backward()
-        return value
+        return value.item()
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     weighted = torch.cat([torch.eye(classes) * factor for factor in scale.detach()], dim=1)
     return weighted + deviation.detach(), bias.detach()
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.intervals import drawn_images
+from fieldmark.evaluation.intervals import drawn_in_parts, interval
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
 
@@ -53,7 +53,7 @@ def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> 
     hits = (top_k_hits(each.logits[chosen], each.labels[chosen], 1) for each, chosen in ((one, rows), (other, others)))
     gained = np.subtract(*(each.astype(np.int8) for each in hits), dtype=np.int8)
     wins, losses, n = int((gained > 0).sum()), int((gained < 0).sum()), len(rows)
-    means = np.sort([gained[drawn_images(n, np.array([resample]), seed)[0]].mean() for resample in range(resamples)])
-    outside = int(0.025 * resamples)
+    means = np.concatenate([gained[drawn].mean(axis=1) for drawn in drawn_in_parts(n, resamples, seed)])
+    points, low, high = (100 * each for each in interval((wins - losses) / n, means))
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    return Difference(100 * (wins - losses) / n, 100 * float(means[outside]), 100 * float(means[-1 - outside]), n, wins, losses, p)
+    return Difference(points, low, high, n, wins, losses, p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -37,10 +38,11 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int)
         "ece": metrics.ece(logits, labels),
     }
     samples = bootstrap(logits, labels, resamples, seed)
-    return {name: _interval(value, samples[name], reverse=name in ("macro_f1", "ece")) for name, value in values.items()}
+    return {name: interval(value, samples[name], reverse=name in ("macro_f1", "ece")) for name, value in values.items()}
 
 
-def _interval(value: float, samples: np.ndarray, reverse: bool) -> Interval:
+def interval(value: float, samples: np.ndarray, reverse: bool = False) -> Interval:
+    """The value with the middle 95 % of its resamples, or, reversed about it, the basic interval."""
     # Order statistics, not interpolation, which would make NaN of infinite figures.
     outside = int(0.025 * len(samples))
     ordered = np.sort(samples)
@@ -53,6 +55,13 @@ def _interval(value: float, samples: np.ndarray, reverse: bool) -> Interval:
 def drawn_images(n: int, resamples: np.ndarray, seed: int) -> np.ndarray:
     """The images that make up the given resamples: int64 (len(resamples), n) in [0, n)."""
     return (randomness.uniform(randomness.key(seed, "bootstrap"), resamples, n) * n).astype(np.int64)
+
+
+def drawn_in_parts(n: int, resamples: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
+    """The images of all resamples, int64 (some, n) at a time, as many as memory allows where each also takes `width` numbers."""
+    some = max(1, _DRAWS_AT_ONCE // max(n, width))
+    for start in range(0, resamples, some):
+        yield drawn_images(n, np.arange(start, min(start + some, resamples)), seed)
 
 
 def bootstrap(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
@@ -76,8 +85,7 @@ def bootstrap(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int)
             "ece": np.abs(_counts(bins[drawn], metrics.ECE_BINS, gap[drawn])).sum(axis=1) / n,
         }
 
-    chunk = max(1, _DRAWS_AT_ONCE // max(n, classes))
-    parts = [figures(drawn_images(n, np.arange(start, min(start + chunk, resamples)), seed)) for start in range(0, resamples, chunk)]
+    parts = [figures(drawn) for drawn in drawn_in_parts(n, resamples, seed, classes)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from timm.layers.classifier import create_classifier
 from torch import Tensor, nn
 
 
-class Convolutional(nn.Module):
+class Convolutional(nn.Module, ABC):
     """A subclass builds its layers, calls `finish`, and has `forward_features`: float (B, 3, S, S) -> a map of num_features channels."""
 
     num_features: int
@@ -28,8 +29,8 @@ class Convolutional(nn.Module):
         self.num_classes = num_classes
         self.global_pool, self.head = create_classifier(self.num_features, num_classes, pool_type=global_pool)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward_features(self, x: Tensor) -> Tensor: ...
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.global_pool(self.forward_features(x)))

@@ -12,7 +12,7 @@ from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
 from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.data.dataset import UNLABELLED
-from fieldmark.data.split_file import splits_of
+from fieldmark.data.split_file import read_split
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
@@ -80,7 +80,7 @@ def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
     quiet = Console(quiet=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, ensemble.chosen(), path, quiet)
-    if UNLABELLED in splits_of(run.folder.split_file):
+    if UNLABELLED in read_split(run.folder.split_file)["split"]:
         submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
     finish(run, quiet)
 
