@@ -37,6 +37,16 @@ def _count(value: Any) -> Any:
 Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
 
 
+def _held_out(value: Any) -> Any:
+    names = isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(name, str) for name in value)
+    if not names and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"data.unknown_classes: expected how many classes, at least 1, or a list of their names, got {value!r}")
+    return tuple(value) if names else value
+
+
+HeldOut = Annotated[int | tuple[str, ...], BeforeValidator(_held_out)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -123,6 +133,9 @@ class Data(Section):
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column for each level")
     level: str | None = setting(None, "the level of the taxonomy that is told apart, such as genus; the classes themselves by default")
     classes: Annotated[int, Field(ge=2)] | None = setting(None, "only so many of the classes, evenly spread over the list of their names")
+    unknown_classes: HeldOut | None = setting(
+        None, "classes held out of training, to see whether they are rejected: so many, evenly spread over the names, or their names"
+    )
     crop: Annotated[Crop, Field(discriminator="name")] = setting(WholePicture(), "what part of a picture is seen")
     size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
     resize: Literal["squash", "shorter-side", "letterbox"] = setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from fieldmark.data.pictures import Pictures
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"
 """The split of pictures whose labels are not known, to be predicted and handed in."""
+UNKNOWN = "unknown"
+"""The split of pictures of classes that were held out of training (data.unknown_classes)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,8 @@ class Dataset:
     Args:
         root: the folder or file that the layout reader read.
         paths: names of pictures that `pictures` understands; for files, relative to root with forward slashes.
-        labels: int32 (n,), indices into `class_names`, -1 in the split "unlabelled" and only there.
-        splits: str (n,), each "train", "val", "test" or "unlabelled".
+        labels: int32 (n,), indices into `class_names`, -1 in the splits "unlabelled" and "unknown", and only there.
+        splits: str (n,), each "train", "val", "test", "unlabelled" or "unknown".
         pictures: where the bytes are.
         boxes: float32 (n, 4): left, top, right and bottom edge of the object in pixels of the upright picture, from its top left corner;
             NaN where a picture has none.
@@ -53,6 +56,7 @@ class Dataset:
         levels: coarser namings of the classes.
         banner: how many rows of pixels at the bottom of every picture are not part of it.
         true_labels: int32 (n,), the labels before some were made wrong on purpose.
+        held_out: str (n,), in the split "unknown" the name of the picture's class, elsewhere "".
         notes: what the layout reader wants the user to know, one sentence each.
     """
 
@@ -69,6 +73,7 @@ class Dataset:
     levels: tuple[Level, ...] = ()
     banner: int = 0
     true_labels: np.ndarray | None = None
+    held_out: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,15 +81,15 @@ class Dataset:
         assert self.boxes is None or self.boxes.shape == (len(self), 4)
         assert self.groups is None or self.groups.shape == (len(self),)
         assert all(len(level.parents) == len(self.class_names) for level in self.levels)
-        assert ((self.labels < 0) == (self.splits == UNLABELLED)).all()
+        assert ((self.labels < 0) == np.isin(self.splits, (UNLABELLED, UNKNOWN))).all()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def rows(self, split: str) -> np.ndarray:
         """Indices of the pictures of one split, ascending, int64. Raises InputError for a split that there cannot be."""
-        if split not in (*SPLITS, UNLABELLED):
-            raise InputError(f"there is no split called {split!r}", hint=f"The splits are {', '.join(SPLITS)} and {UNLABELLED}.")
+        if split not in (*SPLITS, UNLABELLED, UNKNOWN):
+            raise InputError(f"there is no split called {split!r}", hint=f"The splits are {', '.join(SPLITS)}, {UNLABELLED} and {UNKNOWN}.")
         return np.flatnonzero(self.splits == split).astype(np.int64, copy=False)
 
     def take(self, rows: np.ndarray) -> Dataset:
@@ -97,11 +102,13 @@ class Dataset:
             boxes=None if self.boxes is None else self.boxes[rows],
             groups=None if self.groups is None else self.groups[rows],
             true_labels=None if self.true_labels is None else self.true_labels[rows],
+            held_out=None if self.held_out is None else self.held_out[rows],
         )
 
     def label_names(self) -> list[str]:
-        """The name of each row's class, "" where it is not known."""
-        return ["" if label < 0 else self.class_names[label] for label in self.labels]
+        """The name of each row's class, "" where there is no label."""
+        names = ["" if label < 0 else self.class_names[label] for label in self.labels]
+        return names if self.held_out is None else [held or name for held, name in zip(self.held_out.tolist(), names, strict=True)]
 
 
 def at_level(dataset: Dataset, name: str) -> Dataset:
@@ -133,8 +140,54 @@ def some_classes(dataset: Dataset, count: int) -> Dataset:
     if count > len(names):
         raise InputError(f"data.classes={count}: {dataset.name} has {len(names)} classes")
     kept = np.arange(count) * len(names) // count
-    labels = np.full(len(names) + 1, -1, np.int32)  # the last is what -1, no label, picks
-    labels[kept] = np.arange(count)
-    few = dataset.take(np.flatnonzero(labels[dataset.labels] >= 0))
-    levels = tuple(Level.of(level.name, [level.names[parent] for parent in level.parents[kept]]) for level in dataset.levels)
-    return replace(few, class_names=tuple(names[index] for index in kept), labels=labels[few.labels], levels=levels)
+    labels = _renumbered(dataset, kept)
+    rows = np.flatnonzero(labels >= 0)
+    return replace(
+        dataset.take(rows), class_names=tuple(names[index] for index in kept), labels=labels[rows], levels=_parents(dataset, kept)
+    )
+
+
+def hold_out(dataset: Dataset, chosen: int | Sequence[str]) -> Dataset:
+    """The same with the pictures of some classes in the split "unknown", and those classes no longer among its own.
+
+    `chosen` names them, or says how many, evenly spread over the list of names.
+    Raises InputError for names that are none, and where fewer than two classes with pictures would stay.
+    """
+    names = dataset.class_names
+    if isinstance(chosen, int):
+        out = (2 * np.arange(chosen) + 1) * len(names) // (2 * chosen)
+    else:
+        if missing := [name for name in chosen if name not in names]:
+            near = (difflib.get_close_matches(name, names, n=1) for name in missing)
+            raise InputError(
+                *(
+                    f"data.unknown_classes: {dataset.name} has no class {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+                    for name, close in zip(missing, near, strict=True)
+                )
+            )
+        out = np.array([names.index(name) for name in chosen])
+    kept = np.setdiff1d(np.arange(len(names)), out)
+    if len(kept) < 2:
+        raise InputError(f"data.unknown_classes holds out {len(set(out.tolist()))} of the {len(names)} classes, and leaves fewer than two")
+    labels = _renumbered(dataset, kept)
+    gone = (dataset.labels >= 0) & (labels < 0)
+    return replace(
+        dataset,
+        class_names=tuple(names[index] for index in kept),
+        labels=labels,
+        splits=np.where(gone, UNKNOWN, dataset.splits),
+        levels=_parents(dataset, kept),
+        held_out=np.array([name if held else "" for name, held in zip(dataset.label_names(), gone, strict=True)], np.str_),
+    )
+
+
+def _renumbered(dataset: Dataset, kept: np.ndarray) -> np.ndarray:
+    """The labels where only these classes are left: int32 (n,), -1 for the others'."""
+    labels = np.full(len(dataset.class_names) + 1, -1, np.int32)  # the last is what -1, no label, picks
+    labels[kept] = np.arange(len(kept))
+    return labels[dataset.labels]
+
+
+def _parents(dataset: Dataset, kept: np.ndarray) -> tuple[Level, ...]:
+    """The levels of these classes alone."""
+    return tuple(Level.of(level.name, [level.names[parent] for parent in level.parents[kept]]) for level in dataset.levels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from fieldmark.core.schema import BoxCrop, Data
 from fieldmark.data.content import MISSING, Content, fingerprint, scan
 from fieldmark.data.corruptions import parse as parse_corruption
 from fieldmark.data.crops import margin_of, seen_regions
-from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level, at_level, some_classes
+from fieldmark.data.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset, Level, at_level, hold_out, some_classes
 from fieldmark.data.layouts import read_dataset
 from fieldmark.data.layouts.columns import parse as parse_columns
 from fieldmark.data.pixels import Selection, default_cache_dir
@@ -103,7 +104,8 @@ def _classified(dataset: Dataset, settings: Data) -> Dataset:
         levels = read_levels(Path(settings.taxonomy).expanduser(), dataset.class_names)
         dataset = replace(dataset, levels=tuple(Level.of(name, parents) for name, parents in levels.items()))
     dataset = dataset if settings.level is None else at_level(dataset, settings.level)
-    return dataset if settings.classes is None else some_classes(dataset, settings.classes)
+    dataset = dataset if settings.classes is None else some_classes(dataset, settings.classes)
+    return dataset if settings.unknown_classes is None else hold_out(dataset, settings.unknown_classes)
 
 
 def _said_of(dataset: Dataset, settings: Data, straddlers: int) -> Iterator[str]:
@@ -166,6 +168,10 @@ def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
         rows.append((row.split, row.classes, row.images, smallest, largest, row.source))
     if count := len(dataset.rows(UNLABELLED)):
         rows.append((UNLABELLED, "", count, "", "", "from the data"))
+    if dataset.held_out is not None:
+        held = Counter(name for name in dataset.held_out.tolist() if name)
+        smallest, largest = (f"{name} ({count:,})" for name, count in (held.most_common()[-1], held.most_common(1)[0]))
+        rows.append((UNKNOWN, len(held), held.total(), smallest, largest, "held out of training"))
     return rows
 
 

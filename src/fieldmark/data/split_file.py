@@ -15,7 +15,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
 from fieldmark.data.content import MISSING, scan
-from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset
+from fieldmark.data.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
 from fieldmark.data.layouts import LAYOUTS
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.pictures import Pictures
@@ -83,7 +83,9 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
         raise InputError(f"the run's dataset was at {root}, and is not there any more", hint="Put it back, then try again.")
     stored = read_split(split_file)
     indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
-    if not set(stored["label"]) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED}:
+    held_out = np.array([label if split == UNKNOWN else "" for label, split in zip(stored["label"], stored["split"], strict=True)], np.str_)
+    labels = ["" if split == UNKNOWN else label for label, split in zip(stored["label"], stored["split"], strict=True)]
+    if not set(labels) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED, UNKNOWN}:
         raise InputError(f"{split_file} does not belong to this run: it names other classes or splits")
     dataset = Dataset(
         name=origin.name,
@@ -91,12 +93,13 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
         layout=origin.layout,
         class_names=tuple(class_names),
         paths=tuple(stored["path"]),
-        labels=np.array([indices[label] for label in stored["label"]], np.int32),
+        labels=np.array([indices[label] for label in labels], np.int32),
         splits=np.array(stored["split"]),
         pictures=origin.pictures(),
         boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
         groups=np.array(stored["group"], np.int32) if "group" in stored else None,
         banner=origin.banner,
+        held_out=held_out if (held_out != "").any() else None,
     )
     with console.progress("checking the data", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())

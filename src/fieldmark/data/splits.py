@@ -9,7 +9,7 @@ import numpy as np
 
 from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
-from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset
+from fieldmark.data.dataset import SPLITS, Dataset
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Folds:
 
 def own_splits(dataset: Dataset) -> Dataset:
     """The same with every labelled picture in train, so that val and test are drawn anew."""
-    return replace(dataset, splits=np.where(dataset.splits == UNLABELLED, UNLABELLED, "train"))
+    return replace(dataset, splits=np.where(dataset.labels < 0, dataset.splits, "train"))
 
 
 def straddling(dataset: Dataset) -> int:
     """How many groups have labelled pictures in more than one split."""
     if dataset.groups is None:
         return 0
-    known = (dataset.groups >= 0) & (dataset.splits != UNLABELLED)
+    known = (dataset.groups >= 0) & (dataset.labels >= 0)
     pairs = np.unique(np.stack([dataset.groups[known].astype(np.str_), dataset.splits[known].astype(np.str_)]), axis=1)
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 

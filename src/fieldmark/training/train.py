@@ -16,6 +16,7 @@ from fieldmark.core.files import storage_error, write_json, write_text
 from fieldmark.core.recipe import identity, with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.schema import Recipe
+from fieldmark.data.dataset import UNKNOWN
 from fieldmark.data.split_file import Origin, restore_data, write_split
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -219,6 +220,8 @@ def _finish(work: Work, position: Position) -> None:
         "val": evaluate_predictions(Predictions.load(folder.predictions / "val.npz"), recipe.evaluate.resamples, recipe.train.seed),
         "test": evaluate_predictions(save_predictions(work, "test"), recipe.evaluate.resamples, recipe.train.seed),
     }
+    if len(work.loaded.rows(UNKNOWN)):
+        save_predictions(work, UNKNOWN)
     rows = read_json_lines(folder.metrics_file)
     stages = stage_accounts(work.model, recipe)
     summary = {
