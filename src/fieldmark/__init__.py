@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fieldmark.api import calibrate as calibrate
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
+    from fieldmark.api import evaluate_unknowns as evaluate_unknowns
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
@@ -24,6 +26,8 @@ _HOMES = {
     "train": "fieldmark.api",
     "resume": "fieldmark.api",
     "evaluate": "fieldmark.api",
+    "evaluate_unknowns": "fieldmark.api",
+    "calibrate": "fieldmark.api",
     "ensemble": "fieldmark.api",
     "report": "fieldmark.api",
     "submit": "fieldmark.api",
@@ -37,8 +41,10 @@ _HOMES = {
 
 __all__ = [
     "Run",
+    "calibrate",
     "ensemble",
     "evaluate",
+    "evaluate_unknowns",
     "load_recipe",
     "read_dataset",
     "report",

@@ -12,9 +12,12 @@ from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe import load_recipe
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import method_of
+from fieldmark.evaluation.calibrate import calibrate_run
+from fieldmark.evaluation.decisions import Decisions, Wanted
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
+from fieldmark.evaluation.unknowns import evaluate_unknown
 from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
 from fieldmark.studies.answer import write_answer
@@ -89,6 +92,34 @@ def ensemble(
 def report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file."""
     return write_report(Run.load(run), None if out is None else Path(out))
+
+
+def calibrate(
+    run: str | Path,
+    accept: float = 0.95,
+    coverage: float = 0.9,
+    precision: float = 0.95,
+    scaling: Literal["temperature", "vector"] = "temperature",
+    score: str | None = None,
+    unknown: Sequence[str | Path] = (),
+    quiet: bool = True,
+) -> Decisions:
+    """Fit what a run decides with on val anew, and write its calibration.json; training does it with the defaults.
+
+    Args:
+        accept: the share of pictures of known classes that are not to be rejected.
+        coverage: the share of pictures whose set of classes is to hold the right one.
+        precision: the share of answers that are to be right where a coarser one may stand in for an unsure one.
+        scaling: one temperature, or a scale and a bias for each class.
+        score: of rejection; chosen by default.
+        unknown: pictures of none of the classes, files, folders or patterns, to choose the score by.
+    """
+    return calibrate_run(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
+
+
+def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> dict[str, Any]:
+    """How many pictures of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures."""
+    return evaluate_unknown(Run.load(run), unknown, Console(quiet))
 
 
 def evaluate(

@@ -126,10 +126,11 @@ def evaluate(
     split: str = "test",
     crop: Literal["none", "box", "both"] | None = None,
     corrupt: str = "none",
+    unknown: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a run on a split of its own data, or on other data with classes of the same names.
+    """Evaluate a run on a split of its own data, on other data with classes of the same names, or on pictures of unknown classes.
 
     Parameters
     ----------
@@ -140,13 +141,28 @@ def evaluate(
     crop
         On whole pictures, on the boxes of their objects, or on both (as the run was trained, by default).
     corrupt
-        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3.
+        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3; all:3 measures every corruption.
+    unknown
+        Files, folders and patterns of pictures that are of none of the run's classes: how many of them it rejects.
     """
     from fieldmark.evaluation.evaluate import evaluate_run
+    from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, robustness_table
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.summary import figures_table
+    from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_table
 
     loaded, console = Run.load(run), _console(quiet)
+    severities = all_corruptions(corrupt)
+    if (unknown or severities) and (data, crop, split, corrupt if unknown else "none") != (None, None, "test", "none"):
+        raise InputError("--unknown and --corrupt all are measured on their own, beside test", hint="Leave the other options out.")
+    if unknown:
+        found = evaluate_unknown(loaded, unknown, console)
+        _print_json(found) if json else console.say(unknown_table([found]), f"predictions: {found['predictions']}")
+        return
+    if severities:
+        measured = evaluate_robustness(loaded, severities, console)
+        _print_json(measured) if json else console.say(robustness_table(measured))
+        return
     crops: list[Any] = ["none", "box"] if crop == "both" else [crop]
     figures = {each: evaluate_run(loaded, data, split, console, each, corrupt) for each in crops}
     if json:
@@ -155,6 +171,51 @@ def evaluate(
     names = {None: "", "none": ", whole", "box": ", boxes"}
     console.say(figures_table({each["split"] + names[key]: each for key, each in figures.items()}))
     console.say(*(f"predictions: {each['predictions']}" for each in figures.values()))
+
+
+@app.command
+def calibrate(
+    run: Path,
+    /,
+    *,
+    accept: float = 0.95,
+    coverage: float = 0.9,
+    precision: float = 0.95,
+    scaling: Literal["temperature", "vector"] = "temperature",
+    score: str | None = None,
+    unknown: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Fit a run's temperature, threshold for unknowns, sets of classes and back-off on val anew. Training does it with the defaults.
+
+    Parameters
+    ----------
+    accept
+        The share of pictures of known classes that are not to be rejected.
+    coverage
+        The share of pictures whose set of classes is to hold the right one.
+    precision
+        The share of answers that are to be right where a coarser answer, such as the genus, may stand in for an unsure one.
+    scaling
+        One temperature, or a scale and a bias for each class, which can change answers and needs many pictures of each.
+    score
+        How unknowns are told: msp, max-logit, energy, knn, mahalanobis or vim (by default the one that best tells classes of val apart
+        that are taken for unknown in turn).
+    unknown
+        Files, folders and patterns of pictures that are of none of the run's classes, to choose the score by.
+    """
+    from fieldmark.evaluation.calibrate import calibrate_run, decisions_table
+    from fieldmark.evaluation.decisions import Wanted
+    from fieldmark.evaluation.run import Run
+
+    loaded, console = Run.load(run), _console(quiet)
+    decisions = calibrate_run(loaded, Wanted(accept, coverage, precision, scaling, score), unknown or [], console)
+    if json:
+        _print_json(decisions.record.model_dump(by_alias=True))
+        return
+    console.say(decisions_table(decisions))
+    console.say(f"temperature {decisions.record.temperature:.3f}; all of it is in {loaded.folder.calibration_file}")
 
 
 @app.command

@@ -122,13 +122,13 @@ def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, caps
     )
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["path", "class_1", "probability_1", "class_2", "probability_2", "note"]
+    assert list(rows[0]) == ["path", "unknown", "class_1", "probability_1", "class_2", "probability_2", "note"]
     assert len(rows) == 14
     broken = next(row for row in rows if row["path"].endswith("broken.jpg"))
-    assert broken["class_1"] == "" and broken["note"]
+    assert broken["class_1"] == "" and broken["unknown"] == "" and broken["note"]
     for row in rows:
         if row is not broken:
-            assert row["class_1"] in finished_run.class_names and not row["note"]
+            assert row["class_1"] in finished_run.class_names and row["unknown"] in ("yes", "no") and not row["note"]
             assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
     alike = [row for row in rows if row["path"] == str(picture) or "cödé" in row["path"]]
     assert len(alike) == 2 and alike[0]["class_1"] == alike[1]["class_1"]
@@ -141,7 +141,7 @@ def test_predict_agrees_with_the_evaluation(finished_run, birds):
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     answers = finished_run.predict([birds / path for path in own.ids], top=3)
     for row, answer in enumerate(answers):
-        expected = dict(zip(own.class_names, own.probabilities()[row], strict=True))
+        expected = dict(zip(own.class_names, finished_run.probabilities(own.logits)[row], strict=True))
         assert answer.best == max(expected, key=expected.__getitem__)
         for name, probability in zip(answer.classes, answer.probabilities, strict=True):
             assert probability == pytest.approx(expected[name], abs=1e-4)

@@ -8,7 +8,7 @@ import sklearn.metrics
 
 from fieldmark.evaluation import intervals as module
 from fieldmark.evaluation import metrics
-from fieldmark.evaluation.intervals import bootstrap, drawn_images, intervals
+from fieldmark.evaluation.intervals import bootstrap, drawn_units, intervals
 
 
 def simulated(rng: np.random.Generator, n: int, classes: int, scale: float, overconfidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -19,23 +19,18 @@ def simulated(rng: np.random.Generator, n: int, classes: int, scale: float, over
     return (overconfidence * z).astype(np.float32), labels.astype(np.int32)
 
 
-def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return {
-        "top1": metrics.top_k(logits, labels, 1),
-        "top5": metrics.top_k(logits, labels, 5),
-        "macro_f1": metrics.macro_f1(logits, labels),
-        "nll": metrics.nll(logits, labels),
-        "ece": metrics.ece(logits, labels),
-    }
-
-
 @pytest.mark.parametrize("n, classes", [(1, 2), (40, 7), (90, 30)])
 def test_every_resample_equals_a_naive_loop(n: int, classes: int) -> None:
     logits, labels = simulated(np.random.default_rng(0), n, classes, 2, 1.3)
     samples = bootstrap(logits, labels, 120, seed=3)
     for r in range(120):
-        rows = drawn_images(n, np.array([r]), 3)[0]
-        assert {name: sample[r] for name, sample in samples.items()} == pytest.approx(figures(logits[rows], labels[rows]), abs=1e-12)
+        rows = drawn_units(n, np.array([r]), 3)[0]
+        expected = metrics.figures(logits[rows], labels[rows])
+        confidence = metrics.confidences(logits)
+        gaps = (confidence - metrics.top_k_hits(logits, labels, 1))[rows]
+        bins = metrics.adaptive_bins(confidence)[rows]  # those of all images
+        expected["ece_adaptive"] = sum(abs(gaps[bins == each].sum()) for each in set(bins.tolist())) / n
+        assert {name: sample[r] for name, sample in samples.items()} == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_agree_with_an_independent_bootstrap() -> None:
@@ -54,7 +49,7 @@ def test_intervals_agree_with_an_independent_bootstrap() -> None:
 
 
 def test_every_image_is_drawn_equally_often() -> None:
-    counts = np.bincount(drawn_images(20, np.arange(5000), 0).ravel(), minlength=20)
+    counts = np.bincount(drawn_units(20, np.arange(5000), 0).ravel(), minlength=20)
     assert ((counts - 5000) ** 2 / 5000).sum() < 43.8  # chi-squared with 19 degrees of freedom, p = 0.001
 
 
@@ -64,7 +59,7 @@ def test_every_image_is_drawn_equally_often() -> None:
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(n: int, classes: int, scale: float, overconfidence: float) -> None:
     rng = np.random.default_rng(7)
-    truth = figures(*simulated(rng, 60_000, classes, scale, overconfidence))
+    truth = metrics.figures(*simulated(rng, 60_000, classes, scale, overconfidence))
     repeats = 60
     held = dict.fromkeys(truth, 0)
     for seed in range(repeats):
@@ -88,10 +83,10 @@ def test_values_are_inside_and_shares_stay_shares() -> None:
         for _ in range(10):
             logits, labels = simulated(rng, n, 5, 6, 1)
             result = intervals(logits, labels, 100, seed=0)
-            assert {name: interval.value for name, interval in result.items()} == figures(logits, labels)
+            assert {name: interval.value for name, interval in result.items()} == metrics.figures(logits, labels)
             for name, interval in result.items():
                 assert 0 <= interval.low <= interval.value <= interval.high
-                assert name == "nll" or interval.high <= 1
+                assert name in ("nll", "brier") or interval.high <= 1
 
 
 def test_an_infinite_loss_stays_infinite_and_makes_no_nan() -> None:

@@ -78,7 +78,7 @@ def test_prediction_with_boxes_equals_evaluation_with_boxes(boxed, box_run, tmp_
 
     boxes = read_boxes(boxes_table(boxed, tmp_path / "boxes.csv"))
     answers = box_run.predict([boxed / path for path in predictions.ids.tolist()], top=1, boxes=boxes)
-    expected = predictions.probabilities().max(axis=1)
+    expected = box_run.probabilities(predictions.logits).max(axis=1)
     np.testing.assert_allclose([answer.probabilities[0] for answer in answers], expected, atol=1e-5)
     assert not any(answer.note for answer in answers)
 

@@ -37,6 +37,7 @@ OTHER = {
     "data.taxonomy": "none",
     "data.level": "genus",
     "data.classes": "2",
+    "data.unknown_classes": "1",
     "data.crop.margin": "0.2",
     "data.crop.jitter": "0.2",
     "data.splits": "own",

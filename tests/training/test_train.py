@@ -50,9 +50,13 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
     assert sorted(str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()) == [
         ".lock",
         "architecture.txt",
+        "calibration.json",
         "checkpoints/best.safetensors",
         "checkpoints/step-00000005.pt",
         "checkpoints/step-00000010.pt",
+        "classes.csv",
+        "confusion.csv",
+        "evaluation.json",
         "figures/curves.png",
         "manifest.json",
         "metrics.jsonl",

@@ -16,12 +16,14 @@ from fieldmark.core.device import device_name
 from fieldmark.core.files import write_json, write_text
 from fieldmark.core.recipe import to_yaml
 from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
+from fieldmark.data.dataset import UNKNOWN
 from fieldmark.ensembles.fit import fit
 from fieldmark.ensembles.members import Members, open_members
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.ensembles.soup import Soup, cook
 from fieldmark.evaluation.combination import Stack, combined, save_stack
 from fieldmark.evaluation.comparison import compare
+from fieldmark.evaluation.decisions import Wanted, fit_decisions
 from fieldmark.evaluation.ensemble_record import EnsembleRecord, MemberRecord
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -90,6 +92,8 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
         save_stack(combination, folder.stack_weights)
     _describe(folder, record, members.runs[0])
     made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
+    if all((run.folder.predictions / f"{UNKNOWN}.npz").is_file() for run in members.runs):
+        made[UNKNOWN] = combined(members.predictions(UNKNOWN), combination)
     if members.folds or not all((run.folder.predictions / "train.npz").is_file() for run in members.runs):
         return record, made
     return record, {"train": combined(members.predictions("train"), combination), **made}
@@ -150,7 +154,12 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
 def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    figures = {split: evaluate_predictions(made[split], resamples, seed) for split in ("val", "test")}
+    decisions, fitted = fit_decisions(made.get("train"), made["val"], folder.manifest()["levels"], Wanted())
+    decisions.save(folder.calibration_file)
+    figures = {
+        "val": evaluate_predictions(made["val"], resamples, seed, fitted.cross_fitted),
+        "test": evaluate_predictions(made["test"], resamples, seed, decisions.calibration(made["test"].logits)),
+    }
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])
     over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)

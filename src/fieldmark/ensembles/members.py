@@ -214,7 +214,7 @@ def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
 
 def _together(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of different pictures as one, sorted by id."""
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "labels", "logits")}
-    order = np.argsort(joined["ids"], kind="stable")
-    features = np.zeros((len(order), 0), np.float32)
-    return Predictions(joined["ids"][order], joined["labels"][order], joined["logits"][order], features, parts[0].class_names)
+    names = ("ids", "labels", "logits", *(["groups"] if parts[0].groups is not None else []))
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    features = np.zeros((len(joined["ids"]), 0), np.float32)
+    return Predictions(**joined, features=features, class_names=parts[0].class_names).take(np.argsort(joined["ids"], kind="stable"))

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fieldmark.core.console import Advance, Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
+from fieldmark.data.dataset import UNKNOWN
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.split_file import Origin, restore_data
 from fieldmark.ensembles.members import Members
@@ -60,7 +61,8 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
     else:
         chosen = by_val
     kitchen.fill([members.runs[index] for index in chosen])
-    predictions = {split: best.predict_rows(loaded, loaded.rows(split), console) for split in ("train", "val", "test")}
+    splits = ("train", "val", "test", UNKNOWN)
+    predictions = {split: best.predict_rows(loaded, rows, console) for split in splits if len(rows := loaded.rows(split))}
     return Soup(best.model, tuple(chosen), method.greedy, predictions)
 
 

@@ -6,7 +6,7 @@ Logits of the members are float (n, C) each, in the order of the members; a row 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,8 +72,7 @@ def combined(parts: Sequence[Predictions], combination: Combination) -> Predicti
     kept = [each for each in places[0] if all(each in of_part for of_part in places)]
     rows = [np.array([of_part[each] for each in kept], np.int64) for of_part in places]
     logits = [part.logits[chosen] for part, chosen in zip(parts, rows, strict=True)]
-    first = parts[0]
-    return Predictions(first.ids[rows[0]], first.labels[rows[0]], combination(logits), np.concatenate(logits, axis=1), first.class_names)
+    return replace(parts[0].take(rows[0]), logits=combination(logits), features=np.concatenate(logits, axis=1))
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -8,14 +8,15 @@ import numpy as np
 from scipy.stats import binomtest
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.intervals import drawn_in_parts, interval
+from fieldmark.evaluation.intervals import interval, resampled_sums
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of one model less that of another, in points, with its 95 % interval by a paired bootstrap over `n` images.
+    """Top-1 of one model less that of another, in points, with its 95 % interval by a paired bootstrap over `n` images, or
+    over their groups.
 
     wins, losses: images that only the one, or only the other, names rightly.
     p: of McNemar's exact test (Psychometrika 1947), two-sided: how often chance alone would part them so far.
@@ -53,7 +54,10 @@ def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> 
     hits = (top_k_hits(each.logits[chosen], each.labels[chosen], 1) for each, chosen in ((one, rows), (other, others)))
     gained = np.subtract(*(each.astype(np.int8) for each in hits), dtype=np.int8)
     wins, losses, n = int((gained > 0).sum()), int((gained < 0).sum()), len(rows)
-    means = np.concatenate([gained[drawn].mean(axis=1) for drawn in drawn_in_parts(n, resamples, seed)])
+    counted = np.stack([gained, np.ones(n)], axis=1)
+    groups = None if one.groups is None else one.groups[rows]
+    sums = np.concatenate(list(resampled_sums(counted, resamples, seed, groups)))
+    means = sums[:, 0] / sums[:, 1]
     points, low, high = (100 * each for each in interval((wins - losses) / n, means))
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return Difference(points, low, high, n, wins, losses, p)

@@ -14,6 +14,7 @@ from fieldmark.data.layouts import read_dataset
 from fieldmark.data.loading import LoadedData
 from fieldmark.data.pixels import default_cache_dir
 from fieldmark.data.split_file import Origin, restore_data
+from fieldmark.evaluation.calibration import fit_calibration
 from fieldmark.evaluation.run import Crop, Run
 from fieldmark.evaluation.summary import evaluate_predictions
 
@@ -53,7 +54,12 @@ def evaluate_run(
         changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt == "none" else [corrupt.replace(":", "-")])]
         target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
         predictions.save(target)
-    figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed)
+    calibrated = None
+    if run.decisions is not None:
+        # Val chose the calibration, so each of its pictures is judged by one without it.
+        fitted = fit_calibration(predictions, run.decisions.record.scaling).cross_fitted if data is None and split == "val" else None
+        calibrated = run.decisions.calibration(predictions.logits) if fitted is None else fitted
+    figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
     return {"run": str(run.path), "data": str(data) if data is not None else None, "split": split, "predictions": str(target), **figures}
 
 

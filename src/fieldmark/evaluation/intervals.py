@@ -1,4 +1,4 @@
-"""Confidence intervals by the bootstrap over images (Efron, Annals of Statistics 1979)."""
+"""Confidence intervals by the bootstrap over images, or over groups of images (Efron, Annals of Statistics 1979)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from fieldmark.core import randomness
 from fieldmark.evaluation import metrics
 
 _DRAWS_AT_ONCE = 2_000_000
+_REVERSED = ("macro_f1", "ece", "ece_adaptive")
 
 
 class Interval(NamedTuple):
@@ -19,30 +21,25 @@ class Interval(NamedTuple):
     high: float
 
 
-def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
-    """95 % intervals of top1, top5, macro_f1, ece (in [0, 1]) and nll (in nats); each holds its value.
+def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int, groups: np.ndarray | None = None) -> dict[str, Interval]:
+    """95 % intervals of the figures of `metrics.figures`; each holds its value.
 
-    logits: float (n, C); labels: int (n,) in [0, C)
-    Every resample draws n images with replacement and computes every figure from them; resample r depends on (seed, r) alone.
-    Means (top1, top5, nll) have percentile intervals. macro_f1 and ece are biased on few images, and resampling adds the same bias once
-    more, so that percentile intervals miss them (196 classes with 6 images each: they hold the true macro F1 in 17 % of cases, not 95 %);
-    theirs are reversed about the value ("basic", Davison and Hinkley 1997, section 5.2), which takes that bias off.
+    logits: float (n, C); labels: int (n,) in [0, C); groups: int (n,), alike for images that belong together, -1 for one that is alone
+    Every resample draws as many images, or groups where there are any, as there are, with replacement, and computes every figure from them;
+    resample r depends on (seed, r) alone.
+    Means (top1, top5, balanced_accuracy, nll, brier) have percentile intervals. macro_f1 and the calibration errors are biased on few
+    images, and resampling adds the same bias once more, so that percentile intervals miss them (196 classes with 6 images each: they hold
+    the true macro F1 in 17 % of cases, not 95 %); theirs are reversed about the value ("basic", Davison and Hinkley 1997, section 5.2),
+    which takes that bias off.
     Two limits of the method: a figure without a single miss has an interval of width 0, and the ECE of a perfectly calibrated model, which
     can only be estimated too high, is held less often than stated.
     """
-    values = {
-        "top1": metrics.top_k(logits, labels, 1),
-        "top5": metrics.top_k(logits, labels, 5),
-        "macro_f1": metrics.macro_f1(logits, labels),
-        "nll": metrics.nll(logits, labels),
-        "ece": metrics.ece(logits, labels),
-    }
-    samples = bootstrap(logits, labels, resamples, seed)
-    return {name: interval(value, samples[name], reverse=name in ("macro_f1", "ece")) for name, value in values.items()}
+    samples = bootstrap(logits, labels, resamples, seed, groups)
+    return {name: interval(value, samples[name], name in _REVERSED) for name, value in metrics.figures(logits, labels).items()}
 
 
 def interval(value: float, samples: np.ndarray, reverse: bool = False) -> Interval:
-    """The value with the middle 95 % of its resamples, or, reversed about it, the basic interval."""
+    """The value with the middle 95 % of its resamples, or, reversed about it and kept from 0 to 1, the basic interval."""
     # Order statistics, not interpolation, which would make NaN of infinite figures.
     outside = int(0.025 * len(samples))
     ordered = np.sort(samples)
@@ -52,45 +49,37 @@ def interval(value: float, samples: np.ndarray, reverse: bool = False) -> Interv
     return Interval(value, min(low, value), max(high, value))
 
 
-def drawn_images(n: int, resamples: np.ndarray, seed: int) -> np.ndarray:
-    """The images that make up the given resamples: int64 (len(resamples), n) in [0, n)."""
+def drawn_units(n: int, resamples: np.ndarray, seed: int) -> np.ndarray:
+    """The images, or groups, that make up the given resamples: int64 (len(resamples), n) in [0, n)."""
     return (randomness.uniform(randomness.key(seed, "bootstrap"), resamples, n) * n).astype(np.int64)
 
 
-def drawn_in_parts(n: int, resamples: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
-    """The images of all resamples, int64 (some, n) at a time, as many as memory allows where each also takes `width` numbers."""
-    some = max(1, _DRAWS_AT_ONCE // max(n, width))
+def resampled_sums(
+    per_image: sparse.spmatrix | np.ndarray, resamples: int, seed: int, groups: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """The column sums of `per_image` (n, k) over the images of every resample: float64 (some, k) at a time, as memory allows."""
+    rows = sparse.csr_array(per_image)
+    unit = units_of(groups, rows.shape[0])
+    n = int(unit.max()) + 1
+    of_units = sparse.csr_array((np.ones(len(unit)), (unit, np.arange(len(unit)))), shape=(n, len(unit))) @ rows
+    some = max(1, _DRAWS_AT_ONCE // max(n, rows.shape[1]))
     for start in range(0, resamples, some):
-        yield drawn_images(n, np.arange(start, min(start + some, resamples)), seed)
+        drawn = drawn_units(n, np.arange(start, min(start + some, resamples)), seed)
+        cells = drawn + n * np.arange(len(drawn))[:, None]
+        times = np.bincount(cells.ravel(), minlength=n * len(drawn)).reshape(len(drawn), n)
+        yield np.asarray((of_units.T @ times.T.astype(np.float64)).T)
 
 
-def bootstrap(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """Each figure in each resample: float64 (resamples,)."""
-    n, classes = logits.shape
-    top1, top5 = metrics.top_k_hits(logits, labels, 1), metrics.top_k_hits(logits, labels, 5)
-    predicted = metrics.predicted_classes(logits, labels)
-    losses = -metrics.log_likelihoods(logits, labels)
-    confidence = metrics.confidences(logits)
-    bins, gap = metrics.confidence_bins(confidence), confidence - top1
-
-    def figures(drawn: np.ndarray) -> dict[str, np.ndarray]:
-        hits = top1[drawn]
-        actual = labels[drawn]
-        f1 = metrics.f1_scores(_counts(np.where(hits, actual, -1), classes), _counts(actual, classes), _counts(predicted[drawn], classes))
-        return {
-            "top1": hits.mean(axis=1),
-            "top5": top5[drawn].mean(axis=1),
-            "macro_f1": np.nanmean(f1, axis=1),
-            "nll": losses[drawn].mean(axis=1),
-            "ece": np.abs(_counts(bins[drawn], metrics.ECE_BINS, gap[drawn])).sum(axis=1) / n,
-        }
-
-    parts = [figures(drawn) for drawn in drawn_in_parts(n, resamples, seed, classes)]
+def bootstrap(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Each figure in each resample: float64 (resamples,). The bins of ece_adaptive are those of all images."""
+    counted = metrics.contributions(logits, labels)
+    parts = [metrics.figures_of(sums, logits.shape[1]) for sums in resampled_sums(counted, resamples, seed, groups)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _counts(groups: np.ndarray, number: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """How often each group in [0, number) occurs in each row of `groups` (r, n), or its sum of weights: (r, number); -1 is no group."""
-    rows = np.arange(len(groups))[:, None] * (number + 1)
-    cells = np.bincount((rows + groups + 1).ravel(), None if weights is None else weights.ravel(), len(groups) * (number + 1))
-    return cells.reshape(len(groups), number + 1)[:, 1:]
+def units_of(groups: np.ndarray | None, n: int) -> np.ndarray:
+    """What is drawn as a whole, numbered from 0: int64 (n,)."""
+    if groups is None or (groups < 0).all():
+        return np.arange(n)
+    alone = groups < 0
+    return np.unique(np.where(alone, groups.max() + 1 + np.arange(n), groups), return_inverse=True)[1]

@@ -8,10 +8,12 @@ infinite negative log-likelihood. All raise InputError where there are no images
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from fieldmark.core.errors import InputError
 
 ECE_BINS = 15
+_WORST_BRIER = 2.0
 
 
 def top_k_hits(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
@@ -52,10 +54,79 @@ def confidence_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
+def adaptive_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """The same with about as many images in each bin; equal confidences share one: int64 (n,) (Nixon et al., CVPR workshops 2019)."""
+    first = np.searchsorted(np.sort(confidence), confidence, side="left")
+    return first * bins // max(len(confidence), 1)
+
+
+def squared_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Squared distance of the probabilities from the label's corner, from 0 to 2: float64 (n,); 2 where a logit is not finite."""
+    finite = _check(logits, labels)
+    exponentials = np.exp(_shifted(logits, finite))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    errors = (probabilities**2).sum(axis=1) - 2 * _label_logits(probabilities, labels) + 1
+    return np.where(finite, errors, _WORST_BRIER)
+
+
 def f1_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """F1 of each class from counts (..., C) of right predictions, images and predictions; NaN where neither of the last two occurs."""
     total = actual + predicted
     return np.divide(2 * hits, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def contributions(logits: np.ndarray, labels: np.ndarray) -> sparse.csr_array:
+    """What each image adds to the sums that all figures are made of: float64 (n, 6 + 3 C + 2 * 15); see `figures_of`."""
+    n, classes = logits.shape
+    hit = top_k_hits(logits, labels, 1)
+    predicted = predicted_classes(logits, labels)
+    losses = -log_likelihoods(logits, labels)
+    infinite = np.isinf(losses)
+    confidence = confidences(logits)
+    gap = confidence - hit
+    first = np.stack(
+        [np.ones(n), hit, top_k_hits(logits, labels, 5), np.where(infinite, 0, losses), infinite, squared_errors(logits, labels)], axis=1
+    )
+    return sparse.hstack(
+        [
+            sparse.csr_array(first),
+            _one_hot(np.where(hit, labels, -1), classes),
+            _one_hot(labels, classes),
+            _one_hot(predicted, classes),
+            _one_hot(confidence_bins(confidence), ECE_BINS, gap),
+            _one_hot(adaptive_bins(confidence), ECE_BINS, gap),
+        ],
+        format="csr",
+    )
+
+
+def figures_of(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """The figures of sets of images from their sums of `contributions`, float64 (..., K): float64 (...) each.
+
+    top1, top5: share of images whose label is the first, or among the first five. balanced_accuracy: mean recall of the classes that have
+    images. macro_f1: mean F1 of the classes that occur among labels or predictions. nll: in nats. brier: mean `squared_errors` (Brier,
+    1950). ece, ece_adaptive: expected calibration error of the predicted class over 15 bins (Guo et al., ICML 2017).
+    """
+    n, top1, top5, loss, infinite, brier = np.moveaxis(sums[..., :6], -1, 0)
+    hits, actual, predicted = (sums[..., 6 + part * classes : 6 + (part + 1) * classes] for part in range(3))
+    gaps = np.abs(sums[..., 6 + 3 * classes :])
+    recalls = np.divide(hits, actual, out=np.full(hits.shape, np.nan), where=actual > 0)
+    return {
+        "top1": top1 / n,
+        "top5": top5 / n,
+        "balanced_accuracy": np.nanmean(recalls, axis=-1),
+        "macro_f1": np.nanmean(f1_scores(hits, actual, predicted), axis=-1),
+        "nll": np.where(infinite > 0, np.inf, loss / n),
+        "brier": brier / n,
+        "ece": gaps[..., :ECE_BINS].sum(axis=-1) / n,
+        "ece_adaptive": gaps[..., ECE_BINS:].sum(axis=-1) / n,
+    }
+
+
+def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Those of `figures_of`, of all images."""
+    sums = np.asarray(contributions(logits, labels).sum(axis=0))
+    return {name: float(value) for name, value in figures_of(sums, logits.shape[1]).items()}
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -65,10 +136,7 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean F1 over the classes that occur among labels or predictions, in [0, 1] (scikit-learn's default average of `macro`)."""
-    classes = logits.shape[1]
-    predicted = predicted_classes(logits, labels)
-    counts = (np.bincount(rows, minlength=classes) for rows in (labels[predicted == labels], labels, predicted[predicted >= 0]))
-    return float(np.nanmean(f1_scores(*counts)))
+    return figures(logits, labels)["macro_f1"]
 
 
 def nll(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -78,9 +146,14 @@ def nll(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def ece(logits: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error of the predicted class over 15 bins of equal width, in [0, 1] (Guo et al., ICML 2017)."""
-    confidence = confidences(logits)
-    gap = confidence - top_k_hits(logits, labels, 1)
-    return float(np.abs(np.bincount(confidence_bins(confidence), weights=gap)).sum() / len(labels))
+    return figures(logits, labels)["ece"]
+
+
+def _one_hot(column: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
+    """1, or a value, in the column of each row; nothing where that is -1."""
+    rows = np.flatnonzero(column >= 0)
+    entries = np.ones(len(rows)) if values is None else values[rows]
+    return sparse.csr_array((entries, (rows, column[rows])), shape=(len(column), columns))
 
 
 def _check(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Predictions:
     labels: int32 (n,), -1 where the label is unknown
     logits: float32 (n, C)
     features: float32 (n, D), what the classifier's last layer saw
+    groups: int32 (n,), alike for images that belong together, such as those of one individual, -1 for none; None where there are no groups
 
     Raises ValueError where shapes or labels do not fit together.
     """
@@ -29,6 +31,7 @@ class Predictions:
     logits: np.ndarray
     features: np.ndarray
     class_names: tuple[str, ...]
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, classes = self.ids.size, len(self.class_names)
@@ -37,11 +40,12 @@ class Predictions:
             ("labels", (n,), self.labels.shape),
             ("logits", (n, classes), self.logits.shape),
             ("features", (n, self.features.shape[-1]), self.features.shape),
+            ("groups", (n,), (n,) if self.groups is None else self.groups.shape),
         ):
             if actual != expected:
                 raise ValueError(f"{name} has shape {actual} where {n} images and {classes} classes make {expected}")
-        for name, kind in (("ids", np.str_), ("labels", np.int32), ("logits", np.float32), ("features", np.float32)):
-            if not np.issubdtype(getattr(self, name).dtype, kind):
+        for name, kind in (("ids", np.str_), ("labels", np.int32), ("logits", np.float32), ("features", np.float32), ("groups", np.int32)):
+            if getattr(self, name) is not None and not np.issubdtype(getattr(self, name).dtype, kind):
                 raise ValueError(f"{name} is {getattr(self, name).dtype}, not {kind.__name__}")
         if n and not (self.labels.min() >= -1 and self.labels.max() < classes):
             raise ValueError(f"labels go from {self.labels.min()} to {self.labels.max()} where there are {classes} classes")
@@ -49,13 +53,22 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray) -> Predictions:
+        """Those of these rows, in their order."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Predictions(self.ids[rows], self.labels[rows], self.logits[rows], self.features[rows], self.class_names, groups)
+
+    def labelled(self) -> Predictions:
+        """Those of images whose label is known."""
+        return self.take(np.flatnonzero(self.labels >= 0))
+
     def probabilities(self) -> np.ndarray:
         """Softmax over classes: float32 (n, C)."""
         return softmax(self.logits)
 
     def save(self, path: Path) -> None:
         """Write one .npz, whole or not at all; equal predictions give equal bytes."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) is not None}
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays | {"class_names": np.array(self.class_names, dtype=np.str_)})
 
@@ -69,7 +82,7 @@ class Predictions:
             raise InputError(f"there are no predictions at {path}", hint="Give a run folder whose evaluation has finished.")
         try:
             with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
-                names = [field.name for field in fields(cls) if features or field.name != "features"]
+                names = [field.name for field in fields(cls) if (features or field.name != "features") and not _lacks(stored, field.name)]
                 arrays = {name: stored[name] for name in names}
             if not features:
                 arrays["features"] = np.zeros((arrays["ids"].size, 0), np.float32)
@@ -78,6 +91,11 @@ class Predictions:
             return cls(**arrays | {"class_names": tuple(arrays["class_names"].tolist())})
         except Exception as error:  # the readers of zip files and of arrays raise anything from BadZipFile to SyntaxError
             raise InputError(f"{path} is damaged or not a file of predictions: {error}", hint="Evaluate the run again.") from error
+
+
+def _lacks(stored: Any, name: str) -> bool:
+    """Whether a file has no groups, as those of data without any have not."""
+    return name == "groups" and name not in stored
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -24,9 +24,11 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.combination import Combination, combined, load_combination
+from fieldmark.evaluation.decisions import OF_LOGITS, Decisions, fitted_scores, load_decisions
 from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.evaluation.predictions import Predictions, softmax
+from fieldmark.evaluation.rejection import Score
 from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, build_model
@@ -42,14 +44,16 @@ Crop = Literal["none", "box"]
 class Prediction:
     """What the model says of one picture.
 
-    `classes` and `probabilities` (float32) are the likeliest, best first; both are empty where `note` says why there is no answer. `note`
-    may also say how the picture was seen.
+    `classes` and `probabilities` (calibrated, float32) are the likeliest, best first; both are empty where `note` says why there is no
+    answer. `note` may also say how the picture was seen. `unknown`: the picture is unlike those of val, and is probably of none of the
+    classes; None where the run was not calibrated.
     """
 
     path: str
     classes: tuple[str, ...]
     probabilities: np.ndarray
     note: str = ""
+    unknown: bool | None = None
 
     @property
     def best(self) -> str | None:
@@ -106,6 +110,42 @@ class Run:
         """How the members' logits become one; for ensembles of several networks."""
         assert self.ensemble is not None and self.is_combined
         return load_combination(self.ensemble, self.folder.stack_weights, len(self.class_names))
+
+    @cached_property
+    def decisions(self) -> Decisions | None:
+        """Temperature, threshold and the like, fitted on val; None where the run was made before there were any."""
+        return load_decisions(self.folder.calibration_file, len(self.class_names))
+
+    @cached_property
+    def levels(self) -> dict[str, list[str]]:
+        """The taxonomy: by the name of each level, the parent of each class."""
+        return dict(self.folder.manifest().get("levels") or {})
+
+    def forget_decisions(self) -> None:
+        """Read them again when they are asked for."""
+        for name in ("decisions", "_score"):
+            self.__dict__.pop(name, None)
+
+    def predictions(self, split: str, features: bool = True) -> Predictions | None:
+        """What was saved of a split; None where nothing was."""
+        path = self.folder.predictions / f"{split}.npz"
+        return Predictions.load(path, features) if path.is_file() else None
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated where the run was: float32 (n, C)."""
+        return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
+
+    def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
+        """Which pictures are to be rejected: bool (n,); None where the run was not calibrated."""
+        if self.decisions is None:
+            return None
+        return np.asarray(self._score(logits, features) < self.decisions.threshold)
+
+    @cached_property
+    def _score(self) -> Score:
+        assert self.decisions is not None
+        name = self.decisions.score
+        return fitted_scores(None if name in OF_LOGITS else self.predictions("train"), (name,))[name]
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
@@ -200,31 +240,64 @@ class Run:
             raise InputError(f"the number of classes to name must be at least 1, got {top}")
         batch = self.recipe.evaluate.batch
         by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-        views = tuple(dict.fromkeys(member.view for member in self.members))
+        views = self._views
         for chunk in _decoded(files, views, batch, by_path):
             sound = [pixels for _, pixels in chunk if not isinstance(pixels, str)]
             seen = dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True)) if sound else {}
-            answers = iter(self._probabilities(seen) if sound else [])
+            answers = iter(self._answers(seen) if sound else [])
             for path, pixels in chunk:
                 name = str(path).encode("utf-8", "backslashreplace").decode()
                 if isinstance(pixels, str):
                     yield Prediction(name, (), np.empty(0, np.float32), pixels)
                     continue
-                probabilities = next(answers)
+                probabilities, unknown = next(answers)
                 order = np.argsort(-probabilities, kind="stable")[:top]
                 note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
-                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order], note)
+                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order], note, unknown)
 
     @property
     def view(self) -> Preprocess:
         """The preprocessing but for normalisation: members with the same view see the same pixels."""
         return replace(self.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
-    def _probabilities(self, seen: Mapping[Preprocess, np.ndarray]) -> np.ndarray:
-        """Of pictures as each view shows them: float32 (n, C)."""
+    def _answers(self, seen: Mapping[Preprocess, np.ndarray]) -> list[tuple[np.ndarray, bool | None]]:
+        """The probabilities of each picture, float32 (C,), and whether it is unknown."""
+        logits, features = self._infer(seen)
+        unknown = self.unknown(logits, features)
+        return list(zip(self.probabilities(logits), [None] * len(logits) if unknown is None else unknown.tolist(), strict=True))
+
+    def predict_files(self, files: Iterable[Path], console: Console) -> Predictions:
+        """Predictions of pictures without labels, by their paths; one that cannot be read is named and left out."""
+        views = self._views
+        ids, logits, features = [], [], []
+        with console.progress("predicting", "files") as advance:
+            for chunk in _decoded(files, views, self.recipe.evaluate.batch, None):
+                console.say(*(f"left out: {path}: {pixels}" for path, pixels in chunk if isinstance(pixels, str)))
+                sound = [(path, pixels) for path, pixels in chunk if not isinstance(pixels, str)]
+                if sound:
+                    ids += [str(path).encode("utf-8", "backslashreplace").decode() for path, _ in sound]
+                    seen = dict(zip(views, map(np.stack, zip(*(pixels for _, pixels in sound), strict=True)), strict=True))
+                    of_logits, of_features = self._infer(seen)
+                    logits.append(of_logits)
+                    features.append(of_features)
+                    advance(len(ids), None)
+        if not ids:
+            raise InputError("none of the pictures can be read")
+        labels = np.full(len(ids), -1, np.int32)
+        return Predictions(np.array(ids, np.str_), labels, np.concatenate(logits), np.concatenate(features), self.class_names)
+
+    @property
+    def _views(self) -> tuple[Preprocess, ...]:
+        return tuple(dict.fromkeys(member.view for member in self.members))
+
+    def _infer(self, seen: Mapping[Preprocess, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits float32 (n, C) and features float32 (n, D) of pictures as each view shows them."""
         batch = self.recipe.evaluate.batch
-        logits = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch)[0] for each in self.members]
-        return softmax(self.combination(logits) if self.is_combined else logits[0])
+        said = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch) for each in self.members]
+        if not self.is_combined:
+            return said[0]
+        logits = [each for each, _ in said]
+        return self.combination(logits), np.concatenate(logits, axis=1)
 
 
 def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:

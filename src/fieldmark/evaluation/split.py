@@ -63,7 +63,8 @@ class SplitPixels:
         columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
         labels = np.where(self.labels < 0, -1, columns[self.labels]).astype(np.int32)
-        return Predictions(ids, labels, logits, features, class_names)
+        groups = None if self.loaded.dataset.groups is None else self.loaded.dataset.groups[self.rows]
+        return Predictions(ids, labels, logits, features, class_names, groups)
 
 
 def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, corrupt: str, console: Console) -> SplitPixels:

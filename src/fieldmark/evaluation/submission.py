@@ -59,7 +59,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
         predictions = run.predict_rows(loaded, loaded.rows(UNLABELLED), console)
         name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
         predictions.save(run.folder.predictions / f"{name}.npz")
-    return _write(target, header, chosen, [dataset.paths[row] for row in all_rows], predictions)
+    return _write(target, header, chosen, [dataset.paths[row] for row in all_rows], predictions, run.probabilities(predictions.logits))
 
 
 def _parse(columns: str) -> list[tuple[str, str]]:
@@ -88,9 +88,11 @@ def _csv_line(cells: list[str]) -> str:
     return stream.getvalue()
 
 
-def _write(target: Path, header: list[str], columns: list[tuple[str, str]], paths: list[str], predictions: Predictions) -> int:
+def _write(
+    target: Path, header: list[str], columns: list[tuple[str, str]], paths: list[str], predictions: Predictions, probabilities: np.ndarray
+) -> int:
     names = predictions.class_names
-    answers = dict(zip(predictions.ids.tolist(), predictions.probabilities(), strict=True))
+    answers = dict(zip(predictions.ids.tolist(), probabilities, strict=True))
     width = {what: len(names) if what == "probabilities" else 1 for _, what in columns}
     with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         stream.write(_csv_line(header))

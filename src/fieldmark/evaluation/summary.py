@@ -2,71 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import numpy as np
 from rich.table import Table
 
 from fieldmark.core.console import table
-from fieldmark.evaluation import metrics
 from fieldmark.evaluation.intervals import intervals
 from fieldmark.evaluation.predictions import Predictions
 
+_NOT_PER_CENT = ("nll", "brier")
+_OF_PROBABILITIES = ("nll", "brier", "ece", "ece_adaptive")
 
-def evaluate_predictions(predictions: Predictions, resamples: int, seed: int) -> dict[str, float]:
-    """n, and top1, top5, macro_f1, nll and ece, each followed by its 95 % interval: top1, top1_low, top1_high, …
 
-    All are in per cent but nll, which is in nats. Images without a label are left out and not counted in n.
+def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> dict[str, float]:
+    """n, and the figures of metrics.figures_of, each followed by its 95 % interval: top1, top1_low, top1_high, …
+
+    All are in per cent but nll, in nats, and brier, from 0 to 2. Images without a label are left out and not counted in n.
+    calibrated: calibrated logits, float32 (n, C), which add nll_calibrated, brier_calibrated, ece_calibrated and ece_adaptive_calibrated,
+    and top1_calibrated where they change an answer.
     Raises InputError where no image has a label.
     """
-    known = predictions.labels >= 0
-    figures: dict[str, float] = {"n": int(known.sum())}
-    for name, interval in intervals(predictions.logits[known], predictions.labels[known], resamples, seed).items():
-        scale = 1 if name == "nll" else 100
+    known = predictions.labelled()
+    figures: dict[str, float] = {"n": len(known)}
+    found = intervals(known.logits, known.labels, resamples, seed, known.groups)
+    if calibrated is not None:
+        after = intervals(calibrated[predictions.labels >= 0], known.labels, resamples, seed, known.groups)
+        changed = after["top1"] != found["top1"]
+        found |= {f"{name}_calibrated": after[name] for name in (*_OF_PROBABILITIES, *(["top1"] if changed else []))}
+    for name, interval in found.items():
+        scale = 1 if name.removesuffix("_calibrated") in _NOT_PER_CENT else 100
         figures |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return figures
 
 
 def figures_table(figures: dict[str, dict[str, float]]) -> Table:
     """The figures of evaluate_predictions by split, with their intervals, for the console."""
-    digits = {"top1": 1, "top5": 1, "macro_f1": 1, "nll": 3, "ece": 1}
+    shown = {
+        "top1": ("top-1 %", 1),
+        "top5": ("top-5 %", 1),
+        "macro_f1": ("macro F1 %", 1),
+        "nll": ("NLL", 3),
+        "ece": ("ECE %", 1),
+    }
 
     def cell(split: str, name: str) -> str:
-        value, low, high = (f"{figures[split][part]:.{digits[name]}f}" for part in (name, f"{name}_low", f"{name}_high"))
+        value, low, high = (f"{figures[split][part]:.{shown[name][1]}f}" for part in (name, f"{name}_low", f"{name}_high"))
         return f"{value}  [{low}, {high}]"
 
-    columns = ("split", "pictures", "top-1 %", "top-5 %", "macro F1 %", "NLL", "ECE %")
+    columns = ("split", "pictures", *(shown[name][0] for name in shown))
     return table(
-        "with 95 % intervals", columns, [(split, int(figures[split]["n"]), *(cell(split, name) for name in digits)) for split in figures]
+        "with 95 % intervals", columns, [(split, int(figures[split]["n"]), *(cell(split, name) for name in shown)) for split in figures]
     )
-
-
-@dataclass(frozen=True)
-class ClassFigures:
-    """One class: `n` images, of which `correct` were recognised; the rest in per cent, None where it is undefined.
-
-    precision: undefined for a class that was never predicted; recall: for one without images; f1: for one with neither.
-    """
-
-    name: str
-    n: int
-    correct: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-
-
-def per_class(predictions: Predictions) -> list[ClassFigures]:
-    """One row for each class, in the order of class_names. Images without a label are left out."""
-    known = predictions.labels >= 0
-    labels = predictions.labels[known]
-    predicted = metrics.predicted_classes(predictions.logits[known], labels)
-    rows = []
-    for index, name in enumerate(predictions.class_names):
-        n, guesses = int((labels == index).sum()), int((predicted == index).sum())
-        correct = int(((labels == index) & (predicted == index)).sum())
-        rows.append(ClassFigures(name, n, correct, _per_cent(correct, guesses), _per_cent(correct, n), _per_cent(2 * correct, n + guesses)))
-    return rows
-
-
-def _per_cent(part: int, whole: int) -> float | None:
-    return 100 * part / whole if whole else None

@@ -10,23 +10,28 @@ from pathlib import Path
 from fieldmark.core.files import check_output, whole_file
 from fieldmark.evaluation.run import Prediction
 
+_YES_OR_NO = {True: "yes", False: "no", None: ""}
+
 
 class Answers:
-    """Columns: path, class_1, probability_1, …, class_k, probability_k, note. Memory does not grow with the number of answers."""
+    """Columns: path, unknown, class_1, probability_1, …, class_k, probability_k, note. Memory does not grow with the number of answers.
+
+    unknown: "yes" or "no", or nothing where the run was not calibrated or the picture could not be read.
+    """
 
     def __init__(self, path: Path | None, top: int, as_json: bool, quiet: bool):
         self.path, self.top, self.as_json, self.quiet = path, top, as_json, quiet
-        self.count = self.unanswered = self.noted = 0
+        self.count = self.unanswered = self.noted = self.unknown = 0
         self._open = ExitStack()
 
     def __enter__(self) -> Answers:
         if self.path is not None:
-            check_output(self.path, b"path,class_1,probability_1,", "--csv")
+            check_output(self.path, b"path,unknown,class_1,probability_1,", "--csv")
             temporary = self._open.enter_context(whole_file(self.path))
             stream = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
             self._writer = csv.writer(stream)
             ranks = range(1, self.top + 1)
-            self._writer.writerow(["path", *(name for k in ranks for name in (f"class_{k}", f"probability_{k}")), "note"])
+            self._writer.writerow(["path", "unknown", *(name for k in ranks for name in (f"class_{k}", f"probability_{k}")), "note"])
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -36,14 +41,17 @@ class Answers:
         self.count += 1
         self.unanswered += not prediction.classes
         self.noted += bool(prediction.note)
+        self.unknown += bool(prediction.unknown)
         pairs = list(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
         if self.path is not None:
             cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
             cells += [""] * (2 * self.top - len(cells))
-            self._writer.writerow([prediction.path, *cells, prediction.note])
+            self._writer.writerow([prediction.path, _YES_OR_NO[prediction.unknown], *cells, prediction.note])
         if self.as_json:
             answer = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
-            print(json.dumps({"path": prediction.path, "classes": answer, "note": prediction.note}, ensure_ascii=False))
+            line = {"path": prediction.path, "unknown": prediction.unknown, "classes": answer, "note": prediction.note}
+            print(json.dumps(line, ensure_ascii=False))
         elif self.path is None and not self.quiet:
             said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {prediction.note}"
-            print(f"{prediction.path}: {said}" + (f" ({prediction.note})" if pairs and prediction.note else ""))
+            doubt = "probably none of the classes; the nearest are " if prediction.unknown else ""
+            print(f"{prediction.path}: {doubt}{said}" + (f" ({prediction.note})" if pairs and prediction.note else ""))

@@ -20,9 +20,9 @@ from fieldmark.core.run_folder import read_json_lines
 from fieldmark.data.dataset import SPLITS
 from fieldmark.data.split_file import Origin
 from fieldmark.evaluation import metrics
+from fieldmark.evaluation.classes import ClassFigures, per_class
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import ClassFigures, per_class
 from fieldmark.reports.curves import curve_panels
 from fieldmark.reports.gallery import Box, cards, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part

@@ -18,6 +18,7 @@ from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_li
 from fieldmark.core.schema import Recipe
 from fieldmark.data.dataset import UNKNOWN
 from fieldmark.data.split_file import Origin, restore_data, write_split
+from fieldmark.evaluation.decisions import Wanted, fit_decisions
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import evaluate_predictions, figures_table
@@ -215,10 +216,14 @@ def _finish(work: Work, position: Position) -> None:
     """Open test once, with the chosen weights, and write the answer."""
     folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
     load_weights(work.model, folder.best_weights)
-    save_predictions(work, "train")
+    train, val = save_predictions(work, "train"), Predictions.load(folder.predictions / "val.npz")
+    decisions, fitted = fit_decisions(train, val, folder.manifest()["levels"], Wanted())
+    decisions.save(folder.calibration_file)
+    test = save_predictions(work, "test")
+    resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     figures = {
-        "val": evaluate_predictions(Predictions.load(folder.predictions / "val.npz"), recipe.evaluate.resamples, recipe.train.seed),
-        "test": evaluate_predictions(save_predictions(work, "test"), recipe.evaluate.resamples, recipe.train.seed),
+        "val": evaluate_predictions(val, resamples, seed, fitted.cross_fitted),
+        "test": evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits)),
     }
     if len(work.loaded.rows(UNKNOWN)):
         save_predictions(work, UNKNOWN)

@@ -1,0 +1,200 @@
+"""All that a run's saved predictions say of it, as one record: what evaluation.json, the tables and the report are made of."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldmark.core.files import whole_file, write_json
+from fieldmark.data.split_file import read_split
+from fieldmark.evaluation import metrics
+from fieldmark.evaluation.calibration import Reliability, reliability
+from fieldmark.evaluation.classes import Share, averages, head_to_tail, per_class
+from fieldmark.evaluation.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
+from fieldmark.evaluation.confusion import Pair, confusion_matrix, worst_pairs
+from fieldmark.evaluation.decisions import Decisions
+from fieldmark.evaluation.predictions import Predictions, softmax
+from fieldmark.evaluation.robustness import read_robustness
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage
+from fieldmark.evaluation.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
+from fieldmark.evaluation.unknowns import UnknownFigures, unknown_figures, unknown_sets
+
+SCHEMA = 1
+RISKS = (1.0, 2.0, 5.0, 10.0)
+"""Shares of wrong answers, in per cent, for which it is said how much can be answered."""
+_PAIRS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """Of the labelled pictures of test. What needs calibration.json is None without it.
+
+    test: they; logits: calibrated where the run is. trained: images of each class in train, int64 (C,). levels: by name, the parent of each
+    class.
+    """
+
+    test: Predictions
+    logits: np.ndarray
+    trained: np.ndarray
+    levels: Mapping[str, Sequence[str]]
+    decisions: Decisions | None
+    unknown: tuple[UnknownFigures, ...]
+    robustness: dict[str, Any] | None
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """Which pictures are named right: bool (n,)."""
+        return metrics.top_k_hits(self.logits, self.test.labels, 1)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """int64 (n,), -1 where a logit is not finite."""
+        return metrics.predicted_classes(self.logits, self.test.labels)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        return softmax(self.logits)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        return confusion_matrix(self.test.labels, self.predicted, len(self.test.class_names))
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        return worst_pairs(self.matrix, _PAIRS)
+
+    @cached_property
+    def reliability(self) -> tuple[Reliability, Reliability]:
+        """Before and after calibration."""
+        return reliability(self.test.logits, self.test.labels), reliability(self.logits, self.test.labels)
+
+    @cached_property
+    def risk_coverage(self) -> RiskCoverage:
+        """By the calibrated probability of the answer."""
+        finite = np.isfinite(self.logits).all(axis=1)
+        return risk_coverage(np.where(finite, metrics.confidences(self.logits), -np.inf), self.hits)
+
+    @cached_property
+    def averages(self) -> dict[str, dict[str, float]]:
+        return averages(self.test)
+
+    @cached_property
+    def tail(self) -> list[Share]:
+        return head_to_tail(self.test, self.trained)
+
+    @cached_property
+    def level_figures(self) -> list[LevelFigures]:
+        return level_figures(self.probabilities, self.test.labels, self.levels) if self.levels else []
+
+    @cached_property
+    def severity(self) -> Severity | None:
+        return mistake_severity(self.predicted, self.test.labels, self.levels) if self.levels else None
+
+    @cached_property
+    def backoff(self) -> dict[str, BackoffReport]:
+        """By the name of the level."""
+        if self.decisions is None:
+            return {}
+        return {name: backoff_report(each, self.probabilities, self.test.labels) for name, each in self.decisions.backoff.items()}
+
+    @cached_property
+    def sets(self) -> CoverageReport | None:
+        return None if self.decisions is None else coverage_report(self.decisions.sets.sets(self.probabilities), self.test.labels)
+
+    @cached_property
+    def resplit(self) -> Resplit | None:
+        """Coverage over 100 halves of test, each with a rule of its own: whether sets made so keep their promise on such pictures."""
+        if self.decisions is None or len(self.test) < 2:
+            return None
+        groups = self.test.groups
+        if groups is not None and (groups >= 0).all() and len(np.unique(groups)) < 2:
+            return None
+        rule = self.decisions.sets
+        return resplit_coverage(self.probabilities, self.test.labels, rule.coverage, rule.method, groups=groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For evaluation.json: shares in [0, 1] but for what is called top1, low, high, precision, recall, f1, accepted, rejected and the
+        figures of scores, which are in per cent."""
+        names, curve = self.test.class_names, self.risk_coverage
+        return {
+            "schema": SCHEMA,
+            "n": len(self.test),
+            "averages": self.averages,
+            "pairs": [{"one": names[pair.one], "other": names[pair.other]} | _counts(pair) for pair in self.pairs],
+            "head_to_tail": [asdict(each) for each in self.tail],
+            "reliability": {
+                name: {part: values.tolist() for part, values in asdict(each).items()}
+                for name, each in zip(("before", "after"), self.reliability, strict=True)
+            },
+            "risk_coverage": {
+                "aurc": curve.aurc,
+                "excess_aurc": curve.excess_aurc,
+                "answered_at_risk": {f"{risk:g} %": coverage_at(curve, risk / 100) for risk in RISKS},
+            },
+            "levels": [asdict(each) for each in self.level_figures],
+            "severity": None if self.severity is None else asdict(self.severity),
+            "backoff": {name: asdict(each) for name, each in self.backoff.items()},
+            "sets": None if self.sets is None else _without(asdict(self.sets), "class_coverage"),
+            "sets_resplit": None if self.resplit is None else asdict(self.resplit),
+            "unknown": [each.to_dict() for each in self.unknown],
+            "robustness": self.robustness,
+        }
+
+
+def assess(run: Run) -> Assessment:
+    """From what is saved in the run folder alone; nothing is predicted. Raises InputError where test has no labelled pictures."""
+    decisions = run.decisions
+    saved = Predictions.load(run.folder.predictions / "test.npz")
+    test = saved.labelled()
+    unknown = unknown_sets(run) if decisions is not None else {}
+    train = run.predictions("train") if unknown else None
+    stored = read_split(run.folder.split_file)
+    in_train = Counter(label for label, split in zip(stored["label"], stored["split"], strict=True) if split == "train")
+    return Assessment(
+        test=test,
+        logits=test.logits if decisions is None else decisions.calibration(test.logits),
+        trained=np.array([in_train[name] for name in test.class_names], np.int64),
+        levels=run.levels,
+        decisions=decisions,
+        unknown=tuple(
+            unknown_figures(name, train, test, each, decisions) for name, each in unknown.items() if decisions is not None and len(each)
+        ),
+        robustness=read_robustness(run),
+    )
+
+
+def write_assessment(run: Run, found: Assessment) -> None:
+    """evaluation.json, classes.csv (the classification report) and confusion.csv (rows: classes; columns: what they were taken for)."""
+    write_json(run.folder.evaluation_file, found.to_dict())
+    fields = ("name", "n", "correct", "precision", "recall", "f1")
+    rows = [[getattr(each, field) for field in fields] for each in per_class(found.test)]
+    _write_csv(run.folder.classes_file, ("class", "pictures", *fields[2:]), rows)
+    names = found.test.class_names
+    _write_csv(
+        run.folder.confusion_file,
+        ("class", *names, "(no answer)"),
+        [[name, *counts] for name, counts in zip(names, found.matrix.tolist(), strict=True)],
+    )
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
+def _counts(pair: Pair) -> dict[str, int]:
+    return {name: getattr(pair, name) for name in ("one_as_other", "other_as_one", "total")}
+
+
+def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}

@@ -1,0 +1,66 @@
+"""Fitting a run's decisions anew, with other promises or with pictures of unknown classes to choose the score by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from fieldmark.core.console import Console, table
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import write_json
+from fieldmark.evaluation.decisions import Decisions, Wanted, fit_decisions
+from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.summary import evaluate_predictions
+from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_sets
+
+
+def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
+    """Write calibration.json, and the calibrated figures of summary.json, from the saved predictions of train and val.
+
+    unknown: pictures of no class of the run, files, folders or patterns, which choose the score of rejection.
+    Raises InputError where the run is not finished, or has no predictions of val.
+    """
+    require_finished(run)
+    train, val = run.predictions("train"), run.predictions("val")
+    if val is None:
+        raise InputError(f"{run.path} has no predictions of val to be calibrated on", hint=f"fieldmark evaluate {run.path} --split val")
+    given = {}
+    if unknown:
+        if run.decisions is None:
+            _write(run, *fit_decisions(train, val, run.levels, wanted)[:1])
+        name = str(evaluate_unknown(run, unknown, console)["name"])
+        given = {name: unknown_sets(run)[name]}
+    decisions, fitted = fit_decisions(train, val, run.levels, wanted, given)
+    with run.folder.locked():
+        _write(run, decisions)
+        summary, evaluation = run.summary, run.recipe.evaluate
+        summary["val"] = evaluate_predictions(val, evaluation.resamples, run.recipe.train.seed, fitted.cross_fitted)
+        if (test := run.predictions("test", features=False)) is not None:
+            calibrated = decisions.calibration(test.logits)
+            summary["test"] = evaluate_predictions(test, evaluation.resamples, run.recipe.train.seed, calibrated)
+        write_json(run.folder.summary_file, summary)
+    return decisions
+
+
+def _write(run: Run, decisions: Decisions) -> None:
+    decisions.save(run.folder.calibration_file)
+    run.forget_decisions()
+
+
+def decisions_table(decisions: Decisions) -> Table:
+    """The scores of rejection, for the console."""
+    rejection = decisions.record.rejection
+    rows = [
+        (
+            name + (" *" if name == rejection.score else ""),
+            "all" if each.threshold is None else f"{each.threshold:.4g}",
+            "" if each.held_out_auroc is None else f"{100 * each.held_out_auroc:.1f}",
+            "" if each.auroc is None else f"{100 * each.auroc:.1f}",
+        )
+        for name, each in rejection.scores.items()
+    ]
+    columns = ("score", "threshold", "AUROC %, classes of val held out", "AUROC %, given unknown pictures")
+    return table(None, columns[: 4 if any(row[3] for row in rows) else 3], [row[: 4 if any(row[3] for row in rows) else 3] for row in rows])

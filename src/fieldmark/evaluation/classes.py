@@ -1,0 +1,118 @@
+"""The classification report: each class, averages over classes, and classes with many and with few training pictures apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+
+from fieldmark.evaluation import metrics
+from fieldmark.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class: `n` images, of which `correct` were recognised; the rest in per cent, None where it is undefined.
+
+    precision: undefined for a class that was never predicted; recall: for one without images; f1: for one with neither.
+    """
+
+    name: str
+    n: int
+    correct: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def per_class(predictions: Predictions) -> list[ClassFigures]:
+    """One row for each class, in the order of class_names. Images without a label are left out."""
+    hits, actual, predicted = (counts.tolist() for counts in _counts(predictions))
+    return [
+        ClassFigures(name, n, correct, _per_cent(correct, guesses), _per_cent(correct, n), _per_cent(2 * correct, n + guesses))
+        for name, correct, n, guesses in zip(predictions.class_names, hits, actual, predicted, strict=True)
+    ]
+
+
+def averages(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """precision, recall and f1 in per cent: macro, micro and weighted by images, over the classes among labels or predictions.
+
+    As scikit-learn's, where what is undefined counts as 0. An image with a logit that is not finite is given no class.
+    """
+    hits, actual, predicted = (counts.astype(np.float64) for counts in _counts(predictions))
+    occurs = actual + predicted > 0
+    hits, actual, predicted = hits[occurs], actual[occurs], predicted[occurs]
+    each = {
+        "precision": np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0),
+        "recall": np.divide(hits, actual, out=np.zeros_like(hits), where=actual > 0),
+        "f1": 2 * hits / (actual + predicted),
+    }
+    right, n, answers = hits.sum(), actual.sum(), predicted.sum()
+    micro = {"precision": right / answers if answers else 0.0, "recall": right / n, "f1": 2 * right / (n + answers)}
+    return {
+        "macro": {name: 100 * float(values.mean()) for name, values in each.items()},
+        "micro": {name: 100 * float(value) for name, value in micro.items()},
+        "weighted": {name: 100 * float((values * actual).sum() / n) for name, values in each.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some classes, with `fewest` to `most` images in train: their images of test, and the top-1 accuracy on those in per cent.
+
+    low, high: its 95 % interval (Clopper and Pearson, 1934). All three are None where test has none of their images.
+    """
+
+    name: str
+    classes: int
+    fewest: int
+    most: int
+    n: int
+    top1: float | None
+    low: float | None
+    high: float | None
+
+
+def head_to_tail(predictions: Predictions, trained: np.ndarray) -> list[Share]:
+    """Head, medium and tail: the third of the classes with most images in train, the middle and the last, as near as equal counts allow.
+
+    trained: int (C,), images of each class in train. Empty where all classes have as many.
+    """
+    if trained.min() == trained.max():
+        return []
+    known = predictions.labelled()
+    hits = metrics.top_k_hits(known.logits, known.labels, 1)
+    rank = np.searchsorted(np.sort(trained), trained, side="left")  # classes with fewer images
+    third = 2 - np.minimum(3 * rank // len(trained), 2)
+    shares = []
+    for index, name in enumerate(("head", "medium", "tail")):
+        members = third == index
+        if members.any():
+            rows = members[known.labels]
+            n, right = int(rows.sum()), int(hits[rows].sum())
+            ends = (100 * right / n, *exact_interval(right, n)) if n else (None, None, None)
+            shares.append(Share(name, int(members.sum()), int(trained[members].min()), int(trained[members].max()), n, *ends))
+    return shares
+
+
+def exact_interval(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share in per cent, after Clopper and Pearson (Biometrika 1934)."""
+    low = float(beta.ppf(0.025, right, n - right + 1)) if right else 0.0
+    high = float(beta.ppf(0.975, right + 1, n - right)) if right < n else 1.0
+    return 100 * low, 100 * high
+
+
+def _counts(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class its images that were recognised, its images, and the images that were given it: int64 (C,) each."""
+    known = predictions.labels >= 0
+    labels, classes = predictions.labels[known], len(predictions.class_names)
+    predicted = metrics.predicted_classes(predictions.logits[known], labels)
+    hits, actual, given = (
+        np.bincount(rows, minlength=classes) for rows in (labels[predicted == labels], labels, predicted[predicted >= 0])
+    )
+    return hits, actual, given
+
+
+def _per_cent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None

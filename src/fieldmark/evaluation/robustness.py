@@ -1,0 +1,80 @@
+"""How much a run loses under corruptions of the pictures of test that it was not trained for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from fieldmark.core.console import Console, table
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import write_json
+from fieldmark.data.corruptions import CORRUPTIONS, SEVERITIES
+from fieldmark.data.loading import LoadedData
+from fieldmark.evaluation.evaluate import require_finished, run_data
+from fieldmark.evaluation.metrics import figures
+from fieldmark.evaluation.run import Run
+
+
+def all_corruptions(text: str) -> tuple[int, ...]:
+    """The severities that "all" or "all:3" ask for; none for any other text. Raises InputError for a severity that there is not."""
+    name, _, severity = text.partition(":")
+    if name != "all":
+        return ()
+    if not severity:
+        return SEVERITIES
+    if severity not in map(str, SEVERITIES):
+        raise InputError(f"there is no severity {severity!r}", hint=f"The severities are {', '.join(map(str, SEVERITIES))}.")
+    return (int(severity),)
+
+
+def evaluate_robustness(run: Run, severities: tuple[int, ...], console: Console) -> dict[str, Any]:
+    """Top-1 in per cent of test as it is ("none") and by corruption and severity; written to robustness.json in the run folder.
+
+    What was measured before stays there, so that severities can be measured one after another.
+    Raises InputError where the run is not finished, or its data have moved or changed.
+    """
+    require_finished(run)
+    with run.folder.locked():
+        loaded = run_data(run, None, console)
+        rows = loaded.rows("test")
+        measured = read_robustness(run) or {"n": len(rows), "none": _top1(run, loaded, rows, console, "none"), "corruptions": {}}
+        for name in CORRUPTIONS:
+            for severity in severities:
+                if str(severity) not in measured["corruptions"].get(name, {}):
+                    console.say(f"{name}:{severity}")
+                    found = _top1(run, loaded, rows, console, f"{name}:{severity}")
+                    measured["corruptions"].setdefault(name, {})[str(severity)] = found
+                    write_json(run.folder.robustness_file, measured)
+    return measured
+
+
+def read_robustness(run: Run) -> dict[str, Any] | None:
+    """What robustness.json holds; None where nothing was measured. Raises InputError where it is damaged."""
+    if not run.folder.robustness_file.is_file():
+        return None
+    try:
+        found = json.loads(run.folder.robustness_file.read_text(encoding="utf-8"))
+        float(found["none"])
+        assert all(float(value) >= 0 for each in found["corruptions"].values() for value in each.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError):
+        raise InputError(f"{run.folder.robustness_file} is damaged", hint="Delete it, and measure again.") from None
+    return dict(found)
+
+
+def robustness_table(measured: dict[str, Any]) -> Table:
+    """One row for each corruption, one column for each severity that was measured, for the console."""
+    columns = sorted({severity for each in measured["corruptions"].values() for severity in each})
+    rows = [
+        (name, *(f"{each[severity]:.1f}" if severity in each else "" for severity in columns))
+        for name, each in measured["corruptions"].items()
+    ]
+    title = f"test top-1 %; {measured['none']:.1f} as the pictures are"
+    return table(title, ("corruption", *(f"severity {severity}" for severity in columns)), rows)
+
+
+def _top1(run: Run, loaded: LoadedData, rows: np.ndarray, console: Console, corrupt: str) -> float:
+    predictions = run.predict_rows(loaded, rows, console, None, corrupt)
+    return 100 * figures(predictions.logits, predictions.labels)["top1"]

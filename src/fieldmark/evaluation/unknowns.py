@@ -1,0 +1,177 @@
+"""How well a run tells pictures of unknown classes from those of test: every score, and what its threshold does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from scipy.stats import norm, rankdata
+
+from fieldmark.core.console import Console, table
+from fieldmark.core.errors import InputError
+from fieldmark.data.dataset import UNKNOWN
+from fieldmark.evaluation.classes import exact_interval
+from fieldmark.evaluation.decisions import Decisions, fitted_scores
+from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.metrics import top_k_hits
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.rejection import Score, aupr, auroc, fpr_at, oscr
+from fieldmark.evaluation.run import Run, find_images
+
+
+@dataclass(frozen=True)
+class ScoreFigures:
+    """One score against one set of unknown pictures, in per cent.
+
+    auroc: share of pairs of a known and an unknown picture that it puts in the right order, with its 95 % interval (DeLong et al.,
+    Biometrics 1988) over such pictures; over other unknown classes it would be wider. aupr: average precision of finding the unknown ones.
+    fpr: unknown pictures that pass where 95 % of test does. oscr: area under rightly named known against passed unknown pictures (Dhamija
+    et al., NeurIPS 2018).
+    """
+
+    name: str
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    aupr: float
+    fpr: float
+    oscr: float
+
+
+@dataclass(frozen=True)
+class UnknownFigures:
+    """Pictures of unknown classes, `n` of them, beside the `known` of test.
+
+    score: the run's; its threshold was fitted on val to accept the share `accept` of known pictures. accepted: share of test that it does
+    accept, rejected: share of the unknown pictures that it rejects, each with its 95 % interval, in per cent. chose: whether these very
+    pictures chose the score, which flatters it.
+    """
+
+    name: str
+    n: int
+    known: int
+    score: str
+    accept: float
+    accepted: float
+    accepted_low: float
+    accepted_high: float
+    rejected: float
+    rejected_low: float
+    rejected_high: float
+    chose: bool
+    scores: tuple[ScoreFigures, ...]
+
+    @property
+    def chosen(self) -> ScoreFigures:
+        return next(each for each in self.scores if each.name == self.score)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def unknown_figures(name: str, train: Predictions | None, test: Predictions, unknown: Predictions, decisions: Decisions) -> UnknownFigures:
+    """Raises InputError where test has no labelled pictures or there are no unknown ones."""
+    known = test.labelled()
+    hits = top_k_hits(known.logits, known.labels, 1)
+    scores = {each: score for each, score in fitted_scores(train).items() if each in decisions.record.rejection.scores}
+    values = {each: scores_of(score, known, unknown) for each, score in scores.items()}
+    of_known, of_unknown = values[decisions.score]
+    accepted = int((of_known >= decisions.threshold).sum())
+    rejected = int((of_unknown < decisions.threshold).sum())
+    low, high = exact_interval(accepted, len(known))
+    rejected_low, rejected_high = exact_interval(rejected, len(unknown))
+    return UnknownFigures(
+        name=name,
+        n=len(unknown),
+        known=len(known),
+        score=decisions.score,
+        accept=100 * decisions.record.rejection.accept,
+        accepted=100 * accepted / len(known),
+        accepted_low=low,
+        accepted_high=high,
+        rejected=100 * rejected / len(unknown),
+        rejected_low=rejected_low,
+        rejected_high=rejected_high,
+        chose=name in (decisions.record.rejection.unknown or ()),
+        scores=tuple(_figures(each, pair[0], pair[1], hits) for each, pair in values.items()),
+    )
+
+
+def scores_of(score: Score, known: Predictions, unknown: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pictures of both: float64 (n,) each."""
+    return score(known.logits, known.features), score(unknown.logits, unknown.features)
+
+
+def auroc_interval(known: np.ndarray, unknown: np.ndarray) -> tuple[float, float, float]:
+    """The AUROC and its 95 % interval in [0, 1], from the variance of DeLong et al. (Biometrics 1988), on the scale of its logit."""
+    value = auroc(known, unknown)
+    if not 0 < value < 1 or min(len(known), len(unknown)) < 2:
+        return value, *_of_few(value, len(known), len(unknown))
+    together = rankdata(np.concatenate([known, unknown]))
+    above = (together[: len(known)] - rankdata(known)) / len(unknown)  # share of the unknown that each known picture outranks
+    below = 1 - (together[len(known) :] - rankdata(unknown)) / len(known)
+    spread = math.sqrt(above.var(ddof=1) / len(known) + below.var(ddof=1) / len(unknown))
+    middle, width = math.log(value / (1 - value)), float(norm.ppf(0.975)) * spread / (value * (1 - value))
+    return value, 1 / (1 + math.exp(width - middle)), 1 / (1 + math.exp(-middle - width))
+
+
+def _of_few(value: float, known: int, unknown: int) -> tuple[float, float]:
+    """Where there is no spread to go by: as of a share of so many pictures as the smaller kind has."""
+    low, high = exact_interval(round(value * min(known, unknown)), min(known, unknown))
+    return low / 100, high / 100
+
+
+def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
+    """Predict pictures of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
+
+    Their predictions are saved as unknown-NAME.npz, NAME that of the first source. Raises InputError where the run is not finished or not
+    calibrated.
+    """
+    require_finished(run)
+    decisions, test = require_decisions(run), run.predictions("test")
+    if test is None:
+        raise InputError(f"{run.path} has no predictions of test to hold unknown pictures against", hint=f"fieldmark evaluate {run.path}")
+    files = find_images(sources)
+    with run.folder.locked():
+        name = Path(sources[0]).absolute().stem
+        predictions = run.predict_files(files, console)
+        target = run.folder.predictions / f"{UNKNOWN}-{name}.npz"
+        predictions.save(target)
+    figures = unknown_figures(name, run.predictions("train"), test, predictions, decisions)
+    return {"run": str(run.path), "predictions": str(target), **figures.to_dict()}
+
+
+def unknown_sets(run: Run) -> dict[str, Predictions]:
+    """By name, what was saved of pictures of unknown classes; those held out of training come first, as "unknown"."""
+    files = sorted(run.folder.predictions.glob(f"{UNKNOWN}*.npz"))
+    return {file.stem.removeprefix(f"{UNKNOWN}-"): Predictions.load(file) for file in files}
+
+
+def unknown_table(found: Sequence[dict[str, Any]]) -> Table:
+    """Each score against each set of unknown pictures, for the console. `found`: what UnknownFigures.to_dict gives."""
+    rows = []
+    for each in found:
+        for score in each["scores"]:
+            chosen = score["name"] == each["score"]
+            auroc = f"{score['auroc']:.1f}  [{score['auroc_low']:.1f}, {score['auroc_high']:.1f}]"
+            done = (f"{each['accepted']:.1f}", f"{each['rejected']:.1f}") if chosen else ("", "")
+            name = score["name"] + (" *" if chosen else "")
+            rows.append((each["name"], name, auroc, f"{score['aupr']:.1f}", f"{score['fpr']:.1f}", f"{score['oscr']:.1f}", *done))
+    columns = ("unknown", "score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
+    return table(None, columns, rows, ("score",))
+
+
+def require_decisions(run: Run) -> Decisions:
+    if run.decisions is None:
+        raise InputError(f"{run.path} has no calibration.json", hint=f"fieldmark calibrate {run.path}")
+    return run.decisions
+
+
+def _figures(name: str, known: np.ndarray, unknown: np.ndarray, hits: np.ndarray) -> ScoreFigures:
+    value, low, high = (100 * each for each in auroc_interval(known, unknown))
+    return ScoreFigures(name, value, low, high, 100 * aupr(known, unknown), 100 * fpr_at(known, unknown), 100 * oscr(known, hits, unknown))
