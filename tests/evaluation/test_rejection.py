@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest

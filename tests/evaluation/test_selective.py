@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.selective import coverage_at, risk_coverage
 
-pictures = st.lists(
-    st.tuples(st.sampled_from([-math.inf, math.nan, -1.0, 0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans()), min_size=1, max_size=40
-)
+confidences = st.sampled_from([-math.inf, math.nan, -1.0, 0.0, 0.25, 0.5, 0.75, 1.0])
+pictures = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=40)
 
 
 def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
