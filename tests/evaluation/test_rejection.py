@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from itertools import pairwise
 
 import numpy as np
 import pytest

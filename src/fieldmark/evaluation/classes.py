@@ -104,14 +104,8 @@ def exact_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def _counts(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class its images that were recognised, its images, and the images that were given it: int64 (C,) each."""
-    known = predictions.labels >= 0
-    labels, classes = predictions.labels[known], len(predictions.class_names)
-    predicted = metrics.predicted_classes(predictions.logits[known], labels)
-    hits, actual, given = (
-        np.bincount(rows, minlength=classes) for rows in (labels[predicted == labels], labels, predicted[predicted >= 0])
-    )
-    return hits, actual, given
+    known = predictions.labelled()
+    return metrics.class_counts(known.logits, known.labels)
 
 
 def _per_cent(part: int, whole: int) -> float | None:

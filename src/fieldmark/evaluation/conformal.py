@@ -29,6 +29,7 @@ import numpy as np
 from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.intervals import units_of
+from fieldmark.evaluation.metrics import check_labels
 
 Method = Literal["aps", "raps"]
 _PENALTIES = (0.0, 0.001, 0.01, 0.1, 0.2, 0.5)
@@ -158,7 +159,7 @@ def fit_class_sets(
 
 def coverage_report(sets: np.ndarray, labels: np.ndarray) -> CoverageReport:
     """What sets, bool (n, C), hold of the labels."""
-    _check_shapes(sets, labels)
+    check_labels(sets, labels)
     covered, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     bins = np.searchsorted(_SIZES, sizes, side="right") - 1
     ends = (*(start - 1 for start in _SIZES[1:]), max(sets.shape[1], _SIZES[-1]))
@@ -219,7 +220,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> _Ranked:
-        _check_shapes(probabilities, labels)
+        check_labels(probabilities, labels)
         above, order = _ordered(probabilities)
         ranks = (order == labels[:, None]).argmax(axis=1) + 1
         return cls(np.ascontiguousarray(above.T), ranks, np.isfinite(above[:, 0]))
@@ -290,12 +291,3 @@ def _part(units: np.ndarray, share: float, stream: int) -> np.ndarray:
     drawn = np.zeros(len(order), bool)
     drawn[order[np.cumsum(sizes) - sizes / 2 <= share * len(units)]] = True
     return drawn[units]
-
-
-def _check_shapes(values: np.ndarray, labels: np.ndarray) -> None:
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
-        raise ValueError(f"classes {values.shape} and labels {labels.shape} do not fit together")
-    if len(labels) == 0:
-        raise InputError("there are no labelled images to evaluate", hint="Evaluate a split that has images and labels.")
-    if labels.min() < 0 or labels.max() >= values.shape[1]:
-        raise ValueError(f"labels go from {labels.min()} to {labels.max()} where there are {values.shape[1]} classes")

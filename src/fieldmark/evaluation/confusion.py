@@ -8,7 +8,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
-from fieldmark.core.errors import InputError
+from fieldmark.evaluation.metrics import check_answers
 
 _MOST_ORDERED = 1000
 """Classes up to which leaves are put in their optimal order: a second for 1,000, and the third power of their number beyond."""
@@ -31,12 +31,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     labels: int (n,) in [0, C); predicted: int (n,) in [-1, C), -1 for no answer, which the last column counts.
     Raises InputError where there are no images, and ValueError where shapes or classes do not fit.
     """
-    if labels.ndim != 1 or predicted.shape != labels.shape:
-        raise ValueError(f"labels {labels.shape} and predicted {predicted.shape} do not fit together")
-    if len(labels) == 0:
-        raise InputError("there are no labelled images to evaluate", hint="Evaluate a split that has images and labels.")
-    if labels.min() < 0 or max(labels.max(), predicted.max()) >= classes or predicted.min() < -1:
-        raise ValueError(f"labels or predictions lie outside the {classes} classes")
+    check_answers(predicted, labels, classes)
     columns = np.where(predicted < 0, classes, predicted).astype(np.int64)
     return np.bincount(labels.astype(np.int64) * (classes + 1) + columns, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 

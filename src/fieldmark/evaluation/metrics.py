@@ -69,6 +69,15 @@ def squared_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(finite, errors, _WORST_BRIER)
 
 
+def class_counts(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class its images that were recognised, its images, and the images that were given it: int64 (C,) each."""
+    predicted = predicted_classes(logits, labels)
+    hits, actual, given = (
+        np.bincount(rows, minlength=logits.shape[1]) for rows in (labels[predicted == labels], labels, predicted[predicted >= 0])
+    )
+    return hits, actual, given
+
+
 def f1_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """F1 of each class from counts (..., C) of right predictions, images and predictions; NaN where neither of the last two occurs."""
     total = actual + predicted
@@ -136,7 +145,7 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean F1 over the classes that occur among labels or predictions, in [0, 1] (scikit-learn's default average of `macro`)."""
-    return figures(logits, labels)["macro_f1"]
+    return float(np.nanmean(f1_scores(*class_counts(logits, labels))))
 
 
 def nll(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -146,7 +155,9 @@ def nll(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def ece(logits: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error of the predicted class over 15 bins of equal width, in [0, 1] (Guo et al., ICML 2017)."""
-    return figures(logits, labels)["ece"]
+    confidence = confidences(logits)
+    gap = confidence - top_k_hits(logits, labels, 1)
+    return float(np.abs(np.bincount(confidence_bins(confidence), weights=gap)).sum() / len(labels))
 
 
 def _one_hot(column: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
@@ -156,14 +167,32 @@ def _one_hot(column: np.ndarray, columns: int, values: np.ndarray | None = None)
     return sparse.csr_array((entries, (rows, column[rows])), shape=(len(column), columns))
 
 
-def _check(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which rows are finite: bool (n,)."""
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit together")
+def check_labels(values: np.ndarray, labels: np.ndarray) -> None:
+    """Raise InputError where there are no images, and ValueError where values (n, C) and labels int (n,) in [0, C) do not fit."""
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(f"values {values.shape} and labels {labels.shape} do not fit together")
+    _check_any(labels)
+    if labels.min() < 0 or labels.max() >= values.shape[1]:
+        raise ValueError(f"labels go from {labels.min()} to {labels.max()} where there are {values.shape[1]} classes")
+
+
+def check_answers(predicted: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raise InputError where there are no images, and ValueError where predicted, int (n,) in [-1, C), and labels do not fit."""
+    if labels.ndim != 1 or predicted.shape != labels.shape:
+        raise ValueError(f"predicted {predicted.shape} and labels {labels.shape} do not fit together")
+    _check_any(labels)
+    if labels.min() < 0 or max(labels.max(), predicted.max()) >= classes or predicted.min() < -1:
+        raise ValueError(f"labels or predictions lie outside the {classes} classes")
+
+
+def _check_any(labels: np.ndarray) -> None:
     if len(labels) == 0:
         raise InputError("there are no labelled images to evaluate", hint="Evaluate a split that has images and labels.")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f"labels go from {labels.min()} to {labels.max()} where there are {logits.shape[1]} classes")
+
+
+def _check(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows are finite: bool (n,)."""
+    check_labels(logits, labels)
     return np.isfinite(logits).all(axis=1)
 
 

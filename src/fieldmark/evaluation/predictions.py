@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -82,8 +81,10 @@ class Predictions:
             raise InputError(f"there are no predictions at {path}", hint="Give a run folder whose evaluation has finished.")
         try:
             with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
-                names = [field.name for field in fields(cls) if (features or field.name != "features") and not _lacks(stored, field.name)]
-                arrays = {name: stored[name] for name in names}
+                left_out = {"groups"}.difference(stored)  # those of data without any
+                if not features:
+                    left_out.add("features")
+                arrays = {field.name: stored[field.name] for field in fields(cls) if field.name not in left_out}
             if not features:
                 arrays["features"] = np.zeros((arrays["ids"].size, 0), np.float32)
             if arrays["class_names"].ndim != 1 or not np.issubdtype(arrays["class_names"].dtype, np.str_):
@@ -91,11 +92,6 @@ class Predictions:
             return cls(**arrays | {"class_names": tuple(arrays["class_names"].tolist())})
         except Exception as error:  # the readers of zip files and of arrays raise anything from BadZipFile to SyntaxError
             raise InputError(f"{path} is damaged or not a file of predictions: {error}", hint="Evaluate the run again.") from error
-
-
-def _lacks(stored: Any, name: str) -> bool:
-    """Whether a file has no groups, as those of data without any have not."""
-    return name == "groups" and name not in stored
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

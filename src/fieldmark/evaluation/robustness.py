@@ -14,7 +14,7 @@ from fieldmark.core.files import write_json
 from fieldmark.data.corruptions import CORRUPTIONS, SEVERITIES
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.evaluate import require_finished, run_data
-from fieldmark.evaluation.metrics import figures
+from fieldmark.evaluation.metrics import top_k
 from fieldmark.evaluation.run import Run
 
 
@@ -58,8 +58,9 @@ def read_robustness(run: Run) -> dict[str, Any] | None:
     try:
         found = json.loads(run.folder.robustness_file.read_text(encoding="utf-8"))
         float(found["none"])
-        assert all(float(value) >= 0 for each in found["corruptions"].values() for value in each.values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError):
+        if not all(float(value) >= 0 for each in found["corruptions"].values() for value in each.values()):
+            raise ValueError("a share below 0")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{run.folder.robustness_file} is damaged", hint="Delete it, and measure again.") from None
     return dict(found)
 
@@ -77,4 +78,4 @@ def robustness_table(measured: dict[str, Any]) -> Table:
 
 def _top1(run: Run, loaded: LoadedData, rows: np.ndarray, console: Console, corrupt: str) -> float:
     predictions = run.predict_rows(loaded, rows, console, None, corrupt)
-    return 100 * figures(predictions.logits, predictions.labels)["top1"]
+    return 100 * top_k(predictions.logits, predictions.labels, 1)

@@ -125,7 +125,7 @@ class BackoffReport:
 
 def level_accuracy(predicted: np.ndarray, labels: np.ndarray, parents: np.ndarray) -> float:
     """Share of images whose predicted class has the right parent."""
-    _check(predicted, labels, len(parents))
+    metrics.check_answers(predicted, labels, len(parents))
     return float(((predicted >= 0) & (parents[predicted] == parents[labels])).mean())
 
 
@@ -155,7 +155,7 @@ def mistake_severity(predicted: np.ndarray, labels: np.ndarray, levels: Mapping[
     there are no levels.
     """
     classes = len(next(iter(levels.values()), ()))
-    _check(predicted, labels, classes)
+    metrics.check_answers(predicted, labels, classes)
     ordered = _fine_to_coarse(levels, classes)
     wrong = (predicted >= 0) & (predicted != labels)
     if not wrong.any():
@@ -184,7 +184,7 @@ def fit_backoff(probabilities: np.ndarray, labels: np.ndarray, parents: np.ndarr
     """
     if not 0 < precision < 1:
         raise InputError(f"a precision of {precision:g} cannot be asked for", hint="It is a share between 0 and 1, such as 0.95.")
-    _check(labels, labels, len(parents))
+    metrics.check_answers(labels, labels, len(parents))
     (species, sure), (parent, parent_sure) = _guesses(probabilities, parents)
     threshold = _lowest_threshold(sure, species == labels, precision)
     left = sure < threshold
@@ -195,7 +195,7 @@ def fit_backoff(probabilities: np.ndarray, labels: np.ndarray, parents: np.ndarr
 def backoff_report(backoff: Backoff, probabilities: np.ndarray, labels: np.ndarray) -> BackoffReport:
     """What the answers are worth on images that the thresholds were not fitted on."""
     parents = np.array(backoff.parents)
-    _check(labels, labels, len(parents))
+    metrics.check_answers(labels, labels, len(parents))
     level, index = backoff.answers(probabilities)
     n = len(labels)
     right = index == np.select([level == 0, level == 1], [labels, parents[labels]], -2)
@@ -257,12 +257,3 @@ def _fine_to_coarse(levels: Mapping[str, Sequence[str]], classes: int) -> list[L
 def _nested(levels: Sequence[Level]) -> bool:
     """Whether every name of a level lies within one name of the next."""
     return all(len(set(zip(fine.of_classes(), coarse.of_classes(), strict=True))) == len(fine.names) for fine, coarse in pairwise(levels))
-
-
-def _check(predicted: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    if labels.ndim != 1 or predicted.shape != labels.shape:
-        raise ValueError(f"predicted {predicted.shape} and labels {labels.shape} do not fit together")
-    if len(labels) == 0:
-        raise InputError("there are no labelled images to evaluate", hint="Evaluate a split that has images and labels.")
-    if labels.min() < 0 or max(labels.max(), predicted.max()) >= classes or predicted.min() < -1:
-        raise ValueError(f"labels or predictions lie outside the {classes} classes")
