@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.comparison import compare
+from fieldmark.evaluation.intervals import drawn_units
 from fieldmark.evaluation.predictions import Predictions
 
 
@@ -44,3 +47,60 @@ def test_images_are_paired_by_id_and_equal_models_do_not_differ():
     assert (found.points, found.low, found.high, found.n, found.p) == (0, 0, 0, 40, 1) and not found.shown
     with pytest.raises(InputError, match="no labelled images in common"):
         compare(one, predictions(hits, np.array([f"x{row}" for row in range(50)])), 200, 0)
+
+
+def grouped(rng: np.random.Generator, groups: int, size: int, better: float = 0.0) -> tuple[Predictions, Predictions]:
+    """Two models that each get whole groups right or wrong, the one `better` more often; images of a group are apart."""
+    group = rng.permutation(np.repeat(np.arange(groups), size)).astype(np.int32)
+    one, other = rng.random(groups) < 0.6 + better, rng.random(groups) < 0.6
+    return replace(predictions(one[group]), groups=group), replace(predictions(other[group]), groups=group)
+
+
+def test_the_interval_over_groups_equals_a_naive_loop():
+    rng = np.random.default_rng(3)
+    groups = np.concatenate([rng.integers(0, 12, 80), np.full(20, -1)]).astype(np.int32)
+    one, other = predictions(rng.random(100) < 0.8), predictions(rng.random(100) < 0.6)
+    found = compare(replace(one, groups=groups), other, 400, 5)
+    gained = (one.logits.argmax(axis=1) == 0).astype(float) - (other.logits.argmax(axis=1) == 0)
+    units = [np.flatnonzero(groups == each) for each in range(12)] + [np.array([row]) for row in range(80, 100)]
+    means = sorted(
+        np.concatenate([gained[units[each]] for each in drawn_units(32, np.array([r]), 5)[0].tolist()]).mean() for r in range(400)
+    )
+    assert (found.low, found.high) == pytest.approx((100 * means[10], 100 * means[-11]), abs=1e-9)
+    assert found.points == pytest.approx(100 * gained.mean()) and found.n == 100
+    alone = compare(one, other, 400, 5)
+    assert (alone.low, alone.high) != (found.low, found.high)
+    assert (alone.points, alone.wins, alone.losses, alone.p) == (found.points, found.wins, found.losses, found.p)
+
+
+@pytest.mark.parametrize("groups", [np.full(90, -1), np.arange(90), 3 * np.arange(90) + 1])
+def test_groups_of_one_image_each_change_nothing(groups: np.ndarray):
+    rng = np.random.default_rng(4)
+    one, other = predictions(rng.random(90) < 0.8), predictions(rng.random(90) < 0.6)
+    assert compare(replace(one, groups=groups.astype(np.int32)), other, 300, 0) == compare(one, other, 300, 0)
+
+
+def test_groups_go_with_the_images_that_are_compared():
+    rng = np.random.default_rng(5)
+    one, other = grouped(rng, 20, 6)
+    one = replace(one, labels=np.where(np.arange(120) % 7 == 0, -1, 0).astype(np.int32))
+    some = rng.permutation(120)[:90]
+    kept = np.array([row for row in range(120) if row in set(some.tolist()) and one.labels[row] == 0])
+    found = compare(one, other.take(some), 300, 0)
+    assert found.n == len(kept) and found == compare(one.take(kept), other.take(kept), 300, 0)
+
+
+def test_correlated_groups_widen_the_interval_and_hold_the_truth():
+    rng = np.random.default_rng(6)
+    held = {"images": 0, "groups": 0}
+    for seed in range(200):
+        one, other = grouped(rng, 60, 8, better=0.1)
+        over_groups, over_images = (
+            compare(one, other, 200, seed),
+            compare(replace(one, groups=None), replace(other, groups=None), 200, seed),
+        )
+        assert over_groups.high - over_groups.low > 1.7 * (over_images.high - over_images.low)
+        held["groups"] += over_groups.low <= 10 <= over_groups.high
+        held["images"] += over_images.low <= 10 <= over_images.high
+    # Of 200 intervals of 93 %, fewer than 174 or all hold with a probability of 0.1 % at most.
+    assert 174 <= held["groups"] < 200 and held["images"] < 140, held

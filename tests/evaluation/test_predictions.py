@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,67 @@ def test_damaged_headers_of_arrays_are_refused(tmp_path: Path, damage: tuple[byt
             archive.writestr(f"{name}.npy", stream.getvalue().replace(*damage))
     with pytest.raises(InputError, match="damaged"):
         Predictions.load(path)
+
+
+GROUPS = np.array([3, -1, 0, 3, 2**31 - 1, -1, 0], np.int32)
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_groups_are_saved_and_loaded(tmp_path: Path, features: bool) -> None:
+    saved = replace(make(), groups=GROUPS)
+    saved.save(tmp_path / "test.npz")
+    loaded = Predictions.load(tmp_path / "test.npz", features)
+    assert loaded.groups is not None and loaded.groups.dtype == np.int32
+    np.testing.assert_array_equal(loaded.groups, GROUPS)
+    np.testing.assert_array_equal(loaded.logits, saved.logits)
+
+
+def test_no_groups_are_none_and_leave_no_trace_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "test.npz"
+    make().save(path)
+    assert Predictions.load(path).groups is None and Predictions.load(path, features=False).groups is None
+    with np.load(path) as stored:
+        assert set(stored) == {"ids", "labels", "logits", "features", "class_names"}
+    without = path.read_bytes()
+    replace(make(), groups=np.full(7, -1, np.int32)).save(path)
+    assert path.read_bytes() != without
+
+
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        (np.zeros(6, np.int32), r"groups has shape \(6,\)"),
+        (np.zeros((7, 1), np.int32), r"groups has shape \(7, 1\)"),
+        (np.zeros(7, np.int64), "groups is int64, not int32"),
+        (np.zeros(7, np.float32), "groups is float32, not int32"),
+        (np.array(["a"] * 7), "groups is <U1, not int32"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(tmp_path: Path, groups: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(make(), groups=groups)
+    arrays = {name: getattr(make(), name) for name in ("ids", "labels", "logits", "features", "class_names")}
+    np.savez(tmp_path / "test.npz", groups=groups, **arrays)
+    with pytest.raises(InputError, match=f"damaged.*{message}"):
+        Predictions.load(tmp_path / "test.npz")
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS])
+@pytest.mark.parametrize("rows", [[], [4], [6, 0, 3, 3], np.arange(7) % 2 == 0], ids=["none", "one", "some twice", "a mask"])
+def test_take_gives_rows_in_their_order(rows: list[int] | np.ndarray, groups: np.ndarray | None) -> None:
+    whole, chosen = replace(make(), groups=groups), np.array(rows, None if len(rows) else np.int64)
+    part = whole.take(chosen)
+    expected = np.arange(7)[chosen].tolist()
+    assert len(part) == len(expected) and part.class_names == whole.class_names and (part.groups is None) == (groups is None)
+    for name in ("ids", "labels", "logits", "features", *(() if groups is None else ("groups",))):
+        assert getattr(part, name).tolist() == [getattr(whole, name)[row].tolist() for row in expected]
+
+
+def test_labelled_leaves_out_what_has_no_label() -> None:
+    whole = replace(make(), labels=np.array([-1, 2, 0, -1, 1, 0, -1], np.int32), groups=GROUPS)
+    part = whole.labelled()
+    assert part.labels.tolist() == [2, 0, 1, 0] and part.ids.tolist() == whole.ids[[1, 2, 4, 5]].tolist()
+    assert part.groups is not None and part.groups.tolist() == [-1, 0, 2**31 - 1, -1]
+    np.testing.assert_array_equal(part.logits, whole.logits[[1, 2, 4, 5]])
+    none = replace(whole, labels=np.full(7, -1, np.int32)).labelled()
+    assert len(none) == 0 and none.logits.shape == (0, 3) and none.features.shape == (0, 5)

@@ -1,0 +1,332 @@
+"""Which classes are taken for one another: one PNG, or charts as SVG for a page. Many classes are an overview with close-ups."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fieldmark.evaluation.confusion import blocks, cluster_order, worst_pairs
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.drawing import GRID, INK, PAPER, house_style, page_svg, write_png
+from fieldmark.reports.selective_figure import any_letters, compact, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_RIGHT, _WRONG, _COUNT, _BLOCK = "#0072b2", "#ab4400", "#1c1e21", "#555555"
+_ON_A_PAGE = {_RIGHT: "var(--train)", _WRONG: "var(--wrong)", _COUNT: "var(--ink)", _BLOCK: "var(--rate)"}
+_SHARES = (0.05, 0.1, 0.2, 0.5)
+_SHARES_RIGHT = (0.2, 0.4, 0.6, 0.8)
+_SHARES_SAID = ("≤ 5", "≤ 10", "≤ 20", "≤ 50", "> 50")
+_CALM = (0.07, 0.12, 0.18, 0.26, 0.36)
+_LOUD = (0.14, 0.28, 0.44, 0.86, 1.0)
+"""How strong a cell is by its share of the row; counts are of the colour of the paper on the last two, and none is between."""
+_MARKS = ((0.5, 2.0), (0.62, 2.3), (0.76, 2.7), (0.9, 3.2), (1.0, 3.8))
+_CALM_MARKS = ((0.14, 2.0), (0.24, 2.0), (0.36, 2.0), (0.52, 2.0), (0.72, 2.0))
+"""The same where all classes are shown, with the least size of a mark in points."""
+_NAMED = 20
+"""Up to so many classes, one matrix names them all."""
+_LONGEST, _LINE = 56, 24
+"""Letters of a name, and of what stands in one line."""
+
+# In inches. The close-ups of a page are of one width, so that their letters are of one size.
+_CELL, _NAMES, _LETTER, _MARGIN = 0.34, 2.25, 0.068, 0.1
+_CLOSE_UP = _NAMES + 10 * _CELL + _MARGIN
+_SIDE, _LABEL, _KEY, _TITLE = 6.6, 0.3, 0.4, 0.4
+_SLANT = 60
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One chart: its size in inches, and how it is drawn into a figure from a place on, in inches from its upper left corner."""
+
+    title: str
+    described: str
+    width: float
+    height: float
+    draw: Callable[[Figure, float, float], None]
+
+
+def write_confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix, int64 (C, C + 1) as confusion.confusion_matrix gives it, into a PNG.
+
+    Above 20 classes it shows all of them without names, and those most confused with one another close up.
+    """
+    from matplotlib.figure import Figure
+
+    first, *others = _parts(matrix, names)
+    rows = [others[k : k + 2] for k in range(0, len(others), 2)]
+    heights = [max(part.height for part in row) + _TITLE for row in rows]
+    width = max(first.width, 2 * _CLOSE_UP + 3 * _MARGIN if others else 0)
+    height = first.height + sum(heights)
+    with any_letters(), house_style({}):
+        figure = Figure(figsize=(width, height), dpi=150)
+        first.draw(figure, (width - first.width) / 2, 0)
+        top = first.height
+        for row, tall in zip(rows, heights, strict=True):
+            for column, part in enumerate(row):
+                left = column * (_CLOSE_UP + _MARGIN) + _MARGIN
+                figure.text((left + _MARGIN) / width, 1 - (top + 0.2) / height, part.title, fontweight="bold", va="center")
+                part.draw(figure, left, top + _TITLE)
+            top += tall
+        write_png(figure, path)
+
+
+def confusion_panels(matrix: np.ndarray, names: Sequence[str]) -> list[Panel]:
+    """The same for a page: the matrix first, then the close-ups, which are as wide as one another. Equal matrices give equal text."""
+
+    def svg(part: _Part) -> str:
+        def draw(figure: Figure) -> None:
+            figure.set_layout_engine("none")
+            part.draw(figure, 0, 0)
+
+        return compact(page_svg(draw, (part.width, part.height), part.title, _ON_A_PAGE, part.described))
+
+    with any_letters():
+        return [Panel(part.title, svg(part)) for part in _parts(matrix, names)]
+
+
+def _parts(matrix: np.ndarray, names: Sequence[str]) -> list[_Part]:
+    names = list(map(printable, names))
+    order = cluster_order(matrix)
+    unanswered = bool(matrix[:, -1].any())
+    if len(matrix) <= _NAMED:
+        return [_named("confusion matrix", _described(matrix, names), matrix, order, names, unanswered)]
+    found = blocks(matrix)
+    parts = [_overview(matrix, names, order, found, unanswered)]
+    for number, block in enumerate(found, start=1):
+        inside = matrix[np.ix_(block, block)]
+        wrong = int(inside.sum() - np.trace(inside))
+        title = f"block {number}: {wrong:,} mistake{'s' * (wrong != 1)} among {len(block)} classes"
+        said = "; ".join(
+            f"{names[one]} for {names[other]} {matrix[other, one]:,}"
+            for other in block
+            for one in block
+            if one != other and matrix[other, one]
+        )
+        parts.append(_named(title, f"{title}; named {said}", matrix, block, names, unanswered=False))
+    return parts
+
+
+# ---- a matrix with names ----------------------------------------------------------------------------------------------------------
+
+
+def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, names: Sequence[str], unanswered: bool) -> _Part:
+    """Of the chosen classes, in their order; shares are of all pictures of a row."""
+    shown = _shortened(names)
+    places = np.arange(len(chosen), dtype=np.float64)
+    columns, across = (np.append(chosen, len(matrix)), np.append(places, len(chosen) + 0.3)) if unanswered else (chosen, places)
+    wide = float(across[-1]) + 1
+    width = max(_NAMES + wide * _CELL + _MARGIN, _CLOSE_UP)
+    down = len(chosen) * _CELL
+    written = ["no answer" if column == len(matrix) else shown[column] for column in columns]
+    slanted = 0.3 + max(len(line) for name in written for line in _lines(name)) * _LETTER * math.sin(math.radians(_SLANT))
+
+    def draw(figure: Figure, left: float, top: float) -> None:
+        axes = _axes(figure, left + _NAMES, top + _MARGIN, wide * _CELL, down)
+        axes.set(xlim=(-0.5, wide - 0.5), ylim=(len(chosen) - 0.5, -0.5))
+        counts = matrix[np.ix_(chosen, columns)]
+        right = chosen[:, None] == columns
+        steps = _steps(counts / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1), right)
+        x, y = np.meshgrid(across, places)
+        axes.add_patch(_squares(x.ravel(), y.ravel(), color=GRID, alpha=0.45))
+        for step in range(len(_LOUD)):
+            for cells, colour, strength in ((right, _RIGHT, _CALM[step]), (~right, _WRONG, _LOUD[step])):
+                there = cells & (counts > 0) & (steps == step)
+                if there.any():
+                    axes.add_patch(_squares(x[there], y[there], color=colour, alpha=strength))
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            strong = not right[row, column] and steps[row, column] >= 3
+            style: dict[str, Any] = {"color": PAPER if strong else _COUNT, "fontsize": 8.5, "ha": "center", "va": "center"}
+            axes.text(across[column], row, _short_count(int(counts[row, column])), **style)
+        for place, label in enumerate(chosen):
+            _write_name(axes, shown[label], (-0.68, place), slanted=False)
+        for place, name in zip(across, written, strict=True):
+            _write_name(axes, name, (float(place), len(chosen) - 0.22), slanted=True)
+        _say(figure, "true class", left + 0.12, top + _MARGIN + max(down / 2, 0.35), rotation=90)
+        _say(figure, "named as", left + _NAMES + wide * _CELL / 2, top + _MARGIN + down + slanted)
+        _draw_key(figure, left + _MARGIN, top + _MARGIN + down + slanted + 0.3, _CALM, _LOUD)
+
+    return _Part(title, described, width, _MARGIN + down + slanted + 0.15 + _KEY, draw)
+
+
+def _squares(x: np.ndarray, y: np.ndarray, **style: Any) -> Any:
+    """One patch of all cells at these places."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    half = 0.47
+    corners = np.array([[-half, -half], [half, -half], [half, half], [-half, half], [-half, -half]])
+    points = (np.stack([x, y], axis=1)[:, None] + corners).reshape(-1, 2)
+    codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(x))
+    return PathPatch(Outline(points, codes), linewidth=0, clip_on=False, **style)
+
+
+def _write_name(axes: Axes, name: str, end: tuple[float, float], slanted: bool) -> None:
+    """In one line or two, which end at a place; each is a text of its own, so that it does so in any font."""
+    lines = _lines(name)
+    apart = 0.2 if len(lines) > 1 else 0
+    sine, cosine = math.sin(math.radians(_SLANT)), math.cos(math.radians(_SLANT))
+    for line, shift in zip(lines, (-apart, apart), strict=False):
+        x, y = (end[0] + shift * sine, end[1] + shift * cosine) if slanted else (end[0], end[1] + shift)
+        style: dict[str, Any] = {"rotation": _SLANT, "rotation_mode": "anchor"} if slanted else {}
+        axes.text(x, y, line, ha="right", va="center", fontsize=8, parse_math=False, **style)
+
+
+def _lines(name: str) -> list[str]:
+    """In two where it is long, parted between words as near to its middle as can be."""
+    if len(name) <= _LINE:
+        return [name]
+    ends = [gap.end() for gap in re.finditer(r"[\s_/-]+", name)] or [len(name) // 2]
+    place = min(ends, key=lambda end: abs(2 * end - len(name)))
+    if max(place, len(name) - place) > _LINE + 8:
+        place = len(name) // 2
+    return [name[:place].rstrip(), name[place:]]
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """What is too long loses its middle; where names are alike then, they get the numbers of their classes."""
+    half = _LONGEST // 2
+    short = [name if len(name) <= _LONGEST else f"{name[:half].rstrip()}…{name[1 - half :].lstrip()}" for name in names]
+    times = Counter(short)
+    return [name if times[name] == 1 else f"{name[: _LONGEST - 8]} ({number})" for number, name in enumerate(short, start=1)]
+
+
+def _short_count(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
+
+
+# ---- all classes ------------------------------------------------------------------------------------------------------------------
+
+
+def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found: Sequence[np.ndarray], unanswered: bool) -> _Part:
+    classes = len(matrix)
+    wide = classes * 1.03 + 1 if unanswered else classes
+    cell = _SIDE / classes
+    rows, columns = np.nonzero(matrix)
+    right = rows == columns
+    steps = _steps(matrix[rows, columns] / matrix.sum(axis=1)[rows], right)
+
+    def draw(figure: Figure, left: float, top: float) -> None:
+        axes = _axes(figure, left + _LABEL, top + _LABEL, cell * wide, _SIDE)
+        axes.set(xlim=(-0.5, wide - 0.5), ylim=(classes - 0.5, -0.5))
+        axes.plot(
+            [-0.5, classes - 0.5, classes - 0.5, -0.5, -0.5], [-0.5, -0.5, classes - 0.5, classes - 0.5, -0.5], color=GRID, linewidth=0.8
+        )
+        places = np.append(np.argsort(order), wide - 1)
+        for cells, colour, strengths in ((right, _RIGHT, _CALM_MARKS), (~right, _WRONG, _MARKS)):
+            for step, (strength, least) in enumerate(strengths):
+                there = cells & (steps == step)
+                if there.any():
+                    size = max(0.92 * 72 * cell, least)
+                    axes.add_patch(_marks(places[columns[there]], places[rows[there]], size, 72 * cell, color=colour, alpha=strength))
+        _outline(axes, order, found, 72 * cell)
+        if unanswered:
+            _say(figure, "no answer", left + _LABEL + cell * wide, top + _LABEL + _SIDE + 0.14, ha="right")
+        _say(figure, "true class", left + 0.14, top + _LABEL + _SIDE / 2, rotation=90)
+        _say(figure, "named as", left + _LABEL + _SIDE / 2, top + _LABEL + _SIDE + 0.14)
+        calm, loud = [strength for strength, _ in _CALM_MARKS], [strength for strength, _ in _MARKS]
+        _draw_key(figure, left + _LABEL, top + _LABEL + _SIDE + _LABEL + 0.15, calm, loud)
+
+    title = f"confusion matrix of {classes:,} classes"
+    return _Part(title, _described(matrix, names), _LABEL + cell * wide + _MARGIN, _LABEL + _SIDE + _LABEL + _KEY, draw)
+
+
+def _marks(x: np.ndarray, y: np.ndarray, size: float, cell: float, **style: Any) -> Any:
+    """One patch of short level lines that look like squares; `size` and `cell` are in points. Marks that touch become one."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    sort = np.lexsort((x, y))
+    x, y = x[sort], y[sort]
+    apart = (np.diff(y) != 0) | (np.diff(x) * cell > size + 0.5)
+    half = size / cell / 2
+    first, last = np.append(True, apart), np.append(apart, True)
+    ends = np.stack([np.stack([x[first] - half, y[first]], axis=1), np.stack([x[last] + half, y[last]], axis=1)], axis=1).reshape(-1, 2)
+    path = Outline(ends, np.tile([Outline.MOVETO, Outline.LINETO], int(first.sum())))
+    path.should_simplify = False
+    return PathPatch(path, fill=False, linewidth=size, capstyle="butt", clip_on=False, **style)
+
+
+def _outline(axes: Axes, order: np.ndarray, found: Sequence[np.ndarray], cell: float) -> None:
+    """Frame the blocks, and number them beside the diagonal as near as they allow one another. `cell` is in points."""
+    from matplotlib.patches import Rectangle
+
+    places = np.argsort(order)
+    ends = sorted((int(places[block].min()), int(places[block].max()), number) for number, block in enumerate(found, start=1))
+    free, pad = -np.inf, 2.5 / cell
+    for low, high, number in ends:
+        low_end, side = low - 0.5 - pad, high - low + 1 + 2 * pad
+        axes.add_patch(Rectangle((low_end, low_end), side, side, fill=False, edgecolor=_BLOCK, linewidth=1, clip_on=False, zorder=3))
+        corner = (low_end + side, low_end)
+        place = max((corner[0] + corner[1]) / 2, free)
+        free = place + 11 / cell
+        away = side / 2 + 9 / cell
+        axes.annotate(
+            str(number),
+            corner,
+            (place + away, place - away),
+            ha="center",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            color=_COUNT,
+            arrowprops={"arrowstyle": "-", "color": _BLOCK, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+            annotation_clip=False,
+            zorder=4,
+        )
+
+
+# ---- both -------------------------------------------------------------------------------------------------------------------------
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Bare ones, in inches from the upper left corner of the figure."""
+    whole_width, whole_height = figure.get_size_inches()
+    axes = figure.add_axes((left / whole_width, 1 - (top + height) / whole_height, width / whole_width, height / whole_height))
+    axes.set_axis_off()
+    return axes
+
+
+def _say(figure: Figure, text: str, left: float, top: float, **style: Any) -> None:
+    width, height = figure.get_size_inches()
+    placed: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9} | style
+    figure.text(left / width, 1 - top / height, text, **placed)
+
+
+def _draw_key(figure: Figure, left: float, top: float, calm: Sequence[float], loud: Sequence[float]) -> None:
+    """What colours mean, in one line: inches from the upper left corner."""
+    axes = _axes(figure, left, top - 0.1, 5.3, 5.3 / 30)
+    axes.set(xlim=(0, 30), ylim=(0.5, -0.5))
+    style: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": INK}
+    axes.add_patch(_squares(np.array([0.5]), np.array([0.0]), color=_RIGHT, alpha=calm[-1]))
+    axes.text(1.3, 0, "right", **style)
+    axes.text(4, 0, "wrong, % of the row:", **style)
+    for place, (strength, said) in enumerate(zip(loud, _SHARES_SAID, strict=True)):
+        at = 12.6 + 3.3 * place
+        axes.add_patch(_squares(np.array([at]), np.array([0.0]), color=_WRONG, alpha=strength))
+        axes.text(at + 0.8, 0, said, **style)
+
+
+def _steps(shares: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """How strong the colours of cells are, by their shares of the row and whether they are on the diagonal."""
+    return np.where(right, np.digitize(shares, _SHARES_RIGHT, right=True), np.digitize(shares, _SHARES, right=True))
+
+
+def _described(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """The matrix in words, for those who do not see it."""
+    total, right = int(matrix.sum()), int(np.trace(matrix))
+    pairs = [f"{names[pair.one]} and {names[pair.other]}, {pair.total:,}" for pair in worst_pairs(matrix, 5)]
+    none = int(matrix[:, -1].sum())
+    unanswered = f"; {none:,} got no answer" if none else ""
+    confused = f"; most often confused: {'; '.join(pairs)}" if pairs else "; no two classes are confused"
+    return f"confusion matrix of {len(matrix):,} classes: {right:,} of {total:,} pictures are named right{unanswered}{confused}"

@@ -1,0 +1,513 @@
+"""Why a run answers as it does, picture by picture: a folder with one HTML file, its figures for scripts, and the maps as pictures.
+
+A map shows what an answer depends on in one way of asking. Each is therefore put to the deletion check, and what that found stands beside
+it in words.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import storage_error, whole_file, write_json, write_text
+from fieldmark.data.content import file_hash
+from fieldmark.data.split_file import Origin, read_split
+from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
+from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
+from fieldmark.evaluation.inference import infer
+from fieldmark.evaluation.metrics import predicted_classes
+from fieldmark.evaluation.neighbours import most_confused, nearest
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Boxes, Run, find_images
+from fieldmark.reports.gallery import Box, thumbnail
+from fieldmark.reports.overlay import overlay
+from fieldmark.reports.pages import render
+from fieldmark.runtime.decode import UnreadableImage, dimensions, read
+from fieldmark.runtime.preprocess import grown
+
+PAGE, FIGURES = "explain.html", "explain.json"
+_STARTS = {PAGE: b"<!doctype html>\n<!-- an explanation of Fieldmark -->\n", FIGURES: b'{\n  "made_by": "fieldmark explain"'}
+_OVERLAY = re.compile(r"\d+-.*\.png", re.DOTALL)
+_MADE_BY = ("Software", "Fieldmark explain")
+_MADE_BY_AT = 37
+"""Where in our PNGs the kind of the chunk stands that follows the header."""
+_MOST = 200
+"""Pictures of one page; with more, a browser would have to open 50 MB."""
+_NEAREST = 4
+_SIDE = 480
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What explain_run has written: `page` to be read, `figures` for scripts. `summary` is None where no map was checked."""
+
+    page: Path
+    figures: Path
+    pictures: int
+    unreadable: int
+    summary: DeletionSummary | None
+
+
+@dataclass(frozen=True)
+class _Confused:
+    """The class that the pictures of another are most often taken for: `times` of the `n` that `split` has of that other one."""
+
+    label: int
+    name: str
+    times: int
+    n: int
+    split: str
+
+
+@dataclass(frozen=True)
+class _Neighbour:
+    """A training picture; `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none."""
+
+    path: str
+    thumbnail: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """A heat map over its picture, as a PNG with its name and as a data URI, and whether it can be trusted."""
+
+    file: str
+    png: bytes
+    shown: str
+    check: Deletion
+
+    @property
+    def _more(self) -> int:
+        """Points of probability that the marked places cost beyond as many elsewhere."""
+        return round(100 * self.check.gain)
+
+    @property
+    def _rivals(self) -> int:
+        """How many of the maps laid elsewhere do as much harm."""
+        return int((self.check.moved <= self.check.score).sum())
+
+    @property
+    def state(self) -> str:
+        """`holds`, `unsure` or `fails`."""
+        return "fails" if self._more < 1 else "unsure" if self._rivals else "holds"
+
+    @property
+    def brief(self) -> str:
+        said = {"holds": f"+{_points(self._more)}", "unsure": f"+{_points(self._more)}, may be chance", "fails": "not to be trusted"}
+        return said[self.state]
+
+    @property
+    def verdict(self) -> str:
+        if self.state == "fails":
+            return "Deleting what the map marks costs no more than deleting as much elsewhere: do not trust this map."
+        text = f"Deleting what the map marks costs {_points(self._more)} more than deleting as much elsewhere"
+        of = f"of {len(self.check.moved)} maps laid elsewhere"
+        if self._rivals:
+            return f"{text}, but {self._rivals} {of} cost{'s' * (self._rivals == 1)} as much: it may be chance."
+        return f"{text}; none {of} costs as much."
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the run says of a picture, which is a data URI. Probabilities are in [0, 1]; `runner_up` is None beside one class alone."""
+
+    name: str
+    probability: float
+    runner_up: str | None
+    runner_up_probability: float
+    unknown: bool
+    confused: _Confused | None
+    map: _Map | None
+    picture: str
+    nearest: tuple[_Neighbour, ...]
+    nearest_confused: tuple[_Neighbour, ...]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One picture; `answer` is None where `failure` says why there is none."""
+
+    path: str
+    answer: _Answer | None
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def explain_run(
+    run: Run,
+    images: Sequence[str | Path],
+    out: Path,
+    console: Console,
+    method: str = "auto",
+    boxes: Boxes | None = None,
+) -> Explained:
+    """Write explain.html, explain.json and a PNG of each map into `out`. The same pictures give the same bytes.
+
+    Args:
+        images: files, folders (searched for pictures) and patterns; one that cannot be read is named, and has a row that says so.
+        out: a new folder, or one that holds an earlier explanation, which gives way.
+        method: one of evaluation.explanation.METHODS; "auto" is the one that suits the architecture, and no map where none does.
+        boxes: as in Run.predict.
+
+    Raises InputError, before anything is written, for an ensemble of several networks, for a method that the architecture cannot have, for
+    more than 200 pictures, and where `out` holds something else.
+    """
+    if run.is_combined:
+        names = ", ".join(str(member.path) for member in run.members)
+        problem = f"{run.path} is an ensemble of {len(run.members)} networks, each of which looks for itself"
+        raise InputError(problem, hint=f"Explain one of them: {names}.")
+    if method not in ("auto", *METHODS):
+        raise InputError(f"there is no method {method!r} for heat maps", hint=f"Choose auto, {', '.join(METHODS)}.")
+    files = list(find_images(images))
+    if len(files) > _MOST:
+        raise InputError(f"{len(files):,} pictures are too many for one page, which holds {_MOST}", hint="Name fewer of them.")
+    names_of_maps = [_map_name(number, len(files), path) for number, path in enumerate(files, start=1)]
+    earlier = _earlier(out, {*_STARTS, *names_of_maps})
+    if warning := run.box_warning(boxes is not None):
+        console.say(f"warning: {warning}")
+    explainer = _Explainer(run, method, boxes)
+    panels = []
+    with console.progress("explaining", "pictures") as advance:
+        for path, file in zip(files, names_of_maps, strict=True):
+            panel = explainer.panel(path, file)
+            if panel.failure:
+                console.say(f"left out: {panel.path}: {panel.failure}")
+            panels.append(panel)
+            advance(len(panels), len(files))
+    maps = [panel.answer.map for panel in panels if panel.answer is not None and panel.answer.map is not None]
+    evaluation = run.recipe.evaluate
+    summary = deletion_summary([each.check for each in maps], evaluation.resamples, run.recipe.train.seed) if maps else None
+    page = render("reports/explain.html.j2", _content(explainer, panels, summary, warning or ""))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for stale in earlier - {each.file for each in maps}:
+            (out / stale).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, out / PAGE) from error
+    for each in maps:
+        with whole_file(out / each.file) as temporary:
+            temporary.write_bytes(each.png)
+    write_json(out / FIGURES, _figures(explainer, panels, summary))
+    write_text(out / PAGE, page)
+    return Explained(out / PAGE, out / FIGURES, len(panels), sum(panel.answer is None for panel in panels), summary)
+
+
+def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """The heat map of each picture for its class: float32 (n, S, S) in [0, 1].
+
+    None where the architecture has no map, or the run is an ensemble of several networks.
+
+    pixels: uint8 (n, 3, S, S), as run.preprocess gives them; classes: int (n,)
+    """
+    if run.is_combined:
+        return None
+    try:
+        return heat_maps(run.model, pixels, classes, run.normalisation, run.arithmetic, default_method(run.model))
+    except InputError:
+        return None
+
+
+class _Explainer:
+    """A run, and all that its pictures are held against, read once.
+
+    `without_map` and `without_neighbours` say why there are none, or are empty.
+    """
+
+    def __init__(self, run: Run, method: str, boxes: Boxes | None):
+        self.run = run
+        self.method = default_method(run.model) if method == "auto" else method
+        self.without_map = ""
+        self._required = method != "auto"
+        self._boxes = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
+        self._train = run.predictions("train")
+        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training pictures"
+        self._confusions = [
+            (split, found, most_confused(found))
+            for split in ("val", "test")
+            if (found := run.predictions(split, features=False)) is not None
+        ]
+        origin = Origin(**run.folder.manifest()["data"])
+        self._pictures = origin.pictures()
+        self.data_gone = "" if os.path.exists(origin.root) else origin.root
+        stored = read_split(run.folder.split_file)
+        self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+        self._drawn: dict[str, Box] = {}
+        if run.preprocess.margin is not None and "left" in stored:
+            edges = zip(*(stored[edge] for edge in ("left", "top", "right", "bottom")), strict=True)
+            self._drawn = {path: box for path, box in zip(stored["path"], edges, strict=True) if not np.isnan(box).any()}
+        trained_on = [] if self._train is None else self._train.ids.tolist()
+        self._trained_on = {self._hashes.get(path) for path in trained_on}
+        self._neighbours: dict[str, _Neighbour] = {}
+
+    def panel(self, path: Path, map_file: str) -> _Panel:
+        """What is to be said of one file; `map_file` is the name of its map."""
+        run, name = self.run, str(path).encode("utf-8", "backslashreplace").decode()
+        box = None if self._boxes is None else self._boxes.get(os.path.abspath(path))
+        try:
+            data = read(path, name)
+            pixels = run.preprocess.pixels(data, name, box)[None]
+            picture = _recognisable(run, data, name, box)
+        except UnreadableImage as error:
+            return _Panel(name, None, error.reason)
+        logits, features = self._infer(pixels)
+        probabilities = self._probabilities(logits)[0]
+        if not np.isfinite(probabilities).all():
+            return _Panel(name, None, "the answer is not a number")
+        best, *others = np.argsort(-probabilities, kind="stable").tolist()
+        digest, confused, unknown = file_hash(data), self._confused(best), run.unknown(logits, features)
+        answer = _Answer(
+            name=run.class_names[best],
+            probability=float(probabilities[best]),
+            runner_up=run.class_names[others[0]] if others else None,
+            runner_up_probability=float(probabilities[others[0]]) if others else 0.0,
+            unknown=unknown is not None and bool(unknown[0]),
+            confused=confused,
+            map=self._map(pixels, best, digest, picture, map_file),
+            picture=_shown(picture),
+            nearest=self._nearest(features, best, digest),
+            nearest_confused=() if confused is None else self._nearest(features, confused.label, digest),
+        )
+        notes = []
+        if self._boxes is not None and box is None:
+            notes.append("It has no box, and was seen whole.")
+        if digest in self._trained_on:
+            notes.append("The run was trained on this very picture: its answer says little of other pictures.")
+        return _Panel(name, answer, notes=tuple(notes))
+
+    def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        run = self.run
+        return infer(run.model, pixels, run.normalisation, run.arithmetic, run.recipe.evaluate.batch)
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """As the run states them: float32 (n, C)."""
+        return self.run.probabilities(logits)
+
+    def _map(self, pixels: np.ndarray, label: int, digest: str, picture: Image.Image, file: str) -> _Map | None:
+        if self.without_map:
+            return None
+        run = self.run
+        try:
+            (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, run.arithmetic, self.method)
+        except InputError as error:
+            if self._required:
+                raise
+            self.without_map = error.problems[0]
+            return None
+
+        def probability(deleted: np.ndarray) -> np.ndarray:
+            return self._probabilities(self._infer(deleted)[0])[:, label]
+
+        # By its content, so that what is found does not depend on the pictures beside it.
+        check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))
+        laid = overlay(picture, heat)
+        return _Map(file, _png(laid), _shown(laid), check)
+
+    def _confused(self, label: int) -> _Confused | None:
+        """From val, or from test where val has nothing of the class."""
+        for split, predictions, confused in self._confusions:
+            if (other := int(confused[label])) >= 0:
+                labels, said = predictions.labels, _said(predictions)
+                own = labels == label
+                return _Confused(other, self.run.class_names[other], int((said[own] == other).sum()), int(own.sum()), split)
+        return None
+
+    def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
+        """Not the picture itself, by whatever name."""
+        train = self._train
+        if train is None:
+            return ()
+        same = sum(self._hashes.get(path) == digest for path in train.ids[train.labels == label].tolist())
+        rows = nearest(train, features, label, _NEAREST + same)[0]
+        paths = [path for path in train.ids[rows].tolist() if self._hashes.get(path) != digest]
+        return tuple(self._neighbour(path) for path in paths[:_NEAREST])
+
+    def _neighbour(self, path: str) -> _Neighbour:
+        if self.data_gone:
+            return _Neighbour(path, None, "the dataset is not there any more")
+        if path not in self._neighbours:
+            try:
+                shown = thumbnail(self._pictures, path, self._hashes.get(path, ""), self._drawn.get(path))
+                self._neighbours[path] = _Neighbour(path, shown)
+            except UnreadableImage as error:
+                self._neighbours[path] = _Neighbour(path, None, error.reason)
+        return self._neighbours[path]
+
+
+def _said(predictions: Predictions) -> np.ndarray:
+    """The class that each picture is taken for, -1 where there is none."""
+    known = predictions.labels >= 0
+    said = np.full(len(predictions), -1)
+    if known.any():
+        said[known] = predicted_classes(predictions.logits[known], predictions.labels[known])
+    return said
+
+
+def _recognisable(run: Run, data: bytes, name: str, box: Sequence[float] | None) -> Image.Image:
+    """What the run sees of a picture, larger, and in its own proportions where it sees it squashed."""
+    tile = Image.fromarray(replace(run.preprocess, size=_SIDE).pixels(data, name, box).transpose(1, 2, 0))
+    if run.preprocess.resize != "squash":
+        return tile
+    width, height = dimensions(data, name)
+    if box is not None:
+        region = grown(np.array([box], np.float64), run.preprocess.margin or 0, np.array([width]), np.array([height]))[0]
+        width, height = region[2] - region[0], region[3] - region[1]
+    scale = _SIDE / max(width, height)
+    return tile.resize((max(1, round(scale * width)), max(1, round(scale * height))), Image.Resampling.LANCZOS)
+
+
+def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, box_warning: str) -> dict[str, Any]:
+    """What the template shows."""
+    run = explainer.run
+    answers = [panel.answer for panel in panels if panel.answer is not None]
+    maps = [answer.map for answer in answers if answer.map is not None]
+    return {
+        "run": run.path.absolute().name,
+        "model": run.recipe.model.name,
+        "size": run.preprocess.size,
+        "panels": panels,
+        "shared": _shared([panel.path for panel in panels]),
+        "answered": len(answers),
+        "unlike": sum(answer.unknown for answer in answers),
+        "judges": run.decisions is not None,
+        "maps": len(maps),
+        "holding": sum(each.state == "holds" for each in maps),
+        "moved": MOVED,
+        "summary": None if summary is None or summary.n < 2 else _sentence(summary),
+        "method": explainer.method,
+        "without_map": explainer.without_map,
+        "without_neighbours": explainer.without_neighbours,
+        "data_gone": explainer.data_gone,
+        "box_warning": box_warning,
+        "scale": _uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
+        "version": metadata.version("fieldmark"),
+    }
+
+
+def _figures(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None) -> dict[str, Any]:
+    """What explain.json holds."""
+    return {
+        "made_by": "fieldmark explain",
+        "run": explainer.run.path.absolute().name,
+        "method": None if explainer.without_map else explainer.method,
+        "summary": None if summary is None else {**vars(summary), "shown": summary.shown},
+        "pictures": [_row(panel) for panel in panels],
+    }
+
+
+def _row(panel: _Panel) -> dict[str, Any]:
+    answer = panel.answer
+    if answer is None:
+        return {"path": panel.path, "answer": None, "note": panel.failure}
+    shown, confused = answer.map, answer.confused
+    return {
+        "path": panel.path,
+        "answer": answer.name,
+        "probability": answer.probability,
+        "runner_up": answer.runner_up,
+        "runner_up_probability": answer.runner_up_probability if answer.runner_up is not None else None,
+        "unknown": answer.unknown,
+        "confused_with": None if confused is None else confused.name,
+        "map": None if shown is None else shown.file,
+        "deletion": None if shown is None else _deletion(shown.check),
+        "nearest": [each.path for each in answer.nearest],
+        "nearest_confused": [each.path for each in answer.nearest_confused],
+        "note": " ".join(panel.notes),
+    }
+
+
+def _deletion(check: Deletion) -> Mapping[str, float]:
+    return {"score": check.score, "moved_mean": float(check.moved.mean()), "gain": check.gain, "p": check.p}
+
+
+def _sentence(summary: DeletionSummary) -> str:
+    more = "more" if summary.points >= 0 else "less"
+    cost = f"deleting what the map marks costs {abs(summary.points):.1f} points {more} than deleting as much elsewhere"
+    found = "on average the maps mark what matters" if summary.shown else "it is not shown that the maps mark what matters"
+    return f"Over {summary.n} pictures, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
+
+
+def _shared(paths: Sequence[str]) -> int:
+    """How many characters the folder takes that all paths are in."""
+    folders = (f"{folder}/" for folder in Path(paths[0]).parents)
+    return next((len(folder) for folder in folders if all(path.startswith(folder) for path in paths)), 0)
+
+
+def _points(number: int) -> str:
+    return f"{number} point{'s' * (number != 1)}"
+
+
+def _map_name(number: int, of: int, path: Path) -> str:
+    """A name that every file system takes, whatever that of the picture is."""
+    stem = re.sub(r"[^\w.-]+", "-", path.stem)[:40].strip("-.")
+    return f"{number:0{len(str(of))}d}-{stem or 'picture'}.png"
+
+
+def _earlier(out: Path, names: set[str]) -> set[str]:
+    """The maps of an earlier explanation in `out`. Raises InputError where it is no folder, or holds something else than an explanation.
+
+    Beside an earlier explanation other files may stay, unless they are in the way of `names`.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out names a folder")
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"{out} cannot be made: {above} is a file", hint="Choose another folder with --out.")
+    if not out.exists():
+        return set()
+    try:
+        found = {name for name in os.listdir(out) if not name.startswith(".")}
+        ours = {name for name in found if _is_ours(out / name)}
+    except OSError as error:
+        raise InputError(f"{out} cannot be read ({error.strerror})", hint="Choose another folder with --out.") from error
+    others = sorted(found - ours)
+    if in_the_way := [name for name in others if name in names]:
+        problems = [f"{out / name} is there already, and is not a file that this command has written" for name in in_the_way]
+        raise InputError(*problems, hint="Choose another folder with --out.")
+    if others and not ours:
+        raise InputError(f"{out} holds {others[0]} and no earlier explanation", hint="Choose a new folder with --out.")
+    return ours - set(_STARTS)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins as this command's do."""
+    is_map = _OVERLAY.fullmatch(path.name) is not None
+    if not (is_map or path.name in _STARTS) or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        start = stream.read(100)
+    if is_map:
+        return start[_MADE_BY_AT:].startswith(b"tEXt" + "\0".join(_MADE_BY).encode())
+    return start.startswith(_STARTS[path.name])
+
+
+def _png(picture: Image.Image) -> bytes:
+    made_by, stream = PngInfo(), io.BytesIO()
+    made_by.add_text(*_MADE_BY)
+    picture.save(stream, "PNG", pnginfo=made_by)
+    return stream.getvalue()
+
+
+def _shown(picture: Image.Image) -> str:
+    """A JPEG for the page."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY)
+    return _uri(stream.getvalue(), "jpeg")
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,192 @@
+"""How well scores tell unknown pictures from known ones: one PNG, or two charts as SVG for a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fieldmark.evaluation.rejection import auroc
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.drawing import INK, PAPER, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.selective_figure import DASHES, LINES, LINES_ON_A_PAGE, REFERENCE, any_letters, compact, plain_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Scores = tuple[np.ndarray, np.ndarray]
+"""Of the known and of the unknown pictures."""
+
+_KNOWN, _UNKNOWN = LINES[:2]
+_BINS = 40
+_TAIL = 0.5
+"""Per cent of the pictures of either kind that may lie beyond each end of the bins."""
+_SEEN = 500
+"""Steps of a share that can be told apart."""
+
+
+def write_rejection(
+    known: np.ndarray, unknown: np.ndarray, threshold: float, score: str, path: Path, curves: Mapping[str, Scores] | None = None
+) -> None:
+    """Draw how the scores of known and unknown pictures are distributed, and the ROC curves of this score and of others, into a PNG.
+
+    threshold: a picture is accepted from this score on
+    curves: by name of a score, what it is for the known and for the unknown pictures
+    NaN counts as -inf. Raises InputError where there are no known or no unknown pictures.
+    """
+    from matplotlib.figure import Figure
+
+    of_scores = _all(known, unknown, score, curves)
+    with any_letters(), house_style({}):
+        figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
+        one, other = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        _draw_scores(one, *of_scores[score], threshold, score)
+        _draw_curves(other, of_scores, threshold, score)
+        for axes, title in zip((one, other), _titles(score), strict=True):
+            axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
+        write_png(figure, path)
+
+
+def rejection_panels(
+    known: np.ndarray, unknown: np.ndarray, threshold: float, score: str, curves: Mapping[str, Scores] | None = None
+) -> list[Panel]:
+    """The two charts of write_rejection. Equal scores give equal text."""
+    of_scores = _all(known, unknown, score, curves)
+
+    def draw_scores(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_facecolor("none")
+        _draw_scores(axes, *of_scores[score], threshold, score)
+
+    def draw_curves(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_facecolor("none")
+        _draw_curves(axes, of_scores, threshold, score)
+
+    one, other = _titles(score)
+    with any_letters():
+        return [
+            Panel(
+                one, compact(page_svg(draw_scores, (5.2, 3.8), "scores", LINES_ON_A_PAGE, _described(*of_scores[score], threshold, score)))
+            ),
+            Panel(other, compact(page_svg(draw_curves, (5.2, 3.8), "rejection ROC", LINES_ON_A_PAGE, _ranked(of_scores)))),
+        ]
+
+
+def _titles(score: str) -> tuple[str, str]:
+    return f"scores of known and unknown pictures ({score})", "known against unknown pictures accepted"
+
+
+def _all(known: np.ndarray, unknown: np.ndarray, score: str, curves: Mapping[str, Scores] | None) -> dict[str, Scores]:
+    """Without NaN, the chosen score first."""
+    given = {score: (known, unknown)} | {name: scores for name, scores in (curves or {}).items() if name != score}
+    for one, other in given.values():
+        auroc(one, other)  # which says what is wrong with them
+    return {name: (_numbers(one), _numbers(other)) for name, (one, other) in given.items()}
+
+
+def _numbers(scores: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(scores), -np.inf, scores).astype(np.float64)
+
+
+def _accepted(scores: np.ndarray, threshold: float) -> float:
+    """Per cent."""
+    return 100 * float((scores >= threshold).mean())
+
+
+# ---- scores -----------------------------------------------------------------------------------------------------------------------
+
+
+def _draw_scores(axes: Axes, known: np.ndarray, unknown: np.ndarray, threshold: float, score: str) -> None:
+    plain_axes(axes)
+    edges, beyond = _bins(known, unknown, threshold)
+    highest = 0.0
+    for name, scores, colour in (("known", known, _KNOWN), ("unknown", unknown, _UNKNOWN)):
+        shares = 100 * np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0] / len(scores)
+        highest = max(highest, float(shares.max()))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.16, linewidth=0, zorder=2)
+        label = f"{name}: {_accepted(scores, threshold):.1f} % accepted"
+        axes.stairs(shares, edges, color=colour, linewidth=1.6, label=label, zorder=3)
+    if math.isfinite(threshold):
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=":", label=f"threshold: {threshold:.4g}", zorder=4)
+    else:
+        axes.plot([], [], " ", label=f"all are {'accepted' if threshold < 0 else 'rejected'}: no threshold")
+    axes.set(xlim=(edges[0], edges[-1]), xlabel=f"score{beyond}", ylabel="pictures of each kind (%)")
+    axes.set_ylim(0, 1.28 * highest)  # room for the legend
+    axes.legend(facecolor=PAPER, edgecolor="none", framealpha=0.85, fontsize="small")
+
+
+def _bins(known: np.ndarray, unknown: np.ndarray, threshold: float) -> tuple[np.ndarray, str]:
+    """Ends of the bins, which show the threshold, and a word about what lies beyond them."""
+    both = np.concatenate([known, unknown])
+    finite = [scores[np.isfinite(scores)] for scores in (known, unknown)]
+    limits = [np.percentile(scores, (_TAIL, 100 - _TAIL)) for scores in finite if len(scores)]
+    shown = np.concatenate([*limits, [threshold] if math.isfinite(threshold) else []])
+    low, high = (float(shown.min()), float(shown.max())) if len(shown) else (0.0, 0.0)
+    spread = (high - low) * 0.02 or max(abs(low), 1.0) / 2
+    low, high = low - spread, high + spread
+    beyond = " (outer bins: all beyond)" if ((both < low) | (both > high)).any() else ""
+    return np.linspace(low, high, _BINS + 1), beyond
+
+
+def _described(known: np.ndarray, unknown: np.ndarray, threshold: float, score: str) -> str:
+    """The chart in words, for those who do not see it."""
+    parts = []
+    for name, scores in (("known", known), ("unknown", unknown)):
+        low, middle, high = np.quantile(scores, (0.25, 0.5, 0.75), method="nearest")
+        spread = f"half of them score from {low:.4g} to {high:.4g}, the median is {middle:.4g}"
+        parts.append(f"{len(scores):,} {name} pictures, of which {_accepted(scores, threshold):.1f} % are accepted: {spread}")
+    return f"distribution of the score {score}, accepted from {threshold:.4g} on: {'; '.join(parts)}"
+
+
+# ---- ROC --------------------------------------------------------------------------------------------------------------------------
+
+
+def _draw_curves(axes: Axes, curves: Mapping[str, Scores], threshold: float, score: str) -> None:
+    plain_axes(axes)
+    axes.plot([0, 100], [0, 100], color=REFERENCE, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
+    styles = {name: (LINES[k % len(LINES)], DASHES[k % len(DASHES)]) for k, name in enumerate(curves)}
+    for name in sorted(curves, key=lambda name: -auroc(*curves[name])):
+        chosen = name == score
+        colour, dashes = styles[name]
+        of_unknown, of_known = _roc(*curves[name])
+        label = f"{name}: {100 * auroc(*curves[name]):.1f} %"
+        line: dict[str, Any] = {"linewidth": 2.6 if chosen else 1.2, "zorder": 3 if chosen else 2}
+        axes.plot(100 * of_unknown, 100 * of_known, color=colour, linestyle=dashes, label=label, **line)
+    known, unknown = curves[score]
+    mark: dict[str, Any] = {"markersize": 8, "markeredgecolor": PAPER, "zorder": 4, "clip_on": False}
+    axes.plot([_accepted(unknown, threshold)], [_accepted(known, threshold)], "o", color=styles[score][0], label="at the threshold", **mark)
+    ticks = range(0, 101, 20)
+    labels = {"xlabel": "unknown pictures accepted (%)", "ylabel": "known pictures accepted (%)"}
+    axes.set(xlim=(0, 100), ylim=(0, 100), xticks=ticks, yticks=ticks, **labels)
+    legend = axes.legend(title="AUROC", frameon=False, fontsize="small", title_fontsize="small", alignment="left", loc="lower right")
+    plain_text(legend.get_texts())
+    for text in legend.get_texts():
+        if text.get_text().startswith(f"{score}: "):
+            text.set_fontweight("bold")
+
+
+def _roc(known: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the unknown and of the known that are accepted, at thresholds from the highest; what cannot be seen is left out."""
+    values, places = np.unique(np.concatenate([known, unknown]), return_inverse=True)
+    shares = []
+    for part in (places[len(known) :], places[: len(known)]):
+        counts = np.bincount(part, minlength=len(values))[::-1].cumsum()
+        shares.append(np.concatenate([[0.0], counts / len(part)]))
+    of_unknown, of_known = shares
+    cells = np.floor(np.stack(shares) * _SEEN)
+    kept = np.append((cells[:, 1:] != cells[:, :-1]).any(axis=0), True)  # the last point of each cell
+    kept[0] = True
+    return of_unknown[kept], of_known[kept]
+
+
+def _ranked(curves: Mapping[str, Scores]) -> str:
+    """The chart in words, for those who do not see it."""
+    found = sorted(((auroc(*scores), name) for name, scores in curves.items()), reverse=True)
+    chosen = next(iter(curves))
+    said = ", ".join(f"{name}{' (chosen)' * (name == chosen)} {100 * value:.1f} %" for value, name in found)
+    return f"known against unknown pictures accepted, as thresholds fall; area under the curves (AUROC): {said}"

@@ -1,0 +1,108 @@
+"""How often answers of a stated confidence are right, before and after calibration: one PNG, or two charts as SVG for a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fieldmark.evaluation.calibration import Reliability
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.drawing import PAPER, house_style, page_svg, plain_axes, write_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_POINT, _LINE = "#0072b2", "#555555"
+_ON_A_PAGE = {_POINT: "var(--train)", _LINE: "var(--rate)"}
+_NORMAL = 1.959964
+_SMALLEST, _LARGEST = 25.0, 130.0
+"""Of marks: the squares of their widths, in points."""
+
+
+def write_reliability(before: Reliability, after: Reliability, path: Path) -> None:
+    """Draw accuracy by confidence, with 95 % intervals, and how often a confidence occurs, before and after calibration, into a PNG."""
+    from matplotlib.figure import Figure
+
+    with house_style({}):
+        figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")
+        grid = figure.subplots(2, 2, sharex="col", height_ratios=(3, 1))
+        for column, (title, bins) in enumerate(_titled(before, after)):
+            _draw(grid[0, column], grid[1, column], bins, _highest(before, after))
+            grid[0, column].set_title(title, loc="left", fontsize="medium")
+        write_png(figure, path)
+
+
+def reliability_panels(before: Reliability, after: Reliability) -> list[Panel]:
+    """The two charts of write_reliability, on the same axes. Equal bins give equal text."""
+
+    def svg(title: str, bins: Reliability) -> str:
+        def draw(figure: Figure) -> None:
+            axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+            for each in (axes, below):
+                each.set_facecolor("none")
+            _draw(axes, below, bins, _highest(before, after))
+
+        return page_svg(draw, (4.6, 4.6), title.split(":")[0], _ON_A_PAGE, _description(title, bins))
+
+    return [Panel(title, svg(title, bins)) for title, bins in _titled(before, after)]
+
+
+def _titled(before: Reliability, after: Reliability) -> list[tuple[str, Reliability]]:
+    return [(f"{when} calibration: ECE {100 * _ece(bins):.1f} %", bins) for when, bins in (("before", before), ("after", after))]
+
+
+def _ece(bins: Reliability) -> float:
+    return float((_shares(bins) * np.abs(bins.accuracy - bins.confidence)).sum())
+
+
+def _shares(bins: Reliability) -> np.ndarray:
+    return bins.counts / max(int(bins.counts.sum()), 1)
+
+
+def _highest(*both: Reliability) -> float:
+    """The largest share of pictures that one bin has."""
+    return max(max(_shares(bins).max(initial=0) for bins in both), 0.01)
+
+
+def _wilson(bins: Reliability) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the 95 % intervals of the accuracies (Wilson, 1927)."""
+    n, square = bins.counts, _NORMAL**2
+    centre = (bins.accuracy + square / (2 * n)) / (1 + square / n)
+    half = _NORMAL / (1 + square / n) * np.sqrt(bins.accuracy * (1 - bins.accuracy) / n + square / (4 * n**2))
+    return np.maximum(centre - half, 0), np.minimum(centre + half, 1)
+
+
+def _draw(axes: Axes, below: Axes, bins: Reliability, highest: float) -> None:
+    confidence, accuracy = 100 * bins.confidence, 100 * bins.accuracy
+    low, high = _wilson(bins)
+    ticks = range(0, 101, 20)
+    plain_axes(axes)
+    axes.plot([0, 100], [0, 100], color=_LINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
+    axes.vlines(confidence, 100 * low, 100 * high, color=_POINT, linewidth=1.4, zorder=2)
+    sizes = np.sqrt(_SMALLEST + (_LARGEST - _SMALLEST) * _shares(bins) / highest)
+    for x, y, size in zip(confidence, accuracy, sizes, strict=True):
+        axes.plot([x], [y], "o", color=_POINT, markersize=size, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3, clip_on=False)
+    axes.set(xlim=(0, 100), ylim=(0, 100), xticks=ticks, yticks=ticks, ylabel="accuracy (%)")
+    plain_axes(below)
+    below.bar(
+        100 * bins.lows,
+        100 * _shares(bins),
+        100 * (bins.highs - bins.lows),
+        align="edge",
+        color=_POINT,
+        edgecolor=PAPER,
+        linewidth=0.8,
+        zorder=2,
+    )
+    below.set(ylim=(0, 105 * highest), xlabel="confidence (%)", ylabel="pictures (%)")
+    below.locator_params(axis="y", nbins=3)
+
+
+def _description(title: str, bins: Reliability) -> str:
+    """The chart in words, for those who do not see it."""
+    rows = zip(bins.confidence, bins.accuracy, bins.counts.tolist(), strict=True)
+    said = [f"{100 * confidence:.1f} % sure, {100 * accuracy:.1f} % right, {count:,} pictures" for confidence, accuracy, count in rows]
+    return f"accuracy by confidence {title}: {'; '.join(said) or 'there are no pictures'}"

@@ -1,0 +1,198 @@
+"""How often answers are wrong, against how many pictures are answered: one PNG, or a chart as SVG for a page."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.evaluation.selective import RiskCoverage
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.drawing import INK, house_style, page_svg, plain_axes, write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REFERENCE = "#555555"
+# Told apart by colour-blind readers too (Okabe and Ito), and seen on white and on a dark page; those without a variable are in both.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00", "#7a6fd0", INK)
+LINES_ON_A_PAGE = dict(zip(LINES, LINES, strict=True)) | {
+    "#0072b2": "var(--train)",
+    "#d55e00": "var(--val)",
+    "#56b4e9": "var(--refit)",
+    REFERENCE: "var(--rate)",
+    INK: "currentColor",
+}
+DASHES: tuple[Any, ...] = ("-", "-", "-", "-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
+
+_COLUMNS, _ROWS = 600, 500
+"""What can be seen of a curve: more points than these across and up are left out."""
+_ROW = 0.2
+"""Height of a line of the legend, in inches."""
+_UNSTEADY = 0.05
+"""The share of pictures from which on a curve decides the height of its chart; before, one picture makes a large share."""
+
+
+def write_risk_coverage(curves: Mapping[str, RiskCoverage], path: Path) -> None:
+    """Draw the share of answers that are wrong against the share of pictures answered, by name, into a PNG.
+
+    One curve comes with the best possible order of its pictures, and with none. Raises InputError where there are no curves.
+    """
+    _check(curves)
+    from matplotlib.figure import Figure
+
+    with any_letters(), house_style({}):
+        figure = Figure(figsize=(7, 4.6 + _ROW * len(curves)), dpi=150, layout="constrained")
+        _draw(figure, curves)
+        write_png(figure, path)
+
+
+def risk_coverage_panel(curves: Mapping[str, RiskCoverage]) -> Panel:
+    """The same for a page. Equal curves give equal text."""
+    _check(curves)
+
+    title = "wrong answers against pictures answered"
+    with any_letters():
+        return Panel(
+            title,
+            compact(page_svg(partial(_draw, curves=curves), (5.2, 3.5 + _ROW * len(curves)), title, LINES_ON_A_PAGE, _description(curves))),
+        )
+
+
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """Without words about letters that the font does not have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def compact(svg: str) -> str:
+    """The same picture in a fraction of the text: paths to a hundredth of a point."""
+    return re.sub(r'(<path [^>]*?\bd=")([^"]*)', lambda path: path[1] + _compact(path[2]), svg)
+
+
+def _compact(path: str) -> str:
+    parts, at = [], ["", ""]
+    for command, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        to = [f"{float(number):.2f}".rstrip("0").rstrip(".") for number in numbers.split()]
+        if command == "L" and to[1] == at[1]:
+            parts.append(f"H{to[0]}")
+        elif command == "L" and to[0] == at[0]:
+            parts.append(f"V{to[1]}")
+        else:
+            parts.append(command + " ".join(to))
+        at = to[-2:] or ["", ""]
+    return "".join(parts)
+
+
+def plain_text(texts: Sequence[Any]) -> None:
+    """Dollar signs in names are no formulas."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def _check(curves: Mapping[str, RiskCoverage]) -> None:
+    if not curves:
+        raise InputError("there are no curves to draw", hint="Give a run whose evaluation has finished.")
+
+
+def _draw(figure: Figure, curves: Mapping[str, RiskCoverage]) -> None:
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    plain_axes(axes)
+    highest = 1.15 * max(float(curve.risk[(curve.coverage >= _UNSTEADY) | (curve.coverage == 1)].max()) for curve in curves.values())
+    top = 100 * min(highest, 1.02) or 1.0
+    if len(curves) == 1:
+        (curve,) = curves.values()
+        end = float(curve.risk[-1])
+        coverage = np.linspace(1 - end, 1, 200) if end < 1 else np.array([0.0, 1.0])
+        best = 1 - (1 - end) / coverage if end < 1 else np.ones(2)
+        line: dict[str, Any] = {"color": REFERENCE, "linewidth": 1.1}
+        axes.plot([0, 100], [100 * end, 100 * end], **line, linestyle=(0, (4, 3)), label=f"no order: {_percent(end)} %")
+        axes.plot(
+            [0, *(100 * coverage)],
+            [100 * best[0], *(100 * best)],
+            **line,
+            linestyle=":",
+            label=f"best order: {_percent(curve.best_aurc)} %",
+        )
+    styles = zip(cycle(LINES), cycle(DASHES))
+    for (name, curve), (colour, dashes) in zip(curves.items(), styles, strict=False):
+        coverage, risk = _thinned(curve, top / 100)
+        axes.plot(
+            [0, *(100 * coverage)],
+            [100 * risk[0], *(100 * risk)],
+            drawstyle="steps-pre",
+            color=colour,
+            linestyle=dashes,
+            linewidth=1.8,
+            label=f"{_short(name)}: {_percent(curve.aurc)} %",
+            zorder=3,
+        )
+    axes.set(xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="pictures answered, the surest first (%)", ylabel="answers that are wrong (%)")
+    style: dict[str, Any] = {
+        "title": "mean over the curve (AURC)",
+        "frameon": False,
+        "fontsize": "small",
+        "title_fontsize": "small",
+        "alignment": "left",
+    }
+    legend = axes.legend(**style) if len(curves) == 1 else figure.legend(**style, loc="outside lower left", borderaxespad=0)
+    plain_text(legend.get_texts())
+
+
+def _thinned(curve: RiskCoverage, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and risk without the points that cannot be told from others where the axis ends at `top`."""
+    coverage, risk = curve.coverage, curve.risk
+    if len(coverage) <= _COLUMNS:
+        return coverage, risk
+    column = np.minimum((coverage * _COLUMNS).astype(int), _COLUMNS - 1)
+    starts = np.flatnonzero(np.diff(column, prepend=-1))
+    by_risk = np.lexsort((risk, column))
+    ends = np.append(starts[1:], len(column)) - 1
+    kept = np.unique(np.concatenate([starts, by_risk[starts], by_risk[ends], ends]))
+    seen: list[int] = []
+    last = 0.0
+    for place in kept.tolist():
+        if not seen or abs(risk[place] - last) > top / _ROWS:
+            seen.append(place)
+            last = float(risk[place])
+        else:
+            seen[-1] = place  # a step goes on as far as it stays level
+    seen.append(len(risk) - 1)
+    places = np.unique(seen)
+    return coverage[places], risk[places]
+
+
+def printable(name: str) -> str:
+    """Without line breaks and letters that cannot be shown."""
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in name)
+
+
+def _short(name: str) -> str:
+    """The beginning and the end of what is too long."""
+    name = printable(name)
+    return name if len(name) <= 60 else f"{name[:35]}…{name[-24:]}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}" if share < 0.1 else f"{100 * share:.1f}"
+
+
+def _description(curves: Mapping[str, RiskCoverage]) -> str:
+    """The chart in words, for those who do not see it."""
+    parts = []
+    for name, curve in curves.items():
+        places = [int(np.searchsorted(curve.coverage, share)) for share in (0.5, 0.8, 1)]
+        said = ", ".join(f"{_percent(float(curve.risk[k]))} % at {100 * curve.coverage[k]:.1f} %" for k in dict.fromkeys(places))
+        parts.append(f"{printable(name)}: {said}, AURC {_percent(curve.aurc)} %")
+    return f"share of answers that are wrong at a share of pictures answered: {'; '.join(parts)}"
