@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import evaluate_unknowns as evaluate_unknowns
+    from fieldmark.api import explain as explain
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
@@ -29,6 +30,7 @@ _HOMES = {
     "evaluate_unknowns": "fieldmark.api",
     "calibrate": "fieldmark.api",
     "ensemble": "fieldmark.api",
+    "explain": "fieldmark.api",
     "report": "fieldmark.api",
     "submit": "fieldmark.api",
     "run_study": "fieldmark.api",
@@ -45,6 +47,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "evaluate_unknowns",
+    "explain",
     "load_recipe",
     "read_dataset",
     "report",

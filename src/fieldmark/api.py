@@ -18,6 +18,7 @@ from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.evaluation.unknowns import evaluate_unknown
+from fieldmark.reports.explain import Explained, explain_run
 from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
 from fieldmark.studies.answer import write_answer
@@ -104,7 +105,7 @@ def calibrate(
     unknown: Sequence[str | Path] = (),
     quiet: bool = True,
 ) -> Decisions:
-    """Fit what a run decides with on val anew, and write its calibration.json; training does it with the defaults.
+    """Fit what a run decides with on val anew, and write its calibration.json and report; training does it with the defaults.
 
     Args:
         accept: the share of pictures of known classes that are not to be rejected.
@@ -114,12 +115,21 @@ def calibrate(
         score: of rejection; chosen by default.
         unknown: pictures of none of the classes, files, folders or patterns, to choose the score by.
     """
-    return calibrate_run(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
+    console = Console(quiet)
+    decisions = calibrate_run(loaded := Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, console)
+    finish(loaded, console)
+    return decisions
 
 
 def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> dict[str, Any]:
-    """How many pictures of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures."""
-    return evaluate_unknown(Run.load(run), unknown, Console(quiet))
+    """How many pictures of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures.
+
+    The run's evaluation.json and report have them from then on.
+    """
+    loaded, console = Run.load(run), Console(quiet)
+    found = evaluate_unknown(loaded, unknown, console)
+    finish(loaded, console)
+    return found
 
 
 def evaluate(
@@ -139,6 +149,23 @@ def evaluate(
     Classes are matched by name. Raises InputError for data with classes that the run does not know.
     """
     return evaluate_run(Run.load(run), data, split, Console(quiet), crop, corrupt)
+
+
+def explain(
+    run: str | Path,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    method: str = "auto",
+    quiet: bool = True,
+) -> Explained:
+    """Where a run looked in pictures, whether that matters, and the training pictures nearest to them, as a page in the folder `out`.
+
+    Args:
+        images: files, folders and patterns.
+        method: of the maps, grad-cam, grad-cam++, layer-cam or rollout; by default what suits the architecture.
+    """
+    listed = [images] if isinstance(images, str | Path) else images
+    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method)
 
 
 def submit(run: str | Path, out: str | Path, data: str | Path | None = None, columns: str = DEFAULT_COLUMNS, quiet: bool = True) -> Path:

@@ -150,6 +150,7 @@ def evaluate(
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.summary import figures_table
     from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_table
+    from fieldmark.reports.finish import finish
 
     loaded, console = Run.load(run), _console(quiet)
     severities = all_corruptions(corrupt)
@@ -158,10 +159,12 @@ def evaluate(
     if unknown:
         found = evaluate_unknown(loaded, unknown, console)
         _print_json(found) if json else console.say(unknown_table([found]), f"predictions: {found['predictions']}")
+        finish(loaded, console)
         return
     if severities:
         measured = evaluate_robustness(loaded, severities, console)
         _print_json(measured) if json else console.say(robustness_table(measured))
+        finish(loaded, console)
         return
     crops: list[Any] = ["none", "box"] if crop == "both" else [crop]
     figures = {each: evaluate_run(loaded, data, split, console, each, corrupt) for each in crops}
@@ -208,9 +211,11 @@ def calibrate(
     from fieldmark.evaluation.calibrate import calibrate_run, decisions_table
     from fieldmark.evaluation.decisions import Wanted
     from fieldmark.evaluation.run import Run
+    from fieldmark.reports.finish import finish
 
     loaded, console = Run.load(run), _console(quiet)
     decisions = calibrate_run(loaded, Wanted(accept, coverage, precision, scaling, score), unknown or [], console)
+    finish(loaded, console)
     if json:
         _print_json(decisions.record.model_dump(by_alias=True))
         return
@@ -268,6 +273,42 @@ def predict(
         console.say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
     if answers.noted > answers.unanswered:
         console.say(f"{answers.noted - answers.unanswered:,} of {answers.count:,} pictures have no box in {boxes}, and were seen whole")
+
+
+@app.command
+def explain(
+    run: Path,
+    /,
+    *images: str,
+    out: Path,
+    method: Literal["auto", "grad-cam", "grad-cam++", "layer-cam", "rollout"] = "auto",
+    boxes: Path | None = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show where a run looked in pictures, whether that place matters, and the training pictures nearest to them.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    images
+        Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
+    out
+        The folder to write: a page, a picture for each, and the figures as JSON.
+    method
+        How the map is made (by default grad-cam for convolutional networks, rollout for vision transformers).
+    boxes
+        A table with a box for each picture, as for `fieldmark predict`.
+    """
+    from fieldmark.data.boxes_file import read_boxes
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports.explain import explain_run
+
+    console = _console(quiet)
+    found = explain_run(Run.load(run), images, out, console, method, None if boxes is None else read_boxes(boxes))
+    if found.summary is not None:
+        console.say(f"deleting what the maps mark, beyond deleting as much elsewhere: {found.summary}")
+    console.say(f"the page is {found.page}")
 
 
 @app.command

@@ -11,7 +11,7 @@ import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.assessment import assess
-from fieldmark.evaluation.decisions import Wanted, fit_decisions, load_decisions
+from fieldmark.evaluation.decisions import Wanted, fit_decisions, fitted_scores, load_decisions
 from fieldmark.evaluation.intervals import bootstrap, drawn_units, units_of
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
@@ -67,13 +67,13 @@ def test_promises_are_checked() -> None:
 def test_the_threshold_accepts_what_it_promises_and_unknown_pictures_choose_the_score() -> None:
     train, val, test, unknown = made(400), made(2000, 1), made(4000, 2), made(800, 3, known=False)
     decisions, _ = fit_decisions(train, val, {}, Wanted(accept=0.9))
-    found = unknown_figures("x", train, test, unknown, decisions)
+    found = unknown_figures("x", fitted_scores(train), test, unknown, decisions)
     assert found.accepted == pytest.approx(90, abs=2.5) and not found.chose
     told, _ = fit_decisions(train, val, {}, Wanted(accept=0.9), {"x": unknown})
     assert told.record.rejection.chosen == "unknown pictures"
     scores = told.record.rejection.scores
     assert told.score == max(scores, key=lambda name: scores[name].auroc or 0)
-    assert unknown_figures("x", train, test, unknown, told).chose
+    assert unknown_figures("x", fitted_scores(train), test, unknown, told).chose
 
 
 def test_the_interval_of_the_auroc_agrees_with_a_bootstrap() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fieldmark.evaluation.calibration import Reliability, reliability
 from fieldmark.evaluation.classes import Share, averages, head_to_tail, per_class
 from fieldmark.evaluation.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
 from fieldmark.evaluation.confusion import Pair, confusion_matrix, worst_pairs
-from fieldmark.evaluation.decisions import Decisions
+from fieldmark.evaluation.decisions import Decisions, fitted_scores
 from fieldmark.evaluation.predictions import Predictions, softmax
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
@@ -50,9 +50,14 @@ class Assessment:
     robustness: dict[str, Any] | None
 
     @cached_property
+    def answers(self) -> Predictions:
+        """`test` with calibrated logits, as `predict` answers."""
+        return replace(self.test, logits=self.logits)
+
+    @cached_property
     def hits(self) -> np.ndarray:
         """Which pictures are named right: bool (n,)."""
-        return metrics.top_k_hits(self.logits, self.test.labels, 1)
+        return self.predicted == self.test.labels
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -84,11 +89,11 @@ class Assessment:
 
     @cached_property
     def averages(self) -> dict[str, dict[str, float]]:
-        return averages(self.test)
+        return averages(self.answers)
 
     @cached_property
     def tail(self) -> list[Share]:
-        return head_to_tail(self.test, self.trained)
+        return head_to_tail(self.answers, self.trained)
 
     @cached_property
     def level_figures(self) -> list[LevelFigures]:
@@ -155,7 +160,7 @@ def assess(run: Run) -> Assessment:
     saved = Predictions.load(run.folder.predictions / "test.npz")
     test = saved.labelled()
     unknown = unknown_sets(run) if decisions is not None else {}
-    train = run.predictions("train") if unknown else None
+    scores = fitted_scores(run.predictions("train")) if unknown else {}
     stored = read_split(run.folder.split_file)
     in_train = Counter(label for label, split in zip(stored["label"], stored["split"], strict=True) if split == "train")
     return Assessment(
@@ -165,7 +170,7 @@ def assess(run: Run) -> Assessment:
         levels=run.levels,
         decisions=decisions,
         unknown=tuple(
-            unknown_figures(name, train, test, each, decisions) for name, each in unknown.items() if decisions is not None and len(each)
+            unknown_figures(name, scores, test, each, decisions) for name, each in unknown.items() if decisions is not None and len(each)
         ),
         robustness=read_robustness(run),
     )
@@ -175,7 +180,7 @@ def write_assessment(run: Run, found: Assessment) -> None:
     """evaluation.json, classes.csv (the classification report) and confusion.csv (rows: classes; columns: what they were taken for)."""
     write_json(run.folder.evaluation_file, found.to_dict())
     fields = ("name", "n", "correct", "precision", "recall", "f1")
-    rows = [[getattr(each, field) for field in fields] for each in per_class(found.test)]
+    rows = [[getattr(each, field) for field in fields] for each in per_class(found.answers)]
     _write_csv(run.folder.classes_file, ("class", "pictures", *fields[2:]), rows)
     names = found.test.class_names
     _write_csv(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class UnknownFigures:
 
     score: the run's; its threshold was fitted on val to accept the share `accept` of known pictures. accepted: share of test that it does
     accept, rejected: share of the unknown pictures that it rejects, each with its 95 % interval, in per cent. chose: whether these very
-    pictures chose the score, which flatters it.
+    pictures chose the score, which flatters it. values: by score, what each known and each unknown picture gets, float64 (n,) each.
     """
 
     name: str
@@ -65,21 +65,25 @@ class UnknownFigures:
     rejected_high: float
     chose: bool
     scores: tuple[ScoreFigures, ...]
+    values: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
     @property
     def chosen(self) -> ScoreFigures:
         return next(each for each in self.scores if each.name == self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, without `values`."""
+        listed = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "values"}
+        return listed | {"scores": [asdict(each) for each in self.scores]}
 
 
-def unknown_figures(name: str, train: Predictions | None, test: Predictions, unknown: Predictions, decisions: Decisions) -> UnknownFigures:
-    """Raises InputError where test has no labelled pictures or there are no unknown ones."""
+def unknown_figures(
+    name: str, scores: Mapping[str, Score], test: Predictions, unknown: Predictions, decisions: Decisions
+) -> UnknownFigures:
+    """`scores` are those of `fitted_scores`. Raises InputError where test has no labelled pictures or there are no unknown ones."""
     known = test.labelled()
     hits = top_k_hits(known.logits, known.labels, 1)
-    scores = {each: score for each, score in fitted_scores(train).items() if each in decisions.record.rejection.scores}
-    values = {each: scores_of(score, known, unknown) for each, score in scores.items()}
+    values = {each: scores_of(scores[each], known, unknown) for each in decisions.record.rejection.scores if each in scores}
     of_known, of_unknown = values[decisions.score]
     accepted = int((of_known >= decisions.threshold).sum())
     rejected = int((of_unknown < decisions.threshold).sum())
@@ -99,6 +103,7 @@ def unknown_figures(name: str, train: Predictions | None, test: Predictions, unk
         rejected_high=rejected_high,
         chose=name in (decisions.record.rejection.unknown or ()),
         scores=tuple(_figures(each, pair[0], pair[1], hits) for each, pair in values.items()),
+        values=values,
     )
 
 
@@ -142,7 +147,7 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
         predictions = run.predict_files(files, console)
         target = run.folder.predictions / f"{UNKNOWN}-{name}.npz"
         predictions.save(target)
-    figures = unknown_figures(name, run.predictions("train"), test, predictions, decisions)
+    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions)
     return {"run": str(run.path), "predictions": str(target), **figures.to_dict()}
 
 

@@ -6,12 +6,11 @@ it in words.
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,9 @@ from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Boxes, Run, find_images
 from fieldmark.reports.gallery import Box, thumbnail
 from fieldmark.reports.overlay import overlay
-from fieldmark.reports.pages import render
-from fieldmark.runtime.decode import UnreadableImage, dimensions, read
-from fieldmark.runtime.preprocess import grown
+from fieldmark.reports.pages import data_uri, jpeg_uri, render
+from fieldmark.reports.seen import as_seen
+from fieldmark.runtime.decode import UnreadableImage, read
 
 PAGE, FIGURES = "explain.html", "explain.json"
 _STARTS = {PAGE: b"<!doctype html>\n<!-- an explanation of Fieldmark -->\n", FIGURES: b'{\n  "made_by": "fieldmark explain"'}
@@ -48,7 +47,6 @@ _MOST = 200
 """Pictures of one page; with more, a browser would have to open 50 MB."""
 _NEAREST = 4
 _SIDE = 480
-_QUALITY = 85
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,7 @@ class _Explainer:
         try:
             data = read(path, name)
             pixels = run.preprocess.pixels(data, name, box)[None]
-            picture = _recognisable(run, data, name, box)
+            picture = as_seen(run.preprocess, data, name, box, _SIDE)
         except UnreadableImage as error:
             return _Panel(name, None, error.reason)
         logits, features = self._infer(pixels)
@@ -278,7 +276,7 @@ class _Explainer:
             unknown=unknown is not None and bool(unknown[0]),
             confused=confused,
             map=self._map(pixels, best, digest, picture, map_file),
-            picture=_shown(picture),
+            picture=jpeg_uri(picture),
             nearest=self._nearest(features, best, digest),
             nearest_confused=() if confused is None else self._nearest(features, confused.label, digest),
         )
@@ -315,7 +313,7 @@ class _Explainer:
         # By its content, so that what is found does not depend on the pictures beside it.
         check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))
         laid = overlay(picture, heat)
-        return _Map(file, _png(laid), _shown(laid), check)
+        return _Map(file, _png(laid), jpeg_uri(laid), check)
 
     def _confused(self, label: int) -> _Confused | None:
         """From val, or from test where val has nothing of the class."""
@@ -357,19 +355,6 @@ def _said(predictions: Predictions) -> np.ndarray:
     return said
 
 
-def _recognisable(run: Run, data: bytes, name: str, box: Sequence[float] | None) -> Image.Image:
-    """What the run sees of a picture, larger, and in its own proportions where it sees it squashed."""
-    tile = Image.fromarray(replace(run.preprocess, size=_SIDE).pixels(data, name, box).transpose(1, 2, 0))
-    if run.preprocess.resize != "squash":
-        return tile
-    width, height = dimensions(data, name)
-    if box is not None:
-        region = grown(np.array([box], np.float64), run.preprocess.margin or 0, np.array([width]), np.array([height]))[0]
-        width, height = region[2] - region[0], region[3] - region[1]
-    scale = _SIDE / max(width, height)
-    return tile.resize((max(1, round(scale * width)), max(1, round(scale * height))), Image.Resampling.LANCZOS)
-
-
 def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, box_warning: str) -> dict[str, Any]:
     """What the template shows."""
     run = explainer.run
@@ -393,7 +378,7 @@ def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "without_neighbours": explainer.without_neighbours,
         "data_gone": explainer.data_gone,
         "box_warning": box_warning,
-        "scale": _uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
+        "scale": data_uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
         "version": metadata.version("fieldmark"),
     }
 
@@ -500,14 +485,3 @@ def _png(picture: Image.Image) -> bytes:
     made_by.add_text(*_MADE_BY)
     picture.save(stream, "PNG", pnginfo=made_by)
     return stream.getvalue()
-
-
-def _shown(picture: Image.Image) -> str:
-    """A JPEG for the page."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY)
-    return _uri(stream.getvalue(), "jpeg")
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ from fieldmark.data.content import file_hash
 from fieldmark.data.pictures import Pictures
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.predictions import Predictions
+from fieldmark.reports.pages import jpeg_uri
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
 
 _SIDE = 320
@@ -40,15 +39,15 @@ class Card:
 
 
 def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the labelled pictures, int64: those named wrong, the most confident first, and those named right, the least sure first.
+    """Rows of the labelled pictures, int64: those named wrong, the highest loss first, and those named right, the least sure first.
 
     Among equals the order is that of the rows.
     """
     known = np.flatnonzero(predictions.labels >= 0)
     logits, labels = predictions.logits[known], predictions.labels[known]
     right, confidence = metrics.predicted_classes(logits, labels) == labels, metrics.confidences(logits)
-    surest, least_sure = np.argsort(-confidence, kind="stable"), np.argsort(confidence, kind="stable")
-    return known[surest[~right[surest]]], known[least_sure[right[least_sure]]]
+    hardest, least_sure = np.argsort(metrics.log_likelihoods(logits, labels), kind="stable"), np.argsort(confidence, kind="stable")
+    return known[hardest[~right[hardest]]], known[least_sure[right[least_sure]]]
 
 
 def cards(
@@ -87,9 +86,7 @@ def thumbnail(pictures: Pictures, path: str, digest: str, box: Box | None = None
         scale = picture.width / width
         left, top, right, bottom = (edge * scale for edge in box)
         ImageDraw.Draw(picture).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
-    jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+    return jpeg_uri(picture, _QUALITY)
 
 
 def _thumbnail_or_reason(pictures: Pictures, path: str, digest: str, box: Box | None) -> tuple[str | None, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from PIL import Image
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -44,6 +47,18 @@ def probability(value: float) -> str:
         return "–"
     text = ">99.9" if value > 0.9995 else "<0.1" if value < 0.0005 else f"{100 * value:.1f}"
     return f"{text}\u00a0%"
+
+
+def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:
+    """A picture as a JPEG within the page."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return data_uri(stream.getvalue(), "jpeg")
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """The bytes of an image/`kind` within the page."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _sha256(text: str) -> str:

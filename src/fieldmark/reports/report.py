@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from fieldmark.core.console import duration
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.data.dataset import SPLITS
 from fieldmark.data.split_file import Origin
-from fieldmark.evaluation import metrics
+from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.classes import ClassFigures, per_class
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
+from fieldmark.reports.cautions import cautions
+from fieldmark.reports.confusion_figure import confusion_panels
 from fieldmark.reports.curves import curve_panels
 from fieldmark.reports.gallery import Box, cards, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
 from fieldmark.reports.pages import fixed, render
+from fieldmark.reports.provenance import provenance, training_command
+from fieldmark.reports.strips import strips
+from fieldmark.reports.trust import trust
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
-_MISTAKES, _HITS = 24, 12
+_MISTAKES, _HITS, _PAIRS = 24, 12, 20
 _NAMED = 100
 """How many of the pictures set aside are named."""
 
@@ -62,30 +64,35 @@ class _Class:
     taken_for: tuple[str, int] | None
 
 
-def write_report(run: Run, path: Path | None = None) -> Path:
+def write_report(run: Run, path: Path | None = None, found: Assessment | None = None) -> Path:
     """Write the report of a finished run to `path`, by default into its folder, and give the path. The same run gives the same bytes.
+
+    found: what `assess` says of the run, where that is known already.
 
     A picture that cannot be shown any more is replaced by the reason. Raises InputError where the run is not finished, or where the file
     cannot be written.
     """
     target = run.folder.report_file if path is None else path
     check_output(target, _START, "--out")
-    write_text(target, render("reports/page.html.j2", _content(run)))
+    write_text(target, render("reports/page.html.j2", _content(run, found)))
     return target
 
 
-def _content(run: Run) -> dict[str, Any]:
+def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     """What the template shows."""
     summary, manifest = run.summary, run.folder.manifest()
-    predictions = Predictions.load(run.folder.predictions / "test.npz")
+    found = found or assess(run)
+    predictions = found.answers
     pictures = pq.read_table(run.folder.split_file).to_pylist()  # type: ignore[no-untyped-call]
-    aside = _set_aside(pictures, set(predictions.ids.tolist()))
+    aside = _set_aside(pictures, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
     origin = Origin(**manifest["data"])
     root, shown = Path(origin.root), origin.pictures()
     hashes = {picture["path"]: picture["hash"] for picture in pictures}
     boxes = _boxes(pictures) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
+    matrix, *close_ups = confusion_panels(found.matrix, predictions.class_names)
+    moved = not os.path.exists(root)  # Path.exists raises where a folder above may not be entered
     return {
         "summary": summary,
         "test": summary["test"],
@@ -98,16 +105,23 @@ def _content(run: Run) -> dict[str, Any]:
         "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
         "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
         "refit": any(row["phase"] == "refit" for row in epochs),
-        "classes": _classes(predictions),
+        "cautions": cautions(run, pictures, found),
+        "classes": _classes(found),
+        "averages": found.averages,
+        "matrix": matrix,
+        "close_ups": close_ups,
+        "pairs": _pairs(found),
+        "strips": None if moved or not found.pairs else strips(run, found, shown, hashes, boxes),
+        "trust": trust(found, summary),
         "root": root,
-        "moved": not os.path.exists(root),  # Path.exists raises where a folder above may not be entered
+        "moved": moved,
         "wrong": len(mistakes),
         "mistakes": cards(predictions, mistakes[:_MISTAKES], shown, hashes, boxes),
         "right": len(hits),
         "hits": cards(predictions, hits[:_HITS], shown, hashes, boxes),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
-        "provenance": _provenance(run, summary, manifest),
-        "command": _command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
+        "provenance": provenance(run, summary, manifest),
+        "command": training_command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
         "version": manifest["versions"]["fieldmark"],
     }
 
@@ -117,11 +131,13 @@ def _figures(summary: dict[str, Any]) -> list[_Figure]:
     chosen = "the same on val, which chose the best epoch" + (", before the refit" if summary["training"].get("refit") else "")
     if "ensemble" in summary:
         chosen = "the same on val; see the members for what that is"
+    after = summary["test"].get("ece_calibrated")
+    calibrated = "" if after is None else f"; {fixed(after)}\u00a0% once calibrated"
     listed = [
         ("Top-5", "test", "top5", "the right name is among the first five"),
         ("Macro F1", "test", "macro_f1", "mean over classes, small ones counting as much as large ones"),
         ("NLL", "test", "nll", "negative log-likelihood in nats: low where the right name is thought likely"),
-        ("ECE", "test", "ece", "calibration error: how far the stated probabilities are off"),
+        ("ECE", "test", "ece", f"calibration error: how far the network's probabilities are off{calibrated}"),
         ("Val top-1", "val", "top1", chosen),
     ]
     figures = []
@@ -156,63 +172,21 @@ def _split(name: str, pictures: Sequence[dict[str, Any]], aside: dict[str, str],
     return _Split(name, found.total(), len(found), smallest, largest, len(rows) - found.total())
 
 
-def _classes(predictions: Predictions) -> list[_Class]:
+def _classes(found: Assessment) -> list[_Class]:
     """The weakest first, by F1 as it is written; classes that have none come last."""
-    taken_for = _taken_for(predictions)
-    rows = [_Class(figures, taken_for.get(label)) for label, figures in enumerate(per_class(predictions))]
+    taken_for = _taken_for(found)
+    rows = [_Class(figures, taken_for.get(label)) for label, figures in enumerate(per_class(found.answers))]
     return sorted(rows, key=lambda row: (row.figures.f1 is None, round(row.figures.f1 or 0, 1)))
 
 
-def _taken_for(predictions: Predictions) -> dict[int, tuple[str, int]]:
+def _taken_for(found: Assessment) -> dict[int, tuple[str, int]]:
     """By class, the class that its pictures were most often taken for, the first among equals, and how often."""
-    known = predictions.labels >= 0
-    labels = predictions.labels[known]
-    said = metrics.predicted_classes(predictions.logits[known], labels)
-    wrong = (said != labels) & (said >= 0)
-    pairs = Counter(zip(labels[wrong].tolist(), said[wrong].tolist(), strict=True))
-    rarest_first = sorted(pairs.items(), key=lambda item: (item[1], -item[0][1]))
-    return {label: (predictions.class_names[answer], times) for (label, answer), times in rarest_first}
+    wrong = found.matrix[:, :-1].copy()
+    np.fill_diagonal(wrong, 0)
+    return {label: (found.test.class_names[int(row.argmax())], int(row.max())) for label, row in enumerate(wrong) if row.any()}
 
 
-def _provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    recipe, model, training = run.recipe, summary["model"], summary["training"]
-    created = datetime.fromisoformat(manifest["created"])
-    trained = "all" if model["trainable"] == model["parameters"] else f"{model['trainable']:,} of them"
-    versions = dict(manifest["versions"])
-    platform = versions.pop("platform")
-    channels, height, width = model["input"]
-    seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
-    made = [
-        ("Run", run.path.absolute().name),
-        ("Begun" if run.ensemble is None else "Made", f"{created.day} {created:%B %Y, %H:%M} UTC"),
-        ("Model", model["name"]),
-    ]
-    size = ("Multiply-adds", f"{model['macs']:,} a picture")
-    origin = [
-        ("Data fingerprint", manifest["fingerprint"]),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("Platform", platform),
-    ]
-    if run.ensemble is not None:
-        spent = f"{training['samples_seen']:,} pictures in {training['steps']:,} steps, {duration(training['seconds'])} together"
-        return [*made, ("Parameters", f"{model['parameters']:,}"), size, ("Training of the members", spent), *origin]
-    epochs = f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}, the best was {training['best_epoch']}"
-    refit = f", then {training['best_epoch']} on train and val together" if training["refit"] else ""
-    return [
-        *made,
-        ("Starting weights", "; ".join(manifest["notes"]).removeprefix("weights: ")),
-        ("Parameters", f"{model['parameters']:,}, {trained} trained"),
-        size,
-        ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
-        ("Training", f"{epochs}{refit}; {training['samples_seen']:,} pictures in {training['steps']:,} steps"),
-        ("Training time", f"{duration(training['seconds'])}, {training['images_per_second']:,.1f} images/s"),
-        ("Device", training["device"]),
-        ("Arithmetic", f"{training['precision']}, {recipe.train.memory_format}"),
-        ("Seeds", f"{recipe.train.seed} for training, {recipe.data.split_seed} for splits"),
-        *origin,
-    ]
-
-
-def _command(manifest: dict[str, Any]) -> str:
-    given, root = manifest["given"], manifest["data"]["root"]
-    return shlex.join(["fieldmark", "train", given if given == "birds" or given.startswith("hf:") else root, "--recipe", "recipe.yaml"])
+def _pairs(found: Assessment) -> list[tuple[str, str, int, int]]:
+    """The names of the classes confused most, and how often the one was taken for the other, and the other way round."""
+    names = found.test.class_names
+    return [(names[pair.one], names[pair.other], pair.one_as_other, pair.other_as_one) for pair in found.pairs[:_PAIRS]]

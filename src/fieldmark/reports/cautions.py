@@ -1,0 +1,101 @@
+"""What a reader has to know before believing a run's figures: faults of its data and of what was done with them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fieldmark.evaluation.assessment import Assessment
+from fieldmark.evaluation.run import Run
+
+_FEW = 10
+_NAMED = 3
+
+
+def cautions(run: Run, pictures: Sequence[Mapping[str, Any]], found: Assessment) -> list[str]:
+    """One sentence or two for each; none where nothing was found. `pictures` are the rows of the run's split.parquet."""
+    return [
+        *_copies(pictures),
+        *_straddling(run),
+        *_few_pictures(found),
+        *_no_answers(found),
+        *_vector_scaling(run.summary),
+    ]
+
+
+def _copies(pictures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same bytes in test and in what was learnt from, and the same bytes with several labels."""
+    by_hash = defaultdict(list)
+    for picture in pictures:
+        if picture["hash"] and picture["split"] in ("train", "val", "test"):
+            by_hash[picture["hash"]].append(picture)
+    alike = [each for each in by_hash.values() if len(each) > 1]
+    leaked = [row["path"] for each in alike if {"train", "val"} & {row["split"] for row in each} for row in each if row["split"] == "test"]
+    doubtful = [each[0]["path"] for each in alike if len({row["label"] for row in each}) > 1]
+    said = []
+    if leaked:
+        are = "is" if len(leaked) == 1 else "are"
+        said.append(f"{_pictures(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {_some(leaked)}.")
+    if doubtful:
+        lie = "lies" if len(doubtful) == 1 else "lie"
+        said.append(f"{_pictures(doubtful)} {lie} in several classes at once, of which at most one can be right: {_some(doubtful)}.")
+    return said
+
+
+def _straddling(run: Run) -> list[str]:
+    """Groups, such as individuals, that test shares with train or val."""
+    groups = {}
+    for split in ("train", "val", "test"):
+        saved = run.predictions(split, features=False)
+        if saved is None or saved.groups is None:
+            continue
+        groups[split] = set(saved.groups[saved.groups >= 0].tolist())
+    shared = groups.get("test", set()) & (groups.get("train", set()) | groups.get("val", set()))
+    if not shared:
+        return []
+    return [f"{len(shared):,} of {len(groups['test']):,} groups of test have pictures in train or val too, so that test flatters."]
+
+
+def _few_pictures(found: Assessment) -> list[str]:
+    counts = np.bincount(found.test.labels, minlength=len(found.test.class_names))
+    without, few = int((counts == 0).sum()), int(((counts > 0) & (counts < _FEW)).sum())
+    said = []
+    if without:
+        has, them = ("has", "it") if without == 1 else ("have", "them")
+        said.append(f"{_classes(without)} of {len(counts):,} {has} no pictures in test, so nothing is known of {them}.")
+    if few:
+        said.append(
+            f"{_classes(few)} of {len(counts):,} {'has' if few == 1 else 'have'} fewer than {_FEW} pictures in test, "
+            "so figures of a single class say little."
+        )
+    return said
+
+
+def _no_answers(found: Assessment) -> list[str]:
+    unanswered = int((found.predicted < 0).sum())
+    return [f"{unanswered:,} of {len(found.test):,} pictures of test got an answer that is not a number."] if unanswered else []
+
+
+def _vector_scaling(summary: Mapping[str, Any]) -> list[str]:
+    test = summary["test"]
+    if "top1_calibrated" not in test:
+        return []
+    return [
+        f"Vector scaling, fitted on val, changes answers: with it {test['top1_calibrated']:.1f} % are right and not {test['top1']:.1f} %. "
+        "predict and all below the first figures go by it."
+    ]
+
+
+def _pictures(paths: Sequence[str]) -> str:
+    return f"{len(paths):,} picture{'s' * (len(paths) != 1)}"
+
+
+def _classes(count: int) -> str:
+    return f"{count:,} class{'es' * (count != 1)}"
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")

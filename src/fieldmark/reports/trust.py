@@ -1,0 +1,97 @@
+"""The part of a report about how far answers can be trusted: probabilities, silence, sets, unknown classes, levels, corruptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fieldmark.evaluation.assessment import RISKS, Assessment
+from fieldmark.evaluation.selective import coverage_at
+from fieldmark.evaluation.unknowns import UnknownFigures
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.pages import fixed
+from fieldmark.reports.rejection_figure import rejection_panels
+from fieldmark.reports.reliability_figure import reliability_panels
+from fieldmark.reports.selective_figure import risk_coverage_panel
+
+_CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
+_CHOSEN = {
+    "held-out classes": "which best told classes of val apart that were taken for unknown in turn",
+    "unknown pictures": "chosen by pictures of unknown classes",
+    "by the user": "chosen by hand",
+}
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """A figure before and after calibration, with its interval, written out."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """One set of unknown pictures; `how` its score was chosen."""
+
+    figures: UnknownFigures
+    how: str
+    panels: list[Panel]
+
+
+def trust(found: Assessment, summary: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows; what needs calibration.json is None or empty without it."""
+    decisions = found.decisions
+    return {
+        "decisions": None if decisions is None else decisions.record,
+        "scaling": "" if decisions is None else _scaling(found),
+        "calibrated": [] if decisions is None else _calibrated(summary["test"]),
+        "reliability": reliability_panels(*found.reliability) if decisions is not None else [],
+        "selective": risk_coverage_panel({"the run": found.risk_coverage}),
+        "answered": [(risk, coverage_at(found.risk_coverage, risk / 100)) for risk in RISKS],
+        "sets": found.sets,
+        "resplit": found.resplit,
+        "unknown": [_unknown(each, found) for each in found.unknown],
+        "levels": found.level_figures,
+        "severity": found.severity,
+        "backoff": found.backoff,
+        "tail": found.tail,
+        "robustness": found.robustness,
+        "severities": _severities(found.robustness),
+    }
+
+
+def _scaling(found: Assessment) -> str:
+    assert found.decisions is not None
+    record = found.decisions.record
+    if record.vector is not None:
+        return "a scale and a bias for each class"
+    return f"a temperature of {record.temperature:.3f}"
+
+
+def _calibrated(test: dict[str, Any]) -> list[_Calibrated]:
+    rows = []
+    for name, key, digits in _CALIBRATED:
+        if f"{key}_calibrated" in test:
+            rows.append(_Calibrated(name, *(_with_interval(test, each, digits) for each in (key, f"{key}_calibrated"))))
+    return rows
+
+
+def _with_interval(test: dict[str, Any], key: str, digits: int) -> str:
+    value, low, high = (fixed(test[part], digits) for part in (key, f"{key}_low", f"{key}_high"))
+    return f"{value} ({low}–{high})"
+
+
+def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:
+    assert found.decisions is not None
+    known, unknown = figures.values[figures.score]
+    panels = rejection_panels(known, unknown, found.decisions.threshold, figures.score, figures.values)
+    return _Unknown(figures, _CHOSEN[found.decisions.record.rejection.chosen], panels)
+
+
+def _severities(robustness: dict[str, Any] | None) -> list[str]:
+    """Those that were measured of any corruption, as robustness.json names them."""
+    if robustness is None:
+        return []
+    return sorted({severity for each in robustness["corruptions"].values() for severity in each}, key=int)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fieldmark.evaluation.assessment import Assessment
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.reports.cautions import cautions
+
+NAMES = ("ant", "bee", "cow")
+
+
+def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any) -> list[str]:
+    """Cautions of a run with these rows of path, hash, label and split, whose test has these labels."""
+    n = len(labels)
+    logits = 5 * np.eye(3, dtype=np.float32)[labels]
+    logits[given.get("broken", []), 0] = np.nan
+    groups: dict[str, list[int]] = given.get("groups", {})
+    saved = {
+        split: Predictions(
+            np.array([str(k) for k in range(len(of))]),
+            np.zeros(len(of), np.int32),
+            np.zeros((len(of), 3), np.float32),
+            np.zeros((len(of), 0), np.float32),
+            NAMES,
+            np.array(of, np.int32),
+        )
+        for split, of in groups.items()
+    }
+    test = Predictions(np.array([str(k) for k in range(n)]), np.array(labels, np.int32), logits, np.zeros((n, 0), np.float32), NAMES)
+    found = Assessment(test, logits, np.array([9, 9, 9]), {}, None, (), None)
+    run: Any = SimpleNamespace(
+        predictions=lambda split, features: saved.get(split),
+        summary={"test": {"top1": 90.0} | ({"top1_calibrated": 80.0} if given.get("vector") else {})},
+    )
+    pictures = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
+    return cautions(run, pictures, found)
+
+
+FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test")]
+ENOUGH = [0, 1, 2] * 10
+
+
+def test_nothing_is_said_where_nothing_was_found() -> None:
+    assert said(FINE, ENOUGH) == []
+
+
+def test_copies_across_splits_and_across_classes() -> None:
+    (leak,) = said([*FINE, ("d", "1", "ant", "test"), ("e", "2", "bee", "test")], ENOUGH)
+    assert leak == "2 pictures of test, byte by byte, are in train or val too, so that test flatters: d, e."
+    assert said([*FINE, ("d", "3", "cow", "test")], ENOUGH) == [], "copies within test do not flatter"
+    assert said([*FINE, ("d", "1", "ant", "unknown"), ("e", "", "ant", "train"), ("f", "", "bee", "test")], ENOUGH) == []
+    (doubt,) = said([*FINE, ("d", "1", "bee", "train")], ENOUGH)
+    assert doubt == "1 picture lies in several classes at once, of which at most one can be right: a."
+    many = [(f"t{k}", f"h{k}", "ant", split) for k in range(5) for split in ("train", "test")]
+    assert said(many, ENOUGH)[0].endswith("t0, t1, t2 and 2 more.")
+
+
+def test_groups_that_test_shares() -> None:
+    (one,) = said(FINE, ENOUGH, groups={"train": [1, 2, -1], "val": [3], "test": [3, 4, 5, -1]})
+    assert one == "1 of 3 groups of test have pictures in train or val too, so that test flatters."
+    assert said(FINE, ENOUGH, groups={"train": [1, -1], "test": [2, -1]}) == []
+
+
+def test_classes_with_few_pictures_or_none() -> None:
+    none, few = said(FINE, [0] * 20 + [1] * 3)
+    assert none == "1 class of 3 has no pictures in test, so nothing is known of it."
+    assert few.startswith("1 class of 3 has fewer than 10 pictures in test")
+
+
+def test_answers_that_are_no_number_and_scaling_that_changes_answers() -> None:
+    broken, vector = said(FINE, ENOUGH, broken=[3, 4], vector=True)
+    assert broken == "2 of 30 pictures of test got an answer that is not a number."
+    assert "with it 80.0 % are right and not 90.0 %" in vector
