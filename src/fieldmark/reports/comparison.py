@@ -1,0 +1,480 @@
+"""The report of several runs side by side: one HTML file that opens offline. The first run is the baseline of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count as from_number
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldmark.core.console import duration
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import check_output, write_text
+from fieldmark.core.recipe import MEASURED, flat
+from fieldmark.core.run_folder import read_json_lines, versions
+from fieldmark.data.split_file import Origin, read_split
+from fieldmark.evaluation import metrics
+from fieldmark.evaluation.classes import ClassFigures, per_class
+from fieldmark.evaluation.comparison import Difference, compare, holm
+from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.selective import RiskCoverage, risk_coverage
+from fieldmark.reports.gallery import Box, Card, cards
+from fieldmark.reports.pages import fixed, render
+from fieldmark.reports.selective_figure import risk_coverage_panel
+from fieldmark.reports.val_curves_figure import val_curves_panel
+
+_START = b"<!doctype html>\n<!-- a comparison of Fieldmark -->\n"
+_PICTURES = 12
+_NAMED = 5
+"""How many of the pictures or classes that are not alike are named."""
+_ENDS = (1, 2, 5, 10, 20, 50, 100)
+"""Where a scale of differences may end, in points."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A run with the name that it has on the page, and its labelled pictures of test in the order of the first run's."""
+
+    name: str
+    run: Run
+    summary: dict[str, Any]
+    test: Predictions
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """bool (n,)."""
+        return metrics.top_k_hits(self.test.logits, self.test.labels, 1)
+
+    @property
+    def top1(self) -> float:
+        """In per cent."""
+        return 100 * float(self.hits.mean())
+
+    def risk_coverage(self) -> RiskCoverage:
+        """By the probability of the answer, calibrated where the run is."""
+        decisions = self.run.decisions
+        logits = self.test.logits if decisions is None else decisions.calibration(self.test.logits)
+        finite = np.isfinite(logits).all(axis=1)
+        confidence = np.where(finite, metrics.confidences(logits), -np.inf)
+        return risk_coverage(confidence, metrics.top_k_hits(logits, self.test.labels, 1))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A run less the first one. `p` is corrected for the number of such pairs; `both` and `neither` count pictures."""
+
+    name: str
+    difference: Difference
+    p: float
+    both: int
+    neither: int
+
+    @property
+    def shown(self) -> bool:
+        return self.difference.shown and self.p < 0.05
+
+    @property
+    def digits(self) -> int:
+        """Decimals with which an interval that leaves zero out does not seem to touch it."""
+        nearest = min(abs(self.difference.low), abs(self.difference.high))
+        return 2 if self.difference.shown and nearest < 0.05 else 1
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """`value` is written out with its unit; `interval` is empty where there is none."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One figure of all runs; `meaning` stands below its name."""
+
+    name: str
+    meaning: str
+    cells: list[_Cell]
+
+
+@dataclass(frozen=True)
+class _Class:
+    """One class: its recall in each run in per cent, and that of the rival less that of the first, in points; None without pictures."""
+
+    name: str
+    pictures: int
+    recalls: list[float | None]
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one run said of a picture, None where it is not a number; the probability is in [0, 1]."""
+
+    name: str
+    answer: str | None
+    probability: float
+
+
+@dataclass(frozen=True)
+class _Picture:
+    card: Card
+    said: list[_Said]
+
+
+def write_comparison(runs: Sequence[Run], path: Path | None) -> Path:
+    """Write the report of finished runs side by side to `path`, and give the path. The same runs give the same bytes.
+
+    Every run is held against the first one, on the pictures of test. A picture that cannot be shown any more is replaced by the reason.
+    Raises InputError where there is no path or it cannot be written, where there are fewer than two runs or the same one twice, where one
+    is not finished, and where they have other classes or were tested on other pictures.
+    """
+    if path is None:
+        raise InputError("several runs need a file to write", hint="Name it with --out FILE.")
+    _check_runs(runs)
+    check_output(path, _START, "--out")
+    write_text(path, render("reports/comparison.html.j2", _content(_entries(runs))))
+    return path
+
+
+def _check_runs(runs: Sequence[Run]) -> None:
+    if len(runs) < 2:
+        raise InputError(f"a comparison takes two runs or more, not {len(runs)}", hint="Name the baseline first, then the others.")
+    seen: dict[Path, Run] = {}
+    for run in runs:
+        if (place := run.path.resolve()) in seen:
+            raise InputError(f"{run.path} is given twice: it is the same folder as {seen[place].path}", hint="Name every run once.")
+        seen[place] = run
+        require_finished(run)
+
+
+def _entries(runs: Sequence[Run]) -> list[_Entry]:
+    saved = [Predictions.load(run.folder.predictions / "test.npz", features=False).labelled() for run in runs]
+    hashes = [_hashes(run) for run in runs]
+    for run, test, known in zip(runs[1:], saved[1:], hashes[1:], strict=True):
+        _check_classes(runs[0], run, saved[0].class_names, test.class_names)
+        _check_pictures(runs[0], run, _contents(saved[0], hashes[0]), _contents(test, known))
+    names = run_names([run.path for run in runs])
+    return [_Entry(name, run, run.summary, _ordered(test, saved[0].ids)) for name, run, test in zip(names, runs, saved, strict=True)]
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    """By the path of a picture, its content when the run began."""
+    table = read_split(run.folder.split_file)
+    return dict(zip(table["path"], table["hash"], strict=True))
+
+
+def _contents(test: Predictions, hashes: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """By path, what decides whether a picture is the same: its content and its label."""
+    return {path: (hashes.get(path, ""), label) for path, label in zip(test.ids.tolist(), test.labels.tolist(), strict=True)}
+
+
+def _check_classes(first: Run, run: Run, expected: Sequence[str], actual: Sequence[str]) -> None:
+    if expected == actual:
+        return
+    lacking, more = ([name for name in one if name not in set(other)] for one, other in ((expected, actual), (actual, expected)))
+    problems = [f"{run.path} does not know {_some(lacking)}"] if lacking else []
+    problems += [f"{first.path} does not know {_some(more)}"] if more else []
+    raise InputError(
+        *problems or [f"{run.path} has the classes of {first.path} in another order"], hint="Compare runs with the same classes."
+    )
+
+
+def _check_pictures(first: Run, run: Run, expected: Mapping[str, object], actual: Mapping[str, object]) -> None:
+    if expected == actual:
+        return
+    hint = "Compare runs with the same test pictures: the same data and the same data.split_seed."
+    if alone := sorted(expected.keys() ^ actual.keys()):
+        raise InputError(f"{first.path} and {run.path} were not tested on the same pictures: only one was on {_some(alone)}", hint=hint)
+    changed = sorted(path for path in expected if expected[path] != actual[path])
+    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {_some(changed)}", hint=hint)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _ordered(test: Predictions, ids: np.ndarray) -> Predictions:
+    places = {path: row for row, path in enumerate(test.ids.tolist())}
+    return test.take(np.array([places[path] for path in ids.tolist()], np.int64))
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """The name of each folder, with as much of the path before it as tells it from the others."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    tails: list[str] = []
+    for own in parts:
+        others = [each for each in parts if each is not own]
+        length = next(n for n in from_number(1) if n >= len(own) or all(each[-n:] != own[-n:] for each in others))
+        tails.append(os.path.join(*own[-length:]))
+    return tails
+
+
+def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
+    """What the template shows. The rival is the run with the highest top-1 but for the first one."""
+    first, *others = entries
+    rival = max(others, key=lambda entry: entry.top1)  # of equals, the one that was named first
+    pairs = _pairs(first, others)
+    pair = pairs[others.index(rival)]
+    classes = _classes(entries, rival)
+    shown = _Shown(first)
+    only_first, only_rival = np.flatnonzero(first.hits & ~rival.hits), np.flatnonzero(rival.hits & ~first.hits)
+    return {
+        "title": _title(entries, pair),
+        "signed": _signed,
+        "small": _small,
+        "of_chance": _of_chance,
+        "dataset": first.summary["dataset"],
+        "n": len(first.test),
+        "entries": entries,
+        "first": first,
+        "rival": rival,
+        "pair": pair,
+        "pairs": pairs,
+        "end": _end(pairs),
+        "resamples": first.run.recipe.evaluate.resamples,
+        "grouped": first.test.groups is not None and bool((first.test.groups >= 0).any()),
+        "seed_alone": _seed_alone(first, rival),
+        "rows": _rows(entries),
+        "calibrated": _calibrated(entries),
+        "classes": classes,
+        "panels": _panels(entries),
+        "settings": _settings(entries),
+        "conditions": _conditions(entries),
+        "trained": [entry for entry in entries if entry.run.ensemble is None],
+        "root": shown.root,
+        "moved": shown.moved,
+        "pictures": [
+            (first, rival, shown.pictures(only_first, rival, (first, rival)), len(only_first)),
+            (rival, first, shown.pictures(only_rival, first, (first, rival)), len(only_rival)),
+        ],
+        "command": shlex.join(["fieldmark", "report", *(os.path.abspath(entry.run.path) for entry in entries), "--out", "FILE"]),
+        "version": versions()["fieldmark"],
+    }
+
+
+def _title(entries: Sequence[_Entry], pair: _Pair) -> str:
+    if len(entries) == 2:
+        return f"{pair.name} against {entries[0].name}: {_signed(pair.difference.points, pair.digits)} points"
+    return f"{len(entries)} runs on {entries[0].summary['dataset']['name']}"
+
+
+def _signed(value: float, digits: int = 1) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: not -0.0
+
+
+def _small(p: float) -> str:
+    return "<\u00a00.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def _of_chance(p: float) -> str:
+    """As it stands behind a p."""
+    return _small(p) if p < 0.0001 else f"=\u00a0{_small(p)}"
+
+
+# ---- differences --------------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(first: _Entry, others: Sequence[_Entry]) -> list[_Pair]:
+    recipe = first.run.recipe
+    found = [compare(entry.test, first.test, recipe.evaluate.resamples, recipe.train.seed) for entry in others]
+    corrected = holm([each.p for each in found])
+    return [
+        _Pair(entry.name, each, p, int((entry.hits & first.hits).sum()), int((~entry.hits & ~first.hits).sum()))
+        for entry, each, p in zip(others, found, corrected, strict=True)
+    ]
+
+
+def _end(pairs: Sequence[_Pair]) -> int:
+    """Where the scale ends that holds all intervals."""
+    reach = max(max(-pair.difference.low, pair.difference.high) for pair in pairs)
+    return next(end for end in _ENDS if end >= reach or end == _ENDS[-1])
+
+
+def _seed_alone(first: _Entry, rival: _Entry) -> bool:
+    """Whether they are trainings of one recipe, with another seed each."""
+    if first.run.ensemble is not None or rival.run.ensemble is not None:
+        return False
+    one, other = (flat(entry.run.recipe) for entry in (first, rival))
+    changed = {key for key in one.keys() | other.keys() if one.get(key, ...) != other.get(key, ...)}
+    return "train.seed" in changed and changed <= {"train.seed", *MEASURED}
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------------------------
+
+
+def _calibrated(entries: Sequence[_Entry]) -> bool:
+    """Whether all runs have figures after calibration."""
+    return all("nll_calibrated" in entry.summary["test"] for entry in entries)
+
+
+def _rows(entries: Sequence[_Entry]) -> list[_Row]:
+    """The figures of the runs, as their summaries have them."""
+    after = "_calibrated" if _calibrated(entries) else ""
+    state = "after calibration" if after else "as the network gives it"
+    rows = [
+        _row("Model", "", entries, lambda summary: summary["model"]["name"]),
+        _row("Input", "pixels", entries, _input),
+        _row("Parameters", "", entries, lambda summary: _scaled(summary["model"]["parameters"])),
+        _row("Multiply-adds", "a picture", entries, lambda summary: _scaled(summary["model"]["macs"])),
+        _row("Training time", "", entries, lambda summary: duration(summary["training"]["seconds"])),
+        _measured("Val top-1", "it chose the best epoch", entries, "val", "top1"),
+        _measured("Test top-1", "", entries, "test", "top1"),
+        _measured("Macro F1", "mean over classes", entries, "test", "macro_f1"),
+        _measured("NLL", f"nats, {state}", entries, "test", f"nll{after}", 3, ""),
+        _measured("ECE", f"calibration error, {state}", entries, "test", f"ece{after}"),
+    ]
+    if any(entry.run.ensemble is not None for entry in entries):
+        rows.insert(0, _Row("Made of", "", [_Cell(_made_of(entry.run)) for entry in entries]))
+    return [*rows, *_unknown_rows(entries)]
+
+
+def _row(name: str, meaning: str, entries: Sequence[_Entry], value: Callable[[dict[str, Any]], str]) -> _Row:
+    return _Row(name, meaning, [_Cell(value(entry.summary)) for entry in entries])
+
+
+def _measured(name: str, meaning: str, entries: Sequence[_Entry], split: str, key: str, digits: int = 1, unit: str = "\u00a0%") -> _Row:
+    return _Row(name, meaning, [_cell(entry.summary[split], key, digits, unit) for entry in entries])
+
+
+def _cell(figures: Mapping[str, Any], key: str, digits: int = 1, unit: str = "\u00a0%") -> _Cell:
+    value, low, high = (fixed(figures[part], digits) for part in (key, f"{key}_low", f"{key}_high"))
+    return _Cell(value + unit, f"{low}–{high}")
+
+
+def _input(summary: dict[str, Any]) -> str:
+    _, height, width = summary["model"]["input"]
+    return f"{width} × {height}"
+
+
+def _scaled(number: int) -> str:
+    """1.23 M, 45.6 G: three digits or more."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            value = number / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}\u00a0{unit}"
+    return str(number)
+
+
+def _made_of(run: Run) -> str:
+    return "one network" if run.ensemble is None else f"{run.ensemble.method} of {len(run.ensemble.members)} networks"
+
+
+def _unknown_rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
+    """How well each tells unknown pictures from those of test, by its own score, for the sets that all were evaluated on."""
+    sets = [_unknown_sets(entry.run) for entry in entries]
+    for name, count in sets[0]:
+        if all((name, count) in each for each in sets):
+            known = [each[name, count] for each in sets]
+            meaning = f"telling {count:,} pictures of “{name}” from those of test"
+            yield _Row("AUROC", meaning, [_cell(figures, "auroc") for figures in known])
+
+
+def _unknown_sets(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
+    """The figures of the run's score, by the name of the set and its number of pictures."""
+    if not run.folder.evaluation_file.is_file():
+        return {}
+    found = json.loads(run.folder.evaluation_file.read_text(encoding="utf-8"))["unknown"]
+    return {(each["name"], each["n"]): next(score for score in each["scores"] if score["name"] == each["score"]) for each in found}
+
+
+def _classes(entries: Sequence[_Entry], rival: _Entry) -> list[_Class]:
+    """Those in which the first and the rival differ most come first; those without pictures last."""
+    reports: list[list[ClassFigures]] = [per_class(entry.test) for entry in entries]
+    place = entries.index(rival)
+    rows = []
+    for figures in zip(*reports, strict=True):
+        recalls = [each.recall for each in figures]
+        baseline, held = recalls[0], recalls[place]
+        difference = None if baseline is None or held is None else held - baseline
+        rows.append(_Class(figures[0].name, figures[0].n, recalls, difference))
+    return sorted(rows, key=lambda row: (row.difference is None, -round(abs(row.difference or 0), 6)))
+
+
+def _settings(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
+    """The settings in which trainings differ, with their values; ensembles have none of their own."""
+    recipes = [flat(entry.run.recipe) for entry in entries if entry.run.ensemble is None]
+    return _differing(recipes)
+
+
+def _conditions(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
+    """What else the runs were made with, where that differs."""
+    found = []
+    for entry in entries:
+        manifest = entry.run.folder.manifest()
+        made = {"data fingerprint": manifest["fingerprint"], "device": manifest["device"]}
+        found.append(made | {f"{name} version": version for name, version in manifest["versions"].items() if name != "platform"})
+    return _differing(found)
+
+
+def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    keys = dict.fromkeys(key for each in values for key in each)
+    rows = [(key, [_written(each[key]) if key in each else "–" for each in values]) for key in keys]
+    return [(key, cells) for key, cells in rows if len(set(cells)) > 1]
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# ---- charts and pictures ------------------------------------------------------------------------------------------------------------
+
+
+def _panels(entries: Sequence[_Entry]) -> list[Any]:
+    risks = risk_coverage_panel({entry.name: entry.risk_coverage() for entry in entries})
+    epochs = val_curves_panel({entry.name: _epochs(entry.run) for entry in entries})
+    return [risks] if epochs is None else [risks, epochs]
+
+
+def _epochs(run: Run) -> list[dict[str, Any]]:
+    return read_json_lines(run.folder.metrics_file) if run.ensemble is None else []
+
+
+class _Shown:
+    """The pictures of the first run, where they still are, and cards of them."""
+
+    def __init__(self, first: _Entry):
+        self._first = first
+        self._origin = Origin(**first.run.folder.manifest()["data"])
+        self._hashes = _hashes(first.run)
+        self._boxes = _boxes(first.run) if first.run.preprocess.margin is not None else {}
+        self.root = self._origin.root
+        self.moved = not os.path.exists(self.root)  # Path.exists raises where a folder above may not be entered
+
+    def pictures(self, rows: np.ndarray, wrong: _Entry, both: Sequence[_Entry]) -> list[_Picture]:
+        """Some of these rows with what both say, those first where `wrong` is surest of its mistake."""
+        order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_PICTURES]
+        chosen = rows[order]
+        found = cards(self._first.test, chosen, self._origin.pictures(), self._hashes, self._boxes)
+        said = [_said(entry, chosen) for entry in both]
+        return [_Picture(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
+
+
+def _said(entry: _Entry, rows: np.ndarray) -> list[_Said]:
+    if not len(rows):
+        return []
+    test = entry.test.take(rows)
+    answers, probabilities = metrics.predicted_classes(test.logits, test.labels), test.probabilities()
+    return [
+        _Said(entry.name, test.class_names[answer] if answer >= 0 else None, float(probability[answer]))
+        for answer, probability in zip(answers.tolist(), probabilities, strict=True)
+    ]
+
+
+def _boxes(run: Run) -> dict[str, Box]:
+    """By path, those that pictures have."""
+    table = read_split(run.folder.split_file)
+    boxes = zip(table["left"], table["top"], table["right"], table["bottom"], strict=True)
+    return {path: box for path, box in zip(table["path"], boxes, strict=True) if not np.isnan(box).any()}

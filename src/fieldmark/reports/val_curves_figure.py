@@ -1,0 +1,80 @@
+"""Top-1 on val over the epochs of several runs, as one chart of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from fieldmark.reports.curves import Panel
+from fieldmark.reports.drawing import page_svg, plain_axes
+from fieldmark.reports.selective_figure import DASHES, LINES, LINES_ON_A_PAGE, any_letters, plain_text, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROW = 0.2
+"""Height of a line of the legend, in inches."""
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+
+def val_curves_panel(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Panel | None:
+    """Of the rows of metrics.jsonl by the name of the run: epoch and val_top1 (per cent), before any refit. Equal rows give equal text.
+
+    A run without such figures leaves its colour unused, so that the colours are those of other charts of the same runs. None where no run
+    has any.
+    """
+    curves = {name: _curve(rows) for name, rows in metrics.items()}
+    measured = {name: curve for name, curve in curves.items() if curve}
+    if not measured:
+        return None
+    title = "top-1 on val by epoch (%)"
+    with any_letters():
+        size = (5.2, 3.5 + _ROW * len(measured))
+        return Panel(title, page_svg(partial(_draw, curves=curves), size, title, LINES_ON_A_PAGE, _description(measured)))
+
+
+def _curve(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    measured = [(row["epoch"], row.get("val_top1")) for row in rows if row["phase"] == "fit"]
+    return [(epoch, float(value)) for epoch, value in measured if value is not None and math.isfinite(value)]
+
+
+def _draw(figure: Figure, curves: Curves) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    plain_axes(axes)
+    for (name, curve), colour, dashes in zip(curves.items(), cycle(LINES), cycle(DASHES), strict=False):
+        if curve:
+            epochs, values = zip(*curve, strict=True)
+            marker = "o" if len(curve) == 1 else ""
+            axes.plot(
+                epochs, values, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, markersize=3.5, label=_label(name, curve)
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set(xlabel="epoch", ylabel="top-1 on val (%)")
+    style: dict[str, Any] = {"title": "highest", "frameon": False, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}
+    plain_text(figure.legend(**style, loc="outside lower left", borderaxespad=0).get_texts())
+
+
+def _label(name: str, curve: Sequence[tuple[int, float]]) -> str:
+    epoch, value = _highest(curve)
+    name = printable(name)
+    return f"{name if len(name) <= 50 else f'{name[:25]}…{name[-24:]}'}: {value:.1f} %, epoch {epoch}"
+
+
+def _highest(curve: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    return max(curve, key=lambda point: point[1])
+
+
+def _description(curves: Curves) -> str:
+    """The chart in words, for those who do not see it."""
+    parts = []
+    for name, curve in curves.items():
+        epoch, value = _highest(curve)
+        parts.append(f"{printable(name)} from {curve[0][1]:.1f} to {curve[-1][1]:.1f}, {value:.1f} in epoch {epoch} at the highest")
+    return f"top-1 on val by epoch, in per cent: {'; '.join(parts)}"
