@@ -18,6 +18,7 @@ from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.evaluation.unknowns import evaluate_unknown
+from fieldmark.reports.comparison import write_comparison
 from fieldmark.reports.explain import Explained, explain_run
 from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
@@ -90,9 +91,14 @@ def ensemble(
     return finish(make_ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, console), console)
 
 
-def report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file."""
-    return write_report(Run.load(run), None if out is None else Path(out))
+def report(*runs: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file.
+
+    Several runs are set side by side, the others against the first; that needs `out`, and runs tested on the same pictures.
+    """
+    if len(runs) == 1:
+        return write_report(Run.load(runs[0]), None if out is None else Path(out))
+    return write_comparison([Run.load(run) for run in runs], None if out is None else Path(out))
 
 
 def calibrate(

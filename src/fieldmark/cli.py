@@ -411,19 +411,19 @@ def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | 
 
 
 @app.command
-def report(run: Path, /, *, out: Path | None = None, quiet: Quiet = False) -> None:
-    """Write the report of a run: one HTML file that opens offline, to keep or to send.
+def report(*runs: Path, out: Path | None = None, quiet: Quiet = False) -> None:
+    """Write the report of a run, or of several side by side: one HTML file that opens offline, to keep or to send.
 
     Parameters
     ----------
-    run
-        A finished run.
+    runs
+        A finished run, or several that were tested on the same pictures; the first is what the others are held against.
     out
-        The file to write (report.html in the run's folder by default).
+        The file to write (report.html in the run's folder by default; several runs need a name).
     """
     from fieldmark.api import report as write
 
-    _console(quiet).say(f"the report is {write(run, out)}")
+    _console(quiet).say(f"the report is {write(*runs, out=out)}")
 
 
 @study.command(name="run")

@@ -56,7 +56,7 @@ def test_every_command_takes_an_ensemble(kind, request, birds, tmp_path):
     answer = Run.load(run.path).predict(picture, top=1)[0]
     assert answer.best == run.class_names[int(saved.logits[0].argmax())]
     assert answer.probabilities[0] == pytest.approx(run.probabilities(saved.logits)[0].max(), abs=1e-4)
-    report = fieldmark.report(run.path, tmp_path / "report.html").read_text()
+    report = fieldmark.report(run.path, out=tmp_path / "report.html").read_text()
     assert 'id="members"' in report and 'id="curves"' not in report and all(name in report for name in ("<bdi>a</bdi>", "<bdi>b</bdi>"))
     assert fieldmark.resume(run.path, quiet=True).path == run.path
     assert fieldmark.evaluate(run.path, birds / "test", corrupt="fog:2")["n"] == 12

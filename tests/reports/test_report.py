@@ -177,7 +177,7 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(report: tuple[str, 
 
 def test_the_same_run_gives_the_same_bytes(finished_run: Run, tmp_path: Path) -> None:
     write_report(finished_run, tmp_path / "a.html")
-    code = f"import fieldmark; fieldmark.report({str(finished_run.path)!r}, {str(tmp_path / 'b.html')!r})"
+    code = f"import fieldmark; fieldmark.report({str(finished_run.path)!r}, out={str(tmp_path / 'b.html')!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes() == finished_run.folder.report_file.read_bytes()
 

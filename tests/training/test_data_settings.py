@@ -361,7 +361,7 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
             main(["predict", str(run.path), str(picture), "--csv", str(tmp_path / "answers.csv"), "--quiet"])
         assert stop.value.code == 0
         submit_run(run, tmp_path / "handed_in.csv", None, "id=stem,label=class", Console(quiet=True))
-        fieldmark.report(run.path, tmp_path / "report.html")
+        fieldmark.report(run.path, out=tmp_path / "report.html")
 
 
 def test_boxes_of_pictures_that_are_not_there(boxed, box_run, tmp_path, capsys):

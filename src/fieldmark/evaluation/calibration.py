@@ -12,7 +12,6 @@ from scipy.optimize import brentq, minimize
 
 from fieldmark.core.randomness import key, permutation
 from fieldmark.evaluation import metrics
-from fieldmark.evaluation.combination import log_probabilities
 from fieldmark.evaluation.intervals import units_of
 from fieldmark.evaluation.predictions import Predictions
 
@@ -91,11 +90,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     if not finite.any():
         return 1.0
     logits, labels = logits[finite].astype(np.float64), labels[finite]
+    logits -= logits.max(axis=1, keepdims=True)
     right = logits[np.arange(len(labels)), labels].mean()
 
     def slope(inverse: float) -> float:
         """Of the negative log-likelihood, by the inverse: how far the expected logit is above the right one."""
-        return float((np.exp(log_probabilities(inverse * logits)) * logits).sum(axis=1).mean() - right)
+        weights = np.exp(inverse * logits)
+        return float((np.einsum("nc,nc->n", weights, logits) / weights.sum(axis=1)).mean() - right)
 
     if slope(1 / COLDEST) <= 0:
         return COLDEST
@@ -118,11 +119,15 @@ def _of_vector(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     rows = np.arange(len(labels))
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = log_probabilities(parameters[:classes] * logits + parameters[classes:])
-        residuals = np.exp(logs)
+        scaled = parameters[:classes] * logits + parameters[classes:]
+        scaled -= scaled.max(axis=1, keepdims=True)
+        right = scaled[rows, labels]
+        residuals = np.exp(scaled, out=scaled)
+        sums = residuals.sum(axis=1)
+        residuals /= sums[:, None]
         residuals[rows, labels] -= 1
-        gradient = np.concatenate([(residuals * logits).mean(axis=0), residuals.mean(axis=0)])
-        return -float(logs[rows, labels].mean()), gradient
+        gradient = np.concatenate([np.einsum("nc,nc->c", residuals, logits), residuals.sum(axis=0)]) / len(labels)
+        return float((np.log(sums) - right).mean()), gradient
 
     start = np.concatenate([np.full(classes, 1 / temperature), np.zeros(classes)])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
