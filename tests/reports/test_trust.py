@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elements import Page
+
+from fieldmark.core.console import Console
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.evaluation.assessment import assess
+from fieldmark.evaluation.calibrate import calibrate_run
+from fieldmark.evaluation.decisions import Wanted
+from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.unknowns import evaluate_unknown
+from fieldmark.reports.report import write_report
+from fieldmark.reports.trust import trust
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def run(finished_run: Run, tmp_path: Path) -> Run:
+    shutil.copytree(finished_run.path, tmp_path / "run")
+    return Run.load(tmp_path / "run")
+
+
+def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run) -> None:
+    test = run.summary["test"]
+    shown = trust(assess(run), run.summary)
+    assert [each.name for each in shown["calibrated"]] == ["ECE", "Adaptive ECE", "NLL", "Brier score"]
+    ece, _, nll, _ = shown["calibrated"]
+    assert ece.before == f"{test['ece']:.1f} ({test['ece_low']:.1f}–{test['ece_high']:.1f})"
+    after = [test[f"nll_calibrated{end}"] for end in ("", "_low", "_high")]
+    assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
+    assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]
+    assert len(shown["reliability"]) == 2 and shown["unknown"] == [] and shown["robustness"] is None and shown["severities"] == []
+
+
+def test_a_run_without_calibration_has_what_needs_none(run: Run) -> None:
+    run.folder.calibration_file.unlink()
+    bare = Run.load(run.path)
+    shown = trust(assess(bare), bare.summary)
+    assert shown["decisions"] is None and shown["scaling"] == "" and shown["calibrated"] == [] and shown["reliability"] == []
+    assert shown["sets"] is None and shown["resplit"] is None and shown["unknown"] == []
+    assert shown["selective"] and len(shown["answered"]) == 4
+    page = Page(write_report(bare).read_text(encoding="utf-8")).text
+    assert "The run has no calibration.json" in page
+
+
+def test_the_share_that_can_be_answered_is_the_largest_whose_answers_hold(run: Run) -> None:
+    """Against every prefix of the pictures, the surest first."""
+    found = assess(run)
+    order = np.argsort(-found.probabilities.max(axis=1), kind="stable")
+    wrong = np.cumsum(~found.hits[order]) / np.arange(1, len(order) + 1)
+    for risk, share in trust(found, run.summary)["answered"]:
+        kept = np.flatnonzero(wrong <= risk / 100)
+        assert share == pytest.approx((kept[-1] + 1) / len(order) if len(kept) else 0)
+
+
+def test_vector_scaling_is_named(run: Run) -> None:
+    calibrate_run(run, replace(Wanted(), scaling="vector"), (), QUIET)
+    again = Run.load(run.path)
+    assert trust(assess(again), again.summary)["scaling"] == "a scale and a bias for each class"
+
+
+def test_each_set_of_unknown_pictures_says_how_its_score_was_chosen(run: Run, birds: Path) -> None:
+    photos = birds / "test"
+    evaluate_unknown(run, [photos], QUIET)
+    (found,) = trust(assess(run), run.summary)["unknown"]
+    assert found.figures.name == "test" and found.figures.n == 12 and not found.figures.chose
+    assert found.how == "which best told classes of val apart that were taken for unknown in turn" and found.panels
+    calibrate_run(run, replace(Wanted(), score="energy"), (), QUIET)
+    again = Run.load(run.path)
+    (found,) = trust(assess(again), again.summary)["unknown"]
+    assert found.figures.score == "energy" and found.how == "chosen by hand"
+    calibrate_run(again, Wanted(), [photos], QUIET)
+    again = Run.load(run.path)
+    (found,) = trust(assess(again), again.summary)["unknown"]
+    assert found.figures.chose and found.how == "chosen by pictures of unknown classes"
+
+
+def test_the_report_has_each_corruption_at_each_severity_that_was_measured(run: Run) -> None:
+    measured = {"n": 12, "none": 91.7, "corruptions": {"fog": {"5": 50.0, "1": 83.3}, "jpeg": {"1": 91.7}}}
+    RunFolder(run.path).robustness_file.write_text(json.dumps(measured))
+    shown = trust(assess(run), run.summary)
+    assert shown["severities"] == ["1", "5"]
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "fog 83.3 50.0" in text and "jpeg 91.7" in text
