@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fieldmark.api import calibrate as calibrate
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
+    from fieldmark.api import evaluate_corruptions as evaluate_corruptions
     from fieldmark.api import evaluate_unknowns as evaluate_unknowns
     from fieldmark.api import explain as explain
     from fieldmark.api import report as report
@@ -27,6 +28,7 @@ _HOMES = {
     "train": "fieldmark.api",
     "resume": "fieldmark.api",
     "evaluate": "fieldmark.api",
+    "evaluate_corruptions": "fieldmark.api",
     "evaluate_unknowns": "fieldmark.api",
     "calibrate": "fieldmark.api",
     "ensemble": "fieldmark.api",
@@ -46,6 +48,7 @@ __all__ = [
     "calibrate",
     "ensemble",
     "evaluate",
+    "evaluate_corruptions",
     "evaluate_unknowns",
     "explain",
     "load_recipe",

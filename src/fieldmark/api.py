@@ -10,11 +10,13 @@ from typing import Any, Literal
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe import load_recipe
+from fieldmark.data.corruptions import SEVERITIES
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.decisions import Decisions, Wanted
 from fieldmark.evaluation.evaluate import evaluate_run
+from fieldmark.evaluation.robustness import evaluate_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.evaluation.unknowns import evaluate_unknown
@@ -134,6 +136,17 @@ def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: boo
     """
     loaded, console = Run.load(run), Console(quiet)
     found = evaluate_unknown(loaded, unknown, console)
+    finish(loaded, console)
+    return found
+
+
+def evaluate_corruptions(run: str | Path, severities: Sequence[int] = SEVERITIES, quiet: bool = True) -> dict[str, Any]:
+    """Top-1 in per cent of test as it is ("none") and under every corruption ("corruptions"), by name and severity from 1 to 5.
+
+    The run's robustness.json, evaluation.json and report have it from then on; what was measured before is not measured again.
+    """
+    loaded, console = Run.load(run), Console(quiet)
+    found = evaluate_robustness(loaded, tuple(severities), console)
     finish(loaded, console)
     return found
 

@@ -283,3 +283,43 @@ def test_birds_are_drawn_into_a_new_folder(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["birds.csv", "species.jpg", "test", "train", "unseen", "val"]
     assert run("birds", tmp_path / "drawn") == 2
     assert "already exists" in capsys.readouterr().err
+
+
+def test_explain_writes_a_page_and_says_where(finished_run, birds, tmp_path, capsys):
+    picture = sorted((birds / "test").rglob("*.png"))[0]
+    assert run("explain", finished_run.path, picture, "--out", tmp_path / "why", "--method", "layer-cam") == 0
+    printed = capsys.readouterr().err
+    assert "the page is" in printed and "deleting what the maps mark" in printed
+    assert sorted(file.name for file in (tmp_path / "why").iterdir())[1:] == ["explain.html", "explain.json"]
+    assert json.loads((tmp_path / "why" / "explain.json").read_text())["method"] == "layer-cam"
+    assert run("explain", finished_run.path, tmp_path / "nothing.png", "--out", tmp_path / "other") == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_report_of_several_runs_needs_a_name_and_the_same_pictures(finished_run, tmp_path, capsys):
+    shutil.copytree(finished_run.path, tmp_path / "again")
+    before = sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*"))
+    assert run("report", finished_run.path, tmp_path / "again") == 2
+    assert "--out" in capsys.readouterr().err
+    assert sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*")) == before
+    assert run("report", finished_run.path, tmp_path / "again", "--out", tmp_path / "both.html") == 0
+    assert "No difference shown" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_evaluate_all_corruptions_prints_a_table_and_writes_the_report_again(finished_run, tmp_path, capsys):
+    shutil.copytree(finished_run.path, tmp_path / "run")
+    assert run("evaluate", tmp_path / "run", "--corrupt", "all:2") == 0
+    printed = capsys.readouterr().err
+    assert "severity 2" in printed and "gaussian-noise" in printed
+    measured = json.loads((tmp_path / "run" / "robustness.json").read_text())
+    assert len(measured["corruptions"]) == 14
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["robustness"] == measured
+    assert "gaussian-noise" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert run("evaluate", tmp_path / "run", "--corrupt", "all:2", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out) == measured
+
+
+@pytest.mark.parametrize("more", [("--crop", "none"), ("--data", "elsewhere"), ("--split", "val"), ("--unknown", ".")])
+def test_what_is_measured_on_its_own_takes_no_other_options(more, finished_run, capsys):
+    assert run("evaluate", finished_run.path, "--corrupt", "all:2", *more) == 2
+    assert "on their own" in capsys.readouterr().err
