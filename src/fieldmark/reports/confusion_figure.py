@@ -14,8 +14,7 @@ import numpy as np
 
 from fieldmark.evaluation.confusion import blocks, cluster_order, worst_pairs
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import GRID, INK, PAPER, house_style, page_svg, write_png
-from fieldmark.reports.selective_figure import any_letters, compact, printable
+from fieldmark.reports.drawing import GRID, INK, PAPER, any_letters, compact, house_style, page_svg, printable, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,21 @@ import numpy as np
 
 from fieldmark.evaluation.rejection import auroc
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import INK, PAPER, house_style, page_svg, plain_axes, write_png
-from fieldmark.reports.selective_figure import DASHES, LINES, LINES_ON_A_PAGE, REFERENCE, any_letters, compact, plain_text
+from fieldmark.reports.drawing import (
+    DASHES,
+    INK,
+    LINES,
+    LINES_ON_A_PAGE,
+    PAPER,
+    REFERENCE,
+    any_letters,
+    compact,
+    house_style,
+    page_svg,
+    plain_axes,
+    plain_text,
+    write_png,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fieldmark.core.files import check_output, write_text
-from fieldmark.core.run_folder import read_json_lines
+from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.data.dataset import SPLITS
 from fieldmark.data.split_file import Origin
 from fieldmark.evaluation.assessment import Assessment, assess
@@ -122,7 +122,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": provenance(run, summary, manifest),
         "command": training_command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
-        "version": manifest["versions"]["fieldmark"],
+        "version": versions()["fieldmark"],
     }
 
 

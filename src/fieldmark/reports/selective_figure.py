@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -16,22 +13,23 @@ import numpy as np
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.selective import RiskCoverage
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import INK, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.drawing import (
+    DASHES,
+    LINES,
+    LINES_ON_A_PAGE,
+    REFERENCE,
+    any_letters,
+    compact,
+    house_style,
+    page_svg,
+    plain_axes,
+    plain_text,
+    printable,
+    write_png,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-REFERENCE = "#555555"
-# Told apart by colour-blind readers too (Okabe and Ito), and seen on white and on a dark page; those without a variable are in both.
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00", "#7a6fd0", INK)
-LINES_ON_A_PAGE = dict(zip(LINES, LINES, strict=True)) | {
-    "#0072b2": "var(--train)",
-    "#d55e00": "var(--val)",
-    "#56b4e9": "var(--refit)",
-    REFERENCE: "var(--rate)",
-    INK: "currentColor",
-}
-DASHES: tuple[Any, ...] = ("-", "-", "-", "-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
 
 _COLUMNS, _ROWS = 600, 500
 """What can be seen of a curve: more points than these across and up are left out."""
@@ -65,39 +63,6 @@ def risk_coverage_panel(curves: Mapping[str, RiskCoverage]) -> Panel:
             title,
             compact(page_svg(partial(_draw, curves=curves), (5.2, 3.5 + _ROW * len(curves)), title, LINES_ON_A_PAGE, _description(curves))),
         )
-
-
-@contextmanager
-def any_letters() -> Iterator[None]:
-    """Without words about letters that the font does not have."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def compact(svg: str) -> str:
-    """The same picture in a fraction of the text: paths to a hundredth of a point."""
-    return re.sub(r'(<path [^>]*?\bd=")([^"]*)', lambda path: path[1] + _compact(path[2]), svg)
-
-
-def _compact(path: str) -> str:
-    parts, at = [], ["", ""]
-    for command, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
-        to = [f"{float(number):.2f}".rstrip("0").rstrip(".") for number in numbers.split()]
-        if command == "L" and to[1] == at[1]:
-            parts.append(f"H{to[0]}")
-        elif command == "L" and to[0] == at[0]:
-            parts.append(f"V{to[1]}")
-        else:
-            parts.append(command + " ".join(to))
-        at = to[-2:] or ["", ""]
-    return "".join(parts)
-
-
-def plain_text(texts: Sequence[Any]) -> None:
-    """Dollar signs in names are no formulas."""
-    for text in texts:
-        text.set_parse_math(False)
 
 
 def _check(curves: Mapping[str, RiskCoverage]) -> None:
@@ -171,11 +136,6 @@ def _thinned(curve: RiskCoverage, top: float) -> tuple[np.ndarray, np.ndarray]:
     seen.append(len(risk) - 1)
     places = np.unique(seen)
     return coverage[places], risk[places]
-
-
-def printable(name: str) -> str:
-    """Without line breaks and letters that cannot be shown."""
-    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in name)
 
 
 def _short(name: str) -> str:

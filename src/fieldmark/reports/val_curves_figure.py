@@ -9,8 +9,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import page_svg, plain_axes
-from fieldmark.reports.selective_figure import DASHES, LINES, LINES_ON_A_PAGE, any_letters, plain_text, printable
+from fieldmark.reports.drawing import DASHES, LINES, LINES_ON_A_PAGE, any_letters, page_svg, plain_axes, plain_text, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
