@@ -35,10 +35,10 @@ from fieldmark.evaluation.calibration import fit_calibration
 from fieldmark.evaluation.classes import averages, per_class
 from fieldmark.evaluation.conformal import fit_class_sets
 from fieldmark.evaluation.confusion import blocks, cluster_order, confusion_matrix
-from fieldmark.evaluation.decisions import Wanted, fit_decisions, fitted_scores
+from fieldmark.evaluation.decisions import Wanted, fit_decisions
 from fieldmark.evaluation.intervals import bootstrap, intervals
 from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import NEIGHBOURS, choose_score, fit_score
+from fieldmark.evaluation.rejection import NEIGHBOURS, choose_score, fit_score, fitted_scores
 from fieldmark.evaluation.unknowns import unknown_figures
 
 PER_GENUS = 5

@@ -11,9 +11,10 @@ import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.assessment import assess
-from fieldmark.evaluation.decisions import Wanted, fit_decisions, fitted_scores, load_decisions
+from fieldmark.evaluation.decisions import Wanted, fit_decisions, load_decisions
 from fieldmark.evaluation.intervals import bootstrap, drawn_units, units_of
 from fieldmark.evaluation.predictions import Predictions
+from fieldmark.evaluation.rejection import fitted_scores
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import auroc_interval, unknown_figures
 

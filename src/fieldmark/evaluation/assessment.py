@@ -19,8 +19,9 @@ from fieldmark.evaluation.calibration import Reliability, reliability
 from fieldmark.evaluation.classes import Share, averages, head_to_tail, per_class
 from fieldmark.evaluation.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
 from fieldmark.evaluation.confusion import Pair, confusion_matrix, worst_pairs
-from fieldmark.evaluation.decisions import Decisions, fitted_scores
+from fieldmark.evaluation.decisions import Decisions
 from fieldmark.evaluation.predictions import Predictions, softmax
+from fieldmark.evaluation.rejection import fitted_scores
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage

@@ -19,12 +19,11 @@ from fieldmark.data.dataset import Level
 from fieldmark.evaluation.calibration import Calibration, Fitted, Scaling, fit_calibration
 from fieldmark.evaluation.conformal import SetRule, fit_class_sets
 from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import SCORES, Score, auroc, choose_score, fit_score, threshold
+from fieldmark.evaluation.rejection import SCORES, auroc, choose_score, fitted_scores, threshold
 from fieldmark.evaluation.taxonomy import Backoff, fit_backoff
 
 SCHEMA = 1
-OF_LOGITS = ("msp", "max-logit", "energy")
-"""The scores that need no pictures of train."""
+Chosen = Literal["held-out classes", "unknown pictures", "by the user"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -67,7 +66,7 @@ class RejectionRecord(_Part):
 
     accept: Share
     score: str
-    chosen: Literal["held-out classes", "unknown pictures", "by the user"]
+    chosen: Chosen
     unknown: list[str] | None = None
     scores: dict[str, ScoreRecord]
 
@@ -193,16 +192,6 @@ def fit_decisions(
     return Decisions(record, len(val.class_names)), fitted
 
 
-def fitted_scores(train: Predictions | None, names: Sequence[str] = SCORES) -> dict[str, Score]:
-    """The scores of rejection that can be had, as functions of logits and features."""
-    usable = train is not None and train.features.shape[1] > 0 and np.isfinite(train.features).all(axis=1).any()
-    source = train if train is not None else _NO_TRAIN
-    return {name: fit_score(name, source) for name in names if name in OF_LOGITS or usable}
-
-
-_NO_TRAIN = Predictions(np.zeros(0, np.str_), np.zeros(0, np.int32), np.zeros((0, 1), np.float32), np.zeros((0, 0), np.float32), ("",))
-
-
 def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unknown: Mapping[str, Predictions]) -> RejectionRecord:
     scores = fitted_scores(train)
     if wanted.score is not None and wanted.score not in scores:
@@ -214,6 +203,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
         for name, score in scores.items()
         if unknown
     }
+    how: Chosen
     if wanted.score is not None:
         chosen, how = wanted.score, "by the user"
     elif told:
@@ -224,7 +214,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
     return RejectionRecord(
         accept=wanted.accept,
         score=chosen,
-        chosen=how,  # type: ignore[arg-type]
+        chosen=how,
         unknown=sorted(unknown) or None,
         scores={
             name: ScoreRecord(

@@ -22,7 +22,9 @@ from fieldmark.core.randomness import key, permutation
 from fieldmark.evaluation.metrics import confidences
 from fieldmark.evaluation.predictions import Predictions
 
-SCORES: tuple[str, ...] = ("msp", "max-logit", "energy", "knn", "mahalanobis", "vim")
+OF_LOGITS: tuple[str, ...] = ("msp", "max-logit", "energy")
+"""The scores that need no pictures of train."""
+SCORES: tuple[str, ...] = (*OF_LOGITS, "knn", "mahalanobis", "vim")
 NEIGHBOURS = 10
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -33,7 +35,7 @@ _AS_GOOD = 0.01
 _SMALLEST_VARIANCE = 1e-12
 
 
-def fit_score(name: str, train: Predictions) -> Score:
+def fit_score(name: str, train: Predictions | None) -> Score:
     """One of SCORES, as a function from logits (n, C) and features (n, D) to float64 (n,).
 
     msp: the largest softmax probability (Hendrycks and Gimpel, ICLR 2017)
@@ -46,14 +48,14 @@ def fit_score(name: str, train: Predictions) -> Score:
         that it starts from is had from logits and features by least squares
 
     The last three are fitted on the training pictures that have a label and are finite; they raise InputError where there are none, or no
-    features. Raises ValueError for another name.
+    features. The others need no `train`. Raises ValueError for another name.
     """
     if name in _FROM_LOGITS:
         from_logits = _FROM_LOGITS[name]
         return _in_parts(lambda logits, features: from_logits(logits))
     if name not in _FROM_FEATURES:
         raise ValueError(f"there is no score {name!r}, only {', '.join(SCORES)}")
-    if not train.features.shape[1]:
+    if train is None or not train.features.shape[1]:
         raise InputError(f"{name} needs features, and these predictions have none", hint=f"Choose among {', '.join(_FROM_LOGITS)}.")
     usable = _usable(train)
     if not usable.any():
@@ -62,6 +64,12 @@ def fit_score(name: str, train: Predictions) -> Score:
             hint=f"Choose among {', '.join(_FROM_LOGITS)}.",
         )
     return _in_parts(_FROM_FEATURES[name](train.labels[usable], train.logits[usable], train.features[usable]))
+
+
+def fitted_scores(train: Predictions | None, names: Sequence[str] = SCORES) -> dict[str, Score]:
+    """Those of `names` that can be had; without features of train, only those of logits."""
+    usable = train is not None and train.features.shape[1] > 0 and _usable(train).any()
+    return {name: fit_score(name, train) for name in names if name in OF_LOGITS or usable}
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:

@@ -24,11 +24,11 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.combination import Combination, combined, load_combination
-from fieldmark.evaluation.decisions import OF_LOGITS, Decisions, fitted_scores, load_decisions
+from fieldmark.evaluation.decisions import Decisions, load_decisions
 from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import Score
+from fieldmark.evaluation.rejection import OF_LOGITS, Score, fit_score
 from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, build_model
@@ -145,7 +145,7 @@ class Run:
     def _score(self) -> Score:
         assert self.decisions is not None
         name = self.decisions.score
-        return fitted_scores(None if name in OF_LOGITS else self.predictions("train"), (name,))[name]
+        return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:

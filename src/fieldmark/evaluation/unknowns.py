@@ -16,11 +16,11 @@ from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import UNKNOWN
 from fieldmark.evaluation.classes import exact_interval
-from fieldmark.evaluation.decisions import Decisions, fitted_scores
+from fieldmark.evaluation.decisions import Decisions
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import Score, aupr, auroc, fpr_at, oscr
+from fieldmark.evaluation.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr
 from fieldmark.evaluation.run import Run, find_images
 
 
