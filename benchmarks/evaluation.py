@@ -128,7 +128,7 @@ def loop_of_numpy(logits: np.ndarray, labels: np.ndarray, resamples: int) -> np.
 def neighbours_of_scikit_learn(train: np.ndarray, asked: np.ndarray) -> np.ndarray:
     unit_train, unit_asked = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (train, asked))
     search = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute", n_jobs=1).fit(unit_train)
-    return -search.kneighbors(unit_asked)[0][:, -1]
+    return 1 - (search.kneighbors(unit_asked)[0] ** 2).mean(axis=1) / 2
 
 
 class Turns:

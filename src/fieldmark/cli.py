@@ -203,8 +203,8 @@ def calibrate(
     scaling
         One temperature, or a scale and a bias for each class, which can change answers and needs many pictures of each.
     score
-        How unknowns are told: msp, max-logit, energy, knn, mahalanobis or vim (by default the one that best tells classes of val apart
-        that are taken for unknown in turn).
+        How unknowns are told: max-logit+knn, msp, max-logit, energy, knn, mahalanobis or vim (by default the first that tells classes of
+        val apart, which are taken for unknown in turn, to within a point as well as the best does).
     unknown
         Files, folders and patterns of pictures that are of none of the run's classes, to choose the score by.
     """

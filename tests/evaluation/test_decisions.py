@@ -14,7 +14,7 @@ from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.decisions import Wanted, fit_decisions, load_decisions
 from fieldmark.evaluation.intervals import bootstrap, drawn_units, units_of
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import fitted_scores
+from fieldmark.evaluation.rejection import SCORES, fitted_scores
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import auroc_interval, unknown_figures
 
@@ -42,7 +42,7 @@ def test_what_is_saved_is_loaded_and_decides_alike(tmp_path: Path) -> None:
     assert load_decisions(tmp_path / "none.json", 6) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', "null", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 2}', "null", "[" * 100_000])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(InputError, match=r"calibration\.json"):
@@ -123,7 +123,7 @@ def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tin
     found = assess(run)
     assert [each.name for each in found.unknown] == ["unknown"] and found.unknown[0].n == len(unknown)
     written = json.loads(run.folder.evaluation_file.read_text())
-    assert written["unknown"][0]["scores"][0]["name"] == "msp" and written["n"] == run.summary["test"]["n"]
+    assert written["unknown"][0]["scores"][0]["name"] == SCORES[0] and written["n"] == run.summary["test"]["n"]
     assert run.folder.confusion_file.read_text().startswith("class,")
     for answer in run.predict([birds / path for path in unknown.ids.tolist()[:3]]):
         assert answer.unknown in (True, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -18,10 +19,10 @@ from hypothesis import strategies as st
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation import rejection
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import SCORES, fit_score
+from fieldmark.evaluation.rejection import OF_LOGITS, SCORES, fit_score
 
 FIELDS = ("ids", "labels", "logits", "features")
-FROM_LOGITS, FROM_FEATURES = SCORES[:3], SCORES[3:]
+FROM_FEATURES = [name for name in SCORES if name not in OF_LOGITS]
 
 values = st.one_of(st.sampled_from([-math.inf, math.nan, 0.0, 0.5, 1.0]), st.floats(-5, 5, width=16))
 scores = st.lists(values, min_size=1, max_size=30).map(np.array)
@@ -162,14 +163,33 @@ def test_scores_from_logits() -> None:
     assert score("energy", train, replace(asked, logits=asked.logits * 1e5)).max() < math.inf
 
 
-@pytest.mark.parametrize("n", [3, 10, 11, 400])
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cosines(reference: np.ndarray, asked: np.ndarray, neighbours: int, passed_over: int = 0) -> np.ndarray:
+    """The mean of those of the nearest, without the first `passed_over`: float64 (n,)."""
+    search = sklearn.neighbors.NearestNeighbors(n_neighbors=neighbours + passed_over).fit(unit(reference).astype(np.float64))
+    distances, _ = search.kneighbors(unit(asked).astype(np.float64))
+    return (1 - distances[:, passed_over:] ** 2 / 2).mean(axis=1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 400])
 def test_knn_agrees_with_scikit_learn(n: int) -> None:
     train, asked = predictions(n), predictions(50, seed=1)
-    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (train.features, asked.features)]
-    distances, _ = sklearn.neighbors.NearestNeighbors(n_neighbors=min(10, n)).fit(unit[0]).kneighbors(unit[1])
-    np.testing.assert_allclose(score("knn", train, asked), -distances[:, -1], rtol=1e-4)
+    np.testing.assert_allclose(score("knn", train, asked), cosines(train.features, asked.features, min(3, n)), atol=1e-6)
     scaled = replace(asked, features=asked.features * np.float32(1e-3))
-    np.testing.assert_allclose(score("knn", train, scaled), score("knn", train, asked), rtol=1e-4)
+    np.testing.assert_allclose(score("knn", train, scaled), score("knn", train, asked), atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "error"), [(400, 1e-3), (1024, 1e-3), (9000, 0.2)])
+def test_max_logit_and_knn_count_alike(n: int, error: float) -> None:
+    """Some of many training pictures serve for the moments."""
+    train, asked = predictions(n), predictions(50, seed=1)
+    own = cosines(train.features, train.features, 3, passed_over=1)
+    expected = (asked.logits.max(axis=1) - train.logits.max(axis=1).mean()) / train.logits.max(axis=1).std()
+    expected += (cosines(train.features, asked.features, 3) - own.mean()) / own.std()
+    np.testing.assert_allclose(score("max-logit+knn", train, asked), expected, rtol=error, atol=error)
 
 
 @pytest.mark.parametrize(("n", "width"), [(400, 12), (40, 12), (30, 64)])
@@ -270,11 +290,11 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     train = predictions(20)
     bare = replace(train, features=np.zeros((20, 0), np.float32))
     for name in FROM_FEATURES:
-        with pytest.raises(InputError, match=f"{name} needs features.*\nChoose among msp, max-logit, energy"):
+        with pytest.raises(InputError, match=f"{re.escape(name)} needs features.*\nChoose among msp, max-logit, energy"):
             fit_score(name, bare)
         with pytest.raises(InputError, match="labelled training pictures"):
             fit_score(name, replace(train, labels=np.full(20, -1, np.int32)))
-    for name in FROM_LOGITS:
+    for name in OF_LOGITS:
         assert score(name, bare, bare).tolist() == score(name, train, train).tolist()
     with pytest.raises(ValueError, match="no score 'softmax'"):
         fit_score("softmax", train)

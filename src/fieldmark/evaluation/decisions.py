@@ -22,7 +22,7 @@ from fieldmark.evaluation.predictions import Predictions, softmax
 from fieldmark.evaluation.rejection import SCORES, auroc, choose_score, fitted_scores, threshold
 from fieldmark.evaluation.taxonomy import Backoff, fit_backoff
 
-SCHEMA = 1
+SCHEMA = 2
 Chosen = Literal["held-out classes", "unknown pictures", "by the user"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -234,6 +234,8 @@ def load_decisions(path: Path, classes: int) -> Decisions | None:
     again = "`fieldmark calibrate RUN` writes it anew."
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.get("schema") != SCHEMA:
+            raise InputError(f"{path} is of schema {values.get('schema')!r}, where this Fieldmark writes {SCHEMA}", hint=again)
         record = DecisionsRecord.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
@@ -242,6 +244,6 @@ def load_decisions(path: Path, classes: int) -> Decisions | None:
         raise InputError(f"{path} cannot be read: {error}", hint=again) from None
     lengths = {len(each) for each in (record.vector.scale, record.vector.bias)} if record.vector else set()
     lengths |= {len(each.parents) for each in record.backoff.values()} | ({len(record.sets.class_quantiles)} - {0})
-    if not lengths <= {classes} or record.rejection.score not in record.rejection.scores:
+    if not lengths <= {classes} or not {record.rejection.score} <= set(record.rejection.scores) <= set(SCORES):
         raise InputError(f"{path} does not belong to this run, which has {classes} classes", hint=again)
     return Decisions(record, classes)
