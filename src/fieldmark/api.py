@@ -17,7 +17,7 @@ from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.decisions import Decisions, Wanted
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.robustness import evaluate_robustness
-from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.run import Boxes, Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.evaluation.unknowns import evaluate_unknown
 from fieldmark.reports.comparison import write_comparison
@@ -175,6 +175,7 @@ def explain(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     method: str = "auto",
+    boxes: Boxes | None = None,
     quiet: bool = True,
 ) -> Explained:
     """Where a run looked in pictures, whether that matters, and the training pictures nearest to them, as a page in the folder `out`.
@@ -182,9 +183,10 @@ def explain(
     Args:
         images: files, folders and patterns.
         method: of the maps, grad-cam, grad-cam++, layer-cam or rollout; by default what suits the architecture.
+        boxes: of the objects, by the picture's path, as in Run.predict.
     """
     listed = [images] if isinstance(images, str | Path) else images
-    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method)
+    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method, boxes)
 
 
 def submit(run: str | Path, out: str | Path, data: str | Path | None = None, columns: str = DEFAULT_COLUMNS, quiet: bool = True) -> Path:

@@ -206,6 +206,11 @@ def test_settings_that_differ_and_seeds_alone(near: tuple[Run, Run], tmp_path: P
     seed.folder.recipe_file.write_text(re.sub(r"(?m)^  seed: 0$", "  seed: 7", recipe), encoding="utf-8")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
     assert "Setting one seed train.seed 0 7" in page.text and "differ in the seed alone" in page.text
+    fingerprint = seed.folder.manifest()["fingerprint"]
+    seed.folder.update_manifest(fingerprint="another")
+    _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
+    assert "differ in the seed alone" not in page.text
+    seed.folder.update_manifest(fingerprint=fingerprint)
     seed.folder.recipe_file.write_text(re.sub(r"(?m)^  seed: 0$", "  seed: 7", recipe).replace("lr: 0.02", "lr: 0.03"), encoding="utf-8")
     seed.folder.update_manifest(fingerprint="another")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
@@ -220,10 +225,22 @@ def test_unknown_pictures_where_all_runs_met_the_same(near: tuple[Run, Run], tmp
         other = {"name": "msp", "auroc": 1.0, "auroc_low": 0.0, "auroc_high": 2.0}
         sets = [{"name": "cats", "n": 55, "score": "energy", "scores": [other, score]}]
         run.folder.evaluation_file.write_text(json.dumps({"unknown": sets}))
+        save_unknown(run, [f"cats/{number}.jpg" for number in range(55)])
     _, page = written(runs, tmp_path / "page.html")
     assert "AUROC telling 55 pictures of “cats” from those of test 81.2 % 79.2–83.2 79.9 % 77.9–81.9" in page.text
-    runs[1].folder.evaluation_file.write_text(json.dumps({"unknown": []}))
+    save_unknown(runs[1], [f"other/cats/{number}.jpg" for number in range(55)])
     assert "AUROC" not in written(runs, tmp_path / "page.html")[1].text
+    for damaged in ("", "[]", '{"unknown": [{"name": "cats"}]}'):
+        runs[1].folder.evaluation_file.write_text(damaged)
+        with pytest.raises(InputError, match=r"evaluation\.json cannot be read"):
+            written(runs, tmp_path / "page.html")
+
+
+def save_unknown(run: Run, ids: Sequence[str]) -> None:
+    n = len(ids)
+    nothing = np.zeros((n, 0), np.float32)
+    logits = np.zeros((n, len(run.class_names)), np.float32)
+    Predictions(np.array(ids), np.full(n, -1, np.int32), logits, nothing, run.class_names).save(run.folder.predictions / "unknown-cats.npz")
 
 
 def test_pictures_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
@@ -342,7 +359,7 @@ def test_it_opens_in_a_browser_wide_and_narrow(hostile_run: Run, large_run: Run,
     hostile = write_comparison([hostile_run, copied(hostile_run, tmp_path / ("very" * 40))], tmp_path / "hostile.html")
     many = [copied(large_run, tmp_path / name) for name in ("large", "again", "more")]
     for run in many:
-        run.folder.calibration_file.unlink()  # of other classes
+        run.folder.calibration_file.unlink(missing_ok=True)  # of other classes
     large = write_comparison(many, tmp_path / "large.html")
     assert large.stat().st_size < 10_000_000
     browser = Browser(tmp_path / "profile")

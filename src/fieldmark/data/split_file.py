@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,14 @@ def read_split(path: Path) -> dict[str, list[Any]]:
     if lacking := {"path", "hash", "label", "split"} - set(stored):
         raise InputError(f"{path} has no column {', '.join(sorted(lacking))}")
     return stored
+
+
+def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float, float, float, float]]:
+    """By path, the boxes that pictures of a split table have: left, top, right and bottom edge in pixels."""
+    if _EDGES[0] not in stored:
+        return {}
+    boxes = zip(*(stored[edge] for edge in _EDGES), strict=True)
+    return {path: box for path, box in zip(stored["path"], boxes, strict=True) if not np.isnan(box).any()}
 
 
 def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:

@@ -24,7 +24,7 @@ from fieldmark.evaluation.predictions import Predictions, softmax
 from fieldmark.evaluation.rejection import fitted_scores
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage
+from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
 from fieldmark.evaluation.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
 from fieldmark.evaluation.unknowns import UnknownFigures, unknown_figures, unknown_sets
 
@@ -85,8 +85,7 @@ class Assessment:
     @cached_property
     def risk_coverage(self) -> RiskCoverage:
         """By the calibrated probability of the answer."""
-        finite = np.isfinite(self.logits).all(axis=1)
-        return risk_coverage(np.where(finite, metrics.confidences(self.logits), -np.inf), self.hits)
+        return risk_coverage_of_answers(self.logits, self.test.labels)
 
     @cached_property
     def averages(self) -> dict[str, dict[str, float]]:

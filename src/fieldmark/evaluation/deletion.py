@@ -62,6 +62,11 @@ class DeletionSummary:
         """Whether the maps mark what matters: the interval is above zero, and there are pictures enough for one."""
         return self.low > 0 and self.n >= _FEWEST
 
+    @property
+    def cost(self) -> str:
+        """What stands before "than deleting as much elsewhere"."""
+        return f"{abs(self.points):.1f} points {'more' if self.points >= 0 else 'less'}"
+
     def __str__(self) -> str:
         text = f"{self.points:+.1f} points [{self.low:.1f}, {self.high:.1f}] over {self.n} pictures"
         return text if self.shown else f"{text}: not shown that the maps mark what matters"

@@ -52,6 +52,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether some images belong together."""
+        return self.groups is not None and bool((self.groups >= 0).any())
+
     def take(self, rows: np.ndarray) -> Predictions:
         """Those of these rows, in their order."""
         groups = None if self.groups is None else self.groups[rows]

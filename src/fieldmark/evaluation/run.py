@@ -38,6 +38,7 @@ from fieldmark.runtime.preprocess import Preprocess
 
 Boxes = Mapping[str, Sequence[float]]
 Crop = Literal["none", "box"]
+Inferred = tuple[np.ndarray, np.ndarray]  # logits float32 (n, C) and features float32 (n, D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,11 @@ class Run:
     @property
     def path(self) -> Path:
         return self.folder.path
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return os.path.basename(os.path.abspath(self.path))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -238,66 +244,66 @@ class Run:
         """The same, one by one and in bounded memory, whatever the number of files. `top` is cut to the number of classes."""
         if top < 1:
             raise InputError(f"the number of classes to name must be at least 1, got {top}")
-        batch = self.recipe.evaluate.batch
         by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-        views = self._views
-        for chunk in _decoded(files, views, batch, by_path):
-            sound = [pixels for _, pixels in chunk if not isinstance(pixels, str)]
-            seen = dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True)) if sound else {}
-            answers = iter(self._answers(seen) if sound else [])
-            for path, pixels in chunk:
-                name = str(path).encode("utf-8", "backslashreplace").decode()
-                if isinstance(pixels, str):
-                    yield Prediction(name, (), np.empty(0, np.float32), pixels)
+        for chunk, said in self._inferred(files, by_path):
+            answers = iter(self._answers(*said) if said else [])
+            for path, problem in chunk:
+                if problem:
+                    yield Prediction(_readable(path), (), np.empty(0, np.float32), problem)
                     continue
                 probabilities, unknown = next(answers)
                 order = np.argsort(-probabilities, kind="stable")[:top]
                 note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
-                yield Prediction(name, tuple(self.class_names[index] for index in order), probabilities[order], note, unknown)
+                named = tuple(self.class_names[index] for index in order)
+                yield Prediction(_readable(path), named, probabilities[order], note, unknown)
 
     @property
     def view(self) -> Preprocess:
         """The preprocessing but for normalisation: members with the same view see the same pixels."""
         return replace(self.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
-    def _answers(self, seen: Mapping[Preprocess, np.ndarray]) -> list[tuple[np.ndarray, bool | None]]:
+    def _answers(self, logits: np.ndarray, features: np.ndarray) -> list[tuple[np.ndarray, bool | None]]:
         """The probabilities of each picture, float32 (C,), and whether it is unknown."""
-        logits, features = self._infer(seen)
         unknown = self.unknown(logits, features)
         return list(zip(self.probabilities(logits), [None] * len(logits) if unknown is None else unknown.tolist(), strict=True))
 
     def predict_files(self, files: Iterable[Path], console: Console) -> Predictions:
         """Predictions of pictures without labels, by their paths; one that cannot be read is named and left out."""
-        views = self._views
-        ids, logits, features = [], [], []
+        ids: list[str] = []
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
         with console.progress("predicting", "files") as advance:
-            for chunk in _decoded(files, views, self.recipe.evaluate.batch, None):
-                console.say(*(f"left out: {path}: {pixels}" for path, pixels in chunk if isinstance(pixels, str)))
-                sound = [(path, pixels) for path, pixels in chunk if not isinstance(pixels, str)]
-                if sound:
-                    ids += [str(path).encode("utf-8", "backslashreplace").decode() for path, _ in sound]
-                    seen = dict(zip(views, map(np.stack, zip(*(pixels for _, pixels in sound), strict=True)), strict=True))
-                    of_logits, of_features = self._infer(seen)
-                    logits.append(of_logits)
-                    features.append(of_features)
-                    advance(len(ids), None)
+            for chunk, said in self._inferred(files, None):
+                console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
+                ids += [_readable(path) for path, problem in chunk if not problem]
+                parts += [said] if said else []
+                advance(len(ids), None)
         if not ids:
             raise InputError("none of the pictures can be read")
         labels = np.full(len(ids), -1, np.int32)
-        return Predictions(np.array(ids, np.str_), labels, np.concatenate(logits), np.concatenate(features), self.class_names)
+        logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Predictions(np.array(ids, np.str_), labels, logits, features, self.class_names)
 
-    @property
-    def _views(self) -> tuple[Preprocess, ...]:
-        return tuple(dict.fromkeys(member.view for member in self.members))
+    def _inferred(self, files: Iterable[Path], boxes: Boxes | None) -> Iterator[tuple[list[tuple[Path, str]], Inferred | None]]:
+        """Chunks of (file, why it cannot be read or ""), and what the networks say of those that can; None where there are none."""
+        views = tuple(dict.fromkeys(member.view for member in self.members))
+        for decoded in _decoded(files, views, self.recipe.evaluate.batch, boxes):
+            chunk = [(path, pixels if isinstance(pixels, str) else "") for path, pixels in decoded]
+            sound = [pixels for _, pixels in decoded if not isinstance(pixels, str)]
+            yield chunk, self._infer(dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True))) if sound else None
 
-    def _infer(self, seen: Mapping[Preprocess, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 (n, C) and features float32 (n, D) of pictures as each view shows them."""
+    def _infer(self, seen: Mapping[Preprocess, np.ndarray]) -> Inferred:
+        """Of pictures as each view shows them."""
         batch = self.recipe.evaluate.batch
         said = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch) for each in self.members]
         if not self.is_combined:
             return said[0]
         logits = [each for each, _ in said]
         return self.combination(logits), np.concatenate(logits, axis=1)
+
+
+def _readable(path: Path) -> str:
+    """Its name as text, whatever its bytes are."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
@@ -309,7 +315,7 @@ def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
     missing = [str(source) for source in listed if not Path(source).exists() and not any(glob.iglob(str(source), recursive=True))]
     if missing or not listed:
         raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
-    empty = [source for source in listed if Path(source).is_dir() and next(_expand(Path(source)), None) is None]
+    empty = [source for source in listed if next(_expand(Path(source)), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))
         raise InputError(*(f"there are no pictures in {source}" for source in empty), hint=f"A picture's name ends in {known}.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.evaluation import metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,12 @@ class RiskCoverage:
     def excess_aurc(self) -> float:
         """AURC less the best possible one (E-AURC): what is lost by the order of confidences alone."""
         return self.aurc - self.best_aurc
+
+
+def risk_coverage_of_answers(logits: np.ndarray, labels: np.ndarray) -> RiskCoverage:
+    """By the probability of the answer, from (calibrated) logits, float (n, C); rows that are not finite come last."""
+    finite = np.isfinite(logits).all(axis=1)
+    return risk_coverage(np.where(finite, metrics.confidences(logits), -np.inf), metrics.top_k_hits(logits, labels, 1))
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:

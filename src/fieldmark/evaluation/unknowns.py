@@ -151,10 +151,10 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
     return {"run": str(run.path), "predictions": str(target), **figures.to_dict()}
 
 
-def unknown_sets(run: Run) -> dict[str, Predictions]:
+def unknown_sets(run: Run, features: bool = True) -> dict[str, Predictions]:
     """By name, what was saved of pictures of unknown classes; those held out of training come first, as "unknown"."""
     files = sorted(run.folder.predictions.glob(f"{UNKNOWN}*.npz"))
-    return {file.stem.removeprefix(f"{UNKNOWN}-"): Predictions.load(file) for file in files}
+    return {file.stem.removeprefix(f"{UNKNOWN}-"): Predictions.load(file, features) for file in files}
 
 
 def unknown_table(found: Sequence[dict[str, Any]]) -> Table:

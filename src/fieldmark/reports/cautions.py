@@ -10,13 +10,14 @@ import numpy as np
 
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.run import Run
+from fieldmark.reports.pages import some
 
 _FEW = 10
 _NAMED = 3
 
 
 def cautions(run: Run, pictures: Sequence[Mapping[str, Any]], found: Assessment) -> list[str]:
-    """One sentence or two for each; none where nothing was found. `pictures` are the rows of the run's split.parquet."""
+    """One sentence or two for each; none where nothing was found. `pictures` are the rows of the run's split.parquet that were used."""
     return [
         *_copies(pictures),
         *_straddling(run),
@@ -38,10 +39,10 @@ def _copies(pictures: Sequence[Mapping[str, Any]]) -> list[str]:
     said = []
     if leaked:
         are = "is" if len(leaked) == 1 else "are"
-        said.append(f"{_pictures(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {_some(leaked)}.")
+        said.append(f"{_pictures(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {some(leaked, _NAMED)}.")
     if doubtful:
         lie = "lies" if len(doubtful) == 1 else "lie"
-        said.append(f"{_pictures(doubtful)} {lie} in several classes at once, of which at most one can be right: {_some(doubtful)}.")
+        said.append(f"{_pictures(doubtful)} {lie} in several classes at once, of which at most one can be right: {some(doubtful, _NAMED)}.")
     return said
 
 
@@ -95,7 +96,3 @@ def _pictures(paths: Sequence[str]) -> str:
 
 def _classes(count: int) -> str:
     return f"{count:,} class{'es' * (count != 1)}"
-
-
-def _some(paths: Sequence[str]) -> str:
-    return ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")

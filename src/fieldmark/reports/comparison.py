@@ -19,16 +19,17 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.recipe import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.data.split_file import Origin, read_split
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.classes import ClassFigures, per_class
 from fieldmark.evaluation.comparison import Difference, compare, holm
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.selective import RiskCoverage, risk_coverage
-from fieldmark.reports.gallery import Box, Card, cards
-from fieldmark.reports.pages import fixed, render
+from fieldmark.evaluation.selective import RiskCoverage, risk_coverage_of_answers
+from fieldmark.evaluation.unknowns import unknown_sets
+from fieldmark.reports.gallery import Card, cards
+from fieldmark.reports.pages import render, some, with_interval
 from fieldmark.reports.selective_figure import risk_coverage_panel
 from fieldmark.reports.val_curves_figure import val_curves_panel
 
@@ -63,9 +64,7 @@ class _Entry:
         """By the probability of the answer, calibrated where the run is."""
         decisions = self.run.decisions
         logits = self.test.logits if decisions is None else decisions.calibration(self.test.logits)
-        finite = np.isfinite(logits).all(axis=1)
-        confidence = np.where(finite, metrics.confidences(logits), -np.inf)
-        return risk_coverage(confidence, metrics.top_k_hits(logits, self.test.labels, 1))
+        return risk_coverage_of_answers(logits, self.test.labels)
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,8 @@ def write_comparison(runs: Sequence[Run], path: Path | None) -> Path:
     Raises InputError where there is no path or it cannot be written, where there are fewer than two runs or the same one twice, where one
     is not finished, and where they have other classes or were tested on other pictures.
     """
+    if len(runs) < 2:
+        raise InputError(f"a comparison takes two runs or more, not {len(runs)}", hint="Name the baseline first, then the others.")
     if path is None:
         raise InputError("several runs need a file to write", hint="Name it with --out FILE.")
     _check_runs(runs)
@@ -147,8 +148,6 @@ def write_comparison(runs: Sequence[Run], path: Path | None) -> Path:
 
 
 def _check_runs(runs: Sequence[Run]) -> None:
-    if len(runs) < 2:
-        raise InputError(f"a comparison takes two runs or more, not {len(runs)}", hint="Name the baseline first, then the others.")
     seen: dict[Path, Run] = {}
     for run in runs:
         if (place := run.path.resolve()) in seen:
@@ -182,8 +181,8 @@ def _check_classes(first: Run, run: Run, expected: Sequence[str], actual: Sequen
     if expected == actual:
         return
     lacking, more = ([name for name in one if name not in set(other)] for one, other in ((expected, actual), (actual, expected)))
-    problems = [f"{run.path} does not know {_some(lacking)}"] if lacking else []
-    problems += [f"{first.path} does not know {_some(more)}"] if more else []
+    problems = [f"{run.path} does not know {some(lacking, _NAMED)}"] if lacking else []
+    problems += [f"{first.path} does not know {some(more, _NAMED)}"] if more else []
     raise InputError(
         *problems or [f"{run.path} has the classes of {first.path} in another order"], hint="Compare runs with the same classes."
     )
@@ -194,14 +193,11 @@ def _check_pictures(first: Run, run: Run, expected: Mapping[str, object], actual
         return
     hint = "Compare runs with the same test pictures: the same data and the same data.split_seed."
     if alone := sorted(expected.keys() ^ actual.keys()):
-        raise InputError(f"{first.path} and {run.path} were not tested on the same pictures: only one was on {_some(alone)}", hint=hint)
+        raise InputError(
+            f"{first.path} and {run.path} were not tested on the same pictures: only one was on {some(alone, _NAMED)}", hint=hint
+        )
     changed = sorted(path for path in expected if expected[path] != actual[path])
-    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {_some(changed)}", hint=hint)
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
+    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {some(changed, _NAMED)}", hint=hint)
 
 
 def _ordered(test: Predictions, ids: np.ndarray) -> Predictions:
@@ -243,7 +239,7 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
         "pairs": pairs,
         "end": _end(pairs),
         "resamples": first.run.recipe.evaluate.resamples,
-        "grouped": first.test.groups is not None and bool((first.test.groups >= 0).any()),
+        "grouped": first.test.is_grouped,
         "seed_alone": _seed_alone(first, rival),
         "rows": _rows(entries),
         "calibrated": _calibrated(entries),
@@ -305,6 +301,8 @@ def _seed_alone(first: _Entry, rival: _Entry) -> bool:
     """Whether they are trainings of one recipe, with another seed each."""
     if first.run.ensemble is not None or rival.run.ensemble is not None:
         return False
+    if _made_with(first.run) != _made_with(rival.run):
+        return False
     one, other = (flat(entry.run.recipe) for entry in (first, rival))
     changed = {key for key in one.keys() | other.keys() if one.get(key, ...) != other.get(key, ...)}
     return "train.seed" in changed and changed <= {"train.seed", *MEASURED}
@@ -328,7 +326,7 @@ def _rows(entries: Sequence[_Entry]) -> list[_Row]:
         _row("Parameters", "", entries, lambda summary: _scaled(summary["model"]["parameters"])),
         _row("Multiply-adds", "a picture", entries, lambda summary: _scaled(summary["model"]["macs"])),
         _row("Training time", "", entries, lambda summary: duration(summary["training"]["seconds"])),
-        _measured("Val top-1", "it chose the best epoch", entries, "val", "top1"),
+        _measured("Val top-1", _of_val(entries), entries, "val", "top1"),
         _measured("Test top-1", "", entries, "test", "top1"),
         _measured("Macro F1", "mean over classes", entries, "test", "macro_f1"),
         _measured("NLL", f"nats, {state}", entries, "test", f"nll{after}", 3, ""),
@@ -337,6 +335,11 @@ def _rows(entries: Sequence[_Entry]) -> list[_Row]:
     if any(entry.run.ensemble is not None for entry in entries):
         rows.insert(0, _Row("Made of", "", [_Cell(_made_of(entry.run)) for entry in entries]))
     return [*rows, *_unknown_rows(entries)]
+
+
+def _of_val(entries: Sequence[_Entry]) -> str:
+    chose = all(entry.run.ensemble is None and entry.run.recipe.evaluate.monitor == "top1" for entry in entries)
+    return "it chose the best epoch" if chose else ""
 
 
 def _row(name: str, meaning: str, entries: Sequence[_Entry], value: Callable[[dict[str, Any]], str]) -> _Row:
@@ -348,8 +351,7 @@ def _measured(name: str, meaning: str, entries: Sequence[_Entry], split: str, ke
 
 
 def _cell(figures: Mapping[str, Any], key: str, digits: int = 1, unit: str = "\u00a0%") -> _Cell:
-    value, low, high = (fixed(figures[part], digits) for part in (key, f"{key}_low", f"{key}_high"))
-    return _Cell(value + unit, f"{low}–{high}")
+    return _Cell(*with_interval(figures, key, digits, unit))
 
 
 def _input(summary: dict[str, Any]) -> str:
@@ -373,19 +375,25 @@ def _made_of(run: Run) -> str:
 def _unknown_rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
     """How well each tells unknown pictures from those of test, by its own score, for the sets that all were evaluated on."""
     sets = [_unknown_sets(entry.run) for entry in entries]
-    for name, count in sets[0]:
-        if all((name, count) in each for each in sets):
-            known = [each[name, count] for each in sets]
-            meaning = f"telling {count:,} pictures of “{name}” from those of test"
+    for name, pictures in sets[0]:
+        if all((name, pictures) in each for each in sets):
+            known = [each[name, pictures] for each in sets]
+            meaning = f"telling {len(pictures):,} pictures of “{name}” from those of test"
             yield _Row("AUROC", meaning, [_cell(figures, "auroc") for figures in known])
 
 
-def _unknown_sets(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
-    """The figures of the run's score, by the name of the set and its number of pictures."""
-    if not run.folder.evaluation_file.is_file():
+def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:
+    """The figures of the run's score, by the name of the set and its pictures."""
+    file = run.folder.evaluation_file
+    if not file.is_file():
         return {}
-    found = json.loads(run.folder.evaluation_file.read_text(encoding="utf-8"))["unknown"]
-    return {(each["name"], each["n"]): next(score for score in each["scores"] if score["name"] == each["score"]) for each in found}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["unknown"]
+        figures = {each["name"]: next(score for score in each["scores"] if score["name"] == each["score"]) for each in found}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, StopIteration) as error:
+        raise InputError(f"{file} cannot be read: {error!r}", hint=f"`fieldmark calibrate {run.path}` writes it anew.") from None
+    saved = unknown_sets(run, features=False)
+    return {(name, frozenset(saved[name].ids.tolist())): each for name, each in figures.items() if name in saved}
 
 
 def _classes(entries: Sequence[_Entry], rival: _Entry) -> list[_Class]:
@@ -409,12 +417,14 @@ def _settings(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
 
 def _conditions(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
     """What else the runs were made with, where that differs."""
-    found = []
-    for entry in entries:
-        manifest = entry.run.folder.manifest()
-        made = {"data fingerprint": manifest["fingerprint"], "device": manifest["device"]}
-        found.append(made | {f"{name} version": version for name, version in manifest["versions"].items() if name != "platform"})
-    return _differing(found)
+    return _differing([_made_with(entry.run) | {"device": entry.run.folder.manifest()["device"]} for entry in entries])
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    """What decides the result beside the recipe."""
+    manifest = run.folder.manifest()
+    versions = {f"{name} version": version for name, version in manifest["versions"].items() if name != "platform"}
+    return {"data fingerprint": manifest["fingerprint"], "starting weights": "; ".join(manifest["notes"])} | versions
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -448,8 +458,9 @@ class _Shown:
     def __init__(self, first: _Entry):
         self._first = first
         self._origin = Origin(**first.run.folder.manifest()["data"])
-        self._hashes = _hashes(first.run)
-        self._boxes = _boxes(first.run) if first.run.preprocess.margin is not None else {}
+        stored = read_split(first.run.folder.split_file)
+        self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+        self._boxes = recorded_boxes(stored) if first.run.preprocess.margin is not None else {}
         self.root = self._origin.root
         self.moved = not os.path.exists(self.root)  # Path.exists raises where a folder above may not be entered
 
@@ -471,10 +482,3 @@ def _said(entry: _Entry, rows: np.ndarray) -> list[_Said]:
         _Said(entry.name, test.class_names[answer] if answer >= 0 else None, float(probability[answer]))
         for answer, probability in zip(answers.tolist(), probabilities, strict=True)
     ]
-
-
-def _boxes(run: Run) -> dict[str, Box]:
-    """By path, those that pictures have."""
-    table = read_split(run.folder.split_file)
-    boxes = zip(table["left"], table["top"], table["right"], table["bottom"], strict=True)
-    return {path: box for path, box in zip(table["path"], boxes, strict=True) if not np.isnan(box).any()}

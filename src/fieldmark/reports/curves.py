@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.drawing import PAPER, page_svg, plain_axes, write_png
+from fieldmark.reports.drawing import PAPER, house_style, page_svg, plain_axes, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,16 +63,17 @@ def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int 
     epochs = _epochs(metrics, best_epoch)
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 8.4), dpi=150, layout="constrained")
-    charts = figure.subplots(len(_CHARTS), 1, sharex=True, height_ratios=(3, 3, 1.6))
-    for axes, chart in zip(charts, _CHARTS, strict=True):
-        _draw_chart(axes, chart, epochs)
-        axes.set_ylabel(chart.title)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
-    charts[-1].set_xlabel("epoch")
-    figure.align_ylabels()
-    write_png(figure, path)
+    with house_style({}):
+        figure = Figure(figsize=(8, 8.4), dpi=150, layout="constrained")
+        charts = figure.subplots(len(_CHARTS), 1, sharex=True, height_ratios=(3, 3, 1.6))
+        for axes, chart in zip(charts, _CHARTS, strict=True):
+            _draw_chart(axes, chart, epochs)
+            axes.set_ylabel(chart.title)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(frameon=False)
+        charts[-1].set_xlabel("epoch")
+        figure.align_ylabels()
+        write_png(figure, path)
 
 
 def curve_panels(metrics: Sequence[dict[str, Any]], best_epoch: int | None = None) -> list[Panel]:
@@ -126,7 +127,7 @@ def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
     plain_axes(axes)
     if epochs.best is not None:
         axes.axvline(epochs.best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
-    for number, epoch in enumerate(_stage_starts(epochs)):
+    for number, epoch in enumerate(stage_starts(epochs.fit)):
         axes.axvline(
             epoch - 0.5,
             color=_STAGE,
@@ -137,9 +138,9 @@ def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
         )
 
 
-def _stage_starts(epochs: _Epochs) -> list[int]:
-    """The first epoch of each stage but the first."""
-    stages = [(row["epoch"], row.get("stage")) for row in epochs.fit]
+def stage_starts(metrics: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The first epoch of each stage but the first, of rows of metrics.jsonl."""
+    stages = [(row["epoch"], row.get("stage")) for row in metrics if row["phase"] == "fit"]
     return [epoch for (_, before), (epoch, stage) in itertools.pairwise(stages) if stage != before]
 
 
@@ -173,7 +174,7 @@ def _description(chart: _Chart, epochs: _Epochs) -> str:
         values = [value for row in rows if not math.isnan(value := _number(row, key))]
         if values:
             parts.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
-    starts = ", ".join(str(epoch) for epoch in _stage_starts(epochs))
+    starts = ", ".join(str(epoch) for epoch in stage_starts(epochs.fit))
     stages = f"; a stage begins with epoch {starts}" if starts else ""
     return f"{chart.title} by epoch: {', '.join(parts) or 'nothing was measured'}{stages}"
 

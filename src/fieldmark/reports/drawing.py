@@ -33,6 +33,12 @@ LINES_ON_A_PAGE = dict(zip(LINES, LINES, strict=True)) | {
 DASHES: tuple[Any, ...] = ("-", "-", "-", "-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
 
 
+def line_style(number: int) -> dict[str, Any]:
+    """Colour and dashes of the line of that number, from 0; the first 16 are all different."""
+    turn, place = divmod(number, len(LINES))
+    return {"color": LINES[place], "linestyle": DASHES[(place + 4 * turn) % len(DASHES)]}
+
+
 def write_png(figure: Figure, path: Path) -> None:
     """Write a figure whole or not at all; equal figures give equal bytes."""
     with whole_file(path) as temporary:

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from PIL.PngImagePlugin import PngInfo
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
+from fieldmark.core.run_folder import versions
 from fieldmark.data.content import file_hash
-from fieldmark.data.split_file import Origin, read_split
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
 from fieldmark.evaluation.inference import infer
@@ -31,7 +31,7 @@ from fieldmark.evaluation.metrics import predicted_classes
 from fieldmark.evaluation.neighbours import most_confused, nearest
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Boxes, Run, find_images
-from fieldmark.reports.gallery import Box, thumbnail
+from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
 from fieldmark.reports.seen import as_seen
@@ -112,7 +112,8 @@ class _Map:
     @property
     def verdict(self) -> str:
         if self.state == "fails":
-            return "Deleting what the map marks costs no more than deleting as much elsewhere: do not trust this map."
+            more = "no more" if self.check.gain <= 0 else "less than a point more"
+            return f"Deleting what the map marks costs {more} than deleting as much elsewhere: do not trust this map."
         text = f"Deleting what the map marks costs {_points(self._more)} more than deleting as much elsewhere"
         of = f"of {len(self.check.moved)} maps laid elsewhere"
         if self._rivals:
@@ -244,12 +245,9 @@ class _Explainer:
         self.data_gone = "" if os.path.exists(origin.root) else origin.root
         stored = read_split(run.folder.split_file)
         self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
-        self._drawn: dict[str, Box] = {}
-        if run.preprocess.margin is not None and "left" in stored:
-            edges = zip(*(stored[edge] for edge in ("left", "top", "right", "bottom")), strict=True)
-            self._drawn = {path: box for path, box in zip(stored["path"], edges, strict=True) if not np.isnan(box).any()}
-        trained_on = [] if self._train is None else self._train.ids.tolist()
-        self._trained_on = {self._hashes.get(path) for path in trained_on}
+        self._drawn = recorded_boxes(stored) if run.preprocess.margin is not None else {}
+        learnt = _learnt_from(run)
+        self._trained_on = {digest for digest, split in zip(stored["hash"], stored["split"], strict=True) if split in learnt}
         self._neighbours: dict[str, _Neighbour] = {}
 
     def panel(self, path: Path, map_file: str) -> _Panel:
@@ -346,6 +344,13 @@ class _Explainer:
         return self._neighbours[path]
 
 
+def _learnt_from(run: Run) -> set[str]:
+    """The splits that its weights have seen."""
+    made = run.ensemble
+    val = run.recipe.train.refit if made is None else made.val_learnt or made.folds
+    return {"train", "val"} if val else {"train"}
+
+
 def _said(predictions: Predictions) -> np.ndarray:
     """The class that each picture is taken for, -1 where there is none."""
     known = predictions.labels >= 0
@@ -361,7 +366,7 @@ def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
     answers = [panel.answer for panel in panels if panel.answer is not None]
     maps = [answer.map for answer in answers if answer.map is not None]
     return {
-        "run": run.path.absolute().name,
+        "run": run.name,
         "model": run.recipe.model.name,
         "size": run.preprocess.size,
         "panels": panels,
@@ -379,7 +384,7 @@ def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "data_gone": explainer.data_gone,
         "box_warning": box_warning,
         "scale": data_uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
-        "version": metadata.version("fieldmark"),
+        "version": versions()["fieldmark"],
     }
 
 
@@ -387,7 +392,7 @@ def _figures(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
     """What explain.json holds."""
     return {
         "made_by": "fieldmark explain",
-        "run": explainer.run.path.absolute().name,
+        "run": explainer.run.name,
         "method": None if explainer.without_map else explainer.method,
         "summary": None if summary is None else {**vars(summary), "shown": summary.shown},
         "pictures": [_row(panel) for panel in panels],
@@ -420,8 +425,7 @@ def _deletion(check: Deletion) -> Mapping[str, float]:
 
 
 def _sentence(summary: DeletionSummary) -> str:
-    more = "more" if summary.points >= 0 else "less"
-    cost = f"deleting what the map marks costs {abs(summary.points):.1f} points {more} than deleting as much elsewhere"
+    cost = f"deleting what the map marks costs {summary.cost} than deleting as much elsewhere"
     found = "on average the maps mark what matters" if summary.shown else "it is not shown that the maps mark what matters"
     return f"Over {summary.n} pictures, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
 

@@ -16,10 +16,11 @@ from fieldmark.reports.selective_figure import write_risk_coverage
 
 def finish(run: Run, console: Console) -> Run:
     """Say what the predictions of a finished run say, draw its figures and write its report."""
-    found = assess(run)
-    write_assessment(run, found)
-    _draw(run, found)
-    console.say(f"the report is {write_report(run, found=found)}")
+    with run.folder.locked():
+        found = assess(run)
+        write_assessment(run, found)
+        _draw(run, found)
+        console.say(f"the report is {write_report(run, found=found)}")
     return run
 
 
@@ -29,7 +30,7 @@ def _draw(run: Run, found: Assessment) -> None:
     if epochs := read_json_lines(run.folder.metrics_file):  # ensembles have none
         write_curves(epochs, figures / "curves.png", run.summary["training"]["best_epoch"])
     write_confusion(found.matrix, found.test.class_names, figures / "confusion.png")
-    write_risk_coverage({run.path.absolute().name: found.risk_coverage}, figures / "risk-coverage.png")
+    write_risk_coverage({run.name: found.risk_coverage}, figures / "risk-coverage.png")
     if found.decisions is None:
         return
     write_reliability(*found.reliability, figures / "reliability.png")

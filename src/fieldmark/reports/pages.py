@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -15,8 +15,8 @@ from PIL import Image
 def render(template: str, content: Mapping[str, Any]) -> str:
     """The page of a template, named by its path within the package. The look that all pages share is `reports/style.css`.
 
-    Beside Jinja's own there are the filters `count` (1,234), `fixed` (a number of decimals, a dash for None), `probability` (in per cent)
-    and `sha256` (as a content security policy names a script).
+    Beside Jinja's own there are the filters `count` (1,234), `fixed` (a number of decimals, a dash for None), `probability`, `accuracy` and
+    `promise` (in per cent) and `sha256` (as a content security policy names a script).
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -28,7 +28,14 @@ def render(template: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"count": count, "fixed": fixed, "probability": probability, "sha256": _sha256}
+    environment.filters |= {
+        "count": count,
+        "fixed": fixed,
+        "probability": probability,
+        "accuracy": accuracy,
+        "promise": promise,
+        "sha256": _sha256,
+    }
     return environment.get_template(template).render(content)
 
 
@@ -38,7 +45,28 @@ def count(number: int) -> str:
 
 def fixed(value: float | None, digits: int = 1) -> str:
     """A dash stands for what is not defined or not finite."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def with_interval(figures: Mapping[str, Any], key: str, digits: int = 1, unit: str = "") -> tuple[str, str]:
+    """A figure and its interval, key_low and key_high, written out; a dash, and nothing, where they are not defined."""
+    if figures[key] is None:
+        return "–", ""
+    low, high = (fixed(figures[f"{key}_{end}"], digits) for end in ("low", "high"))
+    return f"{fixed(figures[key], digits)}{unit}", f"{low}–{high}"
+
+
+def accuracy(value: float) -> str:
+    """In per cent, with as many decimals as it takes not to say that all are right where some are not."""
+    digits = 1
+    while value < 100 and round(value, digits) == 100:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def promise(share: float) -> str:
+    """A share in [0, 1] in per cent, as it was asked for."""
+    return f"{100 * share:.6g}"
 
 
 def probability(value: float) -> str:
@@ -47,6 +75,12 @@ def probability(value: float) -> str:
         return "–"
     text = ">99.9" if value > 0.9995 else "<0.1" if value < 0.0005 else f"{100 * value:.1f}"
     return f"{text}\u00a0%"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of them, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:

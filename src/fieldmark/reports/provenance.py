@@ -20,7 +20,7 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
     channels, height, width = model["input"]
     seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
     made = [
-        ("Run", run.path.absolute().name),
+        ("Run", run.name),
         ("Begun" if run.ensemble is None else "Made", f"{created.day} {created:%B %Y, %H:%M} UTC"),
         ("Model", model["name"]),
     ]

@@ -12,7 +12,6 @@ import numpy as np
 from fieldmark.evaluation.rejection import auroc
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import (
-    DASHES,
     INK,
     LINES,
     LINES_ON_A_PAGE,
@@ -21,6 +20,7 @@ from fieldmark.reports.drawing import (
     any_letters,
     compact,
     house_style,
+    line_style,
     page_svg,
     plain_axes,
     plain_text,
@@ -65,9 +65,14 @@ def write_rejection(
 
 
 def rejection_panels(
-    known: np.ndarray, unknown: np.ndarray, threshold: float, score: str, curves: Mapping[str, Scores] | None = None
+    known: np.ndarray,
+    unknown: np.ndarray,
+    threshold: float,
+    score: str,
+    curves: Mapping[str, Scores] | None = None,
+    salt: str = "",
 ) -> list[Panel]:
-    """The two charts of write_rejection. Equal scores give equal text."""
+    """The two charts of write_rejection. Equal scores give equal text; `salt` is another for each set of unknown pictures of a page."""
     of_scores = _all(known, unknown, score, curves)
 
     def draw_scores(figure: Figure) -> None:
@@ -80,13 +85,14 @@ def rejection_panels(
         axes.set_facecolor("none")
         _draw_curves(axes, of_scores, threshold, score)
 
-    one, other = _titles(score)
+    drawn = (
+        (draw_scores, "scores", _described(*of_scores[score], threshold, score)),
+        (draw_curves, "rejection ROC", _ranked(of_scores)),
+    )
     with any_letters():
         return [
-            Panel(
-                one, compact(page_svg(draw_scores, (5.2, 3.8), "scores", LINES_ON_A_PAGE, _described(*of_scores[score], threshold, score)))
-            ),
-            Panel(other, compact(page_svg(draw_curves, (5.2, 3.8), "rejection ROC", LINES_ON_A_PAGE, _ranked(of_scores)))),
+            Panel(title, compact(page_svg(draw, (5.2, 3.8), f"{name} {salt}", LINES_ON_A_PAGE, description)))
+            for title, (draw, name, description) in zip(_titles(score), drawn, strict=True)
         ]
 
 
@@ -162,17 +168,18 @@ def _described(known: np.ndarray, unknown: np.ndarray, threshold: float, score: 
 def _draw_curves(axes: Axes, curves: Mapping[str, Scores], threshold: float, score: str) -> None:
     plain_axes(axes)
     axes.plot([0, 100], [0, 100], color=REFERENCE, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
-    styles = {name: (LINES[k % len(LINES)], DASHES[k % len(DASHES)]) for k, name in enumerate(curves)}
+    styles = {name: line_style(number) for number, name in enumerate(curves)}
     for name in sorted(curves, key=lambda name: -auroc(*curves[name])):
         chosen = name == score
-        colour, dashes = styles[name]
         of_unknown, of_known = _roc(*curves[name])
         label = f"{name}: {100 * auroc(*curves[name]):.1f} %"
         line: dict[str, Any] = {"linewidth": 2.6 if chosen else 1.2, "zorder": 3 if chosen else 2}
-        axes.plot(100 * of_unknown, 100 * of_known, color=colour, linestyle=dashes, label=label, **line)
+        axes.plot(100 * of_unknown, 100 * of_known, label=label, **styles[name], **line)
     known, unknown = curves[score]
     mark: dict[str, Any] = {"markersize": 8, "markeredgecolor": PAPER, "zorder": 4, "clip_on": False}
-    axes.plot([_accepted(unknown, threshold)], [_accepted(known, threshold)], "o", color=styles[score][0], label="at the threshold", **mark)
+    axes.plot(
+        [_accepted(unknown, threshold)], [_accepted(known, threshold)], "o", color=styles[score]["color"], label="at the threshold", **mark
+    )
     ticks = range(0, 101, 20)
     labels = {"xlabel": "unknown pictures accepted (%)", "ylabel": "known pictures accepted (%)"}
     axes.set(xlim=(0, 100), ylim=(0, 100), xticks=ticks, yticks=ticks, **labels)

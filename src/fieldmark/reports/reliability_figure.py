@@ -9,14 +9,13 @@ import numpy as np
 
 from fieldmark.evaluation.calibration import Reliability
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import PAPER, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.drawing import LINES, LINES_ON_A_PAGE, PAPER, REFERENCE, house_style, page_svg, plain_axes, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINT, _LINE = "#0072b2", "#555555"
-_ON_A_PAGE = {_POINT: "var(--train)", _LINE: "var(--rate)"}
+_POINT, _LINE = LINES[0], REFERENCE
 _NORMAL = 1.959964
 _SMALLEST, _LARGEST = 25.0, 130.0
 """Of marks: the squares of their widths, in points."""
@@ -45,7 +44,7 @@ def reliability_panels(before: Reliability, after: Reliability) -> list[Panel]:
                 each.set_facecolor("none")
             _draw(axes, below, bins, _highest(before, after))
 
-        return page_svg(draw, (4.6, 4.6), title.split(":")[0], _ON_A_PAGE, _description(title, bins))
+        return page_svg(draw, (4.6, 4.6), title.split(":")[0], LINES_ON_A_PAGE, _description(title, bins))
 
     return [Panel(title, svg(title, bins)) for title, bins in _titled(before, after)]
 

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.data.dataset import SPLITS
-from fieldmark.data.split_file import Origin
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.classes import ClassFigures, per_class
+from fieldmark.evaluation.intervals import units_of
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.cautions import cautions
 from fieldmark.reports.confusion_figure import confusion_panels
-from fieldmark.reports.curves import curve_panels
-from fieldmark.reports.gallery import Box, cards, ranked
+from fieldmark.reports.curves import curve_panels, stage_starts
+from fieldmark.reports.gallery import cards, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
-from fieldmark.reports.pages import fixed, render
+from fieldmark.reports.pages import fixed, render, with_interval
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
@@ -83,20 +83,24 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     summary, manifest = run.summary, run.folder.manifest()
     found = found or assess(run)
     predictions = found.answers
-    pictures = pq.read_table(run.folder.split_file).to_pylist()  # type: ignore[no-untyped-call]
+    stored = read_split(run.folder.split_file)
+    pictures = [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)]
     aside = _set_aside(pictures, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
     origin = Origin(**manifest["data"])
     root, shown = Path(origin.root), origin.pictures()
-    hashes = {picture["path"]: picture["hash"] for picture in pictures}
-    boxes = _boxes(pictures) if run.preprocess.margin is not None else {}
+    hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+    boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
     matrix, *close_ups = confusion_panels(found.matrix, predictions.class_names)
+    units = int(units_of(found.test.groups, len(found.test)).max()) + 1
     moved = not os.path.exists(root)  # Path.exists raises where a folder above may not be entered
     return {
         "summary": summary,
         "test": summary["test"],
-        "unseen_error": 100 * (1 - 0.05 ** (1 / summary["test"]["n"])),
+        "grouped": found.test.is_grouped,
+        "units": units,
+        "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
         "resamples": run.recipe.evaluate.resamples,
         "figures": _figures(summary),
         "splits": [_split(name, pictures, aside, predictions.class_names) for name in SPLITS],
@@ -105,7 +109,8 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
         "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
         "refit": any(row["phase"] == "refit" for row in epochs),
-        "cautions": cautions(run, pictures, found),
+        "staged": run.ensemble is None and bool(stage_starts(epochs)),
+        "cautions": cautions(run, [picture for picture in pictures if picture["path"] not in aside], found),
         "classes": _classes(found),
         "averages": found.averages,
         "matrix": matrix,
@@ -145,15 +150,9 @@ def _figures(summary: dict[str, Any]) -> list[_Figure]:
         if key == "top5" and summary["dataset"]["classes"] <= 5:
             continue
         digits, unit = (3, "") if key == "nll" else (1, "\u00a0%")
-        value, low, high = (fixed(summary[split][part], digits) for part in (key, f"{key}_low", f"{key}_high"))
-        figures.append(_Figure(name, value + unit, f"{low}–{high}{unit}", meaning))
+        value, interval = with_interval(summary[split], key, digits, unit)
+        figures.append(_Figure(name, value, interval and interval + unit, meaning))
     return figures
-
-
-def _boxes(pictures: Sequence[dict[str, Any]]) -> dict[str, Box]:
-    """By path, those that pictures have."""
-    boxes = {row["path"]: (row["left"], row["top"], row["right"], row["bottom"]) for row in pictures}
-    return {path: box for path, box in boxes.items() if not np.isnan(box).any()}
 
 
 def _set_aside(pictures: Sequence[dict[str, Any]], tested: set[str]) -> dict[str, str]:

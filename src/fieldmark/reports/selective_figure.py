@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,12 @@ from fieldmark.core.errors import InputError
 from fieldmark.evaluation.selective import RiskCoverage
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import (
-    DASHES,
-    LINES,
     LINES_ON_A_PAGE,
     REFERENCE,
     any_letters,
     compact,
     house_style,
+    line_style,
     page_svg,
     plain_axes,
     plain_text,
@@ -90,15 +88,13 @@ def _draw(figure: Figure, curves: Mapping[str, RiskCoverage]) -> None:
             linestyle=":",
             label=f"best order: {_percent(curve.best_aurc)} %",
         )
-    styles = zip(cycle(LINES), cycle(DASHES))
-    for (name, curve), (colour, dashes) in zip(curves.items(), styles, strict=False):
+    for number, (name, curve) in enumerate(curves.items()):
         coverage, risk = _thinned(curve, top / 100)
         axes.plot(
             [0, *(100 * coverage)],
             [100 * risk[0], *(100 * risk)],
             drawstyle="steps-pre",
-            color=colour,
-            linestyle=dashes,
+            **line_style(number),
             linewidth=1.8,
             label=f"{_short(name)}: {_percent(curve.aurc)} %",
             zorder=3,

@@ -9,7 +9,7 @@ from fieldmark.evaluation.assessment import RISKS, Assessment
 from fieldmark.evaluation.selective import coverage_at
 from fieldmark.evaluation.unknowns import UnknownFigures
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.pages import fixed
+from fieldmark.reports.pages import with_interval
 from fieldmark.reports.rejection_figure import rejection_panels
 from fieldmark.reports.reliability_figure import reliability_panels
 from fieldmark.reports.selective_figure import risk_coverage_panel
@@ -79,14 +79,14 @@ def _calibrated(test: dict[str, Any]) -> list[_Calibrated]:
 
 
 def _with_interval(test: dict[str, Any], key: str, digits: int) -> str:
-    value, low, high = (fixed(test[part], digits) for part in (key, f"{key}_low", f"{key}_high"))
-    return f"{value} ({low}–{high})"
+    value, interval = with_interval(test, key, digits)
+    return f"{value} ({interval})" if interval else value
 
 
 def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:
     assert found.decisions is not None
     known, unknown = figures.values[figures.score]
-    panels = rejection_panels(known, unknown, found.decisions.threshold, figures.score, figures.values)
+    panels = rejection_panels(known, unknown, found.decisions.threshold, figures.score, figures.values, salt=figures.name)
     return _Unknown(figures, _CHOSEN[found.decisions.record.rejection.chosen], panels)
 
 

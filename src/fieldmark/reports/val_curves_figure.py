@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import DASHES, LINES, LINES_ON_A_PAGE, any_letters, page_svg, plain_axes, plain_text, printable
+from fieldmark.reports.drawing import LINES_ON_A_PAGE, any_letters, line_style, page_svg, plain_axes, plain_text, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,13 +46,11 @@ def _draw(figure: Figure, curves: Curves) -> None:
     axes = figure.subplots()
     axes.set_facecolor("none")
     plain_axes(axes)
-    for (name, curve), colour, dashes in zip(curves.items(), cycle(LINES), cycle(DASHES), strict=False):
+    for number, (name, curve) in enumerate(curves.items()):
         if curve:
             epochs, values = zip(*curve, strict=True)
             marker = "o" if len(curve) == 1 else ""
-            axes.plot(
-                epochs, values, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, markersize=3.5, label=_label(name, curve)
-            )
+            axes.plot(epochs, values, **line_style(number), linewidth=1.8, marker=marker, markersize=3.5, label=_label(name, curve))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel="top-1 on val (%)")
     style: dict[str, Any] = {"title": "highest", "frameon": False, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}
