@@ -289,7 +289,7 @@ def test_explain_writes_a_page_and_says_where(finished_run, birds, tmp_path, cap
     picture = sorted((birds / "test").rglob("*.png"))[0]
     assert run("explain", finished_run.path, picture, "--out", tmp_path / "why", "--method", "layer-cam") == 0
     printed = capsys.readouterr().err
-    assert "the page is" in printed and "deleting what the maps mark" in printed
+    assert "the page is" in printed and "deleting what the maps mark" in printed and "points over 1 picture: not shown" in printed
     assert sorted(file.name for file in (tmp_path / "why").iterdir())[1:] == ["explain.html", "explain.json"]
     assert json.loads((tmp_path / "why" / "explain.json").read_text())["method"] == "layer-cam"
     assert run("explain", finished_run.path, tmp_path / "nothing.png", "--out", tmp_path / "other") == 2

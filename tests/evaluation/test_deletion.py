@@ -1,7 +1,10 @@
 """The deletion check against planted objects, and what it says of maps that mark nothing."""
 
+import math
+
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -42,7 +45,7 @@ def test_a_map_of_the_object_is_shown_to_mark_it():
     checks = [deletion_check(red_share, *square(seed), seed) for seed in range(12)]
     assert all(check.gain > 0.3 and check.score < 0.15 for check in checks)
     assert np.median([check.p for check in checks]) == 1 / (MOVED + 1)
-    summary = deletion_summary(checks, 500, 0)
+    summary = deletion_summary(checks)
     assert summary.shown and summary.points == pytest.approx(100 * np.mean([check.gain for check in checks]))
     assert 30 < summary.low < summary.points < summary.high and summary.n == 12
     assert str(summary) == f"+{summary.points:.1f} points [{summary.low:.1f}, {summary.high:.1f}] over 12 pictures"
@@ -50,7 +53,7 @@ def test_a_map_of_the_object_is_shown_to_mark_it():
 
 def test_a_shuffled_map_and_one_of_the_surroundings_are_not():
     pictures = [square(seed) for seed in range(24)]
-    anything = deletion_summary([deletion_check(red_share, each, shuffled(heat, i), i) for i, (each, heat) in enumerate(pictures)], 500, 0)
+    anything = deletion_summary([deletion_check(red_share, each, shuffled(heat, i), i) for i, (each, heat) in enumerate(pictures)])
     assert not anything.shown and abs(anything.points) < 10
     assert str(anything).endswith("over 24 pictures: not shown that the maps mark what matters")
     checks = [deletion_check(red_share, each, 1 - heat, i) for i, (each, heat) in enumerate(pictures[:6])]
@@ -111,7 +114,7 @@ def test_any_size_is_split_and_the_pictures_are_bounded(size):
 
     check = deletion_check(probability, picture, heat, 3)
     (pictures,) = sent
-    assert pictures.dtype == np.uint8 and pictures.shape[1:] == (3, size, size) and len(pictures) <= 189
+    assert pictures.dtype == np.uint8 and pictures.shape[1:] == (3, size, size) and len(pictures) <= 222
     np.testing.assert_array_equal(pictures[0], picture)
     blurred = pictures[1]
     assert blurred.std() < picture.std() / 2 or size == 2
@@ -145,12 +148,33 @@ def test_gain_and_rank_by_hand():
     assert check.gain == pytest.approx(0.1) and check.p == 3 / 5
 
 
+@pytest.mark.parametrize("n", [2, 6, 40])
+def test_the_interval_is_that_of_students_t(n):
+    gains = np.random.default_rng(n).normal(0.1, 0.2, n)
+    summary = deletion_summary([Deletion(0.3, np.array([0.3 + gain])) for gain in gains])
+    low, high = 100 * np.array(scipy.stats.ttest_1samp(gains, 0).confidence_interval(0.95))
+    assert (summary.points, summary.low, summary.high) == pytest.approx((100 * gains.mean(), low, high))
+
+
+def test_equal_gains_have_no_spread_and_one_gain_has_no_interval():
+    check = Deletion(0.25, np.array([0.75]))
+    alike = deletion_summary([check] * 6)
+    assert alike.low == alike.points == alike.high == 50
+    alone = deletion_summary([check])
+    assert alone.points == 50 and math.isnan(alone.low) and math.isnan(alone.high) and not alone.shown
+    assert str(alone) == "+50.0 points over 1 picture: not shown that the maps mark what matters"
+
+
+def test_a_map_holds_by_chance_once_in_twenty_times():
+    assert Deletion(0.1, np.full(MOVED, 0.9)).p == 0.05
+
+
 def test_few_pictures_show_nothing_however_large_the_gain():
     check = Deletion(0.1, np.full(4, 0.9))
-    assert not deletion_summary([check] * 5, 100, 0).shown and deletion_summary([check] * 6, 100, 0).shown
-    assert not deletion_summary([Deletion(0.1, np.full(4, 0.1))] * 6, 100, 0).shown
+    assert not deletion_summary([check] * 5).shown and deletion_summary([check] * 6).shown
+    assert not deletion_summary([Deletion(0.1, np.full(4, 0.1))] * 6).shown
     with pytest.raises(ValueError, match="no deletion checks"):
-        deletion_summary([], 100, 0)
+        deletion_summary([])
 
 
 def test_maps_of_a_network_that_learnt_the_square_are_shown_and_shuffled_ones_are_not():
@@ -177,7 +201,7 @@ def test_maps_of_a_network_that_learnt_the_square_are_shown_and_shuffled_ones_ar
     maps = heat_maps(model, pixels[:count], np.zeros(count, np.int64), PLAIN, FLOAT32, "grad-cam")
     marked = [heat[place > 0].sum() / heat.sum() for heat, (_, place) in zip(maps, pairs, strict=False)]
     assert np.mean(marked) > 0.5  # of one sixteenth of the picture
-    true = deletion_summary([deletion_check(probability, pixels[i], maps[i], i) for i in range(count)], 300, 0)
-    anywhere = deletion_summary([deletion_check(probability, pixels[i], shuffled(maps[i], i), i) for i in range(count)], 300, 0)
+    true = deletion_summary([deletion_check(probability, pixels[i], maps[i], i) for i in range(count)])
+    anywhere = deletion_summary([deletion_check(probability, pixels[i], shuffled(maps[i], i), i) for i in range(count)])
     assert true.shown and true.points > 5
     assert not anywhere.shown

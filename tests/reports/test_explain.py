@@ -90,7 +90,7 @@ def test_the_figures_are_those_of_the_run(finished_run: Run, pictures: Path, exp
         for key, other in (("nearest", label), ("nearest_confused", confused[label])):
             assert row[key] == train.ids[nearest(train, features, other, 4)[0]].tolist()
         assert row["deletion"]["gain"] == pytest.approx(row["deletion"]["moved_mean"] - row["deletion"]["score"])
-        assert 1 / 17 <= row["deletion"]["p"] <= 1
+        assert 1 / 20 <= row["deletion"]["p"] <= 1
     gains = [100 * row["deletion"]["gain"] for row in found["pictures"][:3]]
     assert found["summary"]["points"] == pytest.approx(np.mean(gains)) and found["summary"]["n"] == 3 and not found["summary"]["shown"]
 
@@ -299,21 +299,21 @@ def test_an_answer_that_is_no_number_is_none(finished_run: Run, pictures: Path, 
 @pytest.mark.parametrize(
     ("score", "moved", "state", "words"),
     [
-        (0.2, [0.5] * 16, "holds", "costs 30 points more than deleting as much elsewhere; none of 16 maps laid elsewhere costs as much."),
+        (0.2, [0.5] * 19, "holds", "costs 30 points more than deleting as much elsewhere; none of 19 maps laid elsewhere costs as much."),
         (
             0.2,
-            [0.5] * 14 + [0.1, 0.1],
+            [0.5] * 17 + [0.1, 0.1],
             "unsure",
-            "costs 25 points more than deleting as much elsewhere, but 2 of 16 maps laid elsewhere cost as much",
+            "costs 26 points more than deleting as much elsewhere, but 2 of 19 maps laid elsewhere cost as much",
         ),
         (
             0.2,
-            [0.23] * 15 + [0.1],
+            [0.23] * 18 + [0.1],
             "unsure",
-            "costs 2 points more than deleting as much elsewhere, but 1 of 16 maps laid elsewhere costs as much",
+            "costs 2 points more than deleting as much elsewhere, but 1 of 19 maps laid elsewhere costs as much",
         ),
-        (0.5, [0.2] * 16, "fails", "costs no more than deleting as much elsewhere: do not trust this map."),
-        (0.5, [0.504] * 16, "fails", "costs less than a point more than deleting as much elsewhere: do not trust this map."),
+        (0.5, [0.2] * 19, "fails", "costs no more than deleting as much elsewhere: do not trust this map."),
+        (0.5, [0.504] * 19, "fails", "costs less than a point more than deleting as much elsewhere: do not trust this map."),
     ],
 )
 def test_the_check_in_words(score: float, moved: list[float], state: str, words: str) -> None:
@@ -334,7 +334,7 @@ def test_each_picture_has_moved_maps_of_its_own(finished_run: Run, pictures: Pat
 
     def noted(*given: Any, seed: int) -> Deletion:
         seeds.append(seed)
-        return Deletion(0.5, np.full(16, 0.5))
+        return Deletion(0.5, np.full(19, 0.5))
 
     monkeypatch.setattr(explain, "deletion_check", noted)
     explain_run(finished_run, [pictures / "0.png", pictures / "1.png", pictures / "0.png"], tmp_path / "out", QUIET)

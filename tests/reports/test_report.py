@@ -25,6 +25,7 @@ from fieldmark.data.content import file_hash
 from fieldmark.data.pictures import Files
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
+from fieldmark.reports import strips
 from fieldmark.reports.gallery import cards, ranked, thumbnail
 from fieldmark.reports.report import write_report
 from fieldmark.runtime.decode import UnreadableImage
@@ -246,6 +247,12 @@ def test_pictures_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_
     _, page = written(run, tmp_path / "report.html")
     assert f"{own.ids[0]} it could not be decoded when test was opened" in page.text
     assert "test 11 1 3" in page.text
+
+
+def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "_CHECKED", 1)
+    _, page = written(finished_run, tmp_path / "report.html")
+    assert re.search(r"than deleting as much elsewhere \(over 1 of them\): it is not shown", page.text)
 
 
 def test_many_classes_and_pictures_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ middle, where objects mostly are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import sem
+from scipy.stats import t as student
 
 from fieldmark.core.randomness import key, permutation, uniform
 from fieldmark.data.opencv import opencv
-from fieldmark.evaluation.intervals import interval, resampled_sums
 
-MOVED = 16
+MOVED = 19
+"""By chance none of them does as much harm once in twenty times."""
 _STEPS = 12
 _GRID = 14
 _SMALLEST_PATCH = 4
@@ -50,7 +53,7 @@ class Deletion:
 
 @dataclass(frozen=True)
 class DeletionSummary:
-    """Mean gain in points of probability with its 95 % interval by a bootstrap over `n` pictures."""
+    """Mean gain in points of probability over `n` pictures with its 95 % interval by Student's t, whose ends are NaN for one picture."""
 
     points: float
     low: float
@@ -68,7 +71,8 @@ class DeletionSummary:
         return f"{abs(self.points):.1f} points {'more' if self.points >= 0 else 'less'}"
 
     def __str__(self) -> str:
-        text = f"{self.points:+.1f} points [{self.low:.1f}, {self.high:.1f}] over {self.n} pictures"
+        interval = f" [{self.low:.1f}, {self.high:.1f}]" if self.n > 1 else ""
+        text = f"{self.points:+.1f} points{interval} over {self.n} picture{'s' * (self.n != 1)}"
         return text if self.shown else f"{text}: not shown that the maps mark what matters"
 
 
@@ -76,7 +80,7 @@ def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.n
     """Take patches out of one picture, those that its map marks first, and follow the probability of the class.
 
     Args:
-        probability: of the class, for uint8 (m, 3, S, S): float (m,) in [0, 1]; called once, with at most 189 pictures. NaN counts as 0.
+        probability: of the class, for uint8 (m, 3, S, S): float (m,) in [0, 1]; called once, with at most 222 pictures. NaN counts as 0.
         pixels: uint8 (3, S, S).
         heat: float (S, S), the map of that class.
         seed: with another for each picture, their moved maps are drawn independently.
@@ -105,14 +109,14 @@ def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.n
     return Deletion(float(score), np.array(moved))
 
 
-def deletion_summary(checks: Sequence[Deletion], resamples: int, seed: int) -> DeletionSummary:
+def deletion_summary(checks: Sequence[Deletion]) -> DeletionSummary:
     """Raises ValueError where there are no checks."""
     if not checks:
         raise ValueError("there are no deletion checks to sum up")
-    gains = np.array([check.gain for check in checks])
-    sums = np.concatenate(list(resampled_sums(gains[:, None], resamples, seed)))[:, 0]
-    points, low, high = (100 * each for each in interval(float(gains.mean()), sums / len(gains)))
-    return DeletionSummary(points, low, high, len(gains))
+    gains = 100 * np.array([check.gain for check in checks])
+    points = float(gains.mean())
+    reach = float(student.isf(0.025, len(gains) - 1) * sem(gains)) if len(gains) > 1 else math.nan
+    return DeletionSummary(points, points - reach, points + reach, len(gains))
 
 
 def _ranks(heat: np.ndarray, ties: np.ndarray) -> np.ndarray:

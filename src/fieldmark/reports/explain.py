@@ -189,8 +189,7 @@ def explain_run(
             panels.append(panel)
             advance(len(panels), len(files))
     maps = [panel.answer.map for panel in panels if panel.answer is not None and panel.answer.map is not None]
-    evaluation = run.recipe.evaluate
-    summary = deletion_summary([each.check for each in maps], evaluation.resamples, run.recipe.train.seed) if maps else None
+    summary = deletion_summary([each.check for each in maps]) if maps else None
     page = render("reports/explain.html.j2", _content(explainer, panels, summary, warning or ""))
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from fieldmark.runtime.decode import UnreadableImage
 
 _PAIRS, _EACH = 6, 3
 _CHECKED = 8
-"""Maps that are put to the deletion check, which takes as long as 200 pictures for each."""
+"""Maps that are put to the deletion check, which takes as long as 220 pictures for each."""
 _SIDE, _QUALITY = 224, 78
 
 
@@ -154,6 +154,4 @@ class _Drawer:
         return deletion_check(probability, each.pixels, heat, seed=int(each.digest[:8], 16))
 
     def summary(self) -> DeletionSummary | None:
-        if not self._checks:
-            return None
-        return deletion_summary(self._checks, self._run.recipe.evaluate.resamples, self._run.recipe.train.seed)
+        return deletion_summary(self._checks) if self._checks else None
