@@ -301,6 +301,8 @@ def test_report_of_several_runs_needs_a_name_and_the_same_pictures(finished_run,
     before = sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*"))
     assert run("report", finished_run.path, tmp_path / "again") == 2
     assert "--out" in capsys.readouterr().err
+    assert run("report") == 2
+    assert "a comparison takes two runs or more, not 0" in capsys.readouterr().err
     assert sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*")) == before
     assert run("report", finished_run.path, tmp_path / "again", "--out", tmp_path / "both.html") == 0
     assert "No difference shown" in (tmp_path / "both.html").read_text(encoding="utf-8")

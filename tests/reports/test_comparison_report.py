@@ -18,6 +18,7 @@ import scipy.stats
 from browser import CHROMIUM, Browser
 from elements import Page
 
+import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.comparison import holm
@@ -218,6 +219,16 @@ def test_settings_that_differ_and_seeds_alone(near: tuple[Run, Run], tmp_path: P
     assert f"data fingerprint {near[0].folder.manifest()['fingerprint']} another" in page.text
 
 
+def test_val_top1_chose_the_epoch_only_where_it_was_watched(near: tuple[Run, Run], tmp_path: Path) -> None:
+    assert "Val top-1 it chose the best epoch" in written(near, tmp_path / "page.html")[1].text
+    other = copied(near[1], tmp_path / "other")
+    recipe = other.folder.recipe_file.read_text(encoding="utf-8")
+    assert recipe.count("  monitor: top1\n") == 1
+    other.folder.recipe_file.write_text(recipe.replace("  monitor: top1\n", "  monitor: nll\n"), encoding="utf-8")
+    _, page = written([near[0], Run.load(other.path)], tmp_path / "page.html")
+    assert "Val top-1" in page.text and "it chose the best epoch" not in page.text
+
+
 def test_unknown_pictures_where_all_runs_met_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
     runs = [copied(run, tmp_path / run.path.name) for run in near]
     for run, value in zip(runs, (81.23, 79.87), strict=True):
@@ -310,6 +321,8 @@ def test_what_cannot_be_compared_is_said(far: tuple[Run, Run], finished_run: Run
     weak, strong = far
     with pytest.raises(InputError, match=r"several runs need a file to write\nName it with --out FILE"):
         write_comparison(far, None)
+    with pytest.raises(InputError, match="two runs or more, not 0"):
+        fieldmark.report()
     with pytest.raises(InputError, match="two runs or more, not 1"):
         write_comparison([weak], out)
     with pytest.raises(InputError, match="is given twice"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from elements import Page
 from PIL import Image
@@ -101,6 +102,17 @@ def test_a_picture_that_was_trained_on_is_not_its_own_neighbour(finished_run: Ru
     assert trained_on(finished_run) not in row["nearest"] + row["nearest_confused"] and len(row["nearest"]) == 4
     assert row["note"].startswith("The run was trained on this very picture") and row["note"] in page.text
     assert page.text.count("trained on this very picture") == 1
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_refit_has_learnt_from_val(finished_run: Run, birds: Path, tmp_path: Path, refit: bool) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    recipe = run.folder.recipe_file.read_text(encoding="utf-8")
+    assert "  refit: false\n" in recipe
+    run.folder.recipe_file.write_text(recipe.replace("  refit: false\n", f"  refit: {str(refit).lower()}\n"), encoding="utf-8")
+    picture = next(row["path"] for row in pq.read_table(run.folder.split_file).to_pylist() if row["split"] == "val")
+    found, _ = written(explain_run(Run.load(run.path), [birds / picture], tmp_path / "out", QUIET))
+    assert found["pictures"][0]["note"].startswith("The run was trained on this very picture") == refit
 
 
 def test_the_page_says_what_the_figures_say(explained: Explained) -> None:
@@ -288,6 +300,12 @@ def test_boxes_are_seen_as_the_run_sees_them(finished_run: Run, pictures: Path, 
     assert "was trained on whole pictures and sees these cropped" in page.text
     with Image.open(tmp_path / "out" / "2-1.png") as laid:
         assert laid.size == (480, 240), "in its own proportions, though the run sees it squashed"
+
+
+def test_the_api_takes_boxes(finished_run: Run, pictures: Path, tmp_path: Path) -> None:
+    fieldmark.explain(finished_run.path, pictures / "1.png", tmp_path / "out", boxes={str(pictures / "1.png"): (0, 8, 32, 24)})
+    with Image.open(tmp_path / "out" / "1-1.png") as laid:
+        assert laid.size == (480, 240)
 
 
 def test_an_answer_that_is_no_number_is_none(finished_run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

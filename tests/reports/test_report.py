@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics
@@ -247,6 +249,43 @@ def test_pictures_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_
     _, page = written(run, tmp_path / "report.html")
     assert f"{own.ids[0]} it could not be decoded when test was opened" in page.text
     assert "test 11 1 3" in page.text
+
+
+@pytest.mark.parametrize("note", ["", "not a picture in a format that can be read"])
+def test_copies_count_where_they_were_used(finished_run: Run, tmp_path: Path, note: str) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    table = pq.read_table(run.folder.split_file).to_pylist()
+    tested = next(row for row in table if row["split"] == "test")
+    trained = next(row for row in table if row["split"] == "train" and row["label"] == tested["label"])
+    for row in (tested, trained):
+        row |= {"hash": "0" * 32, "note": note}
+    pq.write_table(pa.Table.from_pylist(table), run.folder.split_file)
+    _, page = written(run, tmp_path / "report.html")
+    assert ("1 picture of test, byte by byte, is in train or val too" in page.text) == (not note)
+
+
+def test_stages_are_explained_where_there_are_any(finished_run: Run, report: tuple[str, Page], tmp_path: Path) -> None:
+    assert "a stage begins" not in report[0]
+    run = copied(finished_run, tmp_path / "run")
+    rows = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
+    lines = [json.dumps(row | {"stage": ("head", "all")[row["epoch"] > 1]}) + "\n" for row in rows]
+    run.folder.metrics_file.write_text("".join(lines))
+    _, page = written(run, tmp_path / "report.html")
+    assert "a stage begins" in page.text
+
+
+def test_groups_are_what_is_resampled_and_counted(finished_run: Run, report: tuple[str, Page], tmp_path: Path) -> None:
+    assert "of whole groups" not in report[1].text
+    run = copied(finished_run, tmp_path / "run")
+    own = Predictions.load(run.folder.predictions / "test.npz")
+    right = 9 * np.eye(3, dtype=np.float32)[own.labels]
+    replace(own, logits=right, groups=np.arange(12, dtype=np.int32) // 3).save(run.folder.predictions / "test.npz")
+    summary = run.summary
+    summary["test"]["top1"] = 100.0
+    run.folder.summary_file.write_text(json.dumps(summary))
+    _, page = written(run, tmp_path / "report.html")
+    assert "bootstrap resamples of whole groups of pictures)" in page.text
+    assert "A model that errs in 52.7 % of groups of pictures would get all 4 right" in page.text  # 0.473 ** 4 is 0.05
 
 
 def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

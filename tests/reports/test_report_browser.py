@@ -1,5 +1,6 @@
 """The report in a real browser."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_light_and_dark_can_both_be_read(browser: Browser, large: Path) -> None:
     assert papers["light"] > 0.9 and papers["dark"] < 0.02
 
 
+def test_the_search_box_can_be_seen(browser: Browser, large: Path) -> None:
+    for scheme in ("light", "dark"):
+        browser.open(large, scheme=scheme)
+        border = browser.value("getComputedStyle(document.getElementById('search')).borderTopColor")
+        channels = [int(channel) for channel in re.findall(r"\d+", border)]
+        paper = browser.value("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
+        assert contrast("#{:02x}{:02x}{:02x}".format(*channels), paper) >= 3, scheme
+
+
 def test_all_of_it_can_be_read_without_script(browser: Browser, large: Path) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
@@ -138,3 +148,24 @@ def test_print_shows_every_row_and_the_settings_on_white(browser: Browser, large
     assert browser.value("(box => box.scrollHeight <= box.clientHeight)(document.querySelector('.box.tall'))")
     assert browser.value("document.querySelector('.search').offsetHeight") == 0
     assert browser.value("document.querySelector('section:last-of-type details pre').offsetHeight") > 300
+
+
+def test_print_shows_every_row_whatever_was_searched_for(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    browser.value("document.getElementById('search').focus()")
+    browser.call("Input.insertText", text="species 19")
+    assert 0 < len(browser.value(SHOWN)) < 200
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert len(browser.value(SHOWN)) == 200
+
+
+def test_what_was_folded_is_folded_again_after_printing(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    states = "[...document.querySelectorAll('details')].map(part => part.open)"
+    for before in (False, True):
+        browser.value(f"document.querySelectorAll('details').forEach(part => part.open = {str(before).lower()})")
+        browser.value("dispatchEvent(new Event('beforeprint'))")
+        opened = browser.value(states)
+        assert opened and all(opened)
+        browser.value("dispatchEvent(new Event('afterprint'))")
+        assert browser.value(states) == [before] * len(opened)
