@@ -156,14 +156,14 @@ def evaluate(
     data: str | Path | None = None,
     split: str = "test",
     crop: Literal["none", "box"] | None = None,
-    corrupt: str = "none",
+    corrupt: str | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Figures of a run on a split of its own data or of other data; the predictions are saved in the run folder.
 
     Args:
         crop: on whole pictures ("none") or on the boxes of their objects ("box"); by default as the run was trained.
-        corrupt: a corruption and its severity, such as "fog:3".
+        corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
 
     Classes are matched by name. Raises InputError for data with classes that the run does not know.
     """

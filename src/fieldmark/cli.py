@@ -125,7 +125,7 @@ def evaluate(
     data: str | None = None,
     split: str = "test",
     crop: Literal["none", "box", "both"] | None = None,
-    corrupt: str = "none",
+    corrupt: str | None = None,
     unknown: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -141,7 +141,8 @@ def evaluate(
     crop
         On whole pictures, on the boxes of their objects, or on both (as the run was trained, by default).
     corrupt
-        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3; all:3 measures every corruption.
+        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3, or none (as the run was trained, by default);
+        all:3 measures every corruption.
     unknown
         Files, folders and patterns of pictures that are of none of the run's classes: how many of them it rejects.
     """
@@ -154,7 +155,7 @@ def evaluate(
 
     loaded, console = Run.load(run), _console(quiet)
     severities = all_corruptions(corrupt)
-    if (unknown or severities) and (data, crop, split, corrupt if unknown else "none") != (None, None, "test", "none"):
+    if (unknown or severities) and (data, crop, split, corrupt if unknown else None) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, beside test", hint="Leave the other options out.")
     if unknown:
         found = evaluate_unknown(loaded, unknown, console)

@@ -114,6 +114,7 @@ def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
         assert not (tmp_path / "run").exists()
     run = fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True)
     assert run.summary["test"]["n"] == 12 and "before the refit" in run.folder.report_file.read_text()
+    assert "knn" not in run.decisions.record.rejection.scores
     with pytest.raises(InputError, match="were trained on pictures of val"):
         fieldmark.evaluate(run.path, split="val")
 
@@ -127,6 +128,13 @@ def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_p
     with pytest.raises(InputError, match="were trained on pictures of val"):
         fieldmark.evaluate(mean.path, split="val")
     assert mean.summary["val"]["n"] == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
+    for each in (run, mean):
+        assert each.decisions is None and "ece_calibrated" not in each.summary["test"]
+        assert "nothing is rejected: all answer test together" in each.folder.report_file.read_text()
+        with pytest.raises(InputError, match="nothing can be fitted"):
+            fieldmark.calibrate(each.path)
+        with pytest.raises(InputError, match="trained on other pictures each"):
+            fieldmark.evaluate(each.path, split="train")
     for options in ({"method": "soup"}, {"method": "stack", "fit_on": "train"}):
         with pytest.raises(InputError, match="folds"):
             fieldmark.ensemble(*folds[:3], out=tmp_path / "no", quiet=True, **options)

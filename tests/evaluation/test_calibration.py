@@ -160,10 +160,11 @@ def test_planted_scales_and_biases_are_found_on_many_pictures() -> None:
 def test_two_pictures_a_class_are_too_few_for_a_vector() -> None:
     val = replace(simulated(200, classes=100, seed=3), labels=(np.arange(200) % 100).astype(np.int32))
     logits = (val.logits + 8 * np.eye(100)[val.labels]).astype(np.float32)
-    nll = fit_calibration(replace(val, logits=logits)).nll
+    assert list(fit_calibration(replace(val, logits=logits)).nll) == ["none", "temperature"]
+    nll = fit_calibration(replace(val, logits=logits), "vector").nll
     assert list(nll) == ["none", "temperature", "vector"]
     assert nll["temperature"] < nll["none"] and nll["vector"] > nll["temperature"] + 0.05
-    many = fit_calibration(simulated(5000, classes=4, temperature=2.5)).nll
+    many = fit_calibration(simulated(5000, classes=4, temperature=2.5), "vector").nll
     assert many["temperature"] < many["none"] - 0.1 and many["vector"] == pytest.approx(many["temperature"], abs=0.002)
 
 
@@ -251,7 +252,7 @@ def test_one_fold_alone_leaves_its_pictures_as_they_are(scaling: Scaling) -> Non
 def test_one_class_is_certain_whatever_the_scale(scaling: Scaling) -> None:
     val = predictions(np.random.default_rng(0).normal(size=(12, 1)), np.zeros(12))
     fitted = fit_calibration(val, scaling)
-    assert fitted.nll == {"none": 0, "temperature": 0, "vector": 0}
+    assert fitted.nll == dict.fromkeys(("none", "temperature", scaling), 0)
     assert (probabilities(fitted.calibration(val.logits)) == 1).all() and COLDEST <= fitted.temperature <= HOTTEST
 
 

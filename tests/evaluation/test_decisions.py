@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.assessment import assess
+from fieldmark.evaluation.calibration import Scaling
+from fieldmark.evaluation.conformal import coverage_report
 from fieldmark.evaluation.decisions import Wanted, fit_decisions, load_decisions
 from fieldmark.evaluation.intervals import bootstrap, drawn_units, units_of
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import SCORES, fitted_scores
+from fieldmark.evaluation.rejection import OF_LOGITS, SCORES, fitted_scores
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknowns import auroc_interval, unknown_figures
+from fieldmark.evaluation.taxonomy import backoff_report
+from fieldmark.evaluation.unknowns import auroc_interval, unknown_figures, unknown_sets
 
 
 def made(n: int, seed: int = 0, known: bool = True, classes: int = 6) -> Predictions:
@@ -74,7 +78,11 @@ def test_the_threshold_accepts_what_it_promises_and_unknown_pictures_choose_the_
     assert told.record.rejection.chosen == "unknown pictures"
     scores = told.record.rejection.scores
     assert told.score == max(scores, key=lambda name: scores[name].auroc or 0)
-    assert unknown_figures("x", fitted_scores(train), test, unknown, told).chose
+    assert told.record.rejection.unknown == ["x"]
+    assert unknown_figures("x", fitted_scores(train), test, unknown, told, unknown.ids[-1:].tolist()).chose
+    assert not unknown_figures("x", fitted_scores(train), test, unknown, told, ["another"]).chose
+    by_hand, _ = fit_decisions(train, val, {}, Wanted(score="msp"), {"x": unknown})
+    assert by_hand.record.rejection.unknown is None and by_hand.record.rejection.scores["msp"].auroc is not None
 
 
 def test_the_interval_of_the_auroc_agrees_with_a_bootstrap() -> None:
@@ -112,6 +120,72 @@ def test_a_bootstrap_over_groups_draws_whole_groups() -> None:
     np.testing.assert_array_equal(alone["nll"], bootstrap(test.logits, test.labels, 50, 0)["nll"])
 
 
+@pytest.mark.parametrize("scaling", ["temperature", "vector"])
+def test_sets_and_coarser_answers_keep_their_promise_beside_a_scaling_of_many_parameters(scaling: Scaling) -> None:
+    """A vector fitted on three pictures of each class fits those pictures far better than others."""
+    levels = {"half": [str(name % 2) for name in range(30)]}
+    covered, answered, right = [], 0.0, 0.0
+    for seed in range(6):
+        val, test = (noisy(n, seed + place) for place, n in enumerate((90, 1500)))
+        decisions, _ = fit_decisions(None, val, levels, Wanted(coverage=0.9, precision=0.8, scaling=scaling))
+        found = decisions.probabilities(test.logits)
+        covered.append(coverage_report(decisions.sets.sets(found), test.labels).coverage)
+        species = backoff_report(decisions.backoff["half"], found, test.labels).species
+        answered += species.share
+        right += species.share * (species.precision or 0)
+    assert np.mean(covered) > 0.86
+    assert not answered or right / answered > 0.8
+
+
+def noisy(n: int, seed: int) -> Predictions:
+    rng = np.random.default_rng(100 + seed)
+    labels = (np.arange(n) % 30).astype(np.int32)
+    logits = (2 * np.eye(30)[labels] + rng.normal(size=(n, 30))).astype(np.float32)
+    return Predictions(np.arange(n).astype(str), labels, logits, np.zeros((n, 0), np.float32), tuple(map(str, range(30))))
+
+
+def test_sets_of_unknown_pictures_have_names_of_their_own(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    run = Run.load(shutil.copytree(finished_run.path, tmp_path / "run"))
+    shutil.rmtree(run.folder.predictions / "unknown", ignore_errors=True)
+    pictures = sorted((birds / "test").rglob("*.png"))
+    for folder, chosen in (("a/photos", pictures[:2]), ("b/photos", pictures[2:4]), ("c/unknown", pictures[:3]), ("d/v1.2", pictures[:1])):
+        (tmp_path / folder).mkdir(parents=True)
+        for picture in chosen:
+            shutil.copy(picture, tmp_path / folder / picture.name)
+    names = ["a/photos", "b/photos", "a/photos", "c/unknown", "d/v1.2", "a/photos/*.png"]
+    found = [Path(fieldmark.evaluate_unknowns(run.path, [tmp_path / name])["predictions"]).stem for name in names]
+    assert found == ["photos", "photos-2", "photos", "unknown-2", "v1-2", "png"]
+    shutil.copy(run.folder.predictions / "test.npz", run.folder.predictions / "unknown-birds-test.npz")
+    assert list(unknown_sets(run)) == sorted(set(found))
+    told = fieldmark.calibrate(run.path, unknown=[tmp_path / "a" / "photos"])
+    assert told.record.rejection.unknown == ["photos"]
+    chose = {each.name: each.chose for each in assess(Run.load(run.path)).unknown}
+    assert chose == {"photos": True, "photos-2": False, "png": True, "unknown-2": False, "v1-2": False}
+
+
+def test_without_predictions_of_train_a_score_of_features_is_named(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    run = Run.load(shutil.copytree(finished_run.path, tmp_path / "run"))
+    fieldmark.calibrate(run.path, score="knn", unknown=[birds / "test"])
+    (run.folder.predictions / "train.npz").unlink()
+    for ask in (
+        lambda: Run.load(run.path).predict(birds / "test"),
+        lambda: fieldmark.report(run.path),
+        lambda: fieldmark.evaluate_unknowns(run.path, [birds / "test"]),
+    ):
+        with pytest.raises(InputError, match="told by knn, which needs the predictions of train"):
+            ask()
+    assert set(fieldmark.calibrate(run.path, unknown=[birds / "test"]).record.rejection.scores) == set(OF_LOGITS)
+    assert Run.load(run.path).predict(birds / "test")[0].unknown is not None
+
+
+def test_what_is_fitted_for_a_refitted_run_comes_from_one_network(birds: Path, tiny, tmp_path: Path) -> None:
+    """Val was answered before the refit, train after it: features of the two cannot be held against each other."""
+    run = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+    assert run.has_learnt_val and set(run.decisions.record.rejection.scores) == set(OF_LOGITS)
+    assert set(fieldmark.calibrate(run.path).record.rejection.scores) == set(OF_LOGITS)
+    assert "fitted on what was said of val before the refit" in run.folder.report_file.read_text()
+
+
 def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tiny, tmp_path: Path) -> None:
     run = fieldmark.train(birds, *tiny("data.unknown_classes=1"), out=tmp_path / "run", quiet=True)
     assert len(run.class_names) == 2 and run.decisions is not None
@@ -127,6 +201,7 @@ def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tin
     assert run.folder.confusion_file.read_text().startswith("class,")
     for answer in run.predict([birds / path for path in unknown.ids.tolist()[:3]]):
         assert answer.unknown in (True, False)
+    assert list(unknown_sets(run)) == ["unknown"]
     told = fieldmark.calibrate(run.path, accept=0.5, unknown=[birds / unknown.ids.tolist()[0]])
     assert told.record.rejection.accept == 0.5 and Run.load(run.path).decisions.record == told.record
     assert fieldmark.evaluate_unknowns(run.path, [birds / unknown.ids.tolist()[0]])["n"] == 1

@@ -352,6 +352,12 @@ def test_held_out_classes_where_they_are_few() -> None:
         rejection.held_out_auroc("msp", train, predictions(20, classes=4))
 
 
+def test_scores_of_logits_are_chosen_alike_without_train() -> None:
+    train, val = predictions(200, classes=8, spread=2), predictions(80, classes=8, seed=1, spread=2)
+    _, found = rejection.choose_score(None, val)
+    assert found == {name: rejection.held_out_auroc(name, train, val) if name in OF_LOGITS else None for name in SCORES}
+
+
 def test_the_score_chosen_is_the_best_of_those_that_can_be_had() -> None:
     train, val = predictions(200, classes=8, spread=2), predictions(80, classes=8, seed=1, spread=2)
     name, found = rejection.choose_score(train, val)

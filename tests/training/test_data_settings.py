@@ -211,6 +211,9 @@ def test_corrupted_pictures(boxed, box_run, tiny, tmp_path):
     run = fieldmark.train(boxed, *tiny("data.corrupt=fog:5"), out=tmp_path / "run", quiet=True)
     plain = fieldmark.train(boxed, *tiny(), out=tmp_path / "plain", quiet=True)
     assert run.summary["test"] != plain.summary["test"]
+    as_trained, as_they_are = (evaluate_run(run, None, "test", Console(quiet=True), None, name) for name in (None, "none"))
+    assert as_trained["nll"] == pytest.approx(run.summary["test"]["nll"]) and as_they_are["nll"] != as_trained["nll"]
+    assert Path(as_they_are["predictions"]).name == "test-none.npz"
     with pytest.raises(InputError, match="fog"):
         train_run(boxed, load_recipe("default", tiny("data.corrupt=fogg:5")), tmp_path / "wrong", Console(quiet=True))
 

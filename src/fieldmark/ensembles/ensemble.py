@@ -154,12 +154,13 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
 def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    decisions, fitted = fit_decisions(made.get("train"), made["val"], folder.manifest()["levels"], Wanted())
-    decisions.save(folder.calibration_file)
-    figures = {
-        "val": evaluate_predictions(made["val"], resamples, seed, fitted.cross_fitted),
-        "test": evaluate_predictions(made["test"], resamples, seed, decisions.calibration(made["test"].logits)),
-    }
+    calibrated = {}
+    if not record.folds:  # there the networks answer test together, and each picture of val without those that learnt it
+        train = None if record.val_learnt else made.get("train")
+        decisions, fitted = fit_decisions(train, made["val"], folder.manifest()["levels"], Wanted())
+        decisions.save(folder.calibration_file)
+        calibrated = {"val": fitted.cross_fitted, "test": decisions.calibration(made["test"].logits)}
+    figures = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])
     over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)

@@ -21,12 +21,11 @@ from fieldmark.evaluation.conformal import CoverageReport, Resplit, coverage_rep
 from fieldmark.evaluation.confusion import Pair, confusion_matrix, worst_pairs
 from fieldmark.evaluation.decisions import Decisions
 from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import fitted_scores
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
 from fieldmark.evaluation.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
-from fieldmark.evaluation.unknowns import UnknownFigures, unknown_figures, unknown_sets
+from fieldmark.evaluation.unknowns import UnknownFigures, assess_unknown
 
 SCHEMA = 1
 RISKS = (1.0, 2.0, 5.0, 10.0)
@@ -159,19 +158,16 @@ def assess(run: Run) -> Assessment:
     decisions = run.decisions
     saved = Predictions.load(run.folder.predictions / "test.npz")
     test = saved.labelled()
-    unknown = unknown_sets(run) if decisions is not None else {}
-    scores = fitted_scores(run.predictions("train")) if unknown else {}
     stored = read_split(run.folder.split_file)
-    in_train = Counter(label for label, split in zip(stored["label"], stored["split"], strict=True) if split == "train")
+    learnt = ("train", "val") if run.has_learnt_val else ("train",)
+    trained = Counter(label for label, split in zip(stored["label"], stored["split"], strict=True) if split in learnt)
     return Assessment(
         test=test,
         logits=test.logits if decisions is None else decisions.calibration(test.logits),
-        trained=np.array([in_train[name] for name in test.class_names], np.int64),
+        trained=np.array([trained[name] for name in test.class_names], np.int64),
         levels=run.levels,
         decisions=decisions,
-        unknown=tuple(
-            unknown_figures(name, scores, test, each, decisions) for name, each in unknown.items() if decisions is not None and len(each)
-        ),
+        unknown=() if decisions is None else tuple(assess_unknown(run, test, decisions)),
         robustness=read_robustness(run),
     )
 

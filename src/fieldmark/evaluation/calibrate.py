@@ -14,7 +14,7 @@ from fieldmark.evaluation.decisions import Decisions, Wanted, fit_decisions
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.summary import evaluate_predictions
-from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_sets
+from fieldmark.evaluation.unknowns import predict_unknown
 
 
 def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
@@ -24,18 +24,24 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     Raises InputError where the run is not finished, or has no predictions of val.
     """
     require_finished(run)
-    train, val = run.predictions("train"), run.predictions("val")
+    val = run.predictions("val")
     if val is None:
         raise InputError(f"{run.path} has no predictions of val to be calibrated on", hint=f"fieldmark evaluate {run.path} --split val")
-    given = {}
-    if unknown:
-        if run.decisions is None:
-            _write(run, *fit_decisions(train, val, run.levels, wanted)[:1])
-        name = str(evaluate_unknown(run, unknown, console)["name"])
-        given = {name: unknown_sets(run)[name]}
+    if run.ensemble is not None and run.ensemble.folds:
+        problem = f"nothing can be fitted for {run.path}: each picture of val was answered by some of its networks, and others are by all"
+        raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same pictures.")
+    train = None if run.has_learnt_val else run.predictions("train")
+    given = dict([predict_unknown(run, unknown, console)]) if unknown else {}
     decisions, fitted = fit_decisions(train, val, run.levels, wanted, given)
+    if wanted.scaling == "vector" and fitted.nll["vector"] > fitted.nll["temperature"]:
+        vector, temperature = fitted.nll["vector"], fitted.nll["temperature"]
+        console.say(
+            f"warning: vector scaling is worse than a temperature on pictures of val that it was not fitted on: "
+            f"a negative log-likelihood of {vector:.3f} and not {temperature:.3f} nats"
+        )
     with run.folder.locked():
-        _write(run, decisions)
+        decisions.save(run.folder.calibration_file)
+        run.forget_decisions()
         summary, evaluation = run.summary, run.recipe.evaluate
         summary["val"] = evaluate_predictions(val, evaluation.resamples, run.recipe.train.seed, fitted.cross_fitted)
         if (test := run.predictions("test", features=False)) is not None:
@@ -43,11 +49,6 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
             summary["test"] = evaluate_predictions(test, evaluation.resamples, run.recipe.train.seed, calibrated)
         write_json(run.folder.summary_file, summary)
     return decisions
-
-
-def _write(run: Run, decisions: Decisions) -> None:
-    decisions.save(run.folder.calibration_file)
-    run.forget_decisions()
 
 
 def decisions_table(decisions: Decisions) -> Table:

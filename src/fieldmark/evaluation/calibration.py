@@ -43,7 +43,8 @@ class Calibration:
 class Fitted:
     """What val says of how to calibrate.
 
-    nll: the mean negative log-likelihood of val, in nats, as it is ("none") and by each scaling, each image judged by a fit without it.
+    nll: the mean negative log-likelihood of val, in nats, as it is ("none"), by a temperature, and by the vector where that is wanted,
+        each image judged by a fit without it.
     cross_fitted: the logits of val so calibrated by the chosen scaling, float32 (n, C); NaN where there is no label.
     """
 
@@ -62,20 +63,20 @@ def fit_calibration(val: Predictions, scaling: Scaling = "temperature", seed: in
     logits, labels = known.logits.astype(np.float64), known.labels
     losses = {"none": -metrics.log_likelihoods(logits, labels)}
     folds = _folds(known, seed)
-    calibrated: dict[str, np.ndarray] = {}
-    for name, fit in _FITS.items():
-        calibrated[name] = logits.copy()
+    for name in dict.fromkeys(("temperature", scaling)):
+        calibrated = logits.copy()
         for fold in range(_FOLDS):
             out = folds == fold
             if out.any() and not out.all():
-                calibrated[name][out] = fit(logits[~out], labels[~out])(logits[out])
-        losses[name] = -metrics.log_likelihoods(calibrated[name], labels)
+                calibrated[out] = _FITS[name](logits[~out], labels[~out])(logits[out])
+        losses[name] = -metrics.log_likelihoods(calibrated, labels)
     finite = np.isfinite(losses["none"])
     cross_fitted = np.full(val.logits.shape, np.nan, np.float32)
-    cross_fitted[val.labels >= 0] = calibrated[scaling]
+    cross_fitted[val.labels >= 0] = calibrated
+    temperature = fit_temperature(logits, labels)
     return Fitted(
-        calibration=_FITS[scaling](logits, labels),
-        temperature=fit_temperature(logits, labels),
+        calibration=Calibration.of(temperature, logits.shape[1]) if scaling == "temperature" else _of_vector(logits, labels),
+        temperature=temperature,
         nll={name: float(each[finite].mean()) if finite.any() else math.inf for name, each in losses.items()},
         cross_fitted=cross_fitted,
     )

@@ -160,7 +160,7 @@ def fit_decisions(
     """Fit everything on the labelled pictures of val; gives also what was said of calibration.
 
     Args:
-        train: what scores of features are fitted on; None where there are no such predictions.
+        train: what scores of features are fitted on, from the same network as val; None where there are no such predictions.
         levels: by name, the parent of each class.
         unknown: by name, pictures of unknown classes, which then choose the score; the threshold comes from val all the same.
 
@@ -168,7 +168,7 @@ def fit_decisions(
     """
     known = val.labelled()
     fitted = fit_calibration(val, wanted.scaling)
-    probabilities = softmax(fitted.calibration(known.logits))
+    probabilities = softmax(fitted.cross_fitted[val.labels >= 0])
     parents = {name: Level.of(name, list(names)) for name, names in levels.items()}
     rejection = _rejection(train, known, wanted, unknown or {})
     record = DecisionsRecord(
@@ -197,7 +197,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
     if wanted.score is not None and wanted.score not in scores:
         raise InputError(f"{wanted.score} is fitted on train, of which there are no predictions", hint=f"Choose among {', '.join(scores)}.")
     of_val = {name: score(val.logits, val.features) for name, score in scores.items()}
-    best, held_out = choose_score(train if train is not None else val.take(np.zeros(0, np.int64)), val, tuple(scores))
+    best, held_out = choose_score(train, val, tuple(scores))
     told = {
         name: auroc(of_val[name], np.concatenate([score(each.logits, each.features) for each in unknown.values()]))
         for name, score in scores.items()
@@ -215,7 +215,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
         accept=wanted.accept,
         score=chosen,
         chosen=how,
-        unknown=sorted(unknown) or None,
+        unknown=sorted(unknown) if how == "unknown pictures" else None,
         scores={
             name: ScoreRecord(
                 threshold=thresholds[name] if math.isfinite(thresholds[name]) else None,

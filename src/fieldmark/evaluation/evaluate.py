@@ -20,27 +20,27 @@ from fieldmark.evaluation.summary import evaluate_predictions
 
 
 def evaluate_run(
-    run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str = "none"
+    run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str | None = None
 ) -> dict[str, Any]:
     """The figures of evaluate_predictions, with `split`, `data` and where the predictions were saved (`predictions`).
 
     Args:
         data: other data than the run's own, with classes of the same names.
         crop: on whole pictures ("none") or on their boxes ("box"); by default as the run was trained.
-        corrupt: a corruption and its severity, such as "fog:3".
+        corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
 
     Raises InputError where the run is not finished, or the data have moved, changed, know other classes, or lack such a split or boxes.
     """
     if split not in SPLITS:
         hint = "`fieldmark submit` predicts pictures without labels." if split == UNLABELLED else f"Splits: {', '.join(SPLITS)}."
         raise InputError(f"{split!r} is not a split that can be evaluated", hint=hint)
-    if corrupt != "none":
+    if corrupt not in (None, "none"):
         parse_corruption(corrupt)
     boxed = run.preprocess.margin is not None if crop is None else crop == "box"
     with run.folder.locked():
         require_finished(run)
-        if data is None and split == "val":
-            _refuse_fitted_val(run)
+        if data is None:
+            _refuse_learnt(run, split)
         loaded = run_data(run, data, console)
         if boxed and loaded.dataset.boxes is None:
             raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
@@ -51,7 +51,7 @@ def evaluate_run(
         if not len(rows):
             raise InputError(f"{loaded.dataset.name} has no readable pictures in {split}")
         predictions = run.predict_rows(loaded, rows, console, crop, corrupt)
-        changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt == "none" else [corrupt.replace(":", "-")])]
+        changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt is None else [corrupt.replace(":", "-")])]
         target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
         predictions.save(target)
     calibrated = None
@@ -81,8 +81,12 @@ def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
     return loaded
 
 
-def _refuse_fitted_val(run: Run) -> None:
-    """Raise InputError where val is no test of a run, because it was fitted on it."""
+def _refuse_learnt(run: Run, split: str) -> None:
+    """Raise InputError where val is no test of a run, because it was fitted on it, and where train is another for each of its networks."""
+    if split == "train" and run.ensemble is not None and run.ensemble.folds:
+        raise InputError(f"the folds of {run.path} were trained on other pictures each: there is no train that is that of all")
+    if split != "val":
+        return
     if run.ensemble is not None and run.ensemble.fitted_on in ("val", "out-of-fold"):
         raise InputError(
             f"the {run.ensemble.method} of {run.path} was fitted on val, so val is no test of it",

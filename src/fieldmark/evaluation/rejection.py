@@ -136,7 +136,7 @@ def threshold(known: np.ndarray, accept: float) -> float:
     return float(np.sort(known)[rejected - 1]) if rejected else -math.inf
 
 
-def held_out_auroc(name: str, train: Predictions, val: Predictions, groups: int = 5, seed: int = 0) -> float | None:
+def held_out_auroc(name: str, train: Predictions | None, val: Predictions, groups: int = 5, seed: int = 0) -> float | None:
     """An estimate, without any unknown picture, of how well a score tells classes apart that it has never seen: a mean AUROC in [0, 1].
 
     Classes are dealt at random into `groups`, or as many as there are classes. Each group's in turn lose their logits and their training
@@ -146,24 +146,25 @@ def held_out_auroc(name: str, train: Predictions, val: Predictions, groups: int 
     The network itself has seen all these classes, and its features and remaining logits tell them apart better than they would classes new
     to it: the figure is for choosing between scores, and is not the AUROC to expect. Raises ValueError where the classes of the two differ.
     """
-    if train.class_names != val.class_names:
+    if train is not None and train.class_names != val.class_names:
         raise ValueError("train and val have other classes")
-    classes = len(train.class_names)
+    classes = len(val.class_names)
     group = permutation(key(seed, "held-out classes"), classes) % min(groups, classes)
     # Of probabilities, what a column that is taken away had would be missing from the others, and would tell its pictures.
-    renewed = _are_log_probabilities(train.logits)
+    renewed = _are_log_probabilities(val.logits)
     found = []
     for held in (group == each for each in range(group.max() + 1)):
-        fitted_on, asked = (_without(each, held, renewed) for each in (train, val))
+        fitted_on = None if train is None else _without(train, held, renewed)
+        asked = _without(val, held, renewed)
         known, unknown = asked.labels >= 0, (val.labels >= 0) & (asked.labels < 0)
-        fits = name in _FROM_LOGITS or (train.features.shape[1] > 0 and _usable(fitted_on).any())
-        if (~held).sum() >= 2 and known.any() and unknown.any() and fits:
-            scores = fit_score(name, fitted_on)(asked.logits, asked.features)
+        score = fitted_scores(fitted_on, (name,)).get(name)
+        if (~held).sum() >= 2 and known.any() and unknown.any() and score is not None:
+            scores = score(asked.logits, asked.features)
             found.append(auroc(scores[known], scores[unknown]))
     return float(np.mean(found)) if found else None
 
 
-def choose_score(train: Predictions, val: Predictions, names: Sequence[str] = SCORES) -> tuple[str, dict[str, float | None]]:
+def choose_score(train: Predictions | None, val: Predictions, names: Sequence[str] = SCORES) -> tuple[str, dict[str, float | None]]:
     """The first of `names` whose held_out_auroc is within a point of the highest, and that of each; max-logit where it is None for all.
 
     A point is what chance alone moves it by on val of some hundred pictures.

@@ -18,9 +18,9 @@ from fieldmark.evaluation.metrics import top_k
 from fieldmark.evaluation.run import Run
 
 
-def all_corruptions(text: str) -> tuple[int, ...]:
+def all_corruptions(text: str | None) -> tuple[int, ...]:
     """The severities that "all" or "all:3" ask for; none for any other text. Raises InputError for a severity that there is not."""
-    name, _, severity = text.partition(":")
+    name, _, severity = (text or "").partition(":")
     if name != "all":
         return ()
     if not severity:

@@ -127,6 +127,13 @@ class Run:
         """The taxonomy: by the name of each level, the parent of each class."""
         return dict(self.folder.manifest().get("levels") or {})
 
+    @property
+    def has_learnt_val(self) -> bool:
+        """Whether its weights have seen pictures of val, so that what is saved of val comes from other networks."""
+        if self.ensemble is None:
+            return self.recipe.train.refit
+        return self.ensemble.val_learnt or self.ensemble.folds
+
     def forget_decisions(self) -> None:
         """Read them again when they are asked for."""
         for name in ("decisions", "_score"):
@@ -151,7 +158,13 @@ class Run:
     def _score(self) -> Score:
         assert self.decisions is not None
         name = self.decisions.score
-        return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
+        if name in OF_LOGITS:
+            return fit_score(name, None)
+        train = self.predictions("train")
+        if train is None:
+            hint = f"`fieldmark evaluate {self.path} --split train` makes them; `fieldmark calibrate {self.path}` does without."
+            raise InputError(f"unknown pictures are told by {name}, which needs the predictions of train, and they are gone", hint=hint)
+        return fit_score(name, train)
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
@@ -203,7 +216,7 @@ class Run:
         self.__dict__.pop("model", None)
 
     def predict_rows(
-        self, loaded: LoadedData, rows: np.ndarray, console: Console, crop: Crop | None = None, corrupt: str = "none"
+        self, loaded: LoadedData, rows: np.ndarray, console: Console, crop: Crop | None = None, corrupt: str | None = None
     ) -> Predictions:
         """Predictions of rows of a dataset, all of whose classes the run knows; what cannot be decoded is named and left out.
 
@@ -218,7 +231,7 @@ class Run:
         preprocess = self.preprocess
         if crop is not None:
             preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
-        seen = corrupt if corrupt != "none" else self.recipe.data.corrupt
+        seen = self.recipe.data.corrupt if corrupt is None else corrupt
         split = open_split(loaded, rows, preprocess, seen, console)
         return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -48,8 +51,8 @@ class UnknownFigures:
     """Pictures of unknown classes, `n` of them, beside the `known` of test.
 
     score: the run's; its threshold was fitted on val to accept the share `accept` of known pictures. accepted: share of test that it does
-    accept, rejected: share of the unknown pictures that it rejects, each with its 95 % interval, in per cent. chose: whether these very
-    pictures chose the score, which flatters it. values: by score, what each known and each unknown picture gets, float64 (n,) each.
+    accept, rejected: share of the unknown pictures that it rejects, each with its 95 % interval, in per cent. chose: whether some of these
+    very pictures chose the score, which flatters it. values: by score, what each known and unknown picture gets, float64 (n,) each.
     """
 
     name: str
@@ -78,9 +81,20 @@ class UnknownFigures:
 
 
 def unknown_figures(
-    name: str, scores: Mapping[str, Score], test: Predictions, unknown: Predictions, decisions: Decisions
+    name: str,
+    scores: Mapping[str, Score],
+    test: Predictions,
+    unknown: Predictions,
+    decisions: Decisions,
+    chose: Collection[str] = (),
 ) -> UnknownFigures:
-    """`scores` are those of `fitted_scores`. Raises InputError where test has no labelled pictures or there are no unknown ones."""
+    """`scores` are those of `fitted_scores`; `chose` are the unknown pictures that the run's score was chosen by.
+
+    Raises InputError where test has no labelled pictures, there are no unknown ones, or the run's score is not among `scores`.
+    """
+    if decisions.score not in scores:
+        problem = f"unknown pictures are told by {decisions.score}, which needs the predictions of train, and they are gone"
+        raise InputError(problem, hint="`fieldmark calibrate RUN` chooses among the scores that can be had.")
     known = test.labelled()
     hits = top_k_hits(known.logits, known.labels, 1)
     values = {each: scores_of(scores[each], known, unknown) for each in decisions.record.rejection.scores if each in scores}
@@ -101,7 +115,7 @@ def unknown_figures(
         rejected=100 * rejected / len(unknown),
         rejected_low=rejected_low,
         rejected_high=rejected_high,
-        chose=name in (decisions.record.rejection.unknown or ()),
+        chose=not set(unknown.ids.tolist()).isdisjoint(chose),
         scores=tuple(_figures(each, pair[0], pair[1], hits) for each, pair in values.items()),
         values=values,
     )
@@ -134,27 +148,60 @@ def _of_few(value: float, known: int, unknown: int) -> tuple[float, float]:
 def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
     """Predict pictures of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
 
-    Their predictions are saved as unknown-NAME.npz, NAME that of the first source. Raises InputError where the run is not finished or not
-    calibrated.
+    Raises InputError where the run is not finished or not calibrated.
     """
     require_finished(run)
     decisions, test = require_decisions(run), run.predictions("test")
     if test is None:
         raise InputError(f"{run.path} has no predictions of test to hold unknown pictures against", hint=f"fieldmark evaluate {run.path}")
-    files = find_images(sources)
+    name, predictions = predict_unknown(run, sources, console)
+    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, _that_chose(run))
+    return {"run": str(run.path), "predictions": str(_unknown_file(run, name)), **figures.to_dict()}
+
+
+def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
+    """Predict pictures of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
+
+    NAME is that of the first source. The same pictures keep it, and others of the same name get a number behind it.
+    """
+    if warning := run.box_warning(False):
+        console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
+    files = [Path(os.path.abspath(path)) for path in find_images(sources)]
     with run.folder.locked():
-        name = Path(sources[0]).absolute().stem
         predictions = run.predict_files(files, console)
-        target = run.folder.predictions / f"{UNKNOWN}-{name}.npz"
-        predictions.save(target)
-    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions)
-    return {"run": str(run.path), "predictions": str(target), **figures.to_dict()}
+        own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
+        base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "pictures"
+        names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+        name = next(name for name in names if name != UNKNOWN and taken.get(name, own) == own)
+        _unknown_file(run, name).parent.mkdir(exist_ok=True)
+        predictions.save(_unknown_file(run, name))
+    return name, predictions
 
 
 def unknown_sets(run: Run, features: bool = True) -> dict[str, Predictions]:
     """By name, what was saved of pictures of unknown classes; those held out of training come first, as "unknown"."""
-    files = sorted(run.folder.predictions.glob(f"{UNKNOWN}*.npz"))
-    return {file.stem.removeprefix(f"{UNKNOWN}-"): Predictions.load(file, features) for file in files}
+    held_out = run.predictions(UNKNOWN, features)
+    given = sorted((run.folder.predictions / UNKNOWN).glob("*.npz"))
+    return ({} if held_out is None else {UNKNOWN: held_out}) | {file.stem: Predictions.load(file, features) for file in given}
+
+
+def assess_unknown(run: Run, test: Predictions, decisions: Decisions) -> list[UnknownFigures]:
+    """Of each set that was saved, beside the pictures of test."""
+    sets = unknown_sets(run)
+    scores = fitted_scores(run.predictions("train")) if sets else {}
+    chose = _that_chose(run) if sets else frozenset()
+    return [unknown_figures(name, scores, test, each, decisions, chose) for name, each in sets.items() if len(each)]
+
+
+def _unknown_file(run: Run, name: str) -> Path:
+    return run.folder.predictions / UNKNOWN / f"{name}.npz"
+
+
+def _that_chose(run: Run) -> frozenset[str]:
+    """The pictures that chose the score."""
+    by = () if run.decisions is None else run.decisions.record.rejection.unknown or ()
+    sets = unknown_sets(run, features=False) if by else {}
+    return frozenset(path for name in by if name in sets for path in sets[name].ids.tolist())
 
 
 def unknown_table(found: Sequence[dict[str, Any]]) -> Table:

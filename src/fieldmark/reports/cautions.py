@@ -24,6 +24,7 @@ def cautions(run: Run, pictures: Sequence[Mapping[str, Any]], found: Assessment)
         *_few_pictures(found),
         *_no_answers(found),
         *_vector_scaling(run.summary),
+        *_refitted(run, found),
     ]
 
 
@@ -88,6 +89,12 @@ def _vector_scaling(summary: Mapping[str, Any]) -> list[str]:
         f"Vector scaling, fitted on val, changes answers: with it {test['top1_calibrated']:.1f} % are right and not {test['top1']:.1f} %. "
         "predict and all below the first figures go by it."
     ]
+
+
+def _refitted(run: Run, found: Assessment) -> list[str]:
+    if found.decisions is None or not run.has_learnt_val:
+        return []
+    return ["Temperature, threshold and sets were fitted on what was said of val before the refit, and the network has changed since."]
 
 
 def _pictures(paths: Sequence[str]) -> str:

@@ -245,7 +245,7 @@ class _Explainer:
         stored = read_split(run.folder.split_file)
         self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
         self._drawn = recorded_boxes(stored) if run.preprocess.margin is not None else {}
-        learnt = _learnt_from(run)
+        learnt = {"train", "val"} if run.has_learnt_val else {"train"}
         self._trained_on = {digest for digest, split in zip(stored["hash"], stored["split"], strict=True) if split in learnt}
         self._neighbours: dict[str, _Neighbour] = {}
 
@@ -341,13 +341,6 @@ class _Explainer:
             except UnreadableImage as error:
                 self._neighbours[path] = _Neighbour(path, None, error.reason)
         return self._neighbours[path]
-
-
-def _learnt_from(run: Run) -> set[str]:
-    """The splits that its weights have seen."""
-    made = run.ensemble
-    val = run.recipe.train.refit if made is None else made.val_learnt or made.folds
-    return {"train", "val"} if val else {"train"}
 
 
 def _said(predictions: Predictions) -> np.ndarray:

@@ -108,6 +108,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "aside_unnamed": max(len(aside) - _NAMED, 0),
         "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
         "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
+        "folds": run.ensemble is not None and run.ensemble.folds,
         "refit": any(row["phase"] == "refit" for row in epochs),
         "staged": run.ensemble is None and bool(stage_starts(epochs)),
         "cautions": cautions(run, [picture for picture in pictures if picture["path"] not in aside], found),

@@ -217,7 +217,7 @@ def _finish(work: Work, position: Position) -> None:
     folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
     load_weights(work.model, folder.best_weights)
     train, val = save_predictions(work, "train"), Predictions.load(folder.predictions / "val.npz")
-    decisions, fitted = fit_decisions(train, val, folder.manifest()["levels"], Wanted())
+    decisions, fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest()["levels"], Wanted())
     decisions.save(folder.calibration_file)
     test = save_predictions(work, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
