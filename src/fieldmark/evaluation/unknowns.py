@@ -181,7 +181,7 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
 def unknown_sets(run: Run, features: bool = True) -> dict[str, Predictions]:
     """By name, what was saved of pictures of unknown classes; those held out of training come first, as "unknown"."""
     held_out = run.predictions(UNKNOWN, features)
-    given = sorted((run.folder.predictions / UNKNOWN).glob("*.npz"))
+    given = sorted((run.folder.predictions / UNKNOWN).glob("*.npz"), key=lambda file: file.stem)
     return ({} if held_out is None else {UNKNOWN: held_out}) | {file.stem: Predictions.load(file, features) for file in given}
 
 
