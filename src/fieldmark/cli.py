@@ -244,7 +244,8 @@ def predict(
     sources
         Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
     csv
-        Write a table: path, the likeliest classes with their probabilities, and a note where there is no answer.
+        Write a table: path, whether it is of none of the classes, the likeliest classes with their probabilities, the set that holds the
+        right one with the promised probability, what is sure enough at each level, and a note where there is no answer.
     boxes
         A table with a box for each picture: path, left, top, right, bottom (or width and height) in pixels. Paths are relative to the
         table's folder. A run that was trained with data.crop=box needs it.
@@ -265,13 +266,14 @@ def predict(
         )
     if warning := loaded.box_warning(given is not None):
         console.say(f"warning: {warning}")
-    table = Answers(csv, min(top, len(loaded.class_names)), as_json=json, quiet=quiet)
+    levels = () if loaded.decisions is None else tuple(loaded.decisions.backoff)
+    table = Answers(csv, min(top, len(loaded.class_names)), levels, as_json=json, quiet=quiet)
     with table as answers, console.progress("predicting", "files") as advance:
         for count, prediction in enumerate(loaded.stream(files, top, given), 1):
             answers.add(prediction)
             advance(count, None)
     if answers.unanswered:
-        console.say(f"{answers.unanswered:,} of {answers.count:,} pictures could not be read; their rows say why")
+        console.say(f"{answers.unanswered:,} of {answers.count:,} pictures have no answer; their rows say why")
     if answers.noted > answers.unanswered:
         console.say(f"{answers.noted - answers.unanswered:,} of {answers.count:,} pictures have no box in {boxes}, and were seen whole")
 
@@ -335,7 +337,7 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
     unanswered = submit_run(Run.load(run), out, data, columns, console)
     console.say(f"the answers are in {out}")
     if unanswered:
-        console.say(f"{unanswered:,} of the pictures could not be read; their answers are empty")
+        console.say(f"{unanswered:,} of the pictures could not be read or got an answer that is not a number; their answers are empty")
 
 
 @app.command

@@ -122,13 +122,14 @@ def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, caps
     )
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["path", "unknown", "class_1", "probability_1", "class_2", "probability_2", "note"]
+    assert list(rows[0]) == ["path", "unknown", "class_1", "probability_1", "class_2", "probability_2", "among", "note"]
     assert len(rows) == 14
     broken = next(row for row in rows if row["path"].endswith("broken.jpg"))
-    assert broken["class_1"] == "" and broken["unknown"] == "" and broken["note"]
+    assert broken["class_1"] == broken["unknown"] == broken["among"] == "" and broken["note"]
     for row in rows:
         if row is not broken:
             assert row["class_1"] in finished_run.class_names and row["unknown"] in ("yes", "no") and not row["note"]
+            assert row["among"].split("; ")[0] == row["class_1"]
             assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
     alike = [row for row in rows if row["path"] == str(picture) or "cödé" in row["path"]]
     assert len(alike) == 2 and alike[0]["class_1"] == alike[1]["class_1"]
@@ -152,7 +153,9 @@ def test_predict_to_the_terminal_and_as_json(finished_run, birds, capsys):
     assert run("predict", finished_run.path, file) == 0
     assert str(file) in capsys.readouterr().out
     assert run("predict", finished_run.path, file, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["classes"][0]["class"] in finished_run.class_names
+    line = json.loads(capsys.readouterr().out)
+    assert list(line) == ["path", "unknown", "classes", "among", "coarser", "note"]
+    assert line["classes"][0]["class"] == line["among"][0] in finished_run.class_names and line["coarser"] == {}
 
 
 def test_a_failed_table_leaves_the_old_one(finished_run, birds, tmp_path):

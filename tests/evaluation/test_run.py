@@ -1,7 +1,64 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from fieldmark.cli import main
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.run import find_images
+from fieldmark.core.files import write_json
+from fieldmark.evaluation import run as run_module
+from fieldmark.evaluation.assessment import assess
+from fieldmark.evaluation.decisions import Decisions, DecisionsRecord
+from fieldmark.evaluation.run import Run, find_images
+
+PARENTS = {"genus": ["wide", "narrow", "wide"], "size": ["small", "small", "large"]}
+
+
+@pytest.fixture(scope="module")
+def deciding(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run with levels, and with decisions by which sets differ in size, and back-off answers classes, parents and nothing.
+
+    Thresholds lie between what two pictures of test have, so that rounding does not move a picture across.
+    """
+    folder = tmp_path_factory.mktemp("runs") / "deciding"
+    shutil.copytree(finished_run.path, folder)
+    run = Run.load(folder)
+    manifest = json.loads(run.folder.manifest_file.read_text(encoding="utf-8"))
+    write_json(run.folder.manifest_file, manifest | {"levels": PARENTS})
+    assert run.decisions is not None
+    record = run.decisions.record.model_dump(by_alias=True) | {"scaling": "temperature", "vector": None, "temperature": 0.3}
+    probabilities = Decisions(DecisionsRecord.model_validate(record), 3).probabilities(saved(run))
+    ordered = -np.sort(-probabilities, axis=1).astype(np.float64)
+    best, two = np.sort(ordered[:, 0]), np.sort(ordered[:, :2].sum(axis=1))
+    quantiles = {"quantile": two[3:5].sum() / 2, "class_quantiles": [None, best[2:4].sum() / 2, None]}
+    record["sets"] |= {"method": "aps", "penalty": 0.0, "k_reg": 1} | quantiles
+    record["backoff"] = {
+        "genus": {
+            "precision": 0.9,
+            "species_threshold": best[7:9].sum() / 2,
+            "parent_threshold": best[3:5].sum() / 2,
+            "parents": [1, 0, 1],
+        },
+        "size": {"precision": 0.9, "species_threshold": None, "parent_threshold": None, "parents": [1, 1, 0]},
+    }
+    write_json(run.folder.calibration_file, record)
+    return Run.load(folder)
+
+
+def saved(run: Run) -> np.ndarray:
+    """Logits of test."""
+    test = run.predictions("test")
+    assert test is not None
+    return test.logits
+
+
+def pictures(run: Run, birds: Path) -> list[Path]:
+    """Those of test, in the order in which they were saved."""
+    test = run.predictions("test")
+    assert test is not None
+    return [birds / each for each in test.ids.tolist()]
 
 
 def test_a_link_that_leads_nowhere_is_answered_with_the_reason(finished_run, tmp_path):
@@ -19,3 +76,93 @@ def test_a_pattern_that_matches_no_picture_is_an_error(tmp_path):
         find_images(tmp_path / "*")
     (tmp_path / "two" / "a.png").touch()
     assert list(find_images(tmp_path / "*")) == [tmp_path / "two" / "a.png"]
+
+
+def test_sets_are_those_of_the_assessment(deciding: Run, birds: Path) -> None:
+    """Each counted class by class from saved logits."""
+    assert deciding.decisions is not None
+    rule, names = deciding.decisions.sets, deciding.class_names
+    logits = saved(deciding).astype(np.float64) / 0.3
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = []
+    for probabilities in (exponentials / exponentials.sum(axis=1, keepdims=True)).tolist():
+        above, among = 0.0, []
+        for index in sorted(range(3), key=lambda index: -probabilities[index]):
+            own = rule.class_quantiles[index]
+            if above <= (rule.quantile if own is None else own):
+                among.append(names[index])
+            above += probabilities[index]
+        expected.append(tuple(among))
+    answers = deciding.predict(pictures(deciding, birds), top=1)
+    assert [answer.among for answer in answers] == expected
+    assert len({len(answer.among) for answer in answers}) > 1
+    assert all(answer.among[0] == answer.best for answer in answers)
+    found = assess(deciding)
+    assert found.sets is not None and found.decisions is not None
+    held = [{names[index] for index in np.flatnonzero(row)} for row in found.decisions.sets.sets(found.probabilities)]
+    assert held == [set(answer.among) for answer in answers]
+    covered = [names[label] in answer.among for label, answer in zip(found.test.labels, answers, strict=True)]
+    assert np.mean(covered) == pytest.approx(found.sets.coverage)
+
+
+def test_what_is_answered_at_a_coarser_level_is_what_the_assessment_counts(deciding: Run, birds: Path) -> None:
+    assert deciding.decisions is not None
+    rule, names = deciding.decisions.backoff["genus"], deciding.class_names
+    expected = []
+    for probabilities in deciding.probabilities(saved(deciding)).astype(float):
+        of_parent = {
+            parent: sum(probability for probability, own in zip(probabilities, PARENTS["genus"], strict=True) if own == parent)
+            for parent in ("wide", "narrow")
+        }
+        parent = max(of_parent, key=of_parent.__getitem__)
+        if probabilities.max() >= rule.species_threshold:
+            expected.append(names[probabilities.argmax()])
+        else:
+            expected.append(parent if of_parent[parent] >= rule.parent_threshold else "")
+    answers = deciding.predict(pictures(deciding, birds), top=1)
+    assert [dict(answer.coarser) for answer in answers] == [{"genus": each, "size": ""} for each in expected]
+    found = assess(deciding).backoff["genus"]
+    assert found.species.n == sum(each in names for each in expected) > 0
+    assert found.parent.n == sum(each in PARENTS["genus"] for each in expected) > 0
+    assert found.unanswered == expected.count("")
+
+
+def test_a_run_without_decisions_says_only_the_classes(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run.path, tmp_path / "run")
+    bare = Run.load(tmp_path / "run")
+    bare.folder.calibration_file.unlink()
+    for answer in bare.predict(pictures(bare, birds)[:2]):
+        assert answer.best in bare.class_names and answer.unknown is None and answer.among == () and answer.coarser == {}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_answer_that_is_not_a_number_names_nothing(
+    deciding: Run, birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: float
+) -> None:
+    infer = run_module.infer
+
+    def broken(*arguments):
+        logits, features = infer(*arguments)
+        logits[1, 0] = wrong
+        return logits, features
+
+    files = pictures(deciding, birds)[:3]
+    sound = deciding.predict(files)
+    monkeypatch.setattr(run_module, "infer", broken)
+    one, none, other = deciding.predict(files)
+    assert none.path == str(files[1]) and none.note == "the answer is not a number"
+    assert none.best is None and none.classes == () and none.probabilities.shape == (0,)
+    assert none.unknown is None and none.among == () and none.coarser == {}
+    for answer, before in ((one, sound[0]), (other, sound[2])):
+        assert (answer.path, answer.classes, answer.among, answer.note) == (before.path, before.classes, before.among, "")
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(deciding.path), *map(str, files), "--json", "--csv", str(tmp_path / "t.csv")])
+    assert stop.value.code == 0
+    printed = capsys.readouterr()
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in printed.out.splitlines()]
+    assert [len(line["classes"]) for line in lines] == [3, 0, 3] and "1 of 3 pictures have no answer; their rows say why" in printed.err
+    assert [tuple(line["among"]) for line in lines] == [answer.among for answer in (one, none, other)]
+    assert [line["coarser"] for line in lines] == [answer.coarser for answer in (one, none, other)]
+    rows = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].endswith(",probability_3,among,coarser_genus,coarser_size,note")
+    assert rows[2] == f"{files[1]}{',' * 11}the answer is not a number"

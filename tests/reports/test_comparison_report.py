@@ -252,7 +252,9 @@ def save_unknown(run: Run, ids: Sequence[str]) -> None:
     (run.folder.predictions / "unknown").mkdir(exist_ok=True)
     nothing = np.zeros((n, 0), np.float32)
     logits = np.zeros((n, len(run.class_names)), np.float32)
-    Predictions(np.array(ids), np.full(n, -1, np.int32), logits, nothing, run.class_names).save(run.folder.predictions / "unknown" / "cats.npz")
+    Predictions(np.array(ids), np.full(n, -1, np.int32), logits, nothing, run.class_names).save(
+        run.folder.predictions / "unknown" / "cats.npz"
+    )
 
 
 def test_pictures_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def competition(boxed, tmp_path_factory) -> Path:
     return root
 
 
-def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys):
+def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys, monkeypatch):
     run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1"), out=tmp_path / "run", quiet=True)
     assert run.summary["dataset"]["test"] == 11  # drawn from train, whose labels are known
     for last, code in (("=probabilities", 2), ("all=probabilities", 0)):
@@ -239,7 +239,7 @@ def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys):
             columns = f"Id=name,Category=index,p=probability,{last}"
             main(["submit", str(run.path), str(tmp_path / "answers.csv"), "--columns", columns])
         assert stop.value.code == code
-    assert "1 of the pictures could not be read" in capsys.readouterr().err
+    assert "1 of the pictures could not be read or got an answer that is not a number" in capsys.readouterr().err
     header, *rows = list(csv.reader((tmp_path / "answers.csv").open()))
     assert header == ["Id", "Category", "p", *run.class_names]
     assert [row[0] for row in rows] == [f"{number:03d}.png" for number in range(24)]
@@ -255,6 +255,13 @@ def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys):
     assert (tmp_path / "default.csv").read_text().splitlines()[:2] == ["id,label", f"000,{answers[0].best}"]
     with pytest.raises(InputError, match="`fieldmark submit` predicts"):
         evaluate_run(run, None, "unlabelled", Console(quiet=True))
+    saved.logits[0] = np.nan
+    monkeypatch.setattr(type(run), "predict_rows", lambda *_: saved)
+    columns = "id=stem,label=class,n=number,p=probability,all=probabilities"
+    assert submit_run(run, tmp_path / "broken.csv", None, columns, Console(quiet=True)) == 2
+    _, first, *others = csv.reader((tmp_path / "broken.csv").open())
+    assert first == ["000", *[""] * 9]
+    assert [row[0] for row in others if "" in row] == ["005"] and not any("nan" in row for row in others)
 
 
 def test_what_cannot_be_handed_in(finished_run, birds, tmp_path):

@@ -8,7 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from fieldmark.core.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
+from fieldmark.data.dataset import Level
 from fieldmark.data.loading import LoadedData
 from fieldmark.evaluation.combination import Combination, combined, load_combination
 from fieldmark.evaluation.decisions import Decisions, load_decisions
@@ -46,8 +47,13 @@ class Prediction:
     """What the model says of one picture.
 
     `classes` and `probabilities` (calibrated, float32) are the likeliest, best first; both are empty where `note` says why there is no
-    answer. `note` may also say how the picture was seen. `unknown`: the picture is unlike those of val, and is probably of none of the
-    classes; None where the run was not calibrated.
+    answer. `note` may also say how the picture was seen. Where there is no answer or the run was not calibrated, what follows is None or
+    empty.
+
+    unknown: the picture is unlike those of val, and is probably of none of the classes.
+    among: the classes of its conformal set, likeliest first.
+    coarser: by the name of each level with back-off, what is answered there with the promised precision: the likeliest class, the likeliest
+        parent, or "" for nothing.
     """
 
     path: str
@@ -55,10 +61,22 @@ class Prediction:
     probabilities: np.ndarray
     note: str = ""
     unknown: bool | None = None
+    among: tuple[str, ...] = ()
+    coarser: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def best(self) -> str | None:
         return self.classes[0] if self.classes else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """probabilities: float32 (C,); among: bool (C,), which classes are in the set; unknown and coarser: as in Prediction."""
+
+    probabilities: np.ndarray
+    unknown: bool | None
+    among: np.ndarray
+    coarser: Mapping[str, str]
 
 
 class Run:
@@ -236,7 +254,7 @@ class Run:
         return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
 
     def predict(self, images: str | Path | Sequence[str | Path], top: int = 5, boxes: Boxes | None = None) -> list[Prediction]:
-        """Answers for files, folders (searched for pictures) and globs, in order; an unreadable picture gets an answer that says so.
+        """Answers for files, folders (searched for pictures) and globs, in order; where there is none, its note says why.
 
         `boxes` give the left, top, right and bottom edge of the object in pixels, by the picture's path. A UserWarning says where the run
         was trained on pictures cropped to boxes and these have none, or the other way round.
@@ -258,27 +276,46 @@ class Run:
         if top < 1:
             raise InputError(f"the number of classes to name must be at least 1, got {top}")
         by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
+        names = self.class_names
         for chunk, said in self._inferred(files, by_path):
             answers = iter(self._answers(*said) if said else [])
             for path, problem in chunk:
-                if problem:
-                    yield Prediction(_readable(path), (), np.empty(0, np.float32), problem)
+                answer = None if problem else next(answers)
+                if answer is None:
+                    yield Prediction(_readable(path), (), np.empty(0, np.float32), problem or "the answer is not a number")
                     continue
-                probabilities, unknown = next(answers)
-                order = np.argsort(-probabilities, kind="stable")[:top]
+                order = np.argsort(-answer.probabilities, kind="stable")
                 note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
-                named = tuple(self.class_names[index] for index in order)
-                yield Prediction(_readable(path), named, probabilities[order], note, unknown)
+                named, among = (tuple(names[index] for index in each) for each in (order[:top], order[answer.among[order]]))
+                yield Prediction(_readable(path), named, answer.probabilities[order[:top]], note, answer.unknown, among, answer.coarser)
 
     @property
     def view(self) -> Preprocess:
         """The preprocessing but for normalisation: members with the same view see the same pixels."""
         return replace(self.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
-    def _answers(self, logits: np.ndarray, features: np.ndarray) -> list[tuple[np.ndarray, bool | None]]:
-        """The probabilities of each picture, float32 (C,), and whether it is unknown."""
-        unknown = self.unknown(logits, features)
-        return list(zip(self.probabilities(logits), [None] * len(logits) if unknown is None else unknown.tolist(), strict=True))
+    def _answers(self, logits: np.ndarray, features: np.ndarray) -> list[_Answer | None]:
+        """None where the probabilities are not finite."""
+        probabilities, unknown = self.probabilities(logits), self.unknown(logits, features)
+        sets = np.zeros(logits.shape, bool) if self.decisions is None else self.decisions.sets.sets(probabilities)
+        coarser = self._coarser(probabilities)
+        return [
+            _Answer(each, None if unknown is None else bool(unknown[row]), sets[row], {level: coarser[level][row] for level in coarser})
+            if np.isfinite(each).all()
+            else None
+            for row, each in enumerate(probabilities)
+        ]
+
+    def _coarser(self, probabilities: np.ndarray) -> dict[str, list[str]]:
+        """By the name of each level with back-off, what is answered of each picture."""
+        found: dict[str, list[str]] = {}
+        if self.decisions is None:
+            return found
+        for name, backoff in self.decisions.backoff.items():
+            names = (self.class_names, Level.of(name, self.levels[name]).names)
+            levels, indices = (each.tolist() for each in backoff.answers(probabilities))
+            found[name] = [names[level][index] if level >= 0 else "" for level, index in zip(levels, indices, strict=True)]
+        return found
 
     def predict_files(self, files: Iterable[Path], console: Console) -> Predictions:
         """Predictions of pictures without labels, by their paths; one that cannot be read is named and left out."""

@@ -38,7 +38,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
 
     `columns` are "header=what" separated by commas. What is path, name (of the file), stem (the name without its ending), class, index
     (of the class, from 0), number (from 1), probability (of that class), or probabilities: a column for each class, named after it. The
-    predictions are saved in the run folder too. A picture that cannot be read has empty answers.
+    predictions are saved in the run folder too. A picture that cannot be read, or whose answer is not a number, has empty answers.
 
     Raises InputError where the columns are wrong, the run is not finished, or there are no such pictures.
     """
@@ -92,7 +92,8 @@ def _write(
     target: Path, header: list[str], columns: list[tuple[str, str]], paths: list[str], predictions: Predictions, probabilities: np.ndarray
 ) -> int:
     names = predictions.class_names
-    answers = dict(zip(predictions.ids.tolist(), probabilities, strict=True))
+    finite = np.isfinite(probabilities).all(axis=1)
+    answers = dict(zip(predictions.ids[finite].tolist(), probabilities[finite], strict=True))
     width = {what: len(names) if what == "probabilities" else 1 for _, what in columns}
     with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         stream.write(_csv_line(header))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,13 +15,17 @@ _YES_OR_NO = {True: "yes", False: "no", None: ""}
 
 
 class Answers:
-    """Columns: path, unknown, class_1, probability_1, …, class_k, probability_k, note. Memory does not grow with the number of answers.
+    """Columns: path, unknown, class_1, probability_1, …, class_k, probability_k, among, coarser_LEVEL for each of `levels`, note.
 
-    unknown: "yes" or "no", or nothing where the run was not calibrated or the picture could not be read.
+    Where there is no answer all but path and note are empty. Memory does not grow with the number of answers.
+
+    unknown: "yes" or "no", or nothing where the run was not calibrated.
+    among: the classes of the set, likeliest first, separated by "; ".
+    coarser_LEVEL: what is answered there with the promised precision, a class, a parent or nothing.
     """
 
-    def __init__(self, path: Path | None, top: int, as_json: bool, quiet: bool):
-        self.path, self.top, self.as_json, self.quiet = path, top, as_json, quiet
+    def __init__(self, path: Path | None, top: int, levels: Sequence[str], as_json: bool, quiet: bool):
+        self.path, self.top, self.levels, self.as_json, self.quiet = path, top, levels, as_json, quiet
         self.count = self.unanswered = self.noted = self.unknown = 0
         self._open = ExitStack()
 
@@ -30,8 +35,8 @@ class Answers:
             temporary = self._open.enter_context(whole_file(self.path))
             stream = self._open.enter_context(temporary.open("w", newline="", encoding="utf-8"))
             self._writer = csv.writer(stream)
-            ranks = range(1, self.top + 1)
-            self._writer.writerow(["path", "unknown", *(name for k in ranks for name in (f"class_{k}", f"probability_{k}")), "note"])
+            ranked = [name for k in range(1, self.top + 1) for name in (f"class_{k}", f"probability_{k}")]
+            self._writer.writerow(["path", "unknown", *ranked, "among", *(f"coarser_{level}" for level in self.levels), "note"])
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -46,12 +51,29 @@ class Answers:
         if self.path is not None:
             cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
             cells += [""] * (2 * self.top - len(cells))
+            cells += ["; ".join(prediction.among), *(prediction.coarser.get(level, "") for level in self.levels)]
             self._writer.writerow([prediction.path, _YES_OR_NO[prediction.unknown], *cells, prediction.note])
         if self.as_json:
             answer = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
-            line = {"path": prediction.path, "unknown": prediction.unknown, "classes": answer, "note": prediction.note}
-            print(json.dumps(line, ensure_ascii=False))
+            line = {
+                "path": prediction.path,
+                "unknown": prediction.unknown,
+                "classes": answer,
+                "among": prediction.among,
+                "coarser": dict(prediction.coarser),
+                "note": prediction.note,
+            }
+            print(json.dumps(line, ensure_ascii=False, allow_nan=False))
         elif self.path is None and not self.quiet:
             said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {prediction.note}"
             doubt = "probably none of the classes; the nearest are " if prediction.unknown else ""
-            print(f"{prediction.path}: {doubt}{said}" + (f" ({prediction.note})" if pairs and prediction.note else ""))
+            beside = [*_promised(prediction), prediction.note] if pairs else []
+            print(f"{prediction.path}: {doubt}{said}" + (f" ({'; '.join(filter(None, beside))})" if any(beside) else ""))
+
+
+def _promised(prediction: Prediction) -> list[str]:
+    """What the set and the back-off add to the classes that are named; of a picture of none of the classes they promise nothing."""
+    if prediction.unknown:
+        return []
+    among = [f"among {', '.join(prediction.among)}"] if 1 < len(prediction.among) < len(prediction.classes) else []
+    return among + [f"{level} {name}" for level, name in prediction.coarser.items() if name not in ("", prediction.best)]
