@@ -138,7 +138,12 @@ class Run:
     @cached_property
     def decisions(self) -> Decisions | None:
         """Temperature, threshold and the like, fitted on val; None where the run was made before there were any."""
-        return load_decisions(self.folder.calibration_file, len(self.class_names))
+        found = load_decisions(self.folder.calibration_file, len(self.class_names))
+        if found is not None and not set(found.backoff) <= set(self.levels):
+            others = ", ".join(sorted(set(found.backoff) - set(self.levels)))
+            problem = f"{self.folder.calibration_file} does not belong to this run, which has no level {others}"
+            raise InputError(problem, hint=f"`fieldmark calibrate {self.path}` writes it anew.")
+        return found
 
     @cached_property
     def levels(self) -> dict[str, list[str]]:

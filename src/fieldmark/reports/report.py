@@ -102,7 +102,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "units": units,
         "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
         "resamples": run.recipe.evaluate.resamples,
-        "figures": _figures(summary),
+        "figures": _figures(summary, run.recipe.evaluate.monitor),
         "splits": [_split(name, pictures, aside, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
@@ -132,9 +132,13 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     }
 
 
-def _figures(summary: dict[str, Any]) -> list[_Figure]:
+def _figures(summary: dict[str, Any], monitor: str) -> list[_Figure]:
     """What stands beside the answer. Top-5 is left out where there are no more than five classes."""
-    chosen = "the same on val, which chose the best epoch" + (", before the refit" if summary["training"].get("refit") else "")
+    chosen = (
+        "the same on val"
+        + (", which chose the best epoch" if monitor == "top1" else "")
+        + (", before the refit" if summary["training"].get("refit") else "")
+    )
     if "ensemble" in summary:
         chosen = "the same on val; see the members for what that is"
     after = summary["test"].get("ece_calibrated")
