@@ -119,7 +119,8 @@ def test_the_page_says_what_the_figures_say(explained: Explained) -> None:
     found, page = written(explained)
     assert "What these answers rest on" in page.text
     assert re.search(
-        r"Over 3 pictures, deleting what the map marks costs [\d.]+ points (more|less) than deleting as much elsewhere", page.text
+        r"Over 3 pictures, deleting what the map marks costs [\d.]+ points of probability (more|less) than deleting as much elsewhere",
+        page.text,
     )
     assert page.text.count("Nearest training pictures of the answer") == 3
     assert page.text.count("Check of the map Deleting what the map marks costs") == 3

@@ -68,7 +68,7 @@ class DeletionSummary:
     @property
     def cost(self) -> str:
         """What stands before "than deleting as much elsewhere"."""
-        return f"{abs(self.points):.1f} points {'more' if self.points >= 0 else 'less'}"
+        return f"{abs(self.points):.1f} points of probability {'more' if self.points >= 0 else 'less'}"
 
     def __str__(self) -> str:
         interval = f" [{self.low:.1f}, {self.high:.1f}]" if self.n > 1 else ""

@@ -16,7 +16,7 @@ from fieldmark.reports.selective_figure import risk_coverage_panel
 
 _CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
 _CHOSEN = {
-    "held-out classes": "which best told classes of val apart that were taken for unknown in turn",
+    "held-out classes": "which to within a point told classes of val, taken for unknown in turn, as well as the best score did",
     "unknown pictures": "chosen by pictures of unknown classes",
     "by the user": "chosen by hand",
 }
