@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from fieldmark.ensembles import stack as module
-from fieldmark.ensembles.crossfit import cross_fitted
 from fieldmark.ensembles.stack import fit_stack, train_stack
 from fieldmark.evaluation.combination import Stack
+from fieldmark.evaluation.crossfit import cross_fitted
 from fieldmark.evaluation.metrics import nll
 
 

@@ -210,14 +210,6 @@ def test_each_fold_has_the_temperature_of_the_others(groups: np.ndarray | None) 
         assert len(set(fold[groups < 0])) == 5  # those that are alone are no group
 
 
-def test_the_seed_deals_the_folds_and_nothing_else() -> None:
-    val = simulated(200)
-    first, again, other = (fit_calibration(val, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.cross_fitted, again.cross_fitted)
-    assert (first.cross_fitted != other.cross_fitted).any() and first.nll["temperature"] != other.nll["temperature"]
-    assert first.temperature == other.temperature and first.nll["none"] == other.nll["none"]
-
-
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
 def test_pictures_without_a_label_are_left_out(scaling: Scaling) -> None:
     val = simulated(150, classes=4)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq, minimize
 
-from fieldmark.core.randomness import key, permutation
 from fieldmark.evaluation import metrics
+from fieldmark.evaluation.crossfit import cross_fitted
 from fieldmark.evaluation.intervals import units_of
 from fieldmark.evaluation.predictions import Predictions
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Temperatures are kept between these: without a single mistake the likeliest is 0, which would call every answer certain."""
-_FOLDS = 5
 _STEPS = 50
 Scaling = Literal["temperature", "vector"]
 
@@ -39,6 +39,9 @@ class Calibration:
         return cls("temperature", np.full(classes, 1 / temperature), np.zeros(classes))
 
 
+_Fit = Callable[[np.ndarray, np.ndarray], Calibration]
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """What val says of how to calibrate.
@@ -54,7 +57,7 @@ class Fitted:
     cross_fitted: np.ndarray
 
 
-def fit_calibration(val: Predictions, scaling: Scaling = "temperature", seed: int = 0) -> Fitted:
+def fit_calibration(val: Predictions, scaling: Scaling = "temperature") -> Fitted:
     """A temperature, or a scale and a bias for each class, which can change what is answered and needs many images of each class.
 
     Raises InputError where val has no labelled images.
@@ -62,23 +65,20 @@ def fit_calibration(val: Predictions, scaling: Scaling = "temperature", seed: in
     known = val.labelled()
     logits, labels = known.logits.astype(np.float64), known.labels
     losses = {"none": -metrics.log_likelihoods(logits, labels)}
-    folds = _folds(known, seed)
+    units = units_of(known.groups, len(known))
+    calibrated = logits
     for name in dict.fromkeys(("temperature", scaling)):
-        calibrated = logits.copy()
-        for fold in range(_FOLDS):
-            out = folds == fold
-            if out.any() and not out.all():
-                calibrated[out] = _FITS[name](logits[~out], labels[~out])(logits[out])
+        calibrated = cross_fitted(partial(_answers, _FITS[name], logits, labels), units)
         losses[name] = -metrics.log_likelihoods(calibrated, labels)
     finite = np.isfinite(losses["none"])
-    cross_fitted = np.full(val.logits.shape, np.nan, np.float32)
-    cross_fitted[val.labels >= 0] = calibrated
+    said = np.full(val.logits.shape, np.nan, np.float32)
+    said[val.labels >= 0] = calibrated
     temperature = fit_temperature(logits, labels)
     return Fitted(
         calibration=Calibration.of(temperature, logits.shape[1]) if scaling == "temperature" else _of_vector(logits, labels),
         temperature=temperature,
         nll={name: float(each[finite].mean()) if finite.any() else math.inf for name, each in losses.items()},
-        cross_fitted=cross_fitted,
+        cross_fitted=said,
     )
 
 
@@ -135,14 +135,12 @@ def _of_vector(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return Calibration("vector", found[:classes], found[classes:])
 
 
-_FITS: dict[Scaling, Callable[[np.ndarray, np.ndarray], Calibration]] = {"temperature": _of_temperature, "vector": _of_vector}
+_FITS: dict[Scaling, _Fit] = {"temperature": _of_temperature, "vector": _of_vector}
 
 
-def _folds(known: Predictions, seed: int) -> np.ndarray:
-    """The fold of each image, whole groups together: int64 (n,)."""
-    unit = units_of(known.groups, len(known))
-    order = permutation(key(seed, "calibration"), int(unit.max(initial=-1)) + 1)
-    return order[unit] % _FOLDS if len(unit) else unit
+def _answers(fit: _Fit, logits: np.ndarray, labels: np.ndarray, fitted: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Calibrated logits of the rows that are held; as they are where there is nothing to fit on."""
+    return fit(logits[fitted], labels[fitted])(logits[held]) if len(fitted) else logits[held].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
