@@ -5,6 +5,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import runpy
 import shlex
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import fieldmark
 from fieldmark.cli import _plain, app, main
 from fieldmark.core import device
 from fieldmark.core.fields import choices, fields, sections
@@ -191,6 +193,16 @@ def test_the_python_guide_works():
     assert blocks(PYTHON, "python")
     for block in blocks(PYTHON, "python"):
         exec(compile(block, str(PYTHON), "exec"), names)
+
+
+def test_the_functions_are_listed_with_their_arguments():
+    listed = re.findall(r"`fieldmark\.(\w+)\((.*?)\)` \|", PYTHON.read_text(encoding="utf-8"))
+    assert {name for name, _ in listed} == {name for name in fieldmark.__all__ if inspect.isfunction(getattr(fieldmark, name))}
+    for name, arguments in listed:
+        signature = inspect.signature(getattr(fieldmark, name))
+        bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+        written = str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1].replace("'", '"')
+        assert arguments == written, name
 
 
 def test_the_example_works_and_is_the_one_in_the_guide(few_built_in_birds, tmp_path, monkeypatch, capsys):
