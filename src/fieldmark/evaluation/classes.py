@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 
 from fieldmark.evaluation import metrics
+from fieldmark.evaluation.intervals import share_interval
 from fieldmark.evaluation.predictions import Predictions
 
 
@@ -90,17 +90,10 @@ def head_to_tail(predictions: Predictions, trained: np.ndarray) -> list[Share]:
         members = third == index
         if members.any():
             rows = members[known.labels]
-            n, right = int(rows.sum()), int(hits[rows].sum())
-            ends = (100 * right / n, *exact_interval(right, n)) if n else (None, None, None)
-            shares.append(Share(name, int(members.sum()), int(trained[members].min()), int(trained[members].max()), n, *ends))
+            groups = None if known.groups is None else known.groups[rows]
+            ends = [100 * each for each in share_interval(hits[rows], groups)] if rows.any() else (None, None, None)
+            shares.append(Share(name, int(members.sum()), int(trained[members].min()), int(trained[members].max()), int(rows.sum()), *ends))
     return shares
-
-
-def exact_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share in per cent, after Clopper and Pearson (Biometrika 1934)."""
-    low = float(beta.ppf(0.025, right, n - right + 1)) if right else 0.0
-    high = float(beta.ppf(0.975, right + 1, n - right)) if right < n else 1.0
-    return 100 * low, 100 * high
 
 
 def _counts(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import beta, t
 
 from fieldmark.core import randomness
 from fieldmark.evaluation import metrics
@@ -75,6 +77,34 @@ def bootstrap(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
     counted = metrics.contributions(logits, labels)
     parts = [metrics.figures_of(sums, logits.shape[1]) for sums in resampled_sums(counted, resamples, seed, groups)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def share_interval(hits: np.ndarray, groups: np.ndarray | None = None) -> Interval:
+    """How many are true, in [0, 1], of bool (n,), n > 0, after Clopper and Pearson (Biometrika 1934).
+
+    With groups it is the interval of as many images as would say as much if each were alone (Korn and Graubard, Survey Methodology 1998);
+    where all are alike, of as many as there are groups.
+    """
+    share, n = float(hits.mean()), _independent(hits, groups)
+    low = float(beta.ppf(0.025, share * n, n - share * n + 1)) if share > 0 else 0.0
+    high = float(beta.ppf(0.975, share * n + 1, n - share * n)) if share < 1 else 1.0
+    return Interval(share, low, high)
+
+
+def _independent(hits: np.ndarray, groups: np.ndarray | None) -> float:
+    """The number of images, each alone, that would say as much of a share as these."""
+    n, share, units = len(hits), hits.mean(), int(units_of(groups, len(hits)).max()) + 1
+    if units in (1, n) or share in (0, 1) or not (variance := variance_of_mean(hits, groups)):
+        return units
+    said = share * (1 - share) / (n - 1) / variance * n
+    return float(min(said, n) * (t.ppf(0.975, n - 1) / t.ppf(0.975, units - 1)) ** 2)
+
+
+def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Of the mean of `values`, float (n,), over images, or groups, drawn alike; NaN where there is one alone."""
+    units = units_of(groups, len(values))
+    sums = np.bincount(units, weights=values - values.mean())
+    return float((sums**2).sum() / len(values) ** 2 * len(sums) / (len(sums) - 1)) if len(sums) > 1 else math.nan
 
 
 def units_of(groups: np.ndarray | None, n: int) -> np.ndarray:

@@ -18,9 +18,9 @@ from scipy.stats import norm, rankdata
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.data.dataset import UNKNOWN
-from fieldmark.evaluation.classes import exact_interval
 from fieldmark.evaluation.decisions import Decisions
 from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.intervals import share_interval, variance_of_mean
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr
@@ -31,8 +31,8 @@ from fieldmark.evaluation.run import Run, find_images
 class ScoreFigures:
     """One score against one set of unknown pictures, in per cent.
 
-    auroc: share of pairs of a known and an unknown picture that it puts in the right order, with its 95 % interval (DeLong et al.,
-    Biometrics 1988) over such pictures; over other unknown classes it would be wider. aupr: average precision of finding the unknown ones.
+    auroc: share of pairs of a known and an unknown picture that it puts in the right order, with its 95 % interval over such
+    pictures, or groups of them; over other unknown classes it would be wider. aupr: average precision of finding the unknown ones.
     fpr: unknown pictures that pass where 95 % of test does. oscr: area under rightly named known against passed unknown pictures (Dhamija
     et al., NeurIPS 2018).
     """
@@ -99,24 +99,22 @@ def unknown_figures(
     hits = top_k_hits(known.logits, known.labels, 1)
     values = {each: scores_of(scores[each], known, unknown) for each in decisions.record.rejection.scores if each in scores}
     of_known, of_unknown = values[decisions.score]
-    accepted = int((of_known >= decisions.threshold).sum())
-    rejected = int((of_unknown < decisions.threshold).sum())
-    low, high = exact_interval(accepted, len(known))
-    rejected_low, rejected_high = exact_interval(rejected, len(unknown))
+    accepted, low, high = (100 * each for each in share_interval(of_known >= decisions.threshold, known.groups))
+    rejected, rejected_low, rejected_high = (100 * each for each in share_interval(of_unknown < decisions.threshold, unknown.groups))
     return UnknownFigures(
         name=name,
         n=len(unknown),
         known=len(known),
         score=decisions.score,
         accept=100 * decisions.record.rejection.accept,
-        accepted=100 * accepted / len(known),
+        accepted=accepted,
         accepted_low=low,
         accepted_high=high,
-        rejected=100 * rejected / len(unknown),
+        rejected=rejected,
         rejected_low=rejected_low,
         rejected_high=rejected_high,
         chose=not set(unknown.ids.tolist()).isdisjoint(chose),
-        scores=tuple(_figures(each, pair[0], pair[1], hits) for each, pair in values.items()),
+        scores=tuple(_figures(each, pair, hits, (known.groups, unknown.groups)) for each, pair in values.items()),
         values=values,
     )
 
@@ -126,23 +124,32 @@ def scores_of(score: Score, known: Predictions, unknown: Predictions) -> tuple[n
     return score(known.logits, known.features), score(unknown.logits, unknown.features)
 
 
-def auroc_interval(known: np.ndarray, unknown: np.ndarray) -> tuple[float, float, float]:
-    """The AUROC and its 95 % interval in [0, 1], from the variance of DeLong et al. (Biometrics 1988), on the scale of its logit."""
+def auroc_interval(
+    known: np.ndarray, unknown: np.ndarray, known_groups: np.ndarray | None = None, unknown_groups: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """The AUROC and its 95 % interval in [0, 1], on the scale of its logit.
+
+    From the variance of DeLong et al. (Biometrics 1988); with groups, int (n,), from that of Obuchowski (Biometrics 1997), for groups of
+    known or of unknown pictures alone.
+    """
     value = auroc(known, unknown)
     if not 0 < value < 1 or min(len(known), len(unknown)) < 2:
         return value, *_of_few(value, len(known), len(unknown))
     together = rankdata(np.concatenate([known, unknown]))
     above = (together[: len(known)] - rankdata(known)) / len(unknown)  # share of the unknown that each known picture outranks
     below = 1 - (together[len(known) :] - rankdata(unknown)) / len(known)
-    spread = math.sqrt(above.var(ddof=1) / len(known) + below.var(ddof=1) / len(unknown))
+    spread = math.sqrt(variance_of_mean(above, known_groups) + variance_of_mean(below, unknown_groups))
+    if math.isnan(spread):  # of one group alone nothing is known
+        return value, 0.0, 1.0
     middle, width = math.log(value / (1 - value)), float(norm.ppf(0.975)) * spread / (value * (1 - value))
     return value, 1 / (1 + math.exp(width - middle)), 1 / (1 + math.exp(-middle - width))
 
 
 def _of_few(value: float, known: int, unknown: int) -> tuple[float, float]:
     """Where there is no spread to go by: as of a share of so many pictures as the smaller kind has."""
-    low, high = exact_interval(round(value * min(known, unknown)), min(known, unknown))
-    return low / 100, high / 100
+    pairs = min(known, unknown)
+    _, low, high = share_interval(np.arange(pairs) < round(value * pairs))
+    return low, high
 
 
 def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
@@ -224,6 +231,9 @@ def require_decisions(run: Run) -> Decisions:
     return run.decisions
 
 
-def _figures(name: str, known: np.ndarray, unknown: np.ndarray, hits: np.ndarray) -> ScoreFigures:
-    value, low, high = (100 * each for each in auroc_interval(known, unknown))
+def _figures(
+    name: str, scores: tuple[np.ndarray, np.ndarray], hits: np.ndarray, groups: tuple[np.ndarray | None, np.ndarray | None]
+) -> ScoreFigures:
+    known, unknown = scores
+    value, low, high = (100 * each for each in auroc_interval(known, unknown, *groups))
     return ScoreFigures(name, value, low, high, 100 * aupr(known, unknown), 100 * fpr_at(known, unknown), 100 * oscr(known, hits, unknown))
