@@ -12,6 +12,7 @@ import sklearn.metrics
 from scipy.stats import norm
 
 import fieldmark
+from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.assessment import assess
@@ -23,7 +24,7 @@ from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.rejection import OF_LOGITS, SCORES, fitted_scores
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.taxonomy import backoff_report
-from fieldmark.evaluation.unknowns import auroc_interval, unknown_figures, unknown_sets
+from fieldmark.evaluation.unknowns import auroc_interval, predict_unknown, unknown_figures, unknown_sets
 
 
 def made(n: int, seed: int = 0, known: bool = True, classes: int = 6) -> Predictions:
@@ -190,7 +191,7 @@ def test_sets_of_unknown_pictures_have_names_of_their_own(finished_run: Run, bir
         for picture in chosen:
             shutil.copy(picture, tmp_path / folder / picture.name)
     names = ["a/photos", "b/photos", "a/photos", "c/unknown", "d/v1.2", "a/photos/*.png"]
-    found = [Path(fieldmark.evaluate_unknowns(run.path, [tmp_path / name])["predictions"]).stem for name in names]
+    found = [predict_unknown(run, [tmp_path / name], Console(quiet=True))[0] for name in names]
     assert found == ["photos", "photos-2", "photos", "unknown-2", "v1-2", "png"]
     shutil.copy(run.folder.predictions / "test.npz", run.folder.predictions / "unknown-birds-test.npz")
     assert list(unknown_sets(run)) == sorted(set(found))
