@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ def main() -> None:
     arithmetic, _ = choose_arithmetic(
         built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
     )
-    model = arithmetic.prepare(built.model)
+    model = built.model
+    arithmetic.prepare(model)
     loaded, cache = training_tiles(loaded, recipe, console)
     for tile in cache.array:
         tile.max()
@@ -88,7 +90,7 @@ def main() -> None:
         training = Training(
             model=model,
             optimizer=optimizer,
-            batches=interleaved,  # type: ignore[arg-type]
+            batches=cast(TrainBatches, interleaved),
             recipe=recipe,
             arithmetic=arithmetic,
             folder=folder,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +164,7 @@ def _is_channels_last(features: Tensor, backbone: nn.Module) -> bool:
     return first == second and (second != third or getattr(backbone, "output_fmt", "") == "NHWC")
 
 
-def _attentions(backbone: nn.Module) -> list[nn.Module]:
+def _attentions(backbone: nn.Module) -> list[Any]:
     """The attention of each block of a transformer of timm that keeps one flat sequence of tokens; nothing for other networks.
 
     Where there is more of it, as in CaiT and XCiT, whose last blocks serve the class token alone, it cannot be followed by blocks.
@@ -178,7 +179,7 @@ def _attentions(backbone: nn.Module) -> list[nn.Module]:
 @torch.no_grad()
 def _rolled_out(model: Classifier, images: Tensor) -> Tensor:
     """How much of each place reaches what the pooling reads: (n, h, w)."""
-    backbone = model.backbone
+    backbone: Any = model.backbone  # a transformer of timm, whose attributes torch's types do not know
     flow: Tensor | None = None
 
     def follow(_module: nn.Module, _inputs: object, attention: Tensor) -> None:
@@ -190,7 +191,7 @@ def _rolled_out(model: Classifier, images: Tensor) -> Tensor:
     with _watching_attention(backbone, follow):
         model(images)
     assert flow is not None
-    prefix = int(backbone.num_prefix_tokens)  # type: ignore[arg-type]
+    prefix = int(backbone.num_prefix_tokens)
     reads_class_token = getattr(backbone, "global_pool", "") == "token" and model.native_head.dropped is None
     read = flow[:, 0] if reads_class_token else flow[:, prefix:].mean(1)
     side = math.isqrt(read.shape[1] - prefix)
@@ -204,6 +205,6 @@ def _watching_attention(backbone: nn.Module, follow: Callable[[nn.Module, object
         for attention in _attentions(backbone):
             # A fused kernel never has the matrix.
             undo.callback(setattr, attention, "fused_attn", attention.fused_attn)
-            attention.fused_attn = False  # type: ignore[assignment]
-            undo.callback(attention.attn_drop.register_forward_hook(follow).remove)  # type: ignore[union-attr]
+            attention.fused_attn = False
+            undo.callback(attention.attn_drop.register_forward_hook(follow).remove)
         yield

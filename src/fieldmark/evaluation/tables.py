@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 
 from fieldmark.core.files import check_output, whole_file
 from fieldmark.evaluation.run import Prediction
@@ -39,8 +40,8 @@ class Answers:
             self._writer.writerow(["path", "unknown", *ranked, "among", *(f"coarser_{level}" for level in self.levels), "note"])
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._open.__exit__(*error)  # type: ignore[arg-type]
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.__exit__(kind, error, trace)
 
     def add(self, prediction: Prediction) -> None:
         self.count += 1

@@ -36,6 +36,11 @@ class Arithmetic:
     precision: Precision
     layout: Layout
 
+    @classmethod
+    def of(cls, device: torch.device, precision: Literal["auto"] | Precision, layout: Literal["auto"] | Layout) -> Arithmetic:
+        """As a recipe says it; what it leaves open is float32 and contiguous."""
+        return cls(device, "float32" if precision == "auto" else precision, "contiguous" if layout == "auto" else layout)
+
     @property
     def memory_format(self) -> torch.memory_format:
         return _LAYOUTS[self.layout]
@@ -50,7 +55,7 @@ class Arithmetic:
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move the model to the device and layout."""
         model.to(device=self.device)
-        model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        model.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # an overload that torch does not declare
         if self.device.type == "cpu" and self.precision == "bfloat16":
             _keep_strided_depthwise_in_float32(model)
         return model
@@ -79,7 +84,7 @@ def choose_arithmetic(
         the choice, and images/s of each candidate that was timed (now or when it was remembered).
     """
     candidates = [
-        Arithmetic(device, p, m)  # type: ignore[arg-type]
+        Arithmetic(device, p, m)
         for p in (("bfloat16", "float32") if precision == "auto" else (precision,))
         for m in (("channels-last", "contiguous") if layout == "auto" else (layout,))
     ]
@@ -137,7 +142,7 @@ def _keep_strided_depthwise_in_float32(model: nn.Module) -> None:
         if not isinstance(module, nn.Conv2d) or "forward" in vars(module):
             continue
         if module.groups == module.in_channels > 1 and max(module.stride) > 1:
-            module.forward = types.MethodType(_float32_forward, module)  # type: ignore[method-assign]
+            module.forward = types.MethodType(_float32_forward, module)  # type: ignore[method-assign]  # of this one module
 
 
 def _float32_forward(module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

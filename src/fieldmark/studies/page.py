@@ -161,7 +161,7 @@ def _changed(plan: StudyPlan) -> list[tuple[str, str, list[str]]]:
     found = []
     for rung in plan.rungs[1:]:
         before = rung.before if rung.before in recipes else plan.rungs[0].name
-        changes = differences(recipes[before], recipes[rung.name])  # type: ignore[index]
+        changes = differences(recipes[before], recipes[rung.name])
         extends = rung.settings.get("extends")
         against = f"on {before}" if extends is None else f"on the recipe {extends}, against {before}"
         found.append((one_line(rung.name), one_line(against), [one_line(change) for change in changes]))

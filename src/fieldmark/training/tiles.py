@@ -112,4 +112,4 @@ def mean_and_std(tiles: np.ndarray, rows: np.ndarray) -> tuple[tuple[float, floa
     mean = totals / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     red, green, blue = (mean / 255).tolist()
-    return (red, green, blue), tuple(np.maximum(std / 255, 1 / 255).tolist())  # type: ignore[return-value]
+    return (red, green, blue), tuple(np.maximum(std / 255, 1 / 255).tolist())

@@ -120,7 +120,7 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
         loaded, cache = training_tiles(loaded, recipe, console)
         settings = recipe.model.model_copy(update={"weights": "none"})
         model = build_model(settings, len(names), recipe.data.size, weights_seed(recipe)).model
-        arithmetic = Arithmetic(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)  # type: ignore[arg-type]
+        arithmetic = Arithmetic.of(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)
         folder.set_status("running")
         return _guarded(Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), state)
 
