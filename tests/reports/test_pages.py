@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fieldmark.reports.pages import accuracy, count, fixed, probability, promise, some, with_interval
+from fieldmark.reports.pages import accuracy, count, fixed, probability, promise, with_interval
 
 
 def test_numbers_are_written_out() -> None:
@@ -34,11 +34,6 @@ def test_an_accuracy_is_perfect_only_where_all_are_right(value: float, text: str
 @pytest.mark.parametrize("share, text", [(0.995, "99.5"), (0.56, "56"), (0.9, "90"), (0.9999, "99.99")])
 def test_a_promise_is_written_as_it_was_asked_for(share: float, text: str) -> None:
     assert promise(share) == text
-
-
-def test_of_many_names_some_are_written() -> None:
-    assert (some("abc", 3), some("abcd", 3)) == ("a, b, c", "a, b, c and 1 more")
-    assert some(["name"] * 1003, 1) == "name and 1,002 more"
 
 
 def test_a_probability_that_is_no_number_is_a_dash() -> None:

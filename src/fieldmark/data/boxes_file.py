@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
 from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations, Box, Place, refuse_shares
-from fieldmark.data.layouts.location import shown
 from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fieldmark.core.names import some
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset
 from fieldmark.runtime.decode import UnreadableImage
 
@@ -48,9 +49,7 @@ class Overview:
         if self.groups:
             found.append(f"groups: {self.groups:,}")
         if self.missing:
-            more = len(self.missing) - _NAMED
-            named = ", ".join(self.missing[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-            found.append(f"not in {self.root}: {len(self.missing):,} of its pictures, {named}")
+            found.append(f"not in {self.root}: {len(self.missing):,} of its pictures, {some(self.missing, _NAMED)}")
         return found
 
 

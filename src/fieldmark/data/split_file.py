@@ -45,7 +45,7 @@ def write_split(data: LoadedData, path: Path) -> None:
     if dataset.true_labels is not None:
         columns["true_label"] = replace(dataset, labels=dataset.true_labels).label_names()
     with whole_file(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)  # type: ignore[no-untyped-call]
+        pq.write_table(pa.table(columns), temporary)
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,17 @@ class Origin:
 def read_split(path: Path) -> dict[str, list[Any]]:
     """The columns of a split table, as write_split wrote them. Raises InputError where it is damaged."""
     try:
-        stored: dict[str, list[Any]] = pq.read_table(path).to_pydict()  # type: ignore[no-untyped-call]
+        stored: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if lacking := {"path", "hash", "label", "split"} - set(stored):
         raise InputError(f"{path} has no column {', '.join(sorted(lacking))}")
     return stored
+
+
+def recorded_hashes(stored: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """By path, the content of the pictures of a split table when the run began."""
+    return dict(zip(stored["path"], stored["hash"], strict=True))
 
 
 def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float, float, float, float]]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
 from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations, Place
-from fieldmark.data.layouts.location import shown
 from fieldmark.data.layouts.records import SUFFIXES, is_table, open_table
 from fieldmark.data.layouts.table_rows import plain_name
 

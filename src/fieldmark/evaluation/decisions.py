@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -227,8 +227,11 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
     )
 
 
-def load_decisions(path: Path, classes: int) -> Decisions | None:
-    """None where there is no such file. Raises InputError where it does not hold what Fieldmark writes there."""
+def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisions | None:
+    """None where there is no such file. `levels` are the names of the run's.
+
+    Raises InputError where it does not hold what Fieldmark writes there, or belongs to another run.
+    """
     if not path.is_file():
         return None
     again = "`fieldmark calibrate RUN` writes it anew."
@@ -246,4 +249,6 @@ def load_decisions(path: Path, classes: int) -> Decisions | None:
     lengths |= {len(each.parents) for each in record.backoff.values()} | ({len(record.sets.class_quantiles)} - {0})
     if not lengths <= {classes} or not {record.rejection.score} <= set(record.rejection.scores) <= set(SCORES):
         raise InputError(f"{path} does not belong to this run, which has {classes} classes", hint=again)
+    if others := sorted(set(record.backoff) - set(levels)):
+        raise InputError(f"{path} does not belong to this run, which has no level {', '.join(others)}", hint=again)
     return Decisions(record, classes)

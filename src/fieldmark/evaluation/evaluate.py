@@ -7,6 +7,7 @@ from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import some
 from fieldmark.data.content import scan
 from fieldmark.data.corruptions import parse as parse_corruption
 from fieldmark.data.dataset import SPLITS, UNLABELLED, at_level
@@ -72,8 +73,7 @@ def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
         dataset = at_level(dataset, run.recipe.data.level)
     unknown = [name for name in dataset.class_names if name not in set(run.class_names)]
     if unknown:
-        named = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10:,} more" if len(unknown) > 10 else "")
-        raise InputError(f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {named}")
+        raise InputError(f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {some(unknown, 10)}")
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
     loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)

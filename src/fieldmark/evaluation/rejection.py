@@ -59,7 +59,9 @@ def fit_score(name: str, train: Predictions | None) -> Score:
         return _in_parts(lambda logits, features: from_logits(logits))
     if name not in _FROM_FEATURES:
         raise ValueError(f"there is no score {name!r}, only {', '.join(SCORES)}")
-    if train is None or not train.features.shape[1]:
+    if train is None:
+        raise without_train(name)
+    if not train.features.shape[1]:
         raise InputError(f"{name} needs features, and these predictions have none", hint=f"Choose among {', '.join(_FROM_LOGITS)}.")
     usable = _usable(train)
     if not usable.any():
@@ -68,6 +70,14 @@ def fit_score(name: str, train: Predictions | None) -> Score:
             hint=f"Choose among {', '.join(_FROM_LOGITS)}.",
         )
     return _in_parts(_FROM_FEATURES[name](train.labels[usable], train.logits[usable], train.features[usable]))
+
+
+def without_train(name: str) -> InputError:
+    """For a score of features where the predictions of train are not to be had."""
+    return InputError(
+        f"unknown pictures are told by {name}, which needs the predictions of train, and they are gone",
+        hint="`fieldmark evaluate RUN --split train` makes them; `fieldmark calibrate RUN` does without.",
+    )
 
 
 def fitted_scores(train: Predictions | None, names: Sequence[str] = SCORES) -> dict[str, Score]:
@@ -157,8 +167,9 @@ def held_out_auroc(name: str, train: Predictions | None, val: Predictions, group
         fitted_on = None if train is None else _without(train, held, renewed)
         asked = _without(val, held, renewed)
         known, unknown = asked.labels >= 0, (val.labels >= 0) & (asked.labels < 0)
-        score = fitted_scores(fitted_on, (name,)).get(name)
-        if (~held).sum() >= 2 and known.any() and unknown.any() and score is not None:
+        if (~held).sum() < 2 or not known.any() or not unknown.any():
+            continue
+        for score in fitted_scores(fitted_on, (name,)).values():
             scores = score(asked.logits, asked.features)
             found.append(auroc(scores[known], scores[unknown]))
     return float(np.mean(found)) if found else None

@@ -138,12 +138,7 @@ class Run:
     @cached_property
     def decisions(self) -> Decisions | None:
         """Temperature, threshold and the like, fitted on val; None where the run was made before there were any."""
-        found = load_decisions(self.folder.calibration_file, len(self.class_names))
-        if found is not None and not set(found.backoff) <= set(self.levels):
-            others = ", ".join(sorted(set(found.backoff) - set(self.levels)))
-            problem = f"{self.folder.calibration_file} does not belong to this run, which has no level {others}"
-            raise InputError(problem, hint=f"`fieldmark calibrate {self.path}` writes it anew.")
-        return found
+        return load_decisions(self.folder.calibration_file, len(self.class_names), self.levels)
 
     @cached_property
     def levels(self) -> dict[str, list[str]]:
@@ -181,13 +176,7 @@ class Run:
     def _score(self) -> Score:
         assert self.decisions is not None
         name = self.decisions.score
-        if name in OF_LOGITS:
-            return fit_score(name, None)
-        train = self.predictions("train")
-        if train is None:
-            hint = f"`fieldmark evaluate {self.path} --split train` makes them; `fieldmark calibrate {self.path}` does without."
-            raise InputError(f"unknown pictures are told by {name}, which needs the predictions of train, and they are gone", hint=hint)
-        return fit_score(name, train)
+        return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
@@ -219,9 +208,7 @@ class Run:
         keep_freed_memory()
         set_threads(train.threads)
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
-        precision = "float32" if train.precision == "auto" else train.precision
-        layout = "contiguous" if train.memory_format == "auto" else train.memory_format
-        return Arithmetic(device, precision, layout)
+        return Arithmetic.of(device, train.precision, train.memory_format)
 
     @cached_property
     def model(self) -> Classifier:
@@ -287,12 +274,12 @@ class Run:
             for path, problem in chunk:
                 answer = None if problem else next(answers)
                 if answer is None:
-                    yield Prediction(_readable(path), (), np.empty(0, np.float32), problem or "the answer is not a number")
+                    yield Prediction(readable(path), (), np.empty(0, np.float32), problem or "the answer is not a number")
                     continue
                 order = np.argsort(-answer.probabilities, kind="stable")
                 note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
                 named, among = (tuple(names[index] for index in each) for each in (order[:top], order[answer.among[order]]))
-                yield Prediction(_readable(path), named, answer.probabilities[order[:top]], note, answer.unknown, among, answer.coarser)
+                yield Prediction(readable(path), named, answer.probabilities[order[:top]], note, answer.unknown, among, answer.coarser)
 
     @property
     def view(self) -> Preprocess:
@@ -329,7 +316,7 @@ class Run:
         with console.progress("predicting", "files") as advance:
             for chunk, said in self._inferred(files, None):
                 console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
-                ids += [_readable(path) for path, problem in chunk if not problem]
+                ids += [readable(path) for path, problem in chunk if not problem]
                 parts += [said] if said else []
                 advance(len(ids), None)
         if not ids:
@@ -356,7 +343,7 @@ class Run:
         return self.combination(logits), np.concatenate(logits, axis=1)
 
 
-def _readable(path: Path) -> str:
+def readable(path: Path) -> str:
     """Its name as text, whatever its bytes are."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 

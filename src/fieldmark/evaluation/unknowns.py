@@ -23,7 +23,7 @@ from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.intervals import share_interval, variance_of_mean
 from fieldmark.evaluation.metrics import top_k_hits
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr
+from fieldmark.evaluation.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr, without_train
 from fieldmark.evaluation.run import Run, find_images
 
 
@@ -93,8 +93,7 @@ def unknown_figures(
     Raises InputError where test has no labelled pictures, there are no unknown ones, or the run's score is not among `scores`.
     """
     if decisions.score not in scores:
-        problem = f"unknown pictures are told by {decisions.score}, which needs the predictions of train, and they are gone"
-        raise InputError(problem, hint="`fieldmark calibrate RUN` chooses among the scores that can be had.")
+        raise without_train(decisions.score)
     known = test.labelled()
     hits = top_k_hits(known.logits, known.labels, 1)
     values = {each: scores_of(scores[each], known, unknown) for each in decisions.record.rejection.scores if each in scores}
@@ -162,7 +161,8 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
     if test is None:
         raise InputError(f"{run.path} has no predictions of test to hold unknown pictures against", hint=f"fieldmark evaluate {run.path}")
     name, predictions = predict_unknown(run, sources, console)
-    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, _that_chose(run))
+    chose = _that_chose(decisions, unknown_sets(run, features=False))
+    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
     return {"run": str(run.path), "predictions": str(_unknown_file(run, name)), **figures.to_dict()}
 
 
@@ -196,7 +196,7 @@ def assess_unknown(run: Run, test: Predictions, decisions: Decisions) -> list[Un
     """Of each set that was saved, beside the pictures of test."""
     sets = unknown_sets(run)
     scores = fitted_scores(run.predictions("train")) if sets else {}
-    chose = _that_chose(run) if sets else frozenset()
+    chose = _that_chose(decisions, sets)
     return [unknown_figures(name, scores, test, each, decisions, chose) for name, each in sets.items() if len(each)]
 
 
@@ -204,10 +204,9 @@ def _unknown_file(run: Run, name: str) -> Path:
     return run.folder.predictions / UNKNOWN / f"{name}.npz"
 
 
-def _that_chose(run: Run) -> frozenset[str]:
-    """The pictures that chose the score."""
-    by = () if run.decisions is None else run.decisions.record.rejection.unknown or ()
-    sets = unknown_sets(run, features=False) if by else {}
+def _that_chose(decisions: Decisions, sets: Mapping[str, Predictions]) -> frozenset[str]:
+    """The unknown pictures, among these sets of them, that the score was chosen by."""
+    by = decisions.record.rejection.unknown or ()
     return frozenset(path for name in by if name in sets for path in sets[name].ids.tolist())
 
 

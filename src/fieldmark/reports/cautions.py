@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fieldmark.core.names import some
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.run import Run
-from fieldmark.reports.pages import some
 
 _FEW = 10
 _NAMED = 3

@@ -17,9 +17,10 @@ import numpy as np
 from fieldmark.core.console import duration
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, write_text
+from fieldmark.core.names import some
 from fieldmark.core.recipe import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation import metrics
 from fieldmark.evaluation.classes import ClassFigures, per_class
 from fieldmark.evaluation.comparison import Difference, compare, holm
@@ -29,14 +30,12 @@ from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.selective import RiskCoverage, risk_coverage_of_answers
 from fieldmark.evaluation.unknowns import unknown_sets
 from fieldmark.reports.gallery import Card, cards
-from fieldmark.reports.pages import render, some, with_interval
+from fieldmark.reports.pages import render, with_interval
 from fieldmark.reports.selective_figure import risk_coverage_panel
 from fieldmark.reports.val_curves_figure import val_curves_panel
 
 _START = b"<!doctype html>\n<!-- a comparison of Fieldmark -->\n"
 _PICTURES = 12
-_NAMED = 5
-"""How many of the pictures or classes that are not alike are named."""
 _ENDS = (1, 2, 5, 10, 20, 50, 100)
 """Where a scale of differences may end, in points."""
 
@@ -168,8 +167,7 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
 
 def _hashes(run: Run) -> dict[str, str]:
     """By the path of a picture, its content when the run began."""
-    table = read_split(run.folder.split_file)
-    return dict(zip(table["path"], table["hash"], strict=True))
+    return recorded_hashes(read_split(run.folder.split_file))
 
 
 def _contents(test: Predictions, hashes: Mapping[str, str]) -> dict[str, tuple[str, int]]:
@@ -181,8 +179,8 @@ def _check_classes(first: Run, run: Run, expected: Sequence[str], actual: Sequen
     if expected == actual:
         return
     lacking, more = ([name for name in one if name not in set(other)] for one, other in ((expected, actual), (actual, expected)))
-    problems = [f"{run.path} does not know {some(lacking, _NAMED)}"] if lacking else []
-    problems += [f"{first.path} does not know {some(more, _NAMED)}"] if more else []
+    problems = [f"{run.path} does not know {some(lacking)}"] if lacking else []
+    problems += [f"{first.path} does not know {some(more)}"] if more else []
     raise InputError(
         *problems or [f"{run.path} has the classes of {first.path} in another order"], hint="Compare runs with the same classes."
     )
@@ -193,11 +191,9 @@ def _check_pictures(first: Run, run: Run, expected: Mapping[str, object], actual
         return
     hint = "Compare runs with the same test pictures: the same data and the same data.split_seed."
     if alone := sorted(expected.keys() ^ actual.keys()):
-        raise InputError(
-            f"{first.path} and {run.path} were not tested on the same pictures: only one was on {some(alone, _NAMED)}", hint=hint
-        )
+        raise InputError(f"{first.path} and {run.path} were not tested on the same pictures: only one was on {some(alone)}", hint=hint)
     changed = sorted(path for path in expected if expected[path] != actual[path])
-    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {some(changed, _NAMED)}", hint=hint)
+    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {some(changed)}", hint=hint)
 
 
 def _ordered(test: Predictions, ids: np.ndarray) -> Predictions:
@@ -459,7 +455,7 @@ class _Shown:
         self._first = first
         self._origin = Origin(**first.run.folder.manifest()["data"])
         stored = read_split(first.run.folder.split_file)
-        self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+        self._hashes = recorded_hashes(stored)
         self._boxes = recorded_boxes(stored) if first.run.preprocess.margin is not None else {}
         self.root = self._origin.root
         self.moved = not os.path.exists(self.root)  # Path.exists raises where a folder above may not be entered

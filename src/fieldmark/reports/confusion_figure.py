@@ -14,14 +14,27 @@ import numpy as np
 
 from fieldmark.evaluation.confusion import blocks, cluster_order, worst_pairs
 from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import GRID, INK, PAPER, any_letters, compact, house_style, page_svg, printable, write_png
+from fieldmark.reports.drawing import (
+    GRID,
+    INK,
+    LINES,
+    LINES_ON_A_PAGE,
+    PAPER,
+    REFERENCE,
+    any_letters,
+    compact,
+    house_style,
+    page_svg,
+    printable,
+    write_png,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_RIGHT, _WRONG, _COUNT, _BLOCK = "#0072b2", "#ab4400", "#1c1e21", "#555555"
-_ON_A_PAGE = {_RIGHT: "var(--train)", _WRONG: "var(--wrong)", _COUNT: "var(--ink)", _BLOCK: "var(--rate)"}
+_RIGHT, _WRONG, _COUNT, _BLOCK = LINES[0], "#ab4400", "#1c1e21", REFERENCE
+_ON_A_PAGE = LINES_ON_A_PAGE | {_WRONG: "var(--wrong)", _COUNT: "var(--ink)"}
 _SHARES = (0.05, 0.1, 0.2, 0.5)
 _SHARES_RIGHT = (0.2, 0.4, 0.6, 0.8)
 _SHARES_SAID = ("≤ 5", "≤ 10", "≤ 20", "≤ 50", "> 50")

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.drawing import PAPER, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.drawing import LINES, LINES_ON_A_PAGE, PAPER, REFERENCE, house_style, page_svg, plain_axes, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TRAIN, _VAL, _REFIT, _RATE = "#0072b2", "#d55e00", "#56b4e9", "#555555"  # told apart by colour-blind readers too (Okabe and Ito)
+_TRAIN, _VAL, _REFIT, _RATE = LINES[0], LINES[1], LINES[4], REFERENCE
 _STAGE = "#8c8c8c"
-_ON_A_PAGE = {_TRAIN: "var(--train)", _VAL: "var(--val)", _REFIT: "var(--refit)", _RATE: "var(--rate)", _STAGE: "var(--rate)"}
+_ON_A_PAGE = LINES_ON_A_PAGE | {_STAGE: "var(--rate)"}
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
 from fieldmark.data.content import file_hash
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
 from fieldmark.evaluation.inference import infer
 from fieldmark.evaluation.metrics import predicted_classes
 from fieldmark.evaluation.neighbours import most_confused, nearest
 from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.run import Boxes, Run, find_images
+from fieldmark.evaluation.run import Boxes, Run, find_images, readable
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
@@ -243,7 +243,7 @@ class _Explainer:
         self._pictures = origin.pictures()
         self.data_gone = "" if os.path.exists(origin.root) else origin.root
         stored = read_split(run.folder.split_file)
-        self._hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+        self._hashes = recorded_hashes(stored)
         self._drawn = recorded_boxes(stored) if run.preprocess.margin is not None else {}
         learnt = {"train", "val"} if run.has_learnt_val else {"train"}
         self._trained_on = {digest for digest, split in zip(stored["hash"], stored["split"], strict=True) if split in learnt}
@@ -251,7 +251,7 @@ class _Explainer:
 
     def panel(self, path: Path, map_file: str) -> _Panel:
         """What is to be said of one file; `map_file` is the name of its map."""
-        run, name = self.run, str(path).encode("utf-8", "backslashreplace").decode()
+        run, name = self.run, readable(path)
         box = None if self._boxes is None else self._boxes.get(os.path.abspath(path))
         try:
             data = read(path, name)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -75,12 +75,6 @@ def probability(value: float) -> str:
         return "–"
     text = ">99.9" if value > 0.9995 else "<0.1" if value < 0.0005 else f"{100 * value:.1f}"
     return f"{text}\u00a0%"
-
-
-def some(names: Sequence[str], most: int) -> str:
-    """The first of them, and how many more there are."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:

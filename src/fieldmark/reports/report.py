@@ -14,7 +14,7 @@ import numpy as np
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.data.dataset import SPLITS
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes
+from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.classes import ClassFigures, per_class
 from fieldmark.evaluation.intervals import units_of
@@ -88,7 +88,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     aside = _set_aside(pictures, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
     origin = Origin(**manifest["data"])
     root, shown = Path(origin.root), origin.pictures()
-    hashes = dict(zip(stored["path"], stored["hash"], strict=True))
+    hashes = recorded_hashes(stored)
     boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)

@@ -13,6 +13,7 @@ from unicodedata import category
 
 import numpy as np
 
+from fieldmark.core.names import some
 from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.plan import Arrangement, Rung, StudyDataset, StudyPlan
 from fieldmark.studies.results import Absent, Images, Outcome, Results
@@ -178,7 +179,7 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         Effect(one_line(factor), one_line(option), one_line(first), found[weights])
         for (factor, option, first), weights in of_factors.items()
     )
-    chosen = max((row for row in rows if row.rung.name in hits), key=lambda row: row.val.mean, default=None)  # type: ignore[union-attr]
+    chosen = max((row for row in rows if row.rung.name in hits), key=lambda row: row.val.mean if row.val else -math.inf, default=None)
     judged = _judged(plan.arrangement, rows, effects)
     weights = np.array(list(found)) if found else None
     return DatasetTable(
@@ -220,7 +221,11 @@ def _comparisons(
         return tuple((name in more) / len(more) - (name in less) / len(less) for name in names)
 
     base = plan.rungs[0].name
-    before = {rung.name: contrast([rung.name], [rung.before]) for rung in plan.rungs if rung.name in names and rung.before in names}  # type: ignore[list-item]
+    before = {
+        rung.name: contrast([rung.name], [rung.before])
+        for rung in plan.rungs
+        if rung.name in names and rung.before is not None and rung.before in names
+    }
     over_base = {name: contrast([name], [base]) for name in names if base in names and name != base}
     of_factors: dict[tuple[str, str, str], _Weights] = {}
     factors = plan.rungs[0].options if len(names) == len(plan.rungs) else {}
@@ -349,8 +354,9 @@ def _notes(
         further = "More seeds are to come." if seeds > 1 else "Run the study again with --seeds 3."
         notes.append(f"One seed each: a gain cannot be told from chance, so no verdict is given. {further}")
     elif single:
-        named = ", ".join(single[:_NAMED]) + (f" and {len(single) - _NAMED:,} more" if len(single) > _NAMED else "")
-        notes.append(f"One seed of {named}: where it is compared, a gain cannot be told from chance, so no verdict is given.")
+        notes.append(
+            f"One seed of {some(single, _NAMED)}: where it is compared, a gain cannot be told from chance, so no verdict is given."
+        )
     waiting = [run for run in absent if run.state == "waiting"]
     if waiting:
         named = "; ".join(f"{_run(run)} ({run.reason})" for run in waiting[:_NAMED])

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
-from fieldmark.data.layouts.location import shown
 from fieldmark.data.pictures import Files, Pictures
 
 _SHOWN = 20

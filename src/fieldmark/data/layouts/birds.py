@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
 from fieldmark.data.birds.folder import TABLE, Row, birds_folder
 from fieldmark.data.dataset import Dataset
 from fieldmark.data.layouts.annotations import Annotations
 from fieldmark.data.layouts.layout import Evidence, Layout, Source, marks
-from fieldmark.data.layouts.location import shown
 from fieldmark.data.layouts.records import is_table, open_table
 from fieldmark.data.layouts.table import read_tables
 

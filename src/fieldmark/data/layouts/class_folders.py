@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.data.layouts.annotations import is_text
 from fieldmark.data.layouts.car_names import car_levels
 from fieldmark.data.layouts.layout import Layout, Source
-from fieldmark.data.layouts.location import is_hidden, shown, some
+from fieldmark.data.layouts.location import is_hidden
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.pictures import Files
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS

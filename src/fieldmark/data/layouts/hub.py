@@ -12,9 +12,9 @@ from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import some
 from fieldmark.data.layouts.annotations import reason
 from fieldmark.data.layouts.huggingface_files import configurations, find_parquet
-from fieldmark.data.layouts.location import some
 
 _PATIENCE = 5.0  # seconds
 _CONVERTED = "refs/convert/parquet"

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
 from fieldmark.data.dataset import SPLITS, Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row, reason
 from fieldmark.data.layouts.class_names import names_of, readable
 from fieldmark.data.layouts.huggingface_files import DICT, STATE, find_parquet, is_saved, parquet_files, saved_features, saved_files
 from fieldmark.data.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
-from fieldmark.data.layouts.location import shown
 from fieldmark.data.layouts.row_pictures import ARROW_ERRORS, RowPictures, image_columns, read_schema
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.layouts.annotations import Annotations, Place
-from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.shards import by_split, missing
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 
 
 def locate(data: str | Path) -> Path:
@@ -39,17 +40,6 @@ def folders(path: Path) -> list[Path]:
         return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
     except OSError:
         return []
-
-
-def shown(path: str | Path) -> str:
-    """A path that need not be valid Unicode, for a message."""
-    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def some(names: list[str], limit: int = 5) -> str:
-    """The first names, and how many more there are."""
-    listed = ", ".join(shown(name) for name in names[:limit])
-    return listed if len(names) <= limit else f"{listed} and {len(names) - limit:,} more"
 
 
 def _nearest(missing: Path) -> str:

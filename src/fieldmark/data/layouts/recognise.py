@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.layouts.layout import Evidence, Layout
-from fieldmark.data.layouts.location import folders, shown, some
+from fieldmark.data.layouts.location import folders
 from fieldmark.data.pictures import Files
 
 _DEPTH = 2

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import some
 from fieldmark.data.dataset import SPLITS
-from fieldmark.data.layouts.location import some
 from fieldmark.data.layouts.split_names import NUMBERED, split_of
 
 _SERIES = re.compile(r"(?P<head>.*\D)(?P<number>\d{3,9})(?P<tail>\.\w+)")

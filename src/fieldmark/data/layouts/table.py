@@ -8,11 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.dataset import UNLABELLED, Dataset
 from fieldmark.data.layouts import columns
 from fieldmark.data.layouts.annotations import Annotations
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
-from fieldmark.data.layouts.location import folders, shown, some
+from fieldmark.data.layouts.location import folders
 from fieldmark.data.layouts.records import SUFFIXES, Table, is_table, open_table
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.layouts.table_rows import SPLIT_WORDS, TableRows

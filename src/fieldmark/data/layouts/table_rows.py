@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.data.layouts.annotations import FARTHEST, Annotations, Place
 from fieldmark.data.layouts.columns import Columns, normal
-from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.records import Table
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
 from fieldmark.data.pictures import Files

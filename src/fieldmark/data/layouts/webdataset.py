@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
 from fieldmark.data.dataset import UNLABELLED, Dataset
 from fieldmark.data.layouts.annotations import Annotations, Place, Row
 from fieldmark.data.layouts.class_names import is_name, names_of, readable
 from fieldmark.data.layouts.layout import Evidence, Layout, Source
-from fieldmark.data.layouts.location import shown, some
 from fieldmark.data.layouts.shard_pictures import ShardPictures, entries
 from fieldmark.data.layouts.shards import begins_late, by_split, missing
 from fieldmark.data.layouts.split_names import SPLIT_NAMES
