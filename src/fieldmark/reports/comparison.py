@@ -420,7 +420,7 @@ def _made_with(run: Run) -> dict[str, Any]:
     """What decides the result beside the recipe."""
     manifest = run.folder.manifest()
     versions = {f"{name} version": version for name, version in manifest["versions"].items() if name != "platform"}
-    return {"data fingerprint": manifest["fingerprint"], "starting weights": "; ".join(manifest["notes"])} | versions
+    return {"data fingerprint": manifest["fingerprint"]} | versions
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
