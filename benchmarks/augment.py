@@ -24,15 +24,15 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchvision.transforms import InterpolationMode, v2
 
+from fieldmark.batches.geometry import OUTSIDE
+from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
-from fieldmark.core.device import choose_device, keep_freed_memory, set_threads, synchronise
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Augment, NoiseErasing, Recipe, TrivialAugment
-from fieldmark.data.batches import Batch, TrainBatches
-from fieldmark.data.geometry import OUTSIDE
-from fieldmark.data.loading import load_data
-from fieldmark.data.pixels import default_cache_dir
+from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.models.arithmetic import choose_arithmetic
+from fieldmark.models.device import choose_device, keep_freed_memory, set_threads, synchronise
 from fieldmark.models.factory import build_model
 from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
 

@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fieldmark.data.dataset import Dataset
-from fieldmark.data.layouts import read_dataset
+from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.layouts import read_dataset
 
 
 def pixels(side: int) -> Callable[[Image.Image], np.ndarray]:

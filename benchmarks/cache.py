@@ -38,9 +38,9 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
     from torchvision.transforms import v2
 
     from fieldmark.core.cores import available_cores
-    from fieldmark.data.content import file_hash
-    from fieldmark.data.pictures import Files
-    from fieldmark.data.pixels import Selection, View, open_pixels
+    from fieldmark.datasets.content import file_hash
+    from fieldmark.datasets.images import Files
+    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
 
     hashes = [file_hash(file.read_bytes()) for file in files]
     resize = v2.Resize((side, side), antialias=True)
@@ -74,9 +74,9 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
 
 def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
     """MB of RssAnon beyond the start, of a fresh process: after opening an existing cache, and after reading all of it."""
-    from fieldmark.data.content import file_hash
-    from fieldmark.data.pictures import Files
-    from fieldmark.data.pixels import Selection, View, open_pixels
+    from fieldmark.datasets.content import file_hash
+    from fieldmark.datasets.images import Files
+    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
 
     with tempfile.TemporaryDirectory() as cache:
         hashes = [file_hash(file.read_bytes()) for file in files]
@@ -89,8 +89,8 @@ def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
 
 def measure_memory() -> None:
     """In a fresh process; the request is read, and everything imported, before the first measurement."""
-    from fieldmark.data.pictures import Files
-    from fieldmark.data.pixels import Selection, View, open_pixels
+    from fieldmark.datasets.images import Files
+    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
 
     request = json.loads(sys.stdin.read())
     selection = Selection(Files(Path("/")), request["files"], request["hashes"])

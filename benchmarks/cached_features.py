@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
-from fieldmark.core.device import choose_device, keep_freed_memory, set_threads, synchronise
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Stage
-from fieldmark.data.batches import TrainBatches
-from fieldmark.data.loading import load_data
-from fieldmark.data.pixels import default_cache_dir
+from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import choose_arithmetic
+from fieldmark.models.device import choose_device, keep_freed_memory, set_threads, synchronise
 from fieldmark.models.factory import build_model
 from fieldmark.training.features import CachedBatches, CachedFeatures, cached_features
 from fieldmark.training.interrupt import Interrupt

@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 
-from fieldmark.data.birds.scene import individual, photograph
-from fieldmark.data.birds.species import SPECIES
-from fieldmark.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from fieldmark.datasets.birds.scene import individual, photograph
+from fieldmark.datasets.birds.species import SPECIES
+from fieldmark.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 
 def milliseconds(picture: np.ndarray, name: str, severity: int, repeats: int) -> float:

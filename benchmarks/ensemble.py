@@ -25,8 +25,8 @@ from fieldmark.core.console import Console
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import MeanOf
 from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
+from fieldmark.scoring.predictions import Predictions
 
 
 def main() -> None:

@@ -29,17 +29,17 @@ import sklearn.metrics
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from fieldmark.evaluation import metrics
 from fieldmark.evaluation.assessment import Assessment
-from fieldmark.evaluation.calibration import fit_calibration
-from fieldmark.evaluation.classes import averages, per_class
-from fieldmark.evaluation.conformal import fit_class_sets
-from fieldmark.evaluation.confusion import blocks, cluster_order, confusion_matrix
-from fieldmark.evaluation.decisions import Wanted, fit_decisions
-from fieldmark.evaluation.intervals import bootstrap, intervals
-from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import NEIGHBOURS, choose_score, fit_score, fitted_scores
 from fieldmark.evaluation.unknowns import unknown_figures
+from fieldmark.scoring import metrics
+from fieldmark.scoring.calibration import fit_calibration
+from fieldmark.scoring.classes import averages, per_class
+from fieldmark.scoring.conformal import fit_class_sets
+from fieldmark.scoring.confusion import blocks, cluster_order, confusion_matrix
+from fieldmark.scoring.decisions import Wanted, fit_decisions
+from fieldmark.scoring.intervals import bootstrap, intervals
+from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.rejection import NEIGHBOURS, choose_score, fit_score, fitted_scores
 
 PER_GENUS = 5
 SEPARATION, OVERCONFIDENCE = 4.0, 1.5

@@ -27,7 +27,7 @@ PER_GROUP = 3
 READ = r"""
 import json, re, sys, time
 from pathlib import Path
-from fieldmark.data.layouts import read_dataset
+from fieldmark.datasets.layouts import read_dataset
 # Not getrusage: what it says of a process begins with the peak of the process that started it.
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 before, start = peak(), time.perf_counter()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import fieldmark
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 
 
 def main(settings: list[str]) -> None:

@@ -43,7 +43,7 @@ def birds(tmp_path_factory) -> Path:
 
 
 def three_birds(root: Path) -> Path:
-    from fieldmark.data.birds.folder import TABLE, write_birds
+    from fieldmark.datasets.birds.folder import TABLE, write_birds
 
     write_birds(root, species=3, per_class=20, size=32, seed=1)
     for file in root.glob("val/*/*.png"):
@@ -57,7 +57,7 @@ def three_birds(root: Path) -> Path:
 @pytest.fixture
 def few_built_in_birds(tmp_path, monkeypatch) -> Path:
     """A cache in which the built-in set is there already, and small: 3 species, 42, 6 and 12 pictures of 96 pixels."""
-    from fieldmark.data.birds.folder import VERSION, draw_folder
+    from fieldmark.datasets.birds.folder import VERSION, draw_folder
 
     monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "birds").mkdir(parents=True)

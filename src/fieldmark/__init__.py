@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldmark.api import submit as submit
     from fieldmark.api import train as train
     from fieldmark.core.recipe import load_recipe as load_recipe
-    from fieldmark.data.layouts import read_dataset as read_dataset
+    from fieldmark.datasets.layouts import read_dataset as read_dataset
     from fieldmark.evaluation.run import Run as Run
 
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "run_study": "fieldmark.api",
     "study_table": "fieldmark.api",
     "search": "fieldmark.api",
-    "read_dataset": "fieldmark.data.layouts",
+    "read_dataset": "fieldmark.datasets.layouts",
     "Run": "fieldmark.evaluation.run",
     "load_recipe": "fieldmark.core.recipe",
 }

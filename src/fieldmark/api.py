@@ -10,11 +10,10 @@ from typing import Any, Literal
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe import load_recipe
-from fieldmark.data.corruptions import SEVERITIES
+from fieldmark.datasets.corruptions import SEVERITIES
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.calibrate import calibrate_run
-from fieldmark.evaluation.decisions import Decisions, Wanted
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.robustness import evaluate_robustness
 from fieldmark.evaluation.run import Boxes, Run
@@ -24,13 +23,14 @@ from fieldmark.reports.comparison import write_comparison
 from fieldmark.reports.explain import Explained, explain_run
 from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
+from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.studies.answer import write_answer
 from fieldmark.studies.engines import open_engine
 from fieldmark.studies.plan import named_datasets
 from fieldmark.studies.run import plan_study, train_study
-from fieldmark.studies.search import Budget, check_trial, run_search
-from fieldmark.studies.search_results import SearchResult
-from fieldmark.studies.search_section import read_search
+from fieldmark.studies.search.results import SearchResult
+from fieldmark.studies.search.search import Budget, check_trial, run_search
+from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section
 from fieldmark.studies.table import StudyTable
 from fieldmark.training.train import resume_run, train_run

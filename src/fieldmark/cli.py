@@ -41,7 +41,7 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
         The run folder to make (a new one under runs/ by default).
     """
     from fieldmark.core.recipe import load_recipe
-    from fieldmark.data.birds.folder import SHEET, birds_folder
+    from fieldmark.datasets.birds.folder import SHEET, birds_folder
     from fieldmark.reports.finish import finish
     from fieldmark.training.train import train_run
 
@@ -77,7 +77,7 @@ def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 
     seed
         Another number draws other birds.
     """
-    from fieldmark.data.birds.folder import SHEET, draw_folder
+    from fieldmark.datasets.birds.folder import SHEET, draw_folder
 
     console = _console(quiet)
     draw_folder(out, species, per_class, size, seed, console)
@@ -149,9 +149,9 @@ def evaluate(
     from fieldmark.evaluation.evaluate import evaluate_run
     from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, robustness_table
     from fieldmark.evaluation.run import Run
-    from fieldmark.evaluation.summary import figures_table
     from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_table
     from fieldmark.reports.finish import finish
+    from fieldmark.scoring.summary import figures_table
 
     loaded, console = Run.load(run), _console(quiet)
     severities = all_corruptions(corrupt)
@@ -210,9 +210,9 @@ def calibrate(
         Files, folders and patterns of pictures that are of none of the run's classes, to choose the score by.
     """
     from fieldmark.evaluation.calibrate import calibrate_run, decisions_table
-    from fieldmark.evaluation.decisions import Wanted
     from fieldmark.evaluation.run import Run
     from fieldmark.reports.finish import finish
+    from fieldmark.scoring.decisions import Wanted
 
     loaded, console = Run.load(run), _console(quiet)
     decisions = calibrate_run(loaded, Wanted(accept, coverage, precision, scaling, score), unknown or [], console)
@@ -252,7 +252,7 @@ def predict(
     top
         How many classes to name.
     """
-    from fieldmark.data.boxes_file import read_boxes
+    from fieldmark.datasets.boxes_file import read_boxes
     from fieldmark.evaluation.run import Run, find_images
     from fieldmark.evaluation.tables import Answers
 
@@ -303,7 +303,7 @@ def explain(
     boxes
         A table with a box for each picture, as for `fieldmark predict`.
     """
-    from fieldmark.data.boxes_file import read_boxes
+    from fieldmark.datasets.boxes_file import read_boxes
     from fieldmark.evaluation.run import Run
     from fieldmark.reports.explain import explain_run
 
@@ -392,7 +392,7 @@ def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | 
     columns
         Which column of a table is what, as in data.columns.
     """
-    from fieldmark.data.layouts import LAYOUTS
+    from fieldmark.datasets.layouts import LAYOUTS
 
     if data is None:
         if json:
@@ -401,9 +401,9 @@ def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | 
             rows = [(each.name, each.title, f"fieldmark train {each.example}") for each in LAYOUTS.values()]
             _print_table(("layout", "dataset", "command"), rows, left=("dataset", "command"))
         return
-    from fieldmark.data.layouts import read_dataset
-    from fieldmark.data.layouts.columns import parse
-    from fieldmark.data.overview import overview
+    from fieldmark.datasets.layouts import read_dataset
+    from fieldmark.datasets.layouts.columns import parse
+    from fieldmark.datasets.overview import overview
 
     found = overview(read_dataset(data, layout, None if columns is None else parse(columns), _console(json)))
     if json:
@@ -612,7 +612,7 @@ def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
     """
     from datetime import datetime
 
-    from fieldmark.data.pixels import clear_cache, default_cache_dir, list_cache
+    from fieldmark.datasets.pixel_cache import clear_cache, default_cache_dir, list_cache
 
     folder = default_cache_dir()
     if clear:

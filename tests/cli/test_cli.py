@@ -101,7 +101,7 @@ def test_evaluate_other_data_matches_classes_by_name(finished_run, birds, tmp_pa
     shutil.copytree(finished_run.path, tmp_path / "run")
     assert run("evaluate", tmp_path / "run", "--data", tmp_path / "some", "--json", "--quiet") == 0
     figures = json.loads(capsys.readouterr().out)
-    from fieldmark.evaluation.predictions import Predictions
+    from fieldmark.scoring.predictions import Predictions
 
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     kept = own.labels > 0
@@ -137,7 +137,7 @@ def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, caps
 
 
 def test_predict_agrees_with_the_evaluation(finished_run, birds):
-    from fieldmark.evaluation.predictions import Predictions
+    from fieldmark.scoring.predictions import Predictions
 
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     answers = finished_run.predict([birds / path for path in own.ids], top=3)

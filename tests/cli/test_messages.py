@@ -180,7 +180,7 @@ def test_no_disk_space_for_the_run(say, birds, tiny, mount, snapshot):
 
 
 def test_no_disk_space_for_the_cache(say, tiny, mount, monkeypatch, tmp_path, snapshot):
-    from fieldmark.data.birds.folder import write_birds
+    from fieldmark.datasets.birds.folder import write_birds
 
     write_birds(tmp_path / "large", species=2, per_class=30, size=128)
     monkeypatch.setenv("FIELDMARK_CACHE", str(mount("size=1m")))

@@ -18,12 +18,12 @@ import pytest
 
 import fieldmark
 from fieldmark.cli import _plain, app, main
-from fieldmark.core import device
 from fieldmark.core.fields import choices, fields, sections
 from fieldmark.core.presets import RECIPES
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.schema import Recipe
-from fieldmark.studies.search_section import read_search
+from fieldmark.models import device
+from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,7 +237,7 @@ def documented_commands() -> dict[str, list[str]]:
 
 
 def test_the_table_of_layouts_is_complete():
-    from fieldmark.data.layouts import LAYOUTS
+    from fieldmark.datasets.layouts import LAYOUTS
 
     commands = documented_commands()
     assert set(commands) == set(LAYOUTS)
@@ -248,7 +248,7 @@ def test_the_table_of_layouts_is_complete():
 def test_the_command_of_each_layout_reads_it(layout, tmp_path, request):
     """The documented settings, on the miniature set of that layout in place of the real one."""
     from fieldmark.core.console import Console
-    from fieldmark.data.loading import load_data
+    from fieldmark.datasets.loading import load_data
 
     _, _, data, *settings = documented_commands()[layout]
     splits: list[str] = []
@@ -264,6 +264,6 @@ def test_the_command_of_each_layout_reads_it(layout, tmp_path, request):
 
 
 def test_the_corruptions_are_all_named():
-    from fieldmark.data.corruptions import CORRUPTIONS
+    from fieldmark.datasets.corruptions import CORRUPTIONS
 
     assert all(f"`{name}`" in DATA.read_text(encoding="utf-8") for name in CORRUPTIONS)

@@ -10,10 +10,10 @@ import torch
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.evaluation.combination import Mean
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.models.weights import read_weights
+from fieldmark.scoring.combination import Mean
+from fieldmark.scoring.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.ensembles.members import open_members
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_too_few_unfinished_repeated_and_other_classes_are_refused(copies):
 
 
 def test_runs_with_other_classes_are_refused(members, tmp_path, tiny):
-    from fieldmark.data.birds.folder import write_birds
+    from fieldmark.datasets.birds.folder import write_birds
 
     write_birds(tmp_path / "four", species=4, per_class=20, size=32, seed=1)
     other = fieldmark.train(tmp_path / "four", *tiny(), out=tmp_path / "other", quiet=True).path

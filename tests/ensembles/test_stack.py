@@ -5,9 +5,9 @@ from torch import nn
 
 from fieldmark.ensembles import stack as module
 from fieldmark.ensembles.stack import fit_stack, train_stack
-from fieldmark.evaluation.combination import Stack
-from fieldmark.evaluation.crossfit import cross_fitted
-from fieldmark.evaluation.metrics import nll
+from fieldmark.scoring.combination import Stack
+from fieldmark.scoring.crossfit import cross_fitted
+from fieldmark.scoring.metrics import nll
 
 
 def problem(n: int = 300, classes: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.ensembles.weights import equal_weights, fit_weights
-from fieldmark.evaluation.combination import Mean
-from fieldmark.evaluation.metrics import nll
+from fieldmark.scoring.combination import Mean
+from fieldmark.scoring.metrics import nll
 
 
 def problem(members: int, seed: int, n: int = 80, classes: int = 4) -> tuple[list[np.ndarray], np.ndarray]:

@@ -11,9 +11,9 @@ from torch import nn
 from fieldmark.evaluation.deletion import MOVED, Deletion, _moved, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import heat_maps
 from fieldmark.evaluation.inference import Normalisation, infer
-from fieldmark.evaluation.predictions import softmax
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, NativeHead
+from fieldmark.scoring.predictions import softmax
 
 SIZE = 64
 FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")

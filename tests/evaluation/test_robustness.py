@@ -9,7 +9,7 @@ from rich.console import Console as RichConsole
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.data.corruptions import CORRUPTIONS
+from fieldmark.datasets.corruptions import CORRUPTIONS
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, read_robustness, robustness_table
 from fieldmark.evaluation.run import Run

@@ -10,8 +10,8 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
 from fieldmark.evaluation import run as run_module
 from fieldmark.evaluation.assessment import assess
-from fieldmark.evaluation.decisions import Decisions, DecisionsRecord
 from fieldmark.evaluation.run import Run, find_images
+from fieldmark.scoring.decisions import Decisions, DecisionsRecord
 
 PARENTS = {"genus": ["wide", "narrow", "wide"], "size": ["small", "small", "large"]}
 

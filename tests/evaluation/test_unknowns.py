@@ -14,10 +14,10 @@ import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.assessment import assess
-from fieldmark.evaluation.intervals import share_interval
-from fieldmark.evaluation.rejection import OF_LOGITS
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import auroc_interval, predict_unknown, unknown_sets
+from fieldmark.scoring.intervals import share_interval
+from fieldmark.scoring.rejection import OF_LOGITS
 
 
 def test_the_interval_of_the_auroc_agrees_with_a_bootstrap() -> None:

@@ -14,11 +14,11 @@ from PIL import Image
 
 import fieldmark
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.data.content import file_hash
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.run import Run
 from fieldmark.models.factory import build_model
 from fieldmark.models.weights import read_weights, save_weights
+from fieldmark.scoring.predictions import Predictions
 
 HOSTILE = ("\"quoted\" & 'single' <img src=x onerror=alert(1)>", "<script>alert(1)<\\script>", "{{ 7 * 7 }} \u202eevil " + "very" * 40)
 

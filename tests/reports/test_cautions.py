@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fieldmark.evaluation.assessment import Assessment
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.reports.cautions import cautions
+from fieldmark.scoring.predictions import Predictions
 
 NAMES = ("ant", "bee", "cow")
 

@@ -21,12 +21,12 @@ from elements import Page
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.evaluation.comparison import holm
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import evaluate_predictions
 from fieldmark.reports.comparison import run_names, write_comparison
 from fieldmark.reports.val_curves_figure import val_curves_panel
+from fieldmark.scoring.comparison import holm
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.summary import evaluate_predictions
 
 N = 240
 NAMES = ("lark", "pipit", "wagtail")

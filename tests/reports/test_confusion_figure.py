@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fieldmark.evaluation.confusion import blocks, cluster_order
 from fieldmark.reports.confusion_figure import confusion_panels, write_confusion
+from fieldmark.scoring.confusion import blocks, cluster_order
 
 CARS = (
     "Chevrolet Silverado 1500 Hybrid Crew Cab 2012",

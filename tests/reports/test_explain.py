@@ -19,11 +19,11 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.deletion import Deletion
 from fieldmark.evaluation.explanation import heat_maps
 from fieldmark.evaluation.inference import infer
-from fieldmark.evaluation.neighbours import most_confused, nearest
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import explain
 from fieldmark.reports.explain import Explained, explain_run, maps_of
+from fieldmark.scoring.neighbours import most_confused, nearest
+from fieldmark.scoring.predictions import Predictions
 
 QUIET = Console(quiet=True)
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.rejection import SCORES, auroc
 from fieldmark.reports.rejection_figure import rejection_panels, write_rejection
+from fieldmark.scoring.rejection import SCORES, auroc
 
 
 def scores(known: int = 600, unknown: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

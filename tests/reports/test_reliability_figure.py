@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from fieldmark.evaluation import metrics
-from fieldmark.evaluation.calibration import Reliability, reliability
 from fieldmark.reports.reliability_figure import reliability_panels, write_reliability
+from fieldmark.scoring import metrics
+from fieldmark.scoring.calibration import Reliability, reliability
 
 NONE = Reliability(np.zeros(0), np.zeros(0), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
 ONE = Reliability(np.array([14 / 15]), np.array([1.0]), np.array([1]), np.array([1.0]), np.array([1.0]))

@@ -23,14 +23,14 @@ from PIL import Image
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.data.content import file_hash
-from fieldmark.data.pictures import Files
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.datasets.content import file_hash
+from fieldmark.datasets.images import Files
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import strips
 from fieldmark.reports.gallery import cards, ranked, thumbnail
 from fieldmark.reports.report import write_report
 from fieldmark.runtime.decode import UnreadableImage
+from fieldmark.scoring.predictions import Predictions
 
 
 def rows_of_classes(html: str) -> list[list[str]]:

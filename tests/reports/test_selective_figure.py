@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.selective import RiskCoverage, risk_coverage
 from fieldmark.reports.drawing import compact
 from fieldmark.reports.selective_figure import risk_coverage_panel, write_risk_coverage
+from fieldmark.scoring.selective import RiskCoverage, risk_coverage
 
 
 def curve(n: int, seed: int = 0) -> RiskCoverage:

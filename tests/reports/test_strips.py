@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fieldmark.data.content import file_hash
-from fieldmark.data.pictures import Files
+from fieldmark.datasets.content import file_hash
+from fieldmark.datasets.images import Files
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.deletion import Deletion, deletion_check
 from fieldmark.evaluation.run import Run

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fieldmark.data.content import scan
-from fieldmark.data.layouts import read_dataset
-from fieldmark.data.pixels import Selection, View, open_pixels
+from fieldmark.datasets.content import scan
+from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
 from fieldmark.runtime import decode as decoder
 from fieldmark.runtime.decode import FILE_LIMIT, SCAN_LIMIT, UnreadableImage, decode, dimensions, read
 from fieldmark.runtime.preprocess import Preprocess

@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldmark.core.recipe import identity, load_recipe, with_settings
 from fieldmark.core.schema import Recipe
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 
 CHANGES = {

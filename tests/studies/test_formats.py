@@ -16,18 +16,7 @@ from markdown_it import MarkdownIt
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.core.console import Console
-from fieldmark.studies.formats import (
-    as_json,
-    columns,
-    console_table,
-    csv_text,
-    gain_text,
-    large,
-    latex,
-    markdown,
-    spread_text,
-    write_table,
-)
+from fieldmark.studies.formats import as_json, columns, console_table, csv_text, gain_text, large, latex, markdown, spread_text, write_table
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import Gain, Spread

@@ -13,7 +13,7 @@ import pytest
 from synthetic import ladder, synthetic_study
 
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import Absent, Outcome, Results, TrainedStage, read_results
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.formats import about
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results

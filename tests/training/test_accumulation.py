@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import fieldmark
+from fieldmark.batches.train_batches import Batch
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.data.batches import Batch
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4])

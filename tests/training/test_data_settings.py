@@ -17,21 +17,21 @@ from fieldmark.cli import main
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import load_recipe
-from fieldmark.data.content import scan
-from fieldmark.data.layouts import read_dataset
-from fieldmark.data.loading import load_data
+from fieldmark.datasets.content import scan
+from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.loading import load_data
 from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.submission import submit_run
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.runtime.preprocess import square
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.train import resume_run, train_run
 
 
 @pytest.fixture(scope="module")
 def boxed(tmp_path_factory) -> Path:
     """Six drawn species of two genera, with their table of boxes: 72, 12 and 24 pictures of 48 pixels."""
-    from fieldmark.data.birds.folder import write_birds
+    from fieldmark.datasets.birds.folder import write_birds
 
     root = tmp_path_factory.mktemp("data") / "boxed"
     write_birds(root, species=6, per_class=18, size=48, seed=2)
@@ -74,7 +74,7 @@ def test_a_crop_to_boxes_is_what_evaluation_sees(boxed, box_run):
 
 def test_prediction_with_boxes_equals_evaluation_with_boxes(boxed, box_run, tmp_path):
     predictions = Predictions.load(box_run.folder.predictions / "test.npz")
-    from fieldmark.data.boxes_file import read_boxes
+    from fieldmark.datasets.boxes_file import read_boxes
 
     boxes = read_boxes(boxes_table(boxed, tmp_path / "boxes.csv"))
     answers = box_run.predict([boxed / path for path in predictions.ids.tolist()], top=1, boxes=boxes)

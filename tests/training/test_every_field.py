@@ -11,7 +11,7 @@ import fieldmark
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.fields import choices, fields
 from fieldmark.core.run_folder import read_json_lines
-from fieldmark.data.birds.folder import write_birds
+from fieldmark.datasets.birds.folder import write_birds
 from fieldmark.evaluation import split as split_module
 from fieldmark.training import tiles
 from fieldmark.training import train as module

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fieldmark.batches.geometry import Frame, Windows
+from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
 from fieldmark.core.schema import Augment, Mixup, Model, NoCrop, NoiseErasing, Stage, TrivialAugment
-from fieldmark.data.batches import TrainBatches
-from fieldmark.data.geometry import Frame, Windows
 from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import build_model

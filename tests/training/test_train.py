@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import fieldmark
 from fieldmark.core.errors import CheckFailed, InputError, Interrupted, TrainingFailed
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.checkpoint import Checkpoints
 
 TIMINGS = {"seconds", "images_per_second"}

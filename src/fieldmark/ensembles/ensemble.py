@@ -12,23 +12,23 @@ from typing import Any
 from rich.table import Table
 
 from fieldmark.core.console import Console, table
-from fieldmark.core.device import device_name
 from fieldmark.core.files import write_json, write_text
 from fieldmark.core.recipe import to_yaml
 from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
-from fieldmark.data.dataset import UNKNOWN
+from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.ensembles.fit import fit
 from fieldmark.ensembles.members import Members, open_members
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.ensembles.soup import Soup, cook
-from fieldmark.evaluation.combination import Stack, combined, save_stack
-from fieldmark.evaluation.comparison import compare
-from fieldmark.evaluation.decisions import Wanted, fit_decisions
-from fieldmark.evaluation.ensemble_record import EnsembleRecord, MemberRecord
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import evaluate_predictions, figures_table
+from fieldmark.models.device import device_name
 from fieldmark.models.weights import save_weights
+from fieldmark.scoring.combination import Stack, combined, save_stack
+from fieldmark.scoring.comparison import compare
+from fieldmark.scoring.decisions import Wanted, fit_decisions
+from fieldmark.scoring.ensemble_record import EnsembleRecord, MemberRecord
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.summary import evaluate_predictions, figures_table
 
 SUMMARY_SCHEMA = 1
 _Made = tuple[EnsembleRecord, dict[str, Predictions]]

@@ -14,9 +14,9 @@ from fieldmark.ensembles.members import Members
 from fieldmark.ensembles.method import MeanOf, StackOn
 from fieldmark.ensembles.stack import fit_stack, train_stack
 from fieldmark.ensembles.weights import equal_weights, fit_weights
-from fieldmark.evaluation.combination import Combination, Mean, Stack, combined
-from fieldmark.evaluation.crossfit import FOLDS, cross_fitted
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.combination import Combination, Mean, Stack, combined
+from fieldmark.scoring.crossfit import FOLDS, cross_fitted
+from fieldmark.scoring.predictions import Predictions
 
 FittedOn = Literal["val", "out-of-fold", "train"]
 _FEWEST = FOLDS

@@ -11,10 +11,10 @@ import numpy as np
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import identity, with_settings
-from fieldmark.data.split_file import read_split
+from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.evaluate import require_finished
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
+from fieldmark.scoring.predictions import Predictions
 
 _Picture = tuple[str, str, str]
 """Hash, label and split."""

@@ -9,7 +9,7 @@ from typing import Literal
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import flat
 from fieldmark.core.schema import Recipe
-from fieldmark.evaluation.combination import Of
+from fieldmark.scoring.combination import Of
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fieldmark.core.console import Advance, Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
-from fieldmark.data.dataset import UNKNOWN
-from fieldmark.data.loading import LoadedData
-from fieldmark.data.split_file import Origin, restore_data
+from fieldmark.datasets.dataset import UNKNOWN
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.split_file import Origin, restore_data
 from fieldmark.ensembles.members import Members
 from fieldmark.ensembles.method import SoupOf, unlike_networks
-from fieldmark.evaluation.metrics import top_k
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
 from fieldmark.models.weights import load_tensors, read_weights
+from fieldmark.scoring.metrics import top_k
+from fieldmark.scoring.predictions import Predictions
 
 _BATCH = 128
 _PICTURES = 4096

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fieldmark.core.console import Advance
 from fieldmark.core.randomness import key, permutation
-from fieldmark.evaluation.combination import log_probabilities
-from fieldmark.evaluation.crossfit import FOLDS, cross_fitted
+from fieldmark.scoring.combination import log_probabilities
+from fieldmark.scoring.crossfit import FOLDS, cross_fitted
 
 _PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3)
 _STEPS = 100

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize
 
-from fieldmark.evaluation.combination import Of, log_mixture, log_probabilities
+from fieldmark.scoring.combination import Of, log_mixture, log_probabilities
 
 _STEPS = 10_000
 _NEARLY = 1e-9

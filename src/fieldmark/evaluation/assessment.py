@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.files import whole_file, write_json
-from fieldmark.data.split_file import read_split
-from fieldmark.evaluation import metrics
-from fieldmark.evaluation.calibration import Reliability, reliability
-from fieldmark.evaluation.classes import Share, averages, head_to_tail, per_class
-from fieldmark.evaluation.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
-from fieldmark.evaluation.confusion import Pair, confusion_matrix, worst_pairs
-from fieldmark.evaluation.decisions import Decisions
-from fieldmark.evaluation.predictions import Predictions, softmax
+from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
-from fieldmark.evaluation.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
 from fieldmark.evaluation.unknowns import UnknownFigures, assess_unknown
+from fieldmark.scoring import metrics
+from fieldmark.scoring.calibration import Reliability, reliability
+from fieldmark.scoring.classes import Share, averages, head_to_tail, per_class
+from fieldmark.scoring.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
+from fieldmark.scoring.confusion import Pair, confusion_matrix, worst_pairs
+from fieldmark.scoring.decisions import Decisions
+from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
+from fieldmark.scoring.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
 
 SCHEMA = 1
 RISKS = (1.0, 2.0, 5.0, 10.0)

@@ -10,11 +10,11 @@ from rich.table import Table
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
-from fieldmark.evaluation.decisions import Decisions, Wanted, fit_decisions
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import evaluate_predictions
 from fieldmark.evaluation.unknowns import predict_unknown
+from fieldmark.scoring.decisions import Decisions, Wanted, fit_decisions
+from fieldmark.scoring.summary import evaluate_predictions
 
 
 def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:

@@ -16,7 +16,7 @@ from scipy.stats import sem
 from scipy.stats import t as student
 
 from fieldmark.core.randomness import key, permutation, uniform
-from fieldmark.data.opencv import opencv
+from fieldmark.runtime.opencv import opencv
 
 MOVED = 19
 """By chance none of them does as much harm once in twenty times."""

@@ -8,16 +8,16 @@ from typing import Any
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some
-from fieldmark.data.content import scan
-from fieldmark.data.corruptions import parse as parse_corruption
-from fieldmark.data.dataset import SPLITS, UNLABELLED, at_level
-from fieldmark.data.layouts import read_dataset
-from fieldmark.data.loading import LoadedData
-from fieldmark.data.pixels import default_cache_dir
-from fieldmark.data.split_file import Origin, restore_data
-from fieldmark.evaluation.calibration import fit_calibration
+from fieldmark.datasets.content import scan
+from fieldmark.datasets.corruptions import parse as parse_corruption
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED, at_level
+from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.pixel_cache import default_cache_dir
+from fieldmark.datasets.split_file import Origin, restore_data
 from fieldmark.evaluation.run import Crop, Run
-from fieldmark.evaluation.summary import evaluate_predictions
+from fieldmark.scoring.calibration import fit_calibration
+from fieldmark.scoring.summary import evaluate_predictions
 
 
 def evaluate_run(

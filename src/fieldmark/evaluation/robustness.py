@@ -11,11 +11,11 @@ from rich.table import Table
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
-from fieldmark.data.corruptions import CORRUPTIONS, SEVERITIES
-from fieldmark.data.loading import LoadedData
+from fieldmark.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.evaluate import require_finished, run_data
-from fieldmark.evaluation.metrics import top_k
 from fieldmark.evaluation.run import Run
+from fieldmark.scoring.metrics import top_k
 
 
 def all_corruptions(text: str | None) -> tuple[int, ...]:

@@ -18,24 +18,24 @@ import torch
 
 from fieldmark.core.console import Console
 from fieldmark.core.cores import available_cores
-from fieldmark.core.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import Recipe
-from fieldmark.data.dataset import Level
-from fieldmark.data.loading import LoadedData
-from fieldmark.evaluation.combination import Combination, combined, load_combination
-from fieldmark.evaluation.decisions import Decisions, load_decisions
-from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
+from fieldmark.datasets.dataset import Level
+from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
-from fieldmark.evaluation.predictions import Predictions, softmax
-from fieldmark.evaluation.rejection import OF_LOGITS, Score, fit_score
 from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.models.factory import Classifier, build_model
 from fieldmark.models.weights import load_weights, read_weights
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
 from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.combination import Combination, combined, load_combination
+from fieldmark.scoring.decisions import Decisions, load_decisions
+from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
+from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.rejection import OF_LOGITS, Score, fit_score
 
 Boxes = Mapping[str, Sequence[float]]
 Crop = Literal["none", "box"]

@@ -10,14 +10,14 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.cores import available_cores
 from fieldmark.core.randomness import key
-from fieldmark.data.corruptions import corrupt, parse
-from fieldmark.data.loading import LoadedData
-from fieldmark.data.pixels import View, default_cache_dir, open_pixels
+from fieldmark.datasets.corruptions import corrupt, parse
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.pixel_cache import View, default_cache_dir, open_pixels
 from fieldmark.evaluation.inference import Normalisation, infer
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)

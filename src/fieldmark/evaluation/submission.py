@@ -13,10 +13,10 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, whole_file
-from fieldmark.data.dataset import UNLABELLED
+from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.evaluation.evaluate import require_finished, run_data
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
+from fieldmark.scoring.predictions import Predictions
 
 DEFAULT_COLUMNS = "id=stem,label=class"
 _OF_PATH: dict[str, Callable[[str], str]] = {

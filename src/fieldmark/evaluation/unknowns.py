@@ -17,14 +17,14 @@ from scipy.stats import norm, rankdata
 
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
-from fieldmark.data.dataset import UNKNOWN
-from fieldmark.evaluation.decisions import Decisions
+from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.evaluation.evaluate import require_finished
-from fieldmark.evaluation.intervals import share_interval, variance_of_mean
-from fieldmark.evaluation.metrics import top_k_hits
-from fieldmark.evaluation.predictions import Predictions
-from fieldmark.evaluation.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr, without_train
 from fieldmark.evaluation.run import Run, find_images
+from fieldmark.scoring.decisions import Decisions
+from fieldmark.scoring.intervals import share_interval, variance_of_mean
+from fieldmark.scoring.metrics import top_k_hits
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr, without_train
 
 
 @dataclass(frozen=True)

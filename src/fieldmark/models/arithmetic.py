@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fieldmark.core.device import device_name, synchronise
 from fieldmark.core.files import write_json
 from fieldmark.core.randomness import key
+from fieldmark.models.device import device_name, synchronise
 
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["contiguous", "channels-last"]

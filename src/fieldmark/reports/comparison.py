@@ -20,19 +20,19 @@ from fieldmark.core.files import check_output, write_text
 from fieldmark.core.names import some
 from fieldmark.core.recipe import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
-from fieldmark.evaluation import metrics
-from fieldmark.evaluation.classes import ClassFigures, per_class
-from fieldmark.evaluation.comparison import Difference, compare, holm
+from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.evaluate import require_finished
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.selective import RiskCoverage, risk_coverage_of_answers
 from fieldmark.evaluation.unknowns import unknown_sets
 from fieldmark.reports.gallery import Card, cards
 from fieldmark.reports.pages import render, with_interval
 from fieldmark.reports.selective_figure import risk_coverage_panel
 from fieldmark.reports.val_curves_figure import val_curves_panel
+from fieldmark.scoring import metrics
+from fieldmark.scoring.classes import ClassFigures, per_class
+from fieldmark.scoring.comparison import Difference, compare, holm
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.selective import RiskCoverage, risk_coverage_of_answers
 
 _START = b"<!doctype html>\n<!-- a comparison of Fieldmark -->\n"
 _PICTURES = 12

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldmark.evaluation.confusion import blocks, cluster_order, worst_pairs
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import (
     GRID,
@@ -28,6 +27,7 @@ from fieldmark.reports.drawing import (
     printable,
     write_png,
 )
+from fieldmark.scoring.confusion import blocks, cluster_order, worst_pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,20 +22,20 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
-from fieldmark.data.content import file_hash
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.content import file_hash
+from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
 from fieldmark.evaluation.inference import infer
-from fieldmark.evaluation.metrics import predicted_classes
-from fieldmark.evaluation.neighbours import most_confused, nearest
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Boxes, Run, find_images, readable
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
 from fieldmark.reports.seen import as_seen
 from fieldmark.runtime.decode import UnreadableImage, read
+from fieldmark.scoring.metrics import predicted_classes
+from fieldmark.scoring.neighbours import most_confused, nearest
+from fieldmark.scoring.predictions import Predictions
 
 PAGE, FIGURES = "explain.html", "explain.json"
 _STARTS = {PAGE: b"<!doctype html>\n<!-- an explanation of Fieldmark -->\n", FIGURES: b'{\n  "made_by": "fieldmark explain"'}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fieldmark.data.content import file_hash
-from fieldmark.data.pictures import Pictures
-from fieldmark.evaluation import metrics
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.datasets.content import file_hash
+from fieldmark.datasets.images import Pictures
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
+from fieldmark.scoring import metrics
+from fieldmark.scoring.predictions import Predictions
 
 _SIDE = 320
 _QUALITY = 80

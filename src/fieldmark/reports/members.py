@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldmark.ensembles.ensemble import val_notes
-from fieldmark.evaluation.ensemble_record import EnsembleRecord
 from fieldmark.reports.pages import fixed
+from fieldmark.scoring.ensemble_record import EnsembleRecord
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldmark.evaluation.rejection import auroc
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import (
     INK,
@@ -26,6 +25,7 @@ from fieldmark.reports.drawing import (
     plain_text,
     write_png,
 )
+from fieldmark.scoring.rejection import auroc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fieldmark.evaluation.calibration import Reliability
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import LINES, LINES_ON_A_PAGE, PAPER, REFERENCE, house_style, page_svg, plain_axes, write_png
+from fieldmark.scoring.calibration import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

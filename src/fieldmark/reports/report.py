@@ -13,12 +13,9 @@ import numpy as np
 
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.data.dataset import SPLITS
-from fieldmark.data.split_file import Origin, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.dataset import SPLITS
+from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.assessment import Assessment, assess
-from fieldmark.evaluation.classes import ClassFigures, per_class
-from fieldmark.evaluation.intervals import units_of
-from fieldmark.evaluation.predictions import Predictions
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.cautions import cautions
 from fieldmark.reports.confusion_figure import confusion_panels
@@ -29,6 +26,9 @@ from fieldmark.reports.pages import fixed, render, with_interval
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
+from fieldmark.scoring.classes import ClassFigures, per_class
+from fieldmark.scoring.intervals import units_of
+from fieldmark.scoring.predictions import Predictions
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS, _PAIRS = 24, 12, 20

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.evaluation.selective import RiskCoverage
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.drawing import (
     LINES_ON_A_PAGE,
@@ -25,6 +24,7 @@ from fieldmark.reports.drawing import (
     printable,
     write_png,
 )
+from fieldmark.scoring.selective import RiskCoverage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

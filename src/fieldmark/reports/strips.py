@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldmark.data.content import file_hash
-from fieldmark.data.pictures import Pictures
+from fieldmark.datasets.content import file_hash
+from fieldmark.datasets.images import Pictures
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.deletion import Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.inference import infer
-from fieldmark.evaluation.metrics import confidences
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.explain import maps_of
 from fieldmark.reports.gallery import Box
@@ -20,6 +19,7 @@ from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.reports.seen import as_seen
 from fieldmark.runtime.decode import UnreadableImage
+from fieldmark.scoring.metrics import confidences
 
 _PAIRS, _EACH = 6, 3
 _CHECKED = 8

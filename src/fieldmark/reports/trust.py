@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldmark.evaluation.assessment import RISKS, Assessment
-from fieldmark.evaluation.selective import coverage_at
 from fieldmark.evaluation.unknowns import UnknownFigures
 from fieldmark.reports.curves import Panel
 from fieldmark.reports.pages import with_interval
 from fieldmark.reports.rejection_figure import rejection_panels
 from fieldmark.reports.reliability_figure import reliability_panels
 from fieldmark.reports.selective_figure import risk_coverage_panel
+from fieldmark.scoring.selective import coverage_at
 
 _CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
 _CHOSEN = {

@@ -11,14 +11,14 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
 from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.data.dataset import UNLABELLED
-from fieldmark.data.split_file import read_split
+from fieldmark.datasets.dataset import UNLABELLED
+from fieldmark.datasets.split_file import read_split
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
-from fieldmark.evaluation.ensemble_record import EnsembleRecord, read_record
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports.finish import finish
+from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, StudyPlan
 
 SUBMISSION = "submission.csv"

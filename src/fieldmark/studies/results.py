@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe import identity
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.evaluation.metrics import top_k_hits
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.scoring.metrics import top_k_hits
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.ensembles import EnsembleRow, read_ensembles
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
 from fieldmark.core.files import whole_file
 from fieldmark.core.randomness import key
 from fieldmark.core.schema import Augment, NoCrop, NoMixing, Stage
-from fieldmark.data.batches import Batch, TrainBatches
-from fieldmark.data.content import file_hash
+from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted, TrainingFailed
 from fieldmark.core.files import json_text, write_text
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe
-from fieldmark.data.batches import Batch, TrainBatches
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import Classifier

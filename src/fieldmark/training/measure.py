@@ -14,7 +14,7 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.schema import Recipe, Stage
-from fieldmark.data.loading import LoadedData
+from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.models.weights import save_weights
 from fieldmark.training.features import FeaturePlan, plan_features, trains_all

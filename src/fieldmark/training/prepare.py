@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from fieldmark.core.console import Console
-from fieldmark.core.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
 from fieldmark.core.schema import ExponentialAverage, Recipe
-from fieldmark.data.loading import LoadedData, check_readable, load_data
-from fieldmark.data.pixels import default_cache_dir
+from fieldmark.datasets.loading import LoadedData, check_readable, load_data
+from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
 from fieldmark.models.cost import check_budget
+from fieldmark.models.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.models.factory import Built, build_model, check_name
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.stages import check_stages

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fieldmark.batches.geometry import Frame, leaves_picture
+from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.schema import BoxCrop, Data, Recipe
-from fieldmark.data.batches import TrainBatches
-from fieldmark.data.crops import margin_of, tile_margin_of, windows
-from fieldmark.data.geometry import Frame, leaves_picture
-from fieldmark.data.loading import LoadedData, check_readable
-from fieldmark.data.pixels import PixelCache, View, default_cache_dir, open_pixels
+from fieldmark.datasets.loading import LoadedData, check_readable
+from fieldmark.datasets.pixel_cache import PixelCache, View, default_cache_dir, open_pixels
+from fieldmark.datasets.regions import margin_of, tile_margin_of, windows
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Built
 from fieldmark.runtime.preprocess import Preprocess

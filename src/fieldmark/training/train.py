@@ -10,24 +10,24 @@ from typing import Any
 import torch
 
 from fieldmark.core.console import Console, duration
-from fieldmark.core.device import choose_device, device_name
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
 from fieldmark.core.recipe import identity, with_settings
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.schema import Recipe
-from fieldmark.data.dataset import UNKNOWN
-from fieldmark.data.split_file import Origin, restore_data, write_split
-from fieldmark.evaluation.decisions import Wanted, fit_decisions
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.datasets.dataset import UNKNOWN
+from fieldmark.datasets.split_file import Origin, restore_data, write_split
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.summary import evaluate_predictions, figures_table
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
+from fieldmark.models.device import choose_device, device_name
 from fieldmark.models.factory import build_model
 from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.decisions import Wanted, fit_decisions
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.summary import evaluate_predictions, figures_table
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.loop import Training, run_loop

@@ -10,15 +10,15 @@ from fieldmark.core.console import Console
 from fieldmark.core.randomness import key
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.schema import ExponentialAverage, Recipe
-from fieldmark.data.loading import LoadedData
-from fieldmark.data.pixels import PixelCache
-from fieldmark.evaluation.metrics import macro_f1, nll, top_k
-from fieldmark.evaluation.predictions import Predictions
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.pixel_cache import PixelCache
 from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.models.weights import save_weights
 from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.metrics import macro_f1, nll, top_k
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.average import AveragedWeights
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.features import Infer

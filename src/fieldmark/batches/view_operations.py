@@ -1,0 +1,115 @@
+"""The operations of policies that change colours, on single pictures, in one thread: those of `operations`, fast on a CPU.
+
+A picture is uint8 (height, width, 3), the colours of a pixel side by side, and is changed in place; strengths are as `Operation` has them.
+What OpenCV rounds is half a level lower, since torchvision cuts off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fieldmark.batches.photometric import GREY
+from fieldmark.batches.policies import Drawn, Operation
+from fieldmark.runtime.opencv import opencv
+
+_DOWN = -0.4999
+_LEVELS = np.arange(256, dtype=np.float32)
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+_TO_GREY = np.array([[*GREY, _DOWN]], np.float32)
+
+
+def change_views(views: np.ndarray, drawn: Drawn) -> None:
+    """Apply what was drawn to uint8 (n, 3, height, width) with the colours of a pixel side by side in memory, in place."""
+    pictures = views.transpose(0, 2, 3, 1)
+    assert pictures.flags.c_contiguous
+    for operations, strengths in zip(drawn.operations.T, drawn.strengths.T.astype(np.float32), strict=True):
+        for picture, operation, strength in zip(pictures, operations.tolist(), strengths, strict=True):
+            if operation in OPERATORS:
+                OPERATORS[operation](picture, strength)
+
+
+def brightness(picture: np.ndarray, strength: np.float32) -> None:
+    opencv().LUT(picture, _whole(_LEVELS * (1 + strength)), picture)
+
+
+def contrast(picture: np.ndarray, strength: np.float32) -> None:
+    """Blend with the picture's mean grey level."""
+    cv2 = opencv()
+    mean = cv2.mean(cv2.transform(picture, _TO_GREY))[0]
+    cv2.addWeighted(picture, 1 + strength, picture, 0, _DOWN - mean * strength, picture)
+
+
+def color(picture: np.ndarray, strength: np.float32) -> None:
+    """Blend with the picture in grey."""
+    cv2 = opencv()
+    grey = cv2.cvtColor(cv2.transform(picture, _TO_GREY), cv2.COLOR_GRAY2RGB)
+    cv2.addWeighted(picture, 1 + strength, grey, -strength, _DOWN, picture)
+
+
+def sharpness(picture: np.ndarray, strength: np.float32) -> None:
+    """Blend with the picture smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
+    cv2 = opencv()
+    changed = cv2.addWeighted(picture, 1 + strength, cv2.filter2D(picture, -1, _SMOOTH), -strength, _DOWN)
+    picture[1:-1, 1:-1] = changed[1:-1, 1:-1]
+
+
+def posterize(picture: np.ndarray, strength: np.float32) -> None:
+    """Keep the highest bits."""
+    picture &= np.uint8(256 - 2 ** (8 - int(strength)))
+
+
+def solarize(picture: np.ndarray, strength: np.float32) -> None:
+    """Invert what is at or above the threshold."""
+    cv2 = opencv()
+    _, bright = cv2.threshold(picture, np.ceil(255 * strength) - 1, 255, cv2.THRESH_BINARY)
+    np.bitwise_xor(picture, bright, out=picture)
+
+
+def auto_contrast(picture: np.ndarray, strength: np.float32) -> None:
+    """Stretch each colour to the full range; one of a single grey level stays."""
+    cv2 = opencv()
+    colours = cv2.split(picture)
+    lowest, highest = np.array([cv2.minMaxLoc(colour)[:2] for colour in colours], np.float32).T[..., None]
+    flat = highest == lowest
+    _look_up(colours, _whole((_LEVELS - lowest * ~flat) / ((highest - lowest) * np.float32(1 / 255) + flat)), picture)
+
+
+def equalize(picture: np.ndarray, strength: np.float32) -> None:
+    """Spread the grey levels of each colour evenly; one that has hardly more than its highest level stays."""
+    cv2 = opencv()
+    colours = cv2.split(picture)
+    histogram = np.array([cv2.calcHist([colour], [0], None, [256], [0, 256]) for colour in colours], np.int32).reshape(3, 256)
+    up_to = histogram.cumsum(axis=1)
+    step = np.where(up_to < up_to[:, -1:], up_to, 0).max(axis=1, keepdims=True) // 255
+    spread = (up_to - histogram + step // 2) // step.clip(1)
+    _look_up(colours, _whole(np.where(step > 0, spread, _LEVELS)), picture)
+
+
+def invert(picture: np.ndarray, strength: np.float32) -> None:
+    np.subtract(255, picture, out=picture)
+
+
+OPERATORS: dict[int, Callable[[np.ndarray, np.float32], None]] = {
+    Operation.BRIGHTNESS: brightness,
+    Operation.COLOR: color,
+    Operation.CONTRAST: contrast,
+    Operation.SHARPNESS: sharpness,
+    Operation.POSTERIZE: posterize,
+    Operation.SOLARIZE: solarize,
+    Operation.AUTO_CONTRAST: auto_contrast,
+    Operation.EQUALIZE: equalize,
+    Operation.INVERT: invert,
+}
+
+
+def _whole(table: np.ndarray) -> np.ndarray:
+    """Cut off to whole levels from 0 to 255, uint8."""
+    return table.clip(0, 255).astype(np.uint8)
+
+
+def _look_up(colours: Sequence[np.ndarray], tables: np.ndarray, picture: np.ndarray) -> None:
+    """Write into the picture what the tables, uint8 (3, 256), have for the levels of each colour."""
+    cv2 = opencv()
+    cv2.merge([cv2.LUT(colour, table) for colour, table in zip(colours, tables, strict=True)], picture)

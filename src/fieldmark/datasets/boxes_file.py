@@ -1,0 +1,58 @@
+"""Boxes for pictures that are to be predicted, in a table of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown
+from fieldmark.datasets.layouts import columns
+from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, refuse_shares
+from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
+
+
+def read_boxes(file: Path) -> dict[str, Box]:
+    """Path → left, top, right and bottom edge in pixels, from a CSV, TSV or Parquet table; pictures with a blank box are not in it.
+
+    Paths are absolute, links not followed. One that is relative in the table is so to the table's folder if there is such a file, else to
+    the current directory. Raises InputError, with all problems at once.
+    """
+    if not is_table(file):
+        raise InputError(f"{shown(str(file))} is not a table that is there", hint=f"The name of a table ends in {', '.join(SUFFIXES)}.")
+    notes = Annotations(file.parent)
+    table = open_table(notes, file.name)
+    notes.check()
+    found = columns.find(file.name, table.header, keys=("path", "box"))
+    if found.path is None or found.box is None:
+        lacking = " and none of ".join(what for what, column in (("paths", found.path), ("boxes", found.box)) if column is None)
+        raise InputError(
+            f"{shown(str(file))} has no column of {lacking}; its columns are {columns.shown(table.header)}",
+            hint="The first line should be, for example, path,left,top,right,bottom or path,x,y,width,height.",
+        )
+    boxes: dict[str, Box] = {}
+    places: dict[str, Place] = {}
+    as_box = notes.corner_box if found.sized else notes.box
+    for number, (text, *sides) in table.rows([found.path, *found.box]):
+        place = table.place(number)
+        sides = [side.replace(",", ".") for side in sides] if table.decimal_commas else sides
+        if not text or "\0" in text:
+            notes.wrong(place, f"{text[:100]!r} is not a path")
+            continue
+        path = _absolute(file.parent, text.strip())
+        if path in places:
+            notes.wrong(place, f"the picture {text[:200]!r} is listed twice (also in {places[path]})")
+            continue
+        places[path] = place
+        if not all(side.strip().lower() in ("", "nan") for side in sides) and (box := as_box(place, sides)):
+            boxes[path] = box
+    notes.check()
+    refuse_shares(np.array(list(boxes.values())).reshape(-1, 4), shown(str(file)))
+    return boxes
+
+
+def _absolute(folder: Path, text: str) -> str:
+    beside = os.path.abspath(folder / text)
+    return beside if os.path.exists(beside) else os.path.abspath(text)

@@ -1,0 +1,87 @@
+"""Layout readers: from what the user has on disk to a `Dataset`, one reader per layout."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.layouts import (
+    aircraft,
+    birds,
+    cifar100,
+    class_folders,
+    coco,
+    cub,
+    dogs,
+    flowers,
+    hub,
+    huggingface,
+    nabirds,
+    pets,
+    stanford_cars,
+    table,
+    webdataset,
+)
+from fieldmark.datasets.layouts.annotations import refuse_shares
+from fieldmark.datasets.layouts.layout import Layout, Source
+from fieldmark.datasets.layouts.location import locate
+from fieldmark.datasets.layouts.recognise import recognise
+
+_READERS = (
+    cub,
+    nabirds,
+    stanford_cars,
+    cifar100,
+    aircraft,
+    flowers,
+    pets,
+    dogs,
+    coco,
+    huggingface,
+    webdataset,
+    table,
+    birds,
+    class_folders,
+)
+LAYOUTS: dict[str, Layout] = {reader.LAYOUT.name: reader.LAYOUT for reader in _READERS}
+
+
+def read_dataset(
+    data: str | Path, layout: str = "auto", columns: Mapping[str, str] | None = None, console: Console | None = None
+) -> Dataset:
+    """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
+
+    The word "birds" is the built-in set (a folder of that name is given as "./birds" or as a Path), and "hf:owner/name" a dataset on the
+    Hugging Face hub. `layout` is one of LAYOUTS, or "auto"; `columns` say which column of a table is what. Nothing is written or changed.
+
+    Raises InputError, with all problems at once.
+    """
+    if layout != "auto" and layout not in LAYOUTS:
+        near = difflib.get_close_matches(layout, LAYOUTS, n=1)
+        mean = f"Did you mean {near[0]}? " if near else ""
+        raise InputError(f"there is no layout called {layout!r}", hint=f"{mean}The layouts are {', '.join(['auto', *LAYOUTS])}.")
+    console = console or Console(quiet=True)
+    notes = []
+    if data == "birds" and layout in ("auto", "birds"):
+        chosen, path = LAYOUTS["birds"], Path("birds")
+    elif isinstance(data, str) and data.startswith("hf:") and layout in ("auto", "huggingface"):
+        chosen, path = LAYOUTS["huggingface"], hub.fetch(data.removeprefix("hf:"), console)
+        notes = [f"fetched from the Hugging Face hub: {data.removeprefix('hf:')}"]
+    else:
+        path = locate(data)
+        chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
+        candidates = list(LAYOUTS.values()) if layout == "auto" else [] if columns else [chosen]
+        if recognised := recognise(path, candidates):
+            chosen, path, why = recognised
+            notes = [why]
+    if columns and not chosen.takes_columns:
+        raise InputError(f"data.columns has no effect on {chosen.title}, which is no table", hint="Leave it out.")
+    dataset = chosen.read(Source(path, columns or {}, console))
+    if dataset.boxes is not None:
+        refuse_shares(dataset.boxes, str(path))
+    return replace(dataset, notes=(*notes, *dataset.notes))

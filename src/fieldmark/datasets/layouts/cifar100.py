@@ -1,0 +1,247 @@
+"""CIFAR-100 (Krizhevsky, 2009): 100 classes in 20 superclasses, 60,000 pictures of 32 × 32 pixels, in its "python version"."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
+from fieldmark.datasets.layouts.class_names import readable
+from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
+from fieldmark.datasets.layouts.part_images import PartPictures, escaped
+from fieldmark.datasets.layouts.plain_pickle import NotPlainData, load
+from fieldmark.datasets.layouts.tar import DamagedTar, members
+from fieldmark.runtime.decode import UnreadableImage
+
+_FOLDER = "cifar-100-python"
+_ARCHIVES = (".tar.gz", ".tgz")
+_SPLITS = ("train", "test")
+_META = "meta"
+_SIDE = 32
+_VALUES = 3 * _SIDE * _SIDE
+_LARGEST = 512 * 2**20
+"""In bytes; train has 155 million."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """The records of one file. `pixels` are uint8 (n, 3072): all red, then all green, then all blue, row by row."""
+
+    names: tuple[str, ...]
+    fine: tuple[int, ...]
+    coarse: tuple[int, ...]
+    pixels: np.ndarray
+
+
+def read(source: Source) -> Dataset:
+    """Read the files train, test and meta of the folder cifar-100-python, or of the archive cifar-100-python.tar.gz as it is.
+
+    They are pickles, whose data are read without executing them. Classes are the fine labels; the coarse ones are the level
+    "superclass". The paths are "train#" or "test#" and the name that the record has, followed by its number where another has the same.
+    """
+    root = source.path
+    notes = Annotations(root)
+    files = _files(notes, (_META, *_SPLITS))
+    notes.check()
+    meta = _fields(notes, _META, files) or {}
+    classes = _names(notes, _META, meta, "fine_label_names")
+    superclasses = _names(notes, _META, meta, "coarse_label_names")
+    batches = {split: _batch(notes, split, files, len(classes), len(superclasses)) for split in _SPLITS}
+    notes.check()
+
+    rows = []
+    superclass_of: dict[int, tuple[int, Place]] = {}
+    for split, batch in batches.items():
+        for number, (path, fine, coarse) in enumerate(zip(_paths(split, batch.names), batch.fine, batch.coarse, strict=True), 1):
+            place = Place(split, number, "record")
+            if notes.inner_path(place, batch.names[number - 1]) is not None:
+                rows.append(Row(place, path, fine, split))
+            known, where = superclass_of.setdefault(fine, (coarse, place))
+            if known != coarse:
+                names = superclasses[coarse], superclasses[known]
+                notes.wrong(place, f"{classes[fine]} is of the superclass {names[0]} here, and of {names[1]} in {where}")
+    for fine in sorted(set(range(len(classes))) - set(superclass_of)):
+        notes.wrong(Place(_META), f"{classes[fine]} has no pictures in train and test")
+    notes.check()
+    parents = readable(superclasses)
+    return notes.dataset(
+        layout=LAYOUT.name,
+        class_names=readable(classes),
+        rows=rows,
+        levels={"superclass": [parents[superclass_of[fine][0]] for fine in range(len(classes))]},
+        name=_FOLDER,
+        pictures=CifarPictures(root, batches),
+        notes=["its official splits are used: train, test"],
+    )
+
+
+class CifarPictures(PartPictures[dict[str, np.ndarray]]):
+    """The pictures in train and test, as PPM. A file is read as a whole."""
+
+    def __init__(self, root: Path, batches: Mapping[str, _Batch] | None = None):
+        super().__init__(root)
+        self._opened.update((split, _pixels(split, batch)) for split, batch in (batches or {}).items())
+
+    def read(self, path: str) -> bytes:
+        pixels = self._file(path).get(path)
+        if pixels is None:
+            raise UnreadableImage(path, "there is no such record")
+        return b"P6\n%d %d\n255\n" % (_SIDE, _SIDE) + pixels.reshape(3, _SIDE, _SIDE).transpose(1, 2, 0).tobytes()
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        file = self._root / path.rpartition("#")[0] if self._root.is_dir() else self._root
+        return _VALUES, file.stat().st_mtime_ns
+
+    def _open(self, file: str) -> dict[str, np.ndarray]:
+        notes = Annotations(self._root)
+        batch = _batch(notes, file, _files(notes, (file,)))
+        notes.check()
+        return _pixels(file, batch)
+
+
+def _pixels(split: str, batch: _Batch) -> dict[str, np.ndarray]:
+    """The pixels of each picture by its path."""
+    return dict(zip(_paths(split, batch.names), batch.pixels, strict=True))
+
+
+def _paths(split: str, names: Sequence[str]) -> list[str]:
+    """The paths of records with these names. In a name "#" is written "%23", since it ends the name of the file."""
+    times = Counter(names)
+    paths = []
+    for number, name in enumerate(names, 1):
+        stem, dot, suffix = name.rpartition(".")
+        unique = name if times[name] == 1 else f"{stem} ({number}){dot}{suffix}"
+        paths.append(f"{split}#{escaped(unique)}")
+    return paths
+
+
+def _files(notes: Annotations, wanted: Sequence[str]) -> dict[str, bytes]:
+    """The contents of these files, of those that can be read."""
+    if notes.root.is_dir():
+        found = {name: notes.bytes(name) for name in wanted}
+        return {name: data for name, data in found.items() if data is not None}
+    archive = Place(notes.root.name)
+    contents: dict[str, bytes] = {}
+    try:
+        with gzip.open(notes.root) as stream:
+            for number, member in enumerate(members(cast(BinaryIO, stream)), 1):
+                path = notes.inner_path(Place(notes.root.name, number, "member"), member.name)
+                name = (path or "").removeprefix(f"{_FOLDER}/")
+                if path == name or name not in wanted:
+                    continue
+                if not member.isreg() or name in contents or member.size > _LARGEST:
+                    notes.wrong(Place(notes.root.name, number, "member"), f"{path} is there twice, is too large, or is no file")
+                    continue
+                stream.seek(member.offset_data)
+                contents[name] = stream.read(member.size)
+    except DamagedTar as error:
+        notes.wrong(archive, f"it {error}; fetch it again")
+    except (OSError, EOFError, zlib.error) as error:
+        notes.wrong(archive, f"it cannot be read ({error}); fetch it again")
+    for name in wanted:
+        if name not in contents and not notes.problems:
+            notes.wrong(archive, f"it holds no {_FOLDER}/{name}")
+    return contents
+
+
+def _fields(notes: Annotations, file: str, files: dict[str, bytes]) -> dict[str, Any] | None:
+    """The dictionary that a pickle holds, by names that are text; None where that is noted to be wrong."""
+    if file not in files:
+        return None
+    try:
+        stored = load(files[file])
+    except NotPlainData as error:
+        notes.wrong(Place(file), f"it {error}")
+        return None
+    if not isinstance(stored, dict):
+        notes.wrong(Place(file), "it holds no dictionary")
+        return None
+    return {_text(key): value for key, value in stored.items() if isinstance(key, (str, bytes))}
+
+
+def _names(notes: Annotations, file: str, fields: dict[str, Any], key: str) -> tuple[str, ...]:
+    stored = fields.get(key)
+    if not isinstance(stored, list) or not all(isinstance(name, (str, bytes)) and _text(name) for name in stored):
+        notes.wrong(Place(file), f"its {key} should be a list of names")
+        return ()
+    return tuple(map(_text, stored))
+
+
+def _text(name: str | bytes) -> str:
+    """Names are ASCII; what a damaged one holds beside is made visible."""
+    return (name if isinstance(name, bytes) else name.encode(errors="surrogatepass")).decode(errors="backslashreplace")
+
+
+def _labels(notes: Annotations, file: str, fields: dict[str, Any], key: str, classes: int) -> tuple[int, ...]:
+    stored = fields.get(key)
+    if not isinstance(stored, list) or not all(type(label) is int for label in stored):
+        notes.wrong(Place(file), f"its {key} should be a list of whole numbers")
+        return ()
+    for number, label in enumerate(stored, 1):
+        if not 0 <= label < classes:
+            shown = f"{label}" if abs(label) < 10**9 else "far too large"
+            notes.wrong(Place(file, number, "record"), f"{key} is {shown}, and should be from 0 to {classes - 1}")
+    return tuple(stored)
+
+
+def _batch(notes: Annotations, split: str, files: dict[str, bytes], fine: int = 2**31, coarse: int = 2**31) -> _Batch:
+    """The records of train or test. Labels are checked against the numbers of classes."""
+    fields = _fields(notes, split, files)
+    if fields is None:
+        return _Batch((), (), (), np.empty((0, _VALUES), np.uint8))
+    batch = _Batch(
+        _names(notes, split, fields, "filenames"),
+        _labels(notes, split, fields, "fine_labels", fine),
+        _labels(notes, split, fields, "coarse_labels", coarse),
+        fields.get("data", np.empty(0)),
+    )
+    if not (isinstance(batch.pixels, np.ndarray) and batch.pixels.dtype == np.uint8 and batch.pixels.shape[1:] == (_VALUES,)):
+        notes.wrong(Place(split), f"its data should be bytes, {_VALUES:,} for each picture")
+    elif not len(batch.names) == len(batch.fine) == len(batch.coarse) == len(batch.pixels):
+        lists = zip(("filenames", "fine_labels", "coarse_labels"), (batch.names, batch.fine, batch.coarse), strict=True)
+        counts = ", ".join(f"{len(each):,} {name}" for name, each in lists)
+        notes.wrong(Place(split), f"it holds {len(batch.pixels):,} pictures, but {counts}")
+    return batch
+
+
+def _recognise(path: Path) -> Evidence | None:
+    if path.is_dir():
+        found = tuple(name for name in (*_SPLITS, _META) if _is_pickle(path / name))
+        return Evidence(found) if len(found) >= 2 else None
+    if path.name.lower().endswith(_ARCHIVES):
+        try:
+            with gzip.open(path) as stream:
+                first = next(members(cast(BinaryIO, stream)), None)
+        except (OSError, DamagedTar):
+            return None
+        return Evidence((_FOLDER,)) if first is not None and PurePosixPath(first.name).parts[:1] == (_FOLDER,) else None
+    return None
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether it begins as a pickle of protocol 2 or later does."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return stream.read(1) == b"\x80"
+    except OSError:
+        return False
+
+
+LAYOUT = Layout(
+    name="cifar100",
+    title="CIFAR-100",
+    recognise=_recognise,
+    read=read,
+    example="cifar-100-python/",
+    pictures=CifarPictures,
+)

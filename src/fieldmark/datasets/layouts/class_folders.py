@@ -1,0 +1,336 @@
+"""Class folders: one folder of pictures per class, by itself or under train, val and test."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.datasets.images import Files
+from fieldmark.datasets.layouts.annotations import is_text
+from fieldmark.datasets.layouts.car_names import car_levels
+from fieldmark.datasets.layouts.layout import Layout, Source
+from fieldmark.datasets.layouts.location import is_hidden
+from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
+from fieldmark.runtime.decode import IMAGE_EXTENSIONS
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+
+def read(source: Source) -> Dataset:
+    """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
+
+    Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Pictures deeper inside a class
+    folder belong to that class. A test folder that holds pictures and no folders is unlabelled. Names of cars give levels. Links are
+    followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is opened or changed.
+    Raises InputError, with all problems at once.
+    """
+    root = source.path
+    if not root.is_dir():
+        raise InputError(
+            f"{shown(root)} is a file, not a folder",
+            hint="Unpack it and give the folder."
+            if root.name.lower().endswith(_ARCHIVES)
+            else "Give the folder that holds one folder per class, or a table that ends in .csv, .tsv or .parquet.",
+        )
+    survey = _Survey(root)
+    top_folders, top_pictures = survey.listing("")
+    survey.stop_at_problems()
+    split_folders = _split_folders(survey, top_folders)
+
+    if split_folders:
+        found = ", ".join(split_folders.values())
+        layout_note = f"read as class folders in splits: {found}"
+        beside = [folder for folder in top_folders if folder not in split_folders.values()]
+        if beside:
+            survey.notes.append(f"passed over beside {found}: {some(beside)}")
+        if "train" not in split_folders:
+            folders = "the folder" if len(split_folders) == 1 else "the folders"
+            raise InputError(f"{shown(root)} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
+    else:
+        layout_note = "read as one folder per class, without splits"
+        split_folders = {"train": ""}
+        if named := [folder for folder in top_folders if folder.lower() in SPLIT_NAMES]:
+            survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
+
+    pictures: dict[str, dict[str, list[str]]] = {}
+    unlabelled: list[str] = []
+    for split, folder in split_folders.items():
+        class_folders, loose = survey.listing(folder) if folder else (top_folders, top_pictures)
+        if split == "test" and loose and not class_folders:
+            unlabelled = loose
+            survey.notes.append(f"{folder} holds pictures and no class folders: they are unlabelled")
+            continue
+        below = {name: survey.pictures_below(name, split, folder) for name in class_folders}
+        pictures[split] = {name: paths for name, paths in below.items() if paths is not None}
+        survey.passed_over("pictures outside any class folder", loose)
+    if split_folders["train"]:
+        survey.passed_over("pictures outside any class folder", top_pictures)
+
+    if not survey.problems and not any(pictures["train"].values()):
+        raise _no_pictures(survey, root, split_folders["train"])
+    class_names = _train_classes(survey, pictures["train"])
+    if not survey.problems and len(class_names) == 1:
+        inside, _ = survey.listing(next(iter(pictures["train"])))
+        raise InputError(
+            f"{shown(_join(root, split_folders['train']))} has one class only ({class_names[0]}): a classifier needs at least two classes",
+            hint=f"If the classes are the folders inside, give {shown(_join(root, *pictures['train']))}."
+            if inside and not split_folders["train"]
+            else "Put the pictures of each class into a folder of its own.",
+        )
+    label_of = {_key(name): label for label, name in enumerate(class_names)}
+    for split in pictures:
+        if split != "train":
+            _check_against_train(survey, split_folders[split], pictures[split], class_names)
+            if not any(pictures[split].values()):
+                survey.notes.append(f"{split_folders[split]} has no pictures in class folders and counts as missing")
+    survey.stop_at_problems()
+
+    labelled = [
+        (path, label_of[_key(_last(folder))], split)
+        for split, classes in pictures.items()
+        for folder, paths in classes.items()
+        for path in paths
+    ]
+    table = sorted(labelled + [(path, -1, UNLABELLED) for path in unlabelled])
+    return Dataset(
+        name=os.path.basename(os.path.abspath(root)) or str(root),
+        root=root,
+        layout="class-folders",
+        class_names=class_names,
+        paths=tuple(path for path, _, _ in table),
+        labels=np.fromiter((label for _, label, _ in table), np.int32, len(table)),
+        splits=np.array([split for _, _, split in table], np.str_),
+        pictures=Files(root),
+        levels=tuple(Level.of(level, parents) for level, parents in (car_levels(class_names) or {}).items()),
+        notes=(layout_note, *survey.notes, *survey.passed_over_notes()),
+    )
+
+
+class _Survey:
+    """Walks folders below `root`, with relative paths, and collects what the user must know."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.damaged: set[str] = set()  # class folders that a problem speaks of
+        self._passed_over: dict[str, list[str]] = defaultdict(list)
+        self._listings: dict[str, tuple[list[str], list[str]]] = {}
+        self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
+        self._chain_memo: dict[Path, tuple[int, int]] = {}
+
+    def stop_at_problems(self) -> None:
+        if self.problems:
+            raise InputError(*self.problems)
+
+    def passed_over(self, what: str, paths: list[str]) -> None:
+        if paths:
+            self._passed_over[what] += paths
+
+    def passed_over_notes(self) -> list[str]:
+        return [f"passed over {what}: {len(paths):,} (first: {shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
+
+    def of_kind(self, what: str) -> list[str]:
+        return self._passed_over.get(what, [])
+
+    def listing(self, folder: str) -> tuple[list[str], list[str]]:
+        """Relative paths of the folders and of the pictures directly inside `folder`, sorted."""
+        if folder not in self._listings:
+            folders: list[str] = []
+            pictures: list[str] = []
+            try:
+                with os.scandir(_join(self.root, folder)) as entries:
+                    for entry in entries:
+                        if not is_hidden(entry.name):
+                            self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, pictures)
+            except OSError as error:
+                self._unreadable(folder, error)
+            self._listings[folder] = sorted(folders), sorted(pictures)
+        return self._listings[folder]
+
+    def _sort_out(self, entry: os.DirEntry[str], path: str, folders: list[str], pictures: list[str]) -> None:
+        try:
+            if entry.is_dir():
+                folders.append(path)
+            elif entry.is_symlink() and not entry.is_file():
+                self.passed_over("links that lead nowhere", [path])
+            elif os.path.splitext(entry.name)[1].lower() not in IMAGE_EXTENSIONS or not entry.is_file():
+                self.passed_over("files that are not pictures", [path])
+            elif not is_text(path):
+                self.passed_over("pictures whose names are not valid Unicode", [path])
+            else:
+                pictures.append(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self.passed_over("links that lead nowhere", [path])
+            else:
+                self._unreadable(path, error)
+
+    def pictures_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
+        """Relative paths of all pictures at any depth in a class folder; None if it is a link to a folder above itself.
+
+        Links that lead back to a folder above, or to one already met in this class, are passed over.
+        """
+        if not is_text(class_folder):
+            self.problems.append(f"the name of the class folder {shown(class_folder)} is not valid Unicode: rename the folder")
+            self.damaged.add(class_folder)
+            return []
+        problems = len(self.problems)
+        above = {*self._chain(""), *self._chain(split_folder), *self._chain(class_folder)[1:]}
+        found: list[str] = []
+        waiting = [class_folder]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                identity = self._identity(_join(self.root, folder))
+            except OSError as error:
+                self._unreadable(folder, error)
+                continue
+            owner_split, owner, first_met = self._owners.get(identity, (split, class_folder, folder))
+            if identity in above or (owner == class_folder and first_met != folder):
+                self.passed_over("links that lead back to a folder already read", [folder])
+                if folder == class_folder:
+                    return None
+            elif owner != class_folder:
+                conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
+                self.problems.append(f"{first_met} and {shown(folder)} are one and the same folder: its pictures cannot be in {conflict}")
+            else:
+                self._owners[identity] = split, class_folder, folder
+                folders, pictures = self.listing(folder)
+                found += pictures
+                waiting += reversed(folders)
+        if len(self.problems) > problems:
+            self.damaged.add(class_folder)
+        return found
+
+    def same_folder(self, one: str, other: str) -> bool:
+        return os.path.samefile(_join(self.root, one), _join(self.root, other))
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        self.problems.append(f"{shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
+
+    def _chain(self, folder: str) -> list[tuple[int, int]]:
+        """The real folder itself, and all that hold it up to the root of the file system; cut short where they cannot be looked at."""
+        real = Path(os.path.realpath(_join(self.root, folder)))
+        chain = []
+        for path in (real, *real.parents):
+            if path not in self._chain_memo:
+                try:
+                    self._chain_memo[path] = self._identity(str(path))
+                except OSError:
+                    break
+            chain.append(self._chain_memo[path])
+        return chain
+
+    @staticmethod
+    def _identity(path: str) -> tuple[int, int]:
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+
+
+def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
+    """Split -> its folder, in the order train, val, test; empty where the folders are classes.
+
+    A class may be called "train" (as opposed to "bus"): among folders that are not splits, split names count only if one of them holds
+    folders itself.
+    """
+    named = [folder for folder in folders if folder.lower() in SPLIT_NAMES]
+    if not named or (len(named) < len(folders) and not any(survey.listing(folder)[0] for folder in named)):
+        return {}
+    by_split: dict[str, list[str]] = defaultdict(list)
+    for folder in named:
+        by_split[SPLIT_NAMES[folder.lower()]].append(folder)
+    for split, several in by_split.items():
+        if len(several) > 1:
+            survey.problems.append(f"{' and '.join(several)} are two names for one split, {split}: keep one, or rename the other")
+    chosen = {split: by_split[split][0] for split in SPLITS if split in by_split}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        if first in chosen and second in chosen and survey.same_folder(chosen[first], chosen[second]):
+            survey.problems.append(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs pictures of its own")
+    survey.stop_at_problems()
+    return chosen
+
+
+def _train_classes(survey: _Survey, pictures: dict[str, list[str]]) -> tuple[str, ...]:
+    """Class names, sorted; every class of train must have pictures."""
+    for folder, paths in pictures.items():
+        if not paths and folder not in survey.damaged:
+            survey.problems.append(f"class folder {folder} has no pictures: add some, or move it elsewhere")
+    _check_distinct(survey, pictures)
+    return tuple(sorted(_last(folder) for folder in pictures))
+
+
+def _check_against_train(survey: _Survey, split_folder: str, pictures: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
+    known = {_key(name) for name in class_names}
+    by_lower = {name.lower(): name for name in reversed(class_names)}
+    unknown = []
+    for name in (_last(folder) for folder, paths in pictures.items() if paths):
+        if _key(name) not in known:
+            near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
+            unknown.append(repr(name) + (f" (train has {by_lower[near[0]]!r})" if near else ""))
+    if unknown:
+        classes = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        survey.problems.append(
+            f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}. "
+            "Classes are matched by the names of their folders: rename, delete or add them to train"
+        )
+    _check_distinct(survey, pictures)
+
+
+def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
+    by_key: dict[str, str] = {}
+    for folder in folders:
+        twin = by_key.setdefault(_key(_last(folder)), folder)
+        if twin != folder:
+            survey.problems.append(
+                f"the class folders {twin} and {folder} have the same name in two Unicode spellings ({twin!a}, {folder!a}): merge them"
+            )
+
+
+def _no_pictures(survey: _Survey, root: Path, train_folder: str) -> InputError:
+    folder = shown(_join(root, train_folder))
+    loose = len(survey.of_kind("pictures outside any class folder"))
+    if loose:
+        return InputError(
+            f"{folder} has no class folders with pictures; {loose:,} picture{'s lie' if loose > 1 else ' lies'} outside any class folder",
+            hint="Put the pictures of each class into a folder named after the class.",
+        )
+    others = survey.of_kind("files that are not pictures")
+    if archives := [path for path in others if path.lower().endswith(_ARCHIVES)]:
+        return InputError(f"there are no pictures in {folder}, but archives: {some(archives)}", hint="Unpack them and give the folder.")
+    kinds = f" ({some(others)})" if others else ""
+    return InputError(
+        f"there are no pictures in {folder}{kinds}",
+        hint=f"A picture is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
+    )
+
+
+def _key(name: str) -> str:
+    """What names are matched by: macOS and Linux may spell the same accented name in different code points."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _join(root: Path, *parts: str) -> str:
+    return os.path.join(root, *(part for part in parts if part))
+
+
+def _last(folder: str) -> str:
+    return folder.rpartition("/")[2]
+
+
+LAYOUT = Layout(
+    name="class-folders",
+    title="class folders",
+    recognise=lambda path: None,
+    read=read,
+    example="photos/",
+)

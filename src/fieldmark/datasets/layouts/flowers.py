@@ -1,0 +1,76 @@
+"""Oxford Flowers-102 (Nilsback and Zisserman, 2008): 102 flowers of Great Britain, official train, val and test."""
+
+from __future__ import annotations
+
+from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
+from fieldmark.datasets.layouts.layout import Layout, Source, marks
+from fieldmark.datasets.layouts.matlab import load_mat
+
+_SPLITS = {"trnid": "train", "valid": "val", "tstid": "test"}
+_PICTURES = ("jpg", "102flowers/jpg", "flowers-102/jpg")
+_NAMES = "cat_to_name.json"
+
+
+def read(source: Source) -> Dataset:
+    """Read imagelabels.mat, a label for each picture, and setid.mat, the numbers of the pictures of each split.
+
+    The classes are the labels that occur, in their order. Their names, which are not published with the pictures, are those of
+    cat_to_name.json where it is there (label → name), and otherwise those known to torchvision.
+    """
+    notes = Annotations(source.path)
+    names = _given_names(notes) if (source.path / _NAMES).exists() else _known_names()
+    labels: list[int] = []
+    for number, value in enumerate(load_mat(notes, "imagelabels.mat", "labels")["labels"], 1):
+        place = Place("imagelabels.mat", number, "record")
+        label = notes.integer(place, str(value), "label", 1, max(names))
+        if label in names:
+            labels.append(label)
+        elif label is not None:
+            notes.wrong(place, f"{_NAMES} has no name for label {label}")
+    notes.check()
+    index = {label: position for position, label in enumerate(sorted(set(labels)))}
+
+    folder = next((folder for folder in _PICTURES if (source.path / folder).is_dir()), _PICTURES[0])
+    rows: dict[int, Row] = {}
+    for variable, numbers in load_mat(notes, "setid.mat", *_SPLITS).items():
+        for record, value in enumerate(numbers, 1):
+            place = Place("setid.mat", record, f"{variable} record")
+            picture = notes.integer(place, str(value), "the number of a picture", 1, len(labels))
+            if picture in rows:
+                notes.wrong(place, f"picture {picture} is in {rows[picture].place} as well")
+            elif picture is not None:
+                rows[picture] = Row(place, f"{folder}/image_{picture:05d}.jpg", index[labels[picture - 1]], _SPLITS[variable])
+    remarks = ["its official splits are used: train, val, test"]
+    if unused := len(labels) - len(rows):
+        remarks.append(f"{unused:,} pictures that setid.mat puts into no split are left out")
+    return notes.dataset(layout=LAYOUT.name, class_names=[names[label] for label in index], rows=rows.values(), notes=remarks)
+
+
+def _known_names() -> dict[int, str]:
+    from torchvision.datasets import Flowers102
+
+    return dict(enumerate(Flowers102.classes, 1))
+
+
+def _given_names(notes: Annotations) -> dict[int, str]:
+    """Names by label, from 1. Raises InputError."""
+    place = Place(_NAMES)
+    names = {}
+    for key, name in (notes.json_object(_NAMES) or {}).items():
+        label = notes.integer(place, key, "a label", 1, 10_000)
+        if not isinstance(name, str) or not name.strip():
+            notes.wrong(place, f"the name of label {key:.100} is {name!r:.100}, and should be text")
+        elif label is not None:
+            names[label] = name.strip()
+    notes.check()
+    return names
+
+
+LAYOUT = Layout(
+    name="flowers",
+    title="Oxford Flowers-102",
+    recognise=marks("imagelabels.mat", "setid.mat", "|".join(_PICTURES)),
+    read=read,
+    example="flowers-102/",
+)

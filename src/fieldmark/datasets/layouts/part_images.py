@@ -1,0 +1,54 @@
+"""Pictures inside larger files, by paths such as "train.tar#1.jpg": the file, "#", and what the picture is called in it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fieldmark.core.errors import InputError
+from fieldmark.datasets.layouts.annotations import Annotations, Place
+from fieldmark.runtime.decode import UnreadableImage
+
+Opened = TypeVar("Opened")
+
+
+class PartPictures(ABC, Generic[Opened]):
+    """A file is opened when the first of its pictures is asked for, once however many threads ask, and kept."""
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._lock = threading.Lock()
+        self._opened: dict[str, Opened] = {}
+
+    @abstractmethod
+    def read(self, path: str) -> bytes: ...
+
+    @abstractmethod
+    def _open(self, file: str) -> Opened:
+        """What `read` needs of a file. Raises InputError where it cannot be read."""
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        """Of the file."""
+        status = (self._root / path.rpartition("#")[0]).stat()
+        return status.st_size, status.st_mtime_ns
+
+    def _file(self, path: str) -> Opened:
+        """The file of a picture, opened. Raises UnreadableImage."""
+        file = path.rpartition("#")[0]
+        if file not in self._opened:
+            with self._lock:
+                if file not in self._opened:
+                    if Annotations(self._root).inner_path(Place(file), file) != file:
+                        raise UnreadableImage(path, "it is in no file of the data's folder")
+                    try:
+                        self._opened[file] = self._open(file)
+                    except InputError as error:
+                        raise UnreadableImage(path, error.problems[0]) from error
+        return self._opened[file]
+
+
+def escaped(name: str) -> str:
+    """A name as it may stand after the "#"."""
+    return name.replace("#", "%23")

@@ -1,0 +1,294 @@
+"""The pictures of a table, collected column by column."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.datasets.images import Files
+from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, Place
+from fieldmark.datasets.layouts.columns import Columns, normal
+from fieldmark.datasets.layouts.records import Table
+from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
+
+SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled": UNLABELLED}
+_CODES = (*SPLITS, UNLABELLED)
+_LEFT_OUT = -1
+_NEW = -2
+_LEADS_OUT = "leads out of the data's folder"
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
+
+
+@dataclass
+class _Level:
+    """A column of coarser names: of each class the name and where it was first read, and another and where, if there was one."""
+
+    asked: bool
+    parents: dict[int, tuple[str, Place]] = field(default_factory=dict)
+    others: dict[int, tuple[str, Place]] = field(default_factory=dict)
+
+
+class TableRows:
+    """A million pictures take a few hundred megabytes: texts that are repeated are kept as numbers, and numbers in arrays."""
+
+    def __init__(self, notes: Annotations):
+        self.notes = notes
+        self._remarks: list[str] = []
+        self._tables: list[tuple[int, Table]] = []  # first row, table
+        self._rows: dict[str, int] = {}  # path -> row, in the order read
+        self._numbers = array("q")  # of lines or records
+        self._labels, self._splits, self._groups, self._boxes = array("i"), array("b"), array("i"), array("d")
+        self._classes: dict[str, int] = {}
+        self._label_codes = {"": -1}  # as written
+        self._group_codes = {"": -1}
+        self._levels: dict[str, _Level] = {}
+        self._left_out: Counter[str] = Counter()
+        self._unread_labels = 0
+        self._blank_labels = 0
+        self._first_blank_label: Place | None = None
+        self._refused: dict[str, str] = {}  # kind of path -> the first problem
+        self._refusals: Counter[str] = Counter()
+
+    def read(self, table: Table, found: Columns, own_split: str) -> None:
+        """Add the records of a table. `own_split` is that of records that say none, "" where it is not known."""
+        self._tables.append((len(self._rows), table))
+        self._remarks.append(f"the columns of {shown(table.file)}: {found}")
+        parent_columns = {normal(found.header[column]): column for column in found.parents}
+        levels = [self._levels.setdefault(name, _Level("parents" in found.asked)) for name in parent_columns]
+        box_columns = found.box or (None,) * 4
+        first_row = len(self._rows)
+        train, test, unlabelled = (_CODES.index(split) for split in ("train", "test", UNLABELLED))
+        codes = {"": _CODES.index(own_split) if own_split else train}
+
+        wanted = (found.path, found.label, found.split, found.group, *box_columns, *parent_columns.values())
+        for number, (path, label, word, group, left, top, right, bottom, *parents) in table.rows(wanted):
+            split = codes.get(word)
+            if split is None:
+                split = codes[word] = _split_code(word, codes[""])
+            if split == _LEFT_OUT:
+                self._left_out[word] += 1
+                continue
+            if split == unlabelled:
+                code = -1
+                self._unread_labels += label != ""
+            else:
+                code = self._label_codes.get(label, _NEW)
+                if code == _NEW:
+                    code = self._label(table.place(number), label)
+                if code < 0:
+                    if split != test and (own_split or word.strip()):
+                        self.notes.wrong(table.place(number), f"it has no label, and is in {_CODES[split]}")
+                        continue
+                    if split != test:
+                        self._blank_labels += 1
+                        self._first_blank_label = self._first_blank_label or table.place(number)
+                    split = unlabelled
+
+            path = path.strip()
+            if not _is_plain(path):
+                inner = self._inner_path(table.place(number), path)
+                if inner is None:
+                    continue
+                path = inner
+            if path in self._rows:
+                before = self._place(self._rows[path])
+                self.notes.wrong(table.place(number), f"the picture {path[:200]!r} is listed twice (also in {before})")
+                continue
+            if table.decimal_commas:
+                left, top, right, bottom = (side.replace(",", ".") for side in (left, top, right, bottom))
+            try:
+                box = float(left or math.nan), float(top or math.nan), float(right or math.nan), float(bottom or math.nan)
+            except ValueError:
+                self.notes.box(table.place(number), (left, top, right, bottom))
+                continue
+
+            if code >= 0:
+                for level, parent in zip(levels, parents, strict=True):
+                    known = level.parents.get(code)
+                    if parent and (known is None or known[0] != parent):
+                        _add_parent(level, code, parent, table.place(number))
+            self._rows[path] = len(self._rows)
+            self._numbers.append(number)
+            self._labels.append(code)
+            self._splits.append(split)
+            self._groups.append(self._group_codes.setdefault(group.strip(), len(self._group_codes) - 1))
+            self._boxes.extend(box)
+        if found.sized:
+            edges = np.frombuffer(self._boxes).reshape(-1, 4)[first_row:]
+            edges[:, 2:] += edges[:, :2]
+
+    def dataset(self, layout: str, name: str) -> Dataset:
+        """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
+        self._count_refusals()
+        boxes = np.frombuffer(self._boxes).reshape(-1, 4)
+        self._check_boxes(boxes)
+        class_names = sorted(self._classes, key=_number if all(map(_NUMBER.fullmatch, self._classes)) else None)
+        levels = self._agreeing_levels(class_names)
+        self.notes.check()
+        self._check_enough(class_names)
+
+        paths = sorted(self._rows)
+        order = np.fromiter(map(self._rows.__getitem__, paths), np.int64, len(paths))
+        rank = {each: label for label, each in enumerate(class_names)}
+        label_of = np.array([*map(rank.__getitem__, self._classes), -1], np.int32)  # its last, -1, stands for no label
+        labels = label_of[np.frombuffer(self._labels, np.int32)][order]
+        codes = np.frombuffer(self._splits, np.int8)[order]
+        splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
+        remarks = [*self._remarks, *self._left_out_remark()]
+        if self._blank_labels:
+            remarks.append(f"rows that have no label and are unlabelled: {self._blank_labels:,}, the first in {self._first_blank_label}")
+        if same := _same_but_for_case(class_names):
+            remarks.append(f"two labels differ only in the case of their letters: {same[0]!r} and {same[1]!r}")
+        if self._unread_labels:
+            remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
+        return Dataset(
+            name=name,
+            root=self.notes.root,
+            layout=layout,
+            class_names=tuple(class_names),
+            paths=tuple(paths),
+            labels=labels,
+            splits=splits,
+            pictures=Files(self.notes.root),
+            boxes=None if np.isnan(boxes).all() else boxes.astype(np.float32)[order],
+            groups=np.frombuffer(self._groups, np.int32)[order] if len(self._group_codes) > 1 else None,
+            levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
+            notes=tuple(remarks),
+        )
+
+    def _label(self, place: Place, text: str) -> int:
+        """The number of a label not met before in this spelling, -1 for a blank one."""
+        name = plain_name(text)
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            self.notes.wrong(place, f"the label {text[:100]!r} holds control characters")
+        code = self._classes.setdefault(name, len(self._classes)) if name else -1
+        self._label_codes[text] = code
+        return code
+
+    def _inner_path(self, place: Place, text: str) -> str | None:
+        if "://" in text:
+            self._refuse("web", place, f"{text[:200]!r} is a web address, and pictures should be files: fetch them first")
+            return None
+        path = text.replace("\\", "/")
+        for root in (self.notes.root.absolute(), self.notes.root.resolve()):
+            path = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
+        trial = Annotations(self.notes.root)
+        inner = trial.inner_path(place, path)
+        if inner is None:
+            problem = trial.problems[0].removeprefix(f"{place}: ")
+            if _LEADS_OUT in problem:
+                self._refuse("out", place, f"{problem}: put the table into a folder above the pictures")
+            else:
+                self._refuse("none", place, problem)
+        return inner
+
+    def _refuse(self, kind: str, place: Place, what: str) -> None:
+        """Note the first path of a kind, and count the others: in many tables all are alike."""
+        self._refusals[kind] += 1
+        if kind not in self._refused:
+            self._refused[kind] = f"{place}: {what}"
+            self.notes.wrong(place, what)
+
+    def _count_refusals(self) -> None:
+        problems = self.notes.problems
+        for kind, problem in self._refused.items():
+            if (more := self._refusals[kind] - 1) and problem in problems:
+                problems[problems.index(problem)] += f" (and {more:,} more like it)"
+
+    def _place(self, row: int) -> Place:
+        table = next(table for first, table in reversed(self._tables) if first <= row)
+        return table.place(self._numbers[row])
+
+    def _check_boxes(self, boxes: np.ndarray) -> None:
+        left, top, right, bottom = boxes.T
+        whole = np.isfinite(boxes).all(axis=1) & (left < right) & (top < bottom) & (np.maximum(right, bottom) <= FARTHEST)
+        for row in np.flatnonzero(~whole & ~np.isnan(boxes).all(axis=1)).tolist():
+            self.notes.box(self._place(row), boxes[row].tolist())
+
+    def _agreeing_levels(self, class_names: Sequence[str]) -> dict[str, list[str]]:
+        """The parents of the classes in the levels that are the same for all pictures of a class.
+
+        The other levels are remarked upon, and wrong where they were asked for.
+        """
+        agreeing = {}
+        for name, level in self._levels.items():
+            parents = {each: level.parents.get(self._classes[each]) for each in class_names}
+            problems = [
+                (Place(self._tables[0][1].file), f"class {each!r} has no {name}") for each, parent in parents.items() if parent is None
+            ]
+            problems += [
+                (place, f"class {each!r} has two parents in {name}: {parent[0]!r} ({parent[1]}) and {other!r} ({place})")
+                for each, parent in parents.items()
+                if parent is not None and self._classes[each] in level.others
+                for other, place in [level.others[self._classes[each]]]
+            ]
+            if not problems:
+                agreeing[name] = [parent[0] for parent in parents.values() if parent is not None]
+            elif level.asked:
+                for place, problem in problems:
+                    self.notes.wrong(place, problem)
+            else:
+                self._remarks.append(f"{name} is not taken as a level: {problems[0][1]}")
+        return agreeing
+
+    def _check_enough(self, class_names: Sequence[str]) -> None:
+        tables = shown(self.notes.root / self._tables[0][1].file) + " and those beside it" * (len(self._tables) > 1)
+        if not class_names:
+            hint = f"The words for splits are {', '.join(SPLIT_WORDS)}." if self._left_out else None
+            raise InputError(f"{tables}: no labelled pictures", *self._left_out_remark(), hint=hint)
+        if len(class_names) == 1:
+            raise InputError(f"{tables}: only one class, {class_names[0]!r}; a classifier needs at least two")
+
+    def _left_out_remark(self) -> list[str]:
+        if not self._left_out:
+            return []
+        words = some([f"{word[:50]} ({times:,})" for word, times in self._left_out.most_common(6)])
+        return [f"pictures whose split is none of {', '.join(_CODES)} are left out: {words}"]
+
+
+def _split_code(word: str, blank: int) -> int:
+    plain = word.strip().lower()
+    if not plain:
+        return blank
+    return _CODES.index(SPLIT_WORDS[plain]) if plain in SPLIT_WORDS else _LEFT_OUT
+
+
+def _same_but_for_case(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two names that are the same but for the case of their letters."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            return other, name
+    return None
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path can stay as it is; if in doubt it is not."""
+    return len(path) < 1000 and bool(_PLAIN.fullmatch(path)) and not ("//" in path or "/." in path or path[-1] == "/")
+
+
+def _add_parent(level: _Level, code: int, text: str, place: Place) -> None:
+    if name := plain_name(text):
+        before, _ = level.parents.setdefault(code, (name, place))
+        if before != name:
+            level.others.setdefault(code, (name, place))
+
+
+def plain_name(text: str) -> str:
+    """A name in one spelling of its accents and spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _number(name: str) -> tuple[float, str]:
+    return float(name), name

@@ -1,0 +1,205 @@
+"""From what the user names as DATA to a split, checked table of pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldmark.core.console import Console, table
+from fieldmark.core.errors import InputError
+from fieldmark.core.schema import BoxCrop, Data
+from fieldmark.datasets.content import MISSING, Content, fingerprint, scan
+from fieldmark.datasets.corruptions import parse as parse_corruption
+from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset, Level, at_level, hold_out, some_classes
+from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.layouts.columns import parse as parse_columns
+from fieldmark.datasets.pixel_cache import Selection, default_cache_dir
+from fieldmark.datasets.regions import margin_of, seen_regions
+from fieldmark.datasets.splits import Carved, Folds, carve, own_splits, split_table, straddling
+from fieldmark.datasets.subsets import mislabelled, subset
+from fieldmark.datasets.taxonomy_file import read_levels
+from fieldmark.runtime.preprocess import is_empty
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """A split dataset whose every picture was read once; `content.problems` are those that cannot be used."""
+
+    dataset: Dataset
+    content: Content
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.dataset, self.content)
+
+    def rows(self, *splits: str) -> np.ndarray:
+        """Indices of the readable pictures of these splits, ascending, int64."""
+        wanted = np.isin(self.dataset.splits, splits)
+        wanted[list(self.content.problems)] = False
+        return np.flatnonzero(wanted)
+
+    def regions(self, rows: np.ndarray, margin: float | None) -> np.ndarray:
+        """The part of each of these pictures that is seen, as crops.seen_regions gives it."""
+        boxes = None if self.dataset.boxes is None else self.dataset.boxes[rows]
+        heights = np.maximum(self.content.heights[rows] - self.dataset.banner, 0)
+        return seen_regions(boxes, self.content.widths[rows], heights, margin)
+
+    def selection(self, rows: np.ndarray, margin: float | None) -> Selection:
+        """These pictures to be decoded, cropped to their boxes with a margin, or whole."""
+        whole = self.dataset.banner == 0 and (margin is None or self.dataset.boxes is None)
+        paths, hashes = [self.dataset.paths[row] for row in rows], [self.content.hashes[row] for row in rows]
+        return Selection(self.dataset.pictures, paths, hashes, None if whole else self.regions(rows, margin))
+
+    def take(self, rows: np.ndarray) -> LoadedData:
+        """These pictures alone, in their order."""
+        return LoadedData(self.dataset.take(rows), self.content.take(rows))
+
+    def without(self, problems: dict[int, str]) -> LoadedData:
+        """The same with more pictures set aside."""
+        return replace(self, content=replace(self.content, problems={**self.content.problems, **problems}))
+
+    def without_empty(self, margin: float | None) -> LoadedData:
+        """The same with those pictures set aside of which nothing would be seen."""
+        empty = is_empty(self.regions(np.arange(len(self.dataset)), margin))
+        rows = [int(row) for row in np.flatnonzero(empty) if int(row) not in self.content.problems]
+        return self.without(dict.fromkeys(rows, "its box holds less than a pixel of it" if margin is not None else "it is all banner"))
+
+
+def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
+    """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
+    if settings.corrupt != "none":
+        try:
+            parse_corruption(settings.corrupt)
+        except InputError as error:
+            raise InputError(*(f"data.corrupt: {problem}" for problem in error.problems), hint=error.hint) from None
+    dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse_columns(settings.columns), console)
+    dataset = _classified(dataset, settings)
+    _refuse_unused(dataset, settings)
+    if settings.splits == "own":
+        dataset = own_splits(dataset)
+    folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
+    carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds)
+    _refuse_unknown_classes(carved.dataset)
+    published = straddling(dataset)
+    dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
+    console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)
+    console.say(*_said_of(dataset, settings, published))
+    columns = ("split", "classes", "pictures", "smallest class", "largest class", "where from")
+    console.say(table(None, columns, _table_rows(dataset, carved), _LEFT))
+    with console.progress("reading", "files") as advance:
+        content = scan(dataset, advance, default_cache_dir())
+    return LoadedData(dataset, content).without_empty(margin_of(settings.crop))
+
+
+def _classified(dataset: Dataset, settings: Data) -> Dataset:
+    """The dataset with the taxonomy and the classes that the settings ask for."""
+    if settings.taxonomy == "none":
+        dataset = replace(dataset, levels=())
+    elif settings.taxonomy != "auto":
+        levels = read_levels(Path(settings.taxonomy).expanduser(), dataset.class_names)
+        dataset = replace(dataset, levels=tuple(Level.of(name, parents) for name, parents in levels.items()))
+    dataset = dataset if settings.level is None else at_level(dataset, settings.level)
+    dataset = dataset if settings.classes is None else some_classes(dataset, settings.classes)
+    return dataset if settings.unknown_classes is None else hold_out(dataset, settings.unknown_classes)
+
+
+def _said_of(dataset: Dataset, settings: Data, straddlers: int) -> Iterator[str]:
+    if dataset.levels:
+        yield "taxonomy: " + ", ".join(f"{level.name} ({len(level.names):,})" for level in dataset.levels)
+    if dataset.boxes is not None:
+        boxed = int((~np.isnan(dataset.boxes).any(axis=1)).sum())
+        used = "" if isinstance(settings.crop, BoxCrop) else "; data.crop=box crops to them"
+        yield f"{boxed:,} of {len(dataset):,} pictures have a box{used}"
+    if straddlers:
+        yield f"{straddlers:,} groups have pictures in more than one split, as the data have it; data.splits=own keeps groups together"
+    if dataset.true_labels is not None:
+        wrong = int((dataset.true_labels != dataset.labels).sum())
+        yield f"{wrong:,} labels of train were made wrong on purpose (data.label_noise)"
+
+
+_LEFT = ("smallest class", "largest class", "where from")
+
+
+def _refuse_unused(dataset: Dataset, settings: Data) -> None:
+    """Raise InputError for settings that have no effect on this dataset."""
+    has = {split for split in ("val", "test") if len(dataset.rows(split))}
+    kept = has if settings.splits == "official" else set()
+    unused = {f"{split}_fraction": f"the data have a {split} of their own" for split in sorted(kept)}
+    if settings.folds is not None:
+        unused["val_fraction"] = "data.folds says how much of train is val"
+    if kept == {"val", "test"}:
+        unused["split_seed"] = "the data have a val and a test of their own"
+    if not has:
+        unused["splits"] = "the data have no splits of their own"
+    if dataset.boxes is None:
+        unused["crop"] = "the data have no boxes"
+    defaults = {name: field.default for name, field in Data.model_fields.items()}
+    if problems := [
+        f"data.{key}={getattr(value, 'name', value)} has no effect: {why}"
+        for key, why in unused.items()
+        if (value := getattr(settings, key)) != defaults[key]
+    ]:
+        raise InputError(*problems, hint="Leave it out.")
+
+
+def _refuse_unknown_classes(dataset: Dataset) -> None:
+    """Raise InputError for classes that val or test have and train has not."""
+    counts = {split: np.bincount(dataset.labels[dataset.rows(split)], minlength=len(dataset.class_names)) for split in SPLITS}
+    problems = [
+        f"{split} has {count:,} pictures of {dataset.class_names[label]!r}, and train has none"
+        for split in ("val", "test")
+        for label, count in enumerate(counts[split])
+        if count and not counts["train"][label]
+    ]
+    if problems:
+        more = [f"… and {len(problems) - 10:,} more"] if len(problems) > 10 else []
+        raise InputError(*problems[:10], *more, hint="data.splits=own draws all splits anew, so that train has pictures of every class.")
+
+
+def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for row in split_table(replace(carved, dataset=dataset)):
+        smallest, largest = (f"{name} ({count:,})" if name else "" for name, count in (row.smallest, row.largest))
+        rows.append((row.split, row.classes, row.images, smallest, largest, row.source))
+    if count := len(dataset.rows(UNLABELLED)):
+        rows.append((UNLABELLED, "", count, "", "", "from the data"))
+    if dataset.held_out is not None:
+        held = Counter(name for name in dataset.held_out.tolist() if name)
+        smallest, largest = (f"{name} ({count:,})" for name, count in (held.most_common()[-1], held.most_common(1)[0]))
+        rows.append((UNKNOWN, len(held), held.total(), smallest, largest, "held out of training"))
+    return rows
+
+
+def check_readable(data: LoadedData, largest_share: float, console: Console) -> None:
+    """Name the pictures that are set aside.
+
+    Raises InputError where they are more than `largest_share` of all, or leave a class without pictures.
+    """
+    problems = data.content.problems
+    if not problems:
+        return
+    named = [f"{data.dataset.paths[row]}: {reason}" for row, reason in sorted(problems.items())]
+    share = len(problems) / len(data.dataset)
+    if share > largest_share:
+        missing = sum(reason == MISSING for reason in problems.values())
+        raise InputError(
+            f"{len(problems):,} of {len(data.dataset):,} pictures ({100 * share:.1f} %) cannot be read, more than data.max_unreadable "
+            f"({100 * largest_share:g} %) allows:",
+            *named[:10],
+            *([f"… and {len(named) - 10:,} more"] if len(named) > 10 else []),
+            hint=f"{missing:,} of them are not in {data.dataset.root}: was everything downloaded and unpacked there?"
+            if missing > len(problems) / 2
+            else "Repair or remove them, or raise data.max_unreadable.",
+        )
+    left = np.bincount(data.dataset.labels[data.rows("train")], minlength=len(data.dataset.class_names))
+    if (empty := np.flatnonzero(left == 0)).size:
+        raise InputError(*(f"class {data.dataset.class_names[index]} has no readable picture in train" for index in empty))
+    pictures = "1 unreadable picture is" if len(problems) == 1 else f"{len(problems):,} unreadable pictures are"
+    console.say(f"{pictures} set aside:", *(f"  {line}" for line in named[:20]))
+    if len(named) > 20:
+        console.say(f"  … and {len(named) - 20:,} more (all are in split.parquet)")

@@ -1,0 +1,305 @@
+"""Decode once: uint8 tiles on disk, mapped into memory, keyed by what the files hold and by how they are seen."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+
+from fieldmark.core.cores import available_cores
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.randomness import key
+from fieldmark.datasets.content import Progress, file_hash, make_folder
+from fieldmark.datasets.corruptions import corrupt, parse
+from fieldmark.datasets.images import Pictures
+from fieldmark.runtime.decode import DECODER, UnreadableImage
+from fieldmark.runtime.preprocess import Resize, square
+
+_CHUNK_BYTES = 4 * 2**20
+_FLUSH_BYTES = 64 * 2**20
+_PIXELS, _INDEX, _BUILDING = "pixels.u8", "index.json", ".building"
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Pictures to be decoded, n of them.
+
+    `hashes` are content.file_hash of their bytes, "" for a picture that cannot be read; `regions` are float64 (n, 4), the part of each that
+    is seen, as in runtime.decode.open_rgb; None for whole pictures.
+    """
+
+    pictures: Pictures
+    paths: Sequence[str]
+    hashes: Sequence[str]
+    regions: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def part(self, start: int, stop: int) -> Selection:
+        regions = None if self.regions is None else self.regions[start:stop]
+        return Selection(self.pictures, self.paths[start:stop], self.hashes[start:stop], regions)
+
+
+@dataclass(frozen=True)
+class View:
+    """How pictures are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
+
+    side: int
+    resize: Resize
+    corrupt: str = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCache:
+    """`array` is uint8 (n, 3, side, side), mapped read-only, the colours of a pixel side by side in memory.
+
+    `unreadable` says why a row could not be decoded, and that row is all zero.
+
+    As long as `array` lives, clear_cache leaves the entry alone.
+    """
+
+    array: np.ndarray
+    unreadable: dict[int, str]
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One set of decoded pictures on disk. `last_used` is in seconds since the epoch."""
+
+    key: str
+    bytes: int
+    last_used: float
+    images: int
+    side: int
+    resize: str
+
+
+def default_cache_dir() -> Path:
+    """$FIELDMARK_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("FIELDMARK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fieldmark"))
+
+
+def open_pixels(selection: Selection, view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
+    """The tiles of a selection, in its order: decoded now, or mapped as an earlier call left them.
+
+    A tile equals runtime.preprocess.square of its picture and region, corrupted where the view says so. Of processes that ask for the
+    same tiles, one decodes and the others wait.
+
+    Raises InputError where the disk is full or cannot be written, and where a picture has changed since it was hashed.
+    """
+    shape = (len(selection), 3, view.side, view.side)
+    if not len(selection):
+        return PixelCache(np.empty(shape, np.uint8), {})
+    regions = b"" if selection.regions is None else np.ascontiguousarray(selection.regions, "<f8").tobytes()
+    entry = file_hash(json.dumps([DECODER, asdict(view), *selection.hashes]).encode() + regions)
+    folder = cache_dir / "pixels" / entry
+    try:
+        if (cache := _open(folder, shape)) is None:
+            make_folder(folder.parent)
+            with FileLock(_lock_file(folder)):
+                if (cache := _open(folder, shape)) is None:
+                    _build(selection, view, folder, progress)
+                    cache = _open(folder, shape)
+        assert cache is not None
+        return cache
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def list_cache(cache_dir: Path) -> list[CacheEntry]:
+    """All entries, the last used one first."""
+    entries = []
+    for folder in _folders(cache_dir):
+        index = _read_index(folder)
+        if index is not None:
+            images, _, side, _ = index["shape"]
+            used = (folder / _INDEX).stat().st_mtime
+            entries.append(CacheEntry(folder.name, _size(folder), used, images, side, index["view"]["resize"]))
+    return sorted(entries, key=lambda entry: entry.last_used, reverse=True)
+
+
+def clear_cache(cache_dir: Path) -> int:
+    """Remove all entries but those in use, and what interrupted processes left half-built. Gives the bytes freed."""
+    try:
+        return sum(_remove_unused(folder) for folder in _folders(cache_dir))
+    except OSError as error:
+        raise storage_error(error, cache_dir / "pixels") from error
+
+
+def _open(folder: Path, shape: tuple[int, ...]) -> PixelCache | None:
+    """None where there is no entry, or a damaged one."""
+    index = _read_index(folder)
+    if index is None or index["shape"] != list(shape):
+        return None
+    with suppress(FileNotFoundError), (folder / _PIXELS).open("rb") as stream:
+        # The mapping holds a duplicate of this descriptor, and with it the lock, for as long as it lives.
+        with suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_SH)
+        if os.fstat(stream.fileno()).st_size != np.prod(shape, dtype=np.int64):
+            return None
+        images, channels, side, _ = shape
+        array = np.memmap(stream, np.uint8, "r", shape=(images, side, side, channels)).transpose(0, 3, 1, 2)
+        with suppress(OSError):
+            os.utime(folder / _INDEX)
+        return PixelCache(array, {int(row): reason for row, reason in index["unreadable"].items()})
+    return None
+
+
+def _read_index(folder: Path) -> dict[str, Any] | None:
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        return index if {"shape", "view", "unreadable"} <= index.keys() else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return None
+
+
+def _build(selection: Selection, view: View, folder: Path, progress: Progress | None) -> None:
+    for left_over in folder.parent.glob(f".*{_BUILDING}"):
+        if left_over != _building(folder):
+            _remove_unused(left_over)
+    building = _building(folder)
+    for stale in (building, folder):
+        if stale.exists():
+            shutil.rmtree(stale)
+    building.mkdir()
+    try:
+        with (building / _PIXELS).open("wb") as stream:
+            _reserve(stream, len(selection) * 3 * view.side**2, folder.parent)
+            unreadable: dict[int, str] = {}
+            done, flush_every = 0, max(1, _FLUSH_BYTES // (3 * view.side**2))
+            for tiles, problems in _decode(selection, view):
+                stream.write(tiles.data)
+                if (done + len(tiles)) // flush_every > done // flush_every:
+                    _flush(stream)  # little by little, so that the disk works while pictures are decoded
+                unreadable |= {done + row: reason for row, reason in problems.items()}
+                done += len(tiles)
+                if progress is not None:
+                    progress(done, len(selection))
+            _flush(stream)
+        shape = [len(selection), 3, view.side, view.side]
+        write_json(building / _INDEX, {"shape": shape, "view": asdict(view), "decoder": DECODER, "unreadable": unreadable})
+        building.rename(folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
+    """Take the space now: a disk that is too small says so before the decoding, not after it."""
+    free = shutil.disk_usage(folder).free
+    try:
+        if size > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return  # a file system that cannot reserve space; writing will tell
+        raise InputError(
+            f"the decoded pictures take {size / 1e9:.1f} GB, and the disk that holds {folder} has {free / 1e9:.1f} GB left",
+            hint="Free some space, set FIELDMARK_CACHE to a folder on another disk, or lower data.size or data.cache_scale.",
+        ) from error
+
+
+def _decode(selection: Selection, view: View) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """Chunks of tiles in order, with the problems of each by their row in it; only a few chunks are in memory at a time."""
+    cores = available_cores()
+    chunk = min(max(1, _CHUNK_BYTES // (3 * view.side**2)), 64)
+    pending: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
+    with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
+        try:
+            for start in range(0, len(selection), chunk):
+                pending.append(pool.submit(_decode_chunk, selection.part(start, start + chunk), view))
+                if len(pending) > 2 * cores:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[int, str]]:
+    tiles = np.zeros((len(selection), view.side, view.side, 3), np.uint8)
+    problems = {}
+    for row, (path, digest) in enumerate(zip(selection.paths, selection.hashes, strict=True)):
+        if not digest:
+            problems[row] = "the file cannot be read"
+            continue
+        region = None if selection.regions is None else selection.regions[row].tolist()
+        try:
+            data = _unchanged(selection.pictures, path, digest)
+            tile = square(data, view.side, view.resize, path, region).transpose(1, 2, 0)
+            tiles[row] = tile if view.corrupt == "none" else corrupt(tile, *parse(view.corrupt), key(digest))
+        except UnreadableImage as error:
+            problems[row] = error.reason
+    return tiles, problems
+
+
+def _unchanged(pictures: Pictures, path: str, digest: str) -> bytes:
+    hint = "Leave the data alone while a command reads it, and run the command again."
+    try:
+        data = pictures.read(path)
+    except UnreadableImage as error:
+        raise InputError(f"{path} could be read a moment ago, and now cannot: {error.reason}", hint=hint) from error
+    if file_hash(data) != digest:
+        raise InputError(f"{path} has changed since the data was scanned", hint=hint)
+    return data
+
+
+def _building(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{_BUILDING}")
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name.removeprefix('.').removesuffix(_BUILDING)}.lock")
+
+
+def _folders(cache_dir: Path) -> list[Path]:
+    """Entries, whole and half-built."""
+    pixels = cache_dir / "pixels"
+    return sorted(folder for folder in pixels.iterdir() if folder.is_dir()) if pixels.is_dir() else []
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def _remove_unused(folder: Path) -> int:
+    """Remove an entry unless it is being built or is mapped by some process; gives the bytes freed."""
+    with suppress(Timeout, BlockingIOError, FileNotFoundError), FileLock(_lock_file(folder), timeout=0), _nobody_maps(folder / _PIXELS):
+        freed = _size(folder)
+        shutil.rmtree(folder)
+        return freed
+    return 0
+
+
+@contextmanager
+def _nobody_maps(pixels: Path) -> Iterator[None]:
+    """Raises BlockingIOError where someone does."""
+    if not pixels.exists():
+        yield
+        return
+    with pixels.open("r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -1,0 +1,127 @@
+"""split.parquet, a run's record of its data: writing it, and opening the same data again by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import whole_file
+from fieldmark.datasets.content import MISSING, scan
+from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
+from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.layouts import LAYOUTS
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.pixel_cache import default_cache_dir
+
+_EDGES = ("left", "top", "right", "bottom")
+
+
+def write_split(data: LoadedData, path: Path) -> None:
+    """One row per picture.
+
+    path; hash; label: the class's name, "" where unlabelled; split; note: why it is set aside, or ""; and, where the dataset has them,
+    left, top, right, bottom: of the box; group; true_label: before data.label_noise.
+    """
+    dataset = data.dataset
+    columns: dict[str, Any] = {
+        "path": list(dataset.paths),
+        "hash": list(data.content.hashes),
+        "label": dataset.label_names(),
+        "split": dataset.splits.tolist(),
+        "note": [data.content.problems.get(row, "") for row in range(len(dataset))],
+    }
+    if dataset.boxes is not None:
+        columns |= dict(zip(_EDGES, dataset.boxes.T, strict=True))
+    if dataset.groups is not None:
+        columns["group"] = dataset.groups
+    if dataset.true_labels is not None:
+        columns["true_label"] = replace(dataset, labels=dataset.true_labels).label_names()
+    with whole_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's data are, as its manifest says. `banner` is that of the dataset."""
+
+    name: str
+    root: str
+    layout: str
+    banner: int = 0
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Origin:
+        return cls(dataset.name, str(dataset.root.resolve()), dataset.layout, dataset.banner)
+
+    def pictures(self) -> Pictures:
+        return LAYOUTS[self.layout].pictures(Path(self.root))
+
+
+def read_split(path: Path) -> dict[str, list[Any]]:
+    """The columns of a split table, as write_split wrote them. Raises InputError where it is damaged."""
+    try:
+        stored: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if lacking := {"path", "hash", "label", "split"} - set(stored):
+        raise InputError(f"{path} has no column {', '.join(sorted(lacking))}")
+    return stored
+
+
+def recorded_hashes(stored: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """By path, the content of the pictures of a split table when the run began."""
+    return dict(zip(stored["path"], stored["hash"], strict=True))
+
+
+def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float, float, float, float]]:
+    """By path, the boxes that pictures of a split table have: left, top, right and bottom edge in pixels."""
+    if _EDGES[0] not in stored:
+        return {}
+    boxes = zip(*(stored[edge] for edge in _EDGES), strict=True)
+    return {path: box for path, box in zip(stored["path"], boxes, strict=True) if not np.isnan(box).any()}
+
+
+def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:
+    """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
+    root = Path(origin.root)
+    if not root.exists():
+        raise InputError(f"the run's dataset was at {root}, and is not there any more", hint="Put it back, then try again.")
+    stored = read_split(split_file)
+    indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
+    held_out = np.array([label if split == UNKNOWN else "" for label, split in zip(stored["label"], stored["split"], strict=True)], np.str_)
+    labels = ["" if split == UNKNOWN else label for label, split in zip(stored["label"], stored["split"], strict=True)]
+    if not set(labels) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED, UNKNOWN}:
+        raise InputError(f"{split_file} does not belong to this run: it names other classes or splits")
+    dataset = Dataset(
+        name=origin.name,
+        root=root,
+        layout=origin.layout,
+        class_names=tuple(class_names),
+        paths=tuple(stored["path"]),
+        labels=np.array([indices[label] for label in labels], np.int32),
+        splits=np.array(stored["split"]),
+        pictures=origin.pictures(),
+        boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
+        groups=np.array(stored["group"], np.int32) if "group" in stored else None,
+        banner=origin.banner,
+        held_out=held_out if (held_out != "").any() else None,
+    )
+    with console.progress("checking the data", "files") as advance:
+        content = scan(dataset, advance, default_cache_dir())
+    changed = [row for row, (now, then) in enumerate(zip(content.hashes, stored["hash"], strict=True)) if now != then]
+    if changed:
+        gone = sum(content.problems.get(row) == MISSING for row in changed)
+        raise InputError(
+            f"the data in {root} have changed since the run began: {len(changed):,} pictures differ ({gone:,} of them are gone), "
+            f"such as {', '.join(dataset.paths[row] for row in changed[:3])}",
+            hint="Put them back as they were, or train a new run.",
+        )
+    return LoadedData(dataset, content).without({row: note for row, note in enumerate(stored["note"]) if note})

@@ -1,0 +1,207 @@
+"""Splits: drawing the test and val that the data does not have from its train, whole groups together, and k-fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from fieldmark.core import randomness
+from fieldmark.core.errors import InputError
+from fieldmark.datasets.dataset import SPLITS, Dataset
+
+
+@dataclass(frozen=True)
+class Carved:
+    """A dataset that has all three splits, and where each of them comes from."""
+
+    dataset: Dataset
+    sources: dict[str, str]
+
+
+class SplitRow(NamedTuple):
+    """One line of the split table. `smallest` and `largest` are a class and its pictures; a class missing from the split counts with 0."""
+
+    split: str
+    classes: int
+    images: int
+    smallest: tuple[str, int]
+    largest: tuple[str, int]
+    source: str
+
+
+@dataclass(frozen=True)
+class Folds:
+    """K-fold: train is dealt into `count` folds, and the one numbered `chosen`, from 0, is val."""
+
+    count: int
+    chosen: int
+
+
+def own_splits(dataset: Dataset) -> Dataset:
+    """The same with every labelled picture in train, so that val and test are drawn anew."""
+    return replace(dataset, splits=np.where(dataset.labels < 0, dataset.splits, "train"))
+
+
+def straddling(dataset: Dataset) -> int:
+    """How many groups have labelled pictures in more than one split."""
+    if dataset.groups is None:
+        return 0
+    known = (dataset.groups >= 0) & (dataset.labels >= 0)
+    pairs = np.unique(np.stack([dataset.groups[known].astype(np.str_), dataset.splits[known].astype(np.str_)]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+
+
+def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int, folds: Folds | None = None) -> Carved:
+    """Give the dataset the splits that it lacks, drawn from train only: first test, then val from the train that remains.
+
+    Stratified: every class gives its share rounded down or up, such that the total is as near to the fraction as that and one picture per
+    class left in train allow. Which pictures is a function of the seed and of their paths alone, whatever else is in the dataset. The
+    pictures of a group go together, each class then giving as near to its share as whole groups allow. With `folds`, val is one of them.
+    Raises InputError where a split would be empty, or where there are folds and a val already.
+    """
+    splits = dataset.splits.astype("<U10")
+    has = {split: bool((splits == split).any()) for split in SPLITS}
+    if not has["train"]:
+        raise InputError(f"{dataset.name} has no pictures in train", hint="Test and val are drawn from train: add it.")
+    if folds is not None and has["val"]:
+        raise InputError(f"{dataset.name} has a val, so it is not dealt into folds", hint="data.splits=own draws all splits anew.")
+    sources = dict.fromkeys(SPLITS, "from the data")
+    whole = "train" if has["val"] or has["test"] else "all"
+    units = None if has["val"] and has["test"] else _units(dataset, dataset.rows("train"), seed)
+    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if has[split]:
+            continue
+        assert units is not None
+        remaining = units.of(splits == "train")
+        if split == "val" and folds is not None:
+            drawn = remaining.rows(_fold_of(remaining, folds.count) == folds.chosen)
+            share, source = 1 / folds.count, f"fold {folds.chosen} of {folds.count} of {whole}"
+        else:
+            drawn = remaining.rows(_stratified(remaining, fraction))
+            share, source = fraction, f"{100 * fraction:.4g} % of {whole}"
+        if not len(drawn):
+            raise InputError(
+                f"{dataset.name} is too small: {share:.4g} of its {len(remaining.member)} pictures in train leave none for {split}",
+                hint=f"Add pictures, raise data.{split}_fraction, or add a folder {split} with pictures of its own.",
+            )
+        splits[drawn] = split
+        sources[split] = f"{source}, stratified{', whole groups' * units.grouped}, seed {seed}"
+        sources["train"] = "the rest"
+        whole = "the remaining train"
+    return Carved(replace(dataset, splits=splits), sources)
+
+
+def split_table(carved: Carved) -> list[SplitRow]:
+    """Train, val and test: classes that have pictures, pictures, and the smallest and largest class (the first by name among equals)."""
+    dataset = carved.dataset
+    table = []
+    for split in SPLITS:
+        counts = np.bincount(dataset.labels[dataset.rows(split)], minlength=len(dataset.class_names))
+        smallest, largest = ((dataset.class_names[label], int(counts[label])) for label in (counts.argmin(), counts.argmax()))
+        table.append(SplitRow(split, int((counts > 0).sum()), int(counts.sum()), smallest, largest, carved.sources[split]))
+    return table
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What is drawn whole: pictures, or groups of them.
+
+    Of each unit its class, its number of pictures and a random key; of each picture that belongs to one (`member`, rows of the dataset) the
+    unit (`unit`). `class_keys` are random keys of all classes.
+    """
+
+    labels: np.ndarray
+    sizes: np.ndarray
+    keys: np.ndarray
+    class_keys: np.ndarray
+    member: np.ndarray
+    unit: np.ndarray
+    grouped: bool
+
+    def of(self, rows: np.ndarray) -> _Units:
+        """Only the units whose pictures are among the rows (bool, one for each picture of the dataset)."""
+        kept = rows[self.member]
+        present, unit = np.unique(self.unit[kept], return_inverse=True)
+        return _Units(self.labels[present], self.sizes[present], self.keys[present], self.class_keys, self.member[kept], unit, self.grouped)
+
+    def rows(self, chosen: np.ndarray) -> np.ndarray:
+        """The pictures of the chosen units (bool)."""
+        return self.member[chosen[self.unit]]
+
+    def counts(self) -> np.ndarray:
+        """Pictures of each class."""
+        return np.bincount(self.labels, self.sizes, len(self.class_keys)).astype(np.int64)
+
+    def in_order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Index, class and size of each unit, by class and at random within it."""
+        order = np.lexsort((self.keys, self.labels))
+        return order, self.labels[order], self.sizes[order]
+
+
+def _units(dataset: Dataset, rows: np.ndarray, seed: int) -> _Units:
+    keys = np.array([randomness.key(seed, dataset.paths[row]) for row in rows], np.int64)
+    class_keys = np.array([randomness.key(seed, name) for name in dataset.class_names])
+    labels = dataset.labels[rows]
+    groups = None if dataset.groups is None else dataset.groups[rows]
+    if groups is None or (groups < 0).all():
+        return _Units(labels, np.ones(len(rows), np.int64), keys, class_keys, rows, np.arange(len(rows)), False)
+    alone = groups < 0
+    identities = np.where(alone, groups.max(initial=0) + 1 + np.arange(len(rows)), groups)
+    _, unit, sizes = np.unique(identities, return_inverse=True, return_counts=True)
+    pairs, times = np.unique(np.stack([unit, labels]), axis=1, return_counts=True)
+    by_times = np.argsort(times, kind="stable")
+    unit_labels = np.empty(len(sizes), np.int64)
+    unit_labels[pairs[0, by_times]] = pairs[1, by_times]  # the commonest class of a group comes last, and stays
+    unit_keys = np.full(len(sizes), np.iinfo(np.int64).max)
+    np.minimum.at(unit_keys, unit, keys)
+    return _Units(unit_labels, sizes, unit_keys, class_keys, rows, unit, True)
+
+
+def _stratified(units: _Units, fraction: float) -> np.ndarray:
+    """Which units to take, bool: of each class the first ones at random that bring it nearer to what `_shares` says."""
+    counts = units.counts()
+    shares, left = _shares(counts, fraction, units.class_keys).tolist(), counts.tolist()
+    chosen = np.zeros(len(units.labels), bool)
+    for index, label, size in zip(*(column.tolist() for column in units.in_order()), strict=True):
+        if size <= 2 * shares[label] and size < left[label]:
+            chosen[index] = True
+            shares[label] -= size
+            left[label] -= size
+    return chosen
+
+
+def _fold_of(units: _Units, folds: int) -> np.ndarray:
+    """The fold of each unit, from 0; -1 for the only unit of a class, which stays in train.
+
+    Each unit goes to the fold with the fewest pictures of its class so far, among equals to the one with the fewest pictures.
+    """
+    fold = np.full(len(units.labels), -1)
+    alone = np.bincount(units.labels, minlength=len(units.class_keys)) < 2
+    of_class, total = [0] * folds, [0] * folds
+    current = -1
+    for index, label, size in zip(*(column.tolist() for column in units.in_order()), strict=True):
+        if label != current:
+            of_class, current = [0] * folds, label
+        if not alone[label]:
+            chosen = min(range(folds), key=lambda each: (of_class[each], total[each]))
+            fold[index] = chosen
+            of_class[chosen] += size
+            total[chosen] += size
+    return fold
+
+
+def _shares(counts: np.ndarray, fraction: float, class_keys: np.ndarray) -> np.ndarray:
+    """Largest-remainder allocation (Hamilton's method) of round(fraction * total), at most count - 1 of each class.
+
+    Equal remainders are settled by `class_keys`, so that many small classes do not all round the same way.
+    """
+    quotas = np.round(fraction * counts, 9)
+    most = np.maximum(counts - 1, 0)
+    shares: np.ndarray = np.minimum(np.floor(quotas).astype(np.int64), most)
+    missing = max(int(fraction * counts.sum() + 0.5) - int(shares.sum()), 0)
+    can_grow = (quotas > shares) & (shares < most)
+    by_remainder = np.lexsort((class_keys, shares - quotas))
+    shares[by_remainder[can_grow[by_remainder]][:missing]] += 1
+    return shares

@@ -1,0 +1,254 @@
+"""What a run decides with, fitted on val alone and carried in calibration.json: temperature, rejection, sets of classes, back-off."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.files import write_json
+from fieldmark.datasets.dataset import Level
+from fieldmark.scoring.calibration import Calibration, Fitted, Scaling, fit_calibration
+from fieldmark.scoring.conformal import SetRule, fit_class_sets
+from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.rejection import SCORES, auroc, choose_score, fitted_scores, threshold
+from fieldmark.scoring.taxonomy import Backoff, fit_backoff
+
+SCHEMA = 2
+Chosen = Literal["held-out classes", "unknown pictures", "by the user"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is promised, each on average over pictures drawn as val was.
+
+    accept: share of pictures of known classes that are not rejected. coverage: share of pictures whose set of classes holds the right one.
+    precision: share of answers that are right where a coarser answer stands in for an unsure one. score: of rejection, None to choose it.
+    """
+
+    accept: float = 0.95
+    coverage: float = 0.9
+    precision: float = 0.95
+    scaling: Scaling = "temperature"
+    score: str | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in ("accept", "coverage", "precision") if not 0 < getattr(self, name) < 1]
+        if wrong:
+            raise InputError(*(f"{name}: expected a share between 0 and 1, such as 0.95, got {getattr(self, name):g}" for name in wrong))
+        if self.score is not None and self.score not in SCORES:
+            raise InputError(f"there is no score {self.score!r}", hint=f"The scores are {', '.join(SCORES)}.")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ScoreRecord(_Part):
+    """threshold: None where everything is accepted. held_out_auroc: from classes of val taken for unknown ones; auroc: from given ones."""
+
+    threshold: float | None
+    held_out_auroc: float | None
+    auroc: float | None = None
+
+
+class RejectionRecord(_Part):
+    """`unknown` names the given unknown pictures that chose the score; None where it was chosen without any, or by the user."""
+
+    accept: Share
+    score: str
+    chosen: Chosen
+    unknown: list[str] | None = None
+    scores: dict[str, ScoreRecord]
+
+
+class VectorRecord(_Part):
+    scale: list[float]
+    bias: list[float]
+
+
+class _SetsRecord(_Part):
+    method: Literal["aps", "raps"]
+    coverage: Share
+    quantile: float | None
+    penalty: float
+    k_reg: int
+    class_quantiles: list[float | None]
+
+
+class _BackoffRecord(_Part):
+    precision: Share
+    species_threshold: float | None
+    parent_threshold: float | None
+    parents: list[int]
+
+
+class DecisionsRecord(_Part):
+    """calibration.json. `nll` is that of val in nats: as it is, and by each scaling, each image judged by a fit without it."""
+
+    schema_: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
+    fitted_on: Literal["val"]
+    n: int
+    scaling: Scaling
+    temperature: Annotated[float, Field(gt=0)]
+    vector: VectorRecord | None
+    nll: dict[str, float | None]
+    rejection: RejectionRecord
+    sets: _SetsRecord
+    backoff: dict[str, _BackoffRecord]
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """`record` is what calibration.json holds; `classes` their number."""
+
+    record: DecisionsRecord
+    classes: int
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        if self.record.vector is None:
+            return Calibration.of(self.record.temperature, self.classes)
+        return Calibration("vector", np.array(self.record.vector.scale), np.array(self.record.vector.bias))
+
+    @cached_property
+    def sets(self) -> SetRule:
+        return SetRule.from_dict(self.record.sets.model_dump())
+
+    @cached_property
+    def backoff(self) -> dict[str, Backoff]:
+        """By the name of the level."""
+        return {name: Backoff.from_dict(each.model_dump()) for name, each in self.record.backoff.items()}
+
+    @property
+    def score(self) -> str:
+        return self.record.rejection.score
+
+    @property
+    def threshold(self) -> float:
+        """Of the score; a picture below it is rejected."""
+        return self.threshold_of(self.score)
+
+    def threshold_of(self, score: str) -> float:
+        found = self.record.rejection.scores[score].threshold
+        return -math.inf if found is None else found
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated: float32 (n, C), NaN in rows that are not finite."""
+        return softmax(self.calibration(logits))
+
+    def save(self, path: Path) -> None:
+        write_json(path, self.record.model_dump(by_alias=True))
+
+
+def fit_decisions(
+    train: Predictions | None,
+    val: Predictions,
+    levels: Mapping[str, Sequence[str]],
+    wanted: Wanted,
+    unknown: Mapping[str, Predictions] | None = None,
+) -> tuple[Decisions, Fitted]:
+    """Fit everything on the labelled pictures of val; gives also what was said of calibration.
+
+    Args:
+        train: what scores of features are fitted on, from the same network as val; None where there are no such predictions.
+        levels: by name, the parent of each class.
+        unknown: by name, pictures of unknown classes, which then choose the score; the threshold comes from val all the same.
+
+    Raises InputError where val has no labelled pictures, or the score that is wanted needs predictions of train.
+    """
+    known = val.labelled()
+    fitted = fit_calibration(val, wanted.scaling)
+    probabilities = softmax(fitted.cross_fitted[val.labels >= 0])
+    parents = {name: Level.of(name, list(names)) for name, names in levels.items()}
+    rejection = _rejection(train, known, wanted, unknown or {})
+    record = DecisionsRecord(
+        schema=SCHEMA,
+        fitted_on="val",
+        n=len(known),
+        scaling=wanted.scaling,
+        temperature=fitted.temperature,
+        vector=None
+        if wanted.scaling == "temperature"
+        else VectorRecord(scale=fitted.calibration.scale.tolist(), bias=fitted.calibration.bias.tolist()),
+        nll={name: value if math.isfinite(value) else None for name, value in fitted.nll.items()},
+        rejection=rejection,
+        sets=_SetsRecord(**fit_class_sets(probabilities, known.labels, wanted.coverage, "raps", groups=known.groups).to_dict()),
+        backoff={
+            name: _BackoffRecord(**fit_backoff(probabilities, known.labels, level.parents, wanted.precision).to_dict())
+            for name, level in parents.items()
+            if len(level.names) > 1
+        },
+    )
+    return Decisions(record, len(val.class_names)), fitted
+
+
+def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unknown: Mapping[str, Predictions]) -> RejectionRecord:
+    scores = fitted_scores(train)
+    if wanted.score is not None and wanted.score not in scores:
+        raise InputError(f"{wanted.score} is fitted on train, of which there are no predictions", hint=f"Choose among {', '.join(scores)}.")
+    of_val = {name: score(val.logits, val.features) for name, score in scores.items()}
+    best, held_out = choose_score(train, val, tuple(scores))
+    told = {
+        name: auroc(of_val[name], np.concatenate([score(each.logits, each.features) for each in unknown.values()]))
+        for name, score in scores.items()
+        if unknown
+    }
+    how: Chosen
+    if wanted.score is not None:
+        chosen, how = wanted.score, "by the user"
+    elif told:
+        chosen, how = max(told, key=told.__getitem__), "unknown pictures"
+    else:
+        chosen, how = best, "held-out classes"
+    thresholds = {name: threshold(values, wanted.accept) for name, values in of_val.items()}
+    return RejectionRecord(
+        accept=wanted.accept,
+        score=chosen,
+        chosen=how,
+        unknown=sorted(unknown) if how == "unknown pictures" else None,
+        scores={
+            name: ScoreRecord(
+                threshold=thresholds[name] if math.isfinite(thresholds[name]) else None,
+                held_out_auroc=held_out[name],
+                auroc=told.get(name),
+            )
+            for name in scores
+        },
+    )
+
+
+def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisions | None:
+    """None where there is no such file. `levels` are the names of the run's.
+
+    Raises InputError where it does not hold what Fieldmark writes there, or belongs to another run.
+    """
+    if not path.is_file():
+        return None
+    again = "`fieldmark calibrate RUN` writes it anew."
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.get("schema") != SCHEMA:
+            raise InputError(f"{path} is of schema {values.get('schema')!r}, where this Fieldmark writes {SCHEMA}", hint=again)
+        record = DecisionsRecord.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}", hint=again) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint=again) from None
+    lengths = {len(each) for each in (record.vector.scale, record.vector.bias)} if record.vector else set()
+    lengths |= {len(each.parents) for each in record.backoff.values()} | ({len(record.sets.class_quantiles)} - {0})
+    if not lengths <= {classes} or not {record.rejection.score} <= set(record.rejection.scores) <= set(SCORES):
+        raise InputError(f"{path} does not belong to this run, which has {classes} classes", hint=again)
+    if others := sorted(set(record.backoff) - set(levels)):
+        raise InputError(f"{path} does not belong to this run, which has no level {', '.join(others)}", hint=again)
+    return Decisions(record, classes)

@@ -1,0 +1,52 @@
+"""What a picture may be held against: its nearest training pictures of a class, and the class that its own is taken for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fieldmark.scoring.metrics import predicted_classes
+from fieldmark.scoring.predictions import Predictions
+
+
+def nearest(train: Predictions, features: np.ndarray, label: int, count: int) -> np.ndarray:
+    """Rows of the training pictures of a class whose features point most nearly where those of each picture do.
+
+    features: float (m, D), as those of `train`
+
+    Returns int64 (m, k), k = `count` or as many as the class has, the largest cosine similarity first, of equal ones the first row. Rows
+    with a feature that is not finite are left out. To features of a picture that are not finite or all zero, all are equally near.
+    """
+    rows = np.flatnonzero(train.labels == label)
+    rows = rows[np.isfinite(train.features[rows]).all(axis=1)]
+    similarity = _directions(features) @ _directions(train.features[rows]).T
+    return rows[np.argsort(-similarity, axis=1, kind="stable")[:, :count]]
+
+
+def most_confused(predictions: Predictions) -> np.ndarray:
+    """The class that the pictures of each class are most often taken for: int64 (C,).
+
+    Of classes that they are as often taken for, none included, it is the one that they give the highest mean probability. -1 for a class
+    without pictures, where those without a label or with a logit that is not finite are none, and where there is no other class.
+    """
+    classes = len(predictions.class_names)
+    confused = np.full(classes, -1, np.int64)
+    rows = np.flatnonzero((predictions.labels >= 0) & np.isfinite(predictions.logits).all(axis=1))
+    if not len(rows) or classes < 2:
+        return confused
+    rows = rows[np.argsort(predictions.labels[rows], kind="stable")]
+    labels = predictions.labels[rows].astype(np.int64)
+    present, starts, counts = np.unique(labels, return_index=True, return_counts=True)
+    taken = np.bincount(labels * classes + predicted_classes(predictions.logits[rows], labels), minlength=classes**2)
+    means = np.add.reduceat(predictions.probabilities()[rows], starts, axis=0, dtype=np.float64) / counts[:, None]
+    # Half of a probability is less than one picture, so it decides between equal numbers of pictures alone.
+    scores = taken.reshape(classes, classes)[present] + means / 2
+    scores[np.arange(len(present)), present] = -np.inf
+    confused[present] = scores.argmax(axis=1)
+    return confused
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """Rows at length 1, in float64; zeros for a row without a direction."""
+    rows = np.where(np.isfinite(features).all(axis=1, keepdims=True), features, 0).astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldmark.scoring import intervals as module
+from fieldmark.scoring import metrics
+from fieldmark.scoring.intervals import bootstrap, drawn_units, intervals, resampled_sums, units_of
+
+
+def simulated(rng: np.random.Generator, n: int, classes: int, scale: float, overconfidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from softmax(z), and a model that says overconfidence * z."""
+    z = scale * rng.normal(size=(n, classes))
+    cumulative = np.exp(z).cumsum(axis=1)
+    labels = (cumulative > cumulative[:, -1:] * rng.random((n, 1))).argmax(axis=1)
+    return (overconfidence * z).astype(np.float32), labels.astype(np.int32)
+
+
+@pytest.mark.parametrize("n, classes", [(1, 2), (40, 7), (90, 30)])
+def test_every_resample_equals_a_naive_loop(n: int, classes: int) -> None:
+    logits, labels = simulated(np.random.default_rng(0), n, classes, 2, 1.3)
+    samples = bootstrap(logits, labels, 120, seed=3)
+    for r in range(120):
+        rows = drawn_units(n, np.array([r]), 3)[0]
+        expected = metrics.figures(logits[rows], labels[rows])
+        confidence = metrics.confidences(logits)
+        gaps = (confidence - metrics.top_k_hits(logits, labels, 1))[rows]
+        bins = metrics.adaptive_bins(confidence)[rows]  # those of all images
+        expected["ece_adaptive"] = sum(abs(gaps[bins == each].sum()) for each in set(bins.tolist())) / n
+        assert {name: sample[r] for name, sample in samples.items()} == pytest.approx(expected, abs=1e-12)
+
+
+def test_intervals_agree_with_an_independent_bootstrap() -> None:
+    logits, labels = simulated(np.random.default_rng(1), 250, 8, 2, 1.5)
+    ours = intervals(logits, labels, 4000, seed=0)
+    rng = np.random.default_rng(99)
+    top1, macro_f1 = [], []
+    for _ in range(1500):
+        rows = rng.integers(0, 250, 250)
+        top1.append(sklearn.metrics.accuracy_score(labels[rows], logits[rows].argmax(axis=1)))
+        macro_f1.append(sklearn.metrics.f1_score(labels[rows], logits[rows].argmax(axis=1), average="macro"))
+    assert ours["top1"][1:] == pytest.approx(np.percentile(top1, [2.5, 97.5]), abs=0.008)
+    assert ours["macro_f1"][1:] == pytest.approx(2 * ours["macro_f1"].value - np.percentile(macro_f1, [97.5, 2.5]), abs=0.008)
+    error = math.sqrt(ours["top1"].value * (1 - ours["top1"].value) / 250)
+    assert ours["top1"].high - ours["top1"].low == pytest.approx(2 * 1.96 * error, rel=0.07)
+
+
+def test_every_image_is_drawn_equally_often() -> None:
+    counts = np.bincount(drawn_units(20, np.arange(5000), 0).ravel(), minlength=20)
+    assert ((counts - 5000) ** 2 / 5000).sum() < 43.8  # chi-squared with 19 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize(
+    "n, classes, scale, overconfidence",
+    [(300, 8, 2.0, 1.5), (1200, 196, 5.0, 1.2)],  # the second as small as fine-grained test sets are: 6 images a class
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(n: int, classes: int, scale: float, overconfidence: float) -> None:
+    rng = np.random.default_rng(7)
+    truth = metrics.figures(*simulated(rng, 60_000, classes, scale, overconfidence))
+    repeats = 60
+    held = dict.fromkeys(truth, 0)
+    for seed in range(repeats):
+        for name, interval in intervals(*simulated(rng, n, classes, scale, overconfidence), 200, seed).items():
+            held[name] += interval.low <= truth[name] <= interval.high
+    # Of 60 intervals of 93 %, fewer than 49 hold with a probability of 0.1 %.
+    assert min(held.values()) >= 49, held
+
+
+def test_the_seed_decides_and_the_chunks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = simulated(np.random.default_rng(2), 50, 6, 2, 1)
+    first = intervals(logits, labels, 150, seed=5)
+    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 170)
+    assert intervals(logits, labels, 150, seed=5) == first
+    assert intervals(logits, labels, 150, seed=6) != first
+
+
+def test_values_are_inside_and_shares_stay_shares() -> None:
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 5, 30):
+        for _ in range(10):
+            logits, labels = simulated(rng, n, 5, 6, 1)
+            result = intervals(logits, labels, 100, seed=0)
+            assert {name: interval.value for name, interval in result.items()} == metrics.figures(logits, labels)
+            for name, interval in result.items():
+                assert 0 <= interval.low <= interval.value <= interval.high
+                assert name in ("nll", "brier") or interval.high <= 1
+
+
+def test_an_infinite_loss_stays_infinite_and_makes_no_nan() -> None:
+    logits, labels = simulated(np.random.default_rng(5), 30, 4, 2, 1)
+    logits[3, 1] = np.nan
+    result = intervals(logits, labels, 200, seed=0)
+    assert result["nll"].value == result["nll"].high == math.inf
+    assert math.isfinite(result["nll"].low)
+    assert all(math.isfinite(end) for name, interval in result.items() if name != "nll" for end in interval)
+
+
+group_numbers = st.lists(st.one_of(st.just(-1), st.integers(0, 4), st.just(2_000_000_000)), min_size=1, max_size=40)
+
+
+def members(groups: list[int]) -> list[list[int]]:
+    """The images of each unit: groups in the order of their numbers, then each image that is alone."""
+    together = [[row for row, each in enumerate(groups) if each == group] for group in sorted({each for each in groups if each >= 0})]
+    return together + [[row] for row, each in enumerate(groups) if each < 0]
+
+
+@given(group_numbers)
+def test_units_are_groups_and_images_that_are_alone(groups: list[int]) -> None:
+    units = units_of(np.array(groups, np.int32), len(groups))
+    assert [np.flatnonzero(units == each).tolist() for each in range(units.max() + 1)] == members(groups)
+
+
+def test_without_groups_every_image_is_a_unit() -> None:
+    for groups in (None, np.full(6, -1, np.int32), np.arange(6, dtype=np.int32), np.array([2, 3, 5, 7, 11, 13], np.int32)):
+        assert units_of(groups, 6).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@given(group_numbers, st.integers(0, 2**32))
+def test_every_resample_of_groups_equals_a_naive_loop(groups: list[int], seed: int) -> None:
+    n = len(groups)
+    logits, labels = simulated(np.random.default_rng(seed), n, 6, 2, 1.3)
+    samples = bootstrap(logits, labels, 12, seed, np.array(groups, np.int32))
+    confidence = metrics.confidences(logits)
+    gaps, bins, units = confidence - metrics.top_k_hits(logits, labels, 1), metrics.adaptive_bins(confidence), members(groups)
+    for r in range(12):
+        rows = np.concatenate([units[each] for each in drawn_units(len(units), np.array([r]), seed)[0].tolist()])
+        expected = metrics.figures(logits[rows], labels[rows])
+        expected["ece_adaptive"] = sum(abs(gaps[rows][bins[rows] == each].sum()) for each in range(15)) / len(rows)
+        assert {name: sample[r] for name, sample in samples.items()} == pytest.approx(expected, abs=1e-12)
+
+
+def test_groups_of_one_image_each_change_nothing() -> None:
+    logits, labels = simulated(np.random.default_rng(3), 60, 5, 2, 1.3)
+    expected, samples = intervals(logits, labels, 150, 4), bootstrap(logits, labels, 150, 4)
+    for groups in (np.full(60, -1), np.arange(60), 5 * np.arange(60) + 3, np.where(np.arange(60) < 20, np.arange(60), -1)):
+        assert intervals(logits, labels, 150, 4, groups.astype(np.int32)) == expected
+        found = bootstrap(logits, labels, 150, 4, groups.astype(np.int32))
+        assert all((found[name] == samples[name]).all() for name in samples)
+
+
+def test_the_numbers_of_groups_do_not_matter_and_the_seed_does() -> None:
+    logits, labels = simulated(np.random.default_rng(3), 80, 5, 2, 1.3)
+    groups = (np.arange(80) % 17).astype(np.int32)
+    found = intervals(logits, labels, 150, 4, groups)
+    assert intervals(logits, labels, 150, 4, 1000 * groups + 7) == found
+    assert intervals(logits, labels, 150, 5, groups) != found != intervals(logits, labels, 150, 4)
+    assert {name: each.value for name, each in found.items()} == metrics.figures(logits, labels)
+
+
+def test_the_chunks_of_groups_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, groups = np.random.default_rng(0).normal(size=(40, 3)), (np.arange(40) // 3).astype(np.int32)
+    whole = list(resampled_sums(rows, 50, 1, groups))
+    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 100)
+    parts = list(resampled_sums(rows, 50, 1, groups))
+    assert len(whole) == 1 < len(parts)
+    np.testing.assert_allclose(np.concatenate(parts), whole[0], rtol=1e-12)
+
+
+def test_one_group_has_nothing_to_vary() -> None:
+    logits, labels = simulated(np.random.default_rng(6), 30, 4, 2, 1)
+    for found in intervals(logits, labels, 100, 0, np.zeros(30, np.int32)).values():
+        assert found.low == pytest.approx(found.value) == found.high
+
+
+def grouped(rng: np.random.Generator, groups: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Groups whose images are mostly all right or all wrong, right in 0.7 of all cases on average, in no order."""
+    group = rng.permutation(np.repeat(np.arange(groups), size)).astype(np.int32)
+    right = rng.random(groups * size) < rng.beta(0.7, 0.3, groups)[group]
+    return np.where(right[:, None], [[2.0, 0.0]], [[0.0, 2.0]]).astype(np.float32), np.zeros(groups * size, np.int32), group
+
+
+def test_correlated_groups_widen_the_interval_by_what_statistics_say() -> None:
+    logits, labels, group = grouped(np.random.default_rng(0), 200, 10)
+    of_images, of_groups = intervals(logits, labels, 2000, 0)["top1"], intervals(logits, labels, 2000, 0, group)["top1"]
+    assert of_images.value == of_groups.value
+    assert of_groups.high - of_groups.low > 2 * (of_images.high - of_images.low)
+    means = np.bincount(group, metrics.top_k_hits(logits, labels, 1)) / 10
+    assert of_groups.high - of_groups.low == pytest.approx(2 * 1.96 * means.std() / math.sqrt(200), rel=0.07)
+
+
+def test_intervals_over_groups_hold_the_truth_where_those_over_images_do_not() -> None:
+    rng, repeats = np.random.default_rng(8), 200
+    held = {"images": 0, "groups": 0}
+    for seed in range(repeats):
+        logits, labels, group = grouped(rng, 60, 10)
+        for name, given_groups in (("images", None), ("groups", group)):
+            found = intervals(logits, labels, 200, seed, given_groups)["top1"]
+            held[name] += found.low <= 0.7 <= found.high
+    # Of 200 intervals of 93 %, fewer than 174 or all hold with a probability of 0.1 % at most.
+    assert 174 <= held["groups"] < repeats and held["images"] < 0.7 * repeats, held
+
+
+def test_an_interval_by_hand() -> None:
+    samples = np.random.default_rng(0).permutation(np.arange(1, 1001) / 1000)
+    assert module.interval(0.5, samples) == pytest.approx((0.5, 0.026, 0.975))
+    assert module.interval(0.4, samples, reverse=True) == pytest.approx((0.4, 0, 0.774))
+    assert module.interval(0.9, samples, reverse=True) == pytest.approx((0.9, 0.825, 1))
+    assert module.interval(0.99, samples) == pytest.approx((0.99, 0.026, 0.99)) and module.interval(0.01, samples) == pytest.approx(
+        (0.01, 0.01, 0.975)
+    )

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fieldmark.core.errors import InputError
+from fieldmark.scoring import metrics
+from fieldmark.scoring.classes import per_class
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.summary import evaluate_predictions
+
+
+def predictions(labels: np.ndarray, classes: int = 9) -> Predictions:
+    rng = np.random.default_rng(0)
+    return Predictions(
+        ids=np.array([str(i) for i in range(len(labels))], dtype=np.str_),
+        labels=labels.astype(np.int32),
+        logits=(2 * rng.normal(size=(len(labels), classes))).astype(np.float32),
+        features=np.zeros((len(labels), 2), np.float32),
+        class_names=tuple("abcdefghi"[:classes]),
+    )
+
+
+def test_figures_are_per_cent_with_their_intervals_and_nll_is_nats() -> None:
+    some = predictions(np.random.default_rng(1).integers(0, 9, 80))
+    summary = evaluate_predictions(some, 200, seed=0)
+    names = ["top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "ece_adaptive"]
+    assert list(summary) == ["n"] + [name + end for name in names for end in ("", "_low", "_high")]
+    assert summary["n"] == 80
+    assert summary["top1"] == pytest.approx(100 * (some.logits.argmax(axis=1) == some.labels).mean())
+    assert summary["nll"] == pytest.approx(metrics.nll(some.logits, some.labels))
+    assert summary["ece"] == pytest.approx(100 * metrics.ece(some.logits, some.labels))
+    assert all(summary[f"{name}_low"] <= summary[name] <= summary[f"{name}_high"] for name in names)
+    assert all(type(value) in (int, float) for value in summary.values())
+
+
+def test_images_without_a_label_change_nothing() -> None:
+    labels = np.random.default_rng(1).integers(0, 9, 60)
+    labels[::3] = -1
+    some = predictions(labels)
+    known = labels >= 0
+    kept = Predictions(some.ids[known], some.labels[known], some.logits[known], some.features[known], some.class_names)
+    assert evaluate_predictions(some, 200, seed=0) == evaluate_predictions(kept, 200, seed=0)
+    assert per_class(some) == per_class(kept)
+
+
+def test_without_any_label_there_is_nothing_to_evaluate() -> None:
+    with pytest.raises(InputError, match="no labelled images"):
+        evaluate_predictions(predictions(np.full(5, -1)), 200, seed=0)
+    with pytest.raises(InputError, match="no labelled images"):
+        per_class(predictions(np.full(5, -1)))

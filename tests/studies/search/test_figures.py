@@ -1,0 +1,123 @@
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fieldmark.core.recipe import read_layer
+from fieldmark.studies.plan import StudyDataset
+from fieldmark.studies.search.figures import write_search_figure
+from fieldmark.studies.search.proposals import Trial
+from fieldmark.studies.search.results import SearchResult, best_of
+from fieldmark.studies.search.space import read_space
+
+SPACE = {
+    "optim.lr": {"from": 1e-4, "to": 1e-1, "log": True},
+    "optim.name": {"sgd": {"optim.momentum": {"from": 0.5, "to": 0.99}}, "adamw": None},
+    "augment.crop.area": [[0.35, 1.0], [0.5, 1.0]],
+    "train.batch": {"from": 16, "to": 64, "step": 16},
+}
+
+
+def a_space():
+    return read_space(SPACE, [read_layer({"optim.name": "sgd"}, "base", [])], "study.yaml", [])
+
+
+def a_trial(number, state="finished", value=80.0):
+    name = ("sgd", "adamw")[number % 2]
+    momentum = {"optim.momentum": 0.5 + number / 100} if name == "sgd" else {}
+    settings = {"optim.name": name, "optim.lr": 10 ** (-4 + number / 20), "augment.crop.area": [0.35, 1.0], "train.batch": 16, **momentum}
+    finished = value + number % 7 if state == "finished" else None
+    values = {} if state in ("failed", "running") else {1: value, 2: value + number % 7}
+    return Trial(number, state, settings, number == 1, values, finished, None)
+
+
+def a_result(trials, maximise=True, shares=None):
+    best = best_of(trials, maximise)
+    monitor = "top1" if maximise else "nll"
+    return SearchResult(
+        Path("out"),
+        StudyDataset("cars", "cars"),
+        monitor,
+        maximise,
+        tuple(SPACE),
+        tuple(trials),
+        best,
+        {},
+        {},
+        0,
+        0,
+        shares or {},
+    )
+
+
+def drawn(tmp_path, result, monkeypatch):
+    """The figure, and what was written."""
+    figures = []
+
+    def keep(figure, path):
+        figures.append(figure)
+        figure.savefig(path, format="png", dpi=40)
+
+    monkeypatch.setattr("fieldmark.studies.search.figures.write_png", keep)
+    write_search_figure(result, a_space(), tmp_path / "search.png")
+    return figures[0], Image.open(io.BytesIO((tmp_path / "search.png").read_bytes()))
+
+
+def points(axes):
+    return {made.get_label(): [tuple(map(float, point)) for point in made.get_offsets()] for made in axes.collections}
+
+
+def test_a_panel_for_the_course_and_one_for_each_dimension(tmp_path, monkeypatch):
+    states = {4: "stopped", 5: "failed", 6: "running"}
+    trials = [a_trial(number, states.get(number, "finished")) for number in range(1, 21)]
+    result = a_result(trials, shares={"optim.lr": 0.7, "optim.name": 0.3})
+    figure, picture = drawn(tmp_path, result, monkeypatch)
+    assert picture.width > picture.height > 150
+    course, *panels = figure.axes
+    titles = ["optim.name", "optim.lr", "optim.momentum (sgd)", "augment.crop.area", "train.batch"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["trial", *titles]
+    there = points(course)
+    assert there["chosen"] == [(result.best.number, result.best.value)]
+    assert there["stopped early"] == [(4, 84)]  # its last figure
+    assert len(there["finished"]) == 16
+    (steps,) = course.lines
+    assert list(steps.get_ydata())[:4] == [81, 82, 83, 83] and max(steps.get_ydata()) == result.best.value
+    by_name = dict(zip(titles, panels, strict=True))
+    assert by_name["optim.lr"].get_xscale() == "log" and by_name["train.batch"].get_xscale() == "linear"
+    momenta = [at for shown in points(by_name["optim.momentum (sgd)"]).values() for at, _ in shown]
+    assert sorted(momenta) == [0.5 + number / 100 for number in (2, 4, 8, 10, 12, 14, 16, 18, 20)]
+    assert [text.get_text() for text in by_name["augment.crop.area"].get_xticklabels()] == ["[0.35, 1.0]", "[0.5, 1.0]"]
+    assert by_name["optim.lr"].get_title(loc="right") == "importance 70%"
+
+
+def test_less_is_better(tmp_path, monkeypatch):
+    result = a_result([a_trial(number, value=2.0 - number / 10) for number in range(1, 6)], maximise=False)
+    figure, _ = drawn(tmp_path, result, monkeypatch)
+    (steps,) = figure.axes[0].lines
+    assert list(steps.get_ydata()) == sorted(steps.get_ydata(), reverse=True)
+    assert steps.get_ydata()[-1] == result.best.value
+
+
+@pytest.mark.parametrize("state", ["stopped", "finished"])
+def test_a_trial_far_off_stands_at_the_edge(tmp_path, monkeypatch, state):
+    trials = [*(a_trial(number) for number in range(1, 30)), a_trial(30, state, value=1.0)]
+    figure, _ = drawn(tmp_path, a_result(trials), monkeypatch)
+    low, high = figure.axes[0].get_ylim()
+    assert 40 < low < 80 and 86 < high < 95
+    assert points(figure.axes[0])["stopped early" if state == "stopped" else "finished"][-1] == (30, low)
+
+
+@pytest.mark.parametrize("trials", [[a_trial(1, "failed")], [a_trial(1)], [a_trial(1, "stopped", value=math.nan)]])
+def test_few_or_no_figures(tmp_path, monkeypatch, trials):
+    figure, picture = drawn(tmp_path, a_result(trials), monkeypatch)
+    assert picture.width > 150 and len(figure.axes) == 6
+
+
+def test_equal_searches_give_equal_pictures(tmp_path):
+    trials = [a_trial(number) for number in range(1, 6)]
+    for name in ("one.png", "other.png"):
+        write_search_figure(a_result(trials), replace(a_space(), dimensions=()), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
