@@ -42,7 +42,7 @@ WARM_UP = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", metavar="DATA", help="a folder of pictures, or birds")
+    parser.add_argument("data", metavar="DATA", help="a folder of images, or birds")
     parser.add_argument("--model", default="mobilenetv2_100")
     parser.add_argument("--weights", default="none", help="a safetensors file; random weights by default")
     parser.add_argument("--size", type=int, default=160)
@@ -153,9 +153,9 @@ def against_torchvision(
             views = ((normalised * std + mean) * 255).round().clamp(0, 255).byte()
             for name, operation in (("torchvision", policy), ("nearest", nearest)):
                 started = time.perf_counter()
-                for view, picture in zip(views, normalised, strict=True):
+                for view, image in zip(views, normalised, strict=True):
                     operation(view)
-                    erase(picture)
+                    erase(image)
                 seconds[name].append(time.perf_counter() - started)
     ours = statistics.median(b - a for a, b in zip(seconds["plain"], seconds["augmented"], strict=True)) / 32 * 1e6
     theirs = statistics.median(seconds["torchvision"]) / 32 * 1e6

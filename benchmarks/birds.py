@@ -2,7 +2,7 @@
 
     python benchmarks/birds.py
 
-Fits multinomial logistic regression on the training pictures' pixels (16, 32 and 48 a side) and on their colour histograms (8 bins per
+Fits multinomial logistic regression on the training images' pixels (16, 32 and 48 a side) and on their colour histograms (8 bins per
 channel jointly, and 32 per channel separately), with the regularisation that is best on val, and prints the accuracy on test.
 """
 
@@ -22,15 +22,15 @@ from fieldmark.datasets.layouts import read_dataset
 
 
 def pixels(side: int) -> Callable[[Image.Image], np.ndarray]:
-    return lambda picture: np.asarray(picture.resize((side, side), Image.Resampling.BOX), np.float32).ravel() / 255
+    return lambda image: np.asarray(image.resize((side, side), Image.Resampling.BOX), np.float32).ravel() / 255
 
 
-def joint_histogram(picture: Image.Image) -> np.ndarray:
-    return np.histogramdd(np.asarray(picture).reshape(-1, 3), bins=8, range=[(0, 256)] * 3)[0].ravel().astype(np.float32) ** 0.5
+def joint_histogram(image: Image.Image) -> np.ndarray:
+    return np.histogramdd(np.asarray(image).reshape(-1, 3), bins=8, range=[(0, 256)] * 3)[0].ravel().astype(np.float32) ** 0.5
 
 
-def channel_histograms(picture: Image.Image) -> np.ndarray:
-    values = np.asarray(picture).reshape(-1, 3)
+def channel_histograms(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image).reshape(-1, 3)
     return np.concatenate([np.bincount(values[:, channel] // 8, minlength=32) for channel in range(3)]).astype(np.float32) ** 0.5
 
 
@@ -43,9 +43,9 @@ FEATURES = {
 }
 
 
-def accuracy(dataset: Dataset, pictures: list[Image.Image], features: Callable[[Image.Image], np.ndarray]) -> tuple[float, float]:
+def accuracy(dataset: Dataset, images: list[Image.Image], features: Callable[[Image.Image], np.ndarray]) -> tuple[float, float]:
     """(val, test) accuracy in per cent of the regularisation that is best on val."""
-    table = np.stack([features(picture) for picture in pictures])
+    table = np.stack([features(image) for image in images])
     train, val, test = (dataset.rows(split) for split in ("train", "val", "test"))
     fitted = []
     for strength in (1e-4, 1e-3, 1e-2):
@@ -57,11 +57,11 @@ def accuracy(dataset: Dataset, pictures: list[Image.Image], features: Callable[[
 
 def main() -> None:
     dataset = read_dataset("birds")
-    pictures = [Image.open(dataset.root / dataset.paths[row]).convert("RGB") for row in range(len(dataset))]
+    images = [Image.open(dataset.root / dataset.paths[row]).convert("RGB") for row in range(len(dataset))]
     print(f"{len(dataset.class_names)} species, chance {100 / len(dataset.class_names):.1f} %")
     answer = {}
     for name, features in FEATURES.items():
-        val, test = accuracy(dataset, pictures, features)
+        val, test = accuracy(dataset, images, features)
         answer[name] = round(test, 1)
         print(f"{name:<28} val {val:5.1f} %   test {test:5.1f} %", flush=True)
     print(json.dumps(answer))

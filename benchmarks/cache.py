@@ -5,7 +5,7 @@ torch DataLoader with one worker process per core. The DataLoader decodes with P
 in either order of torchvision's v2 transforms: Resize, ToImage (resized by Pillow) and ToImage, Resize (resized by torch). The contenders
 take turns; medians over the repeats. A ratio above 1 says that Fieldmark is faster.
 
-Memory: anonymous memory (RssAnon) that a fresh process has after opening a cache of 500, 1,000, 2,000 and 4,000 pictures and after reading
+Memory: anonymous memory (RssAnon) that a fresh process has after opening a cache of 500, 1,000, 2,000 and 4,000 images and after reading
 every tile in random batches, beyond what it had before.
 
     python benchmarks/cache.py DATA --side 240 --repeats 3 --images 4000
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--side", type=int, default=240)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=4000, help="how many pictures to use, drawn at random")
+    parser.add_argument("--images", type=int, default=4000, help="how many images to use, drawn at random")
     arguments = parser.parse_args()
 
     from torchvision.datasets import ImageFolder
@@ -128,7 +128,7 @@ def main() -> None:
     rows = np.random.default_rng(0).permutation(len(every))[: arguments.images].tolist()
     files = [every[row] for row in rows]
 
-    print(f"Decoding {len(files):,} pictures to {arguments.side} x {arguments.side}:")
+    print(f"Decoding {len(files):,} images to {arguments.side} x {arguments.side}:")
     rates = images_per_second(data, files, rows, arguments.side, arguments.repeats)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: medians["fieldmark"] / median for name, median in medians.items() if name != "fieldmark"}
@@ -141,7 +141,7 @@ def main() -> None:
         memory[count] = anonymous_memory(files[:count], arguments.side)
         opened, read = memory[count]
         tiles = count * 3 * arguments.side**2 / 1e6
-        print(f"  {count:5,} pictures ({tiles:6.0f} MB of tiles)  after opening {opened:6.1f}  after reading all {read:6.1f}")
+        print(f"  {count:5,} images ({tiles:6.0f} MB of tiles)  after opening {opened:6.1f}  after reading all {read:6.1f}")
     print(json.dumps({"images_per_second": medians, "ratio": ratios, "memory_mb": memory}))
 
 

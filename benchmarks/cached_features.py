@@ -1,8 +1,8 @@
-"""Seconds of an epoch of a linear probe: with the backbone run for each picture, and from cached features.
+"""Seconds of an epoch of a linear probe: with the backbone run for each image, and from cached features.
 
     python benchmarks/cached_features.py DATA --weights mobilenetv2_100.safetensors --size 160
 
-Both train the head on the same views of the same pictures, with the same batches, loss and optimiser, and predict val after the epoch with
+Both train the head on the same views of the same images, with the same batches, loss and optimiser, and predict val after the epoch with
 the whole network or from its cached features. First both train one epoch from the same weights, and the heads that come of it are
 compared. Then they take turns; the cached epoch is run several times in each turn, and medians are taken. What features cost once is
 printed beside. The last line is JSON.
@@ -126,7 +126,7 @@ def main() -> None:
     median = {name: statistics.median(seconds) for name, seconds in times.items()}
     ratios = [whole / part for whole, part in zip(times["epoch"], times["cached_epoch"], strict=True)]
     both = (median["epoch"] + median["val"]) / (median["cached_epoch"] + median["cached_val"])
-    answer = {"pictures": len(batches.rows), "val": len(val.sound), "size": args.size, "once": once, **median}
+    answer = {"images": len(batches.rows), "val": len(val.sound), "size": args.size, "once": once, **median}
     answer |= {
         "ratio": statistics.median(ratios),
         "low": min(ratios),

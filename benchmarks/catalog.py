@@ -76,7 +76,7 @@ LINES = {
     "hgnetv2_b1": "larger PP-HGNetV2",
     "starnet_s1": "element-wise products in place of width (2024)",
     "densenet121": "every layer sees all before it (2016)",
-    "plain_cnn": "our own: pairs of 3 x 3 convolutions and pooling; for small pictures, from scratch",
+    "plain_cnn": "our own: pairs of 3 x 3 convolutions and pooling; for small images, from scratch",
     "small_cnn": "our own: a small residual network; fast on a CPU, from scratch",
     "resnet18": "the classic, small (2015)",
     "resnet34": "the classic, mid-size",

@@ -3,8 +3,8 @@
     python benchmarks/ensemble.py RUN [RUN ...] --members 10
 
 Makes an equal mean of so many members, the runs given and copies of them, in a temporary folder. Then one run and the ensemble take turns,
-each in a process of its own: `evaluate` on test, one network after another, and `predict` of the same pictures from their files, all
-networks in memory at once. Prints medians: seconds of the work, without importing; pictures per second; and the largest resident memory
+each in a process of its own: `evaluate` on test, one network after another, and `predict` of the same images from their files, all
+networks in memory at once. Prints medians: seconds of the work, without importing; images per second; and the largest resident memory
 of the process. The last line is JSON.
 """
 

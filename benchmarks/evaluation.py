@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py --repeats 3
 
 Logits come from features (genera of five look-alike classes, so that there are confusions and a taxonomy); val is a second draw of as many
-pictures, train and the unknown pictures are fewer. Prints the median seconds of each part of what `train`, `calibrate` and `evaluate` do
+images, train and the unknown images are fewer. Prints the median seconds of each part of what `train`, `calibrate` and `evaluate` do
 with predictions, and, where the same is commonly had otherwise, those of the other way, in turn with it:
   figures     scikit-learn's classification_report, confusion_matrix, log_loss and top_k_accuracy_score, of one set of predictions
   intervals   a plain loop over resamples, of which a few are run and the time is scaled up: scikit-learn's figures of the rows drawn
@@ -199,7 +199,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     np.testing.assert_allclose(nearest["fieldmark"], nearest["scikit-learn"], rtol=1e-3)
     measured = {"fieldmark": lambda: unknown_figures("unknown", fitted_scores(train), test, unknown, decisions)}
-    figures = turns.take("unknown pictures", measured)["fieldmark"]
+    figures = turns.take("unknown images", measured)["fieldmark"]
     print(", ".join(f"{each.name} {each.auroc:.1f}" for each in figures.scores))
 
     def assessment() -> Assessment:
@@ -228,7 +228,7 @@ def main() -> None:
     whole = (
         f"intervals from {arguments.resamples:,} resamples",
         "decisions, all",
-        "unknown pictures",
+        "unknown images",
         "assessment, all of evaluation.json",
     )
     total = sum(seconds[part]["fieldmark"] for part in whole)

@@ -2,10 +2,10 @@
 
     python benchmarks/loop.py DATA --weights mobilenetv2_100.safetensors --size 160
 
-Runs the real loop (mapped uint8 pictures, default augmentation, logging) and, after each of its steps, one forward, backward and
+Runs the real loop (mapped uint8 images, default augmentation, logging) and, after each of its steps, one forward, backward and
 optimiser step on a resident batch, with the same model, optimiser and arithmetic. A step of the loop lasts from the end of the resident
 step before it to the start of the one after it, so that whatever the loop does besides computing counts against it; neighbours in time
-meet the same conditions on a machine that is not alone. Every picture is read once before, as it is in all epochs but the first. Prints
+meet the same conditions on a machine that is not alone. Every image is read once before, as it is in all epochs but the first. Prints
 medians, and the ratio of images/s with a 95 % interval by bootstrap over blocks of steps.
 """
 

@@ -1,6 +1,6 @@
-"""Reading a table of a million pictures, as CSV and as Parquet: seconds, and peak memory beyond that of the process before it. Linux only.
+"""Reading a table of a million images, as CSV and as Parquet: seconds, and peak memory beyond that of the process before it. Linux only.
 
-Each is read in a fresh process, pyarrow's import included; the pictures themselves are not there, as no layout reader opens them.
+Each is read in a fresh process, pyarrow's import included; the images themselves are not there, as no layout reader opens them.
 
     python benchmarks/million_rows.py --rows 1000000 --repeats 3
 
@@ -46,7 +46,7 @@ def rows(count: int) -> Iterator[tuple[str, str, str, int, int, int, int, str, s
         left, top, width, height = (randomness.randrange(1, 400) for _ in range(4))
         split = randomness.choices(("train", "val", "test"), (8, 1, 1))[0]
         genus = f"Genus{label // PER_GENUS}"
-        path = f"pictures/{label:04d}/{randomness.getrandbits(64):016x}.jpg"
+        path = f"images/{label:04d}/{randomness.getrandbits(64):016x}.jpg"
         yield path, f"{genus} species{label}", split, left, top, width, height, genus, f"bird {number // PER_GROUP}"
 
 

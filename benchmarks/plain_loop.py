@@ -1,13 +1,13 @@
 """The plain training loop that Fieldmark has to beat: one file, written by hand, with nothing of Fieldmark in it.
 
-MobileNetV2 on a folder of train/<class>/ and test/<class>/: uint8 pictures in memory, flip and shift on the batch, bfloat16 autocast,
+MobileNetV2 on a folder of train/<class>/ and test/<class>/: uint8 images in memory, flip and shift on the batch, bfloat16 autocast,
 channels-last, label smoothing 0.1, SGD with Nesterov momentum 0.9 and weight decay 5e-5 on a one-cycle schedule. It trains on all of train
 and looks at test once, after the last epoch.
 
     python benchmarks/plain_loop.py DATA --weights mobilenetv2_100.safetensors --size 160 --epochs 12 --batch 64 --lr 0.1
     python benchmarks/plain_loop.py DATA --weights mobilenetv2_100.safetensors --steps 20
 
-The second form trains only 20 steps on as many pictures as they need and does not test, for interleaved comparisons of speed. The last line
+The second form trains only 20 steps on as many images as they need and does not test, for interleaved comparisons of speed. The last line
 is JSON: seconds (decoding, training and testing together), images_per_second (training steps alone, the first one, which warms up, left
 out) and test_top1 (per cent; null after --steps).
 """
@@ -59,7 +59,7 @@ def prepare(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def flip_and_shift(pixels: Tensor) -> Tensor:
-    """Flip half of the batch and move every picture by up to SHIFT of its side; the edge is repeated."""
+    """Flip half of the batch and move every image by up to SHIFT of its side; the edge is repeated."""
     n, _, size, _ = pixels.shape
     reach = round(SHIFT * size)
     steps = torch.arange(size)
@@ -109,7 +109,7 @@ def main() -> None:
         kept = torch.randperm(len(files))[: args.steps * args.batch]
         files, labels = [files[index] for index in kept.tolist()], labels[kept]
     pixels = decode(files, args.size)
-    print(f"{len(files)} pictures of {len(classes)} classes decoded in {time.perf_counter() - start:.1f} s")
+    print(f"{len(files)} images of {len(classes)} classes decoded in {time.perf_counter() - start:.1f} s")
 
     model = build(args.weights, len(classes), device)
     epochs, steps = (1 if args.steps else args.epochs), len(files) // args.batch

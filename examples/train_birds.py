@@ -1,4 +1,4 @@
-"""Train on the built-in birds, read the answer, look at what was mistaken for what, name a few pictures.
+"""Train on the built-in birds, read the answer, look at what was mistaken for what, name a few images.
 
 python examples/train_birds.py                    # the settings of `fieldmark demo`
 python examples/train_birds.py train.epochs=30    # recipe keys, as on the command line
@@ -15,16 +15,16 @@ def main(settings: list[str]) -> None:
     run = fieldmark.train("birds", *settings, recipe="demo")
 
     test = run.summary["test"]
-    print(f"top-1 on {test['n']} test pictures: {test['top1']:.1f} % (95 % interval {test['top1_low']:.1f} to {test['top1_high']:.1f})")
+    print(f"top-1 on {test['n']} test images: {test['top1']:.1f} % (95 % interval {test['top1_low']:.1f} to {test['top1_high']:.1f})")
 
     predictions = Predictions.load(run.folder.predictions / "test.npz")
     guesses = predictions.logits.argmax(axis=1)
-    for picture, label, guess in zip(predictions.ids, predictions.labels, guesses, strict=True):
+    for image, label, guess in zip(predictions.ids, predictions.labels, guesses, strict=True):
         if guess != label:
-            print(f"{picture}: taken for {predictions.class_names[guess]}")
+            print(f"{image}: taken for {predictions.class_names[guess]}")
 
     root = Path(run.folder.manifest()["data"]["root"])
-    for answer in run.predict([root / picture for picture in predictions.ids[::8]], top=2):
+    for answer in run.predict([root / image for image in predictions.ids[::8]], top=2):
         print(f"{answer.path}: {answer.best} ({answer.probabilities[0]:.2f})")
 
 

@@ -38,7 +38,7 @@ def mobilenet_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def birds(tmp_path_factory) -> Path:
-    """Three drawn species in train and test, 32 pixels wide: 48 and 12 pictures."""
+    """Three drawn species in train and test, 32 pixels wide: 48 and 12 images."""
     return three_birds(tmp_path_factory.mktemp("data") / "birds3")
 
 
@@ -56,7 +56,7 @@ def three_birds(root: Path) -> Path:
 
 @pytest.fixture
 def few_built_in_birds(tmp_path, monkeypatch) -> Path:
-    """A cache in which the built-in set is there already, and small: 3 species, 42, 6 and 12 pictures of 96 pixels."""
+    """A cache in which the built-in set is there already, and small: 3 species, 42, 6 and 12 images of 96 pixels."""
     from fieldmark.datasets.birds.folder import VERSION, draw_folder
 
     monkeypatch.setenv("FIELDMARK_CACHE", str(tmp_path / "cache"))

@@ -84,7 +84,7 @@ def ensemble(
         out: the run folder to make; the members are copied into it.
         of: for a mean: of probabilities (the default) or logits.
         weights: for a mean: equal (the default), or fitted to val.
-        fit_on: for a stack: val (the default; of folds, those pictures that each left out), or train, as it was published once.
+        fit_on: for a stack: val (the default; of folds, those images that each left out), or train, as it was published once.
         ingredients: for a soup: greedy (the default), those that do not lower val top-1; or all.
 
     Raises InputError where the runs cannot answer together, with the reasons; nothing was written.
@@ -96,7 +96,7 @@ def ensemble(
 def report(*runs: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file.
 
-    Several runs are set side by side, the others against the first; that needs `out`, and runs tested on the same pictures.
+    Several runs are set side by side, the others against the first; that needs `out`, and runs tested on the same images.
     """
     if len(runs) == 1:
         return write_report(Run.load(runs[0]), None if out is None else Path(out))
@@ -116,12 +116,12 @@ def calibrate(
     """Fit what a run decides with on val anew, and write its calibration.json and report; training does it with the defaults.
 
     Args:
-        accept: the share of pictures of known classes that are not to be rejected.
-        coverage: the share of pictures whose set of classes is to hold the right one.
+        accept: the share of images of known classes that are not to be rejected.
+        coverage: the share of images whose set of classes is to hold the right one.
         precision: the share of answers that are to be right where a coarser one may stand in for an unsure one.
         scaling: one temperature, or a scale and a bias for each class.
         score: of rejection; chosen by default.
-        unknown: pictures of none of the classes, files, folders or patterns, to choose the score by.
+        unknown: images of none of the classes, files, folders or patterns, to choose the score by.
     """
     console = Console(quiet)
     decisions = calibrate_run(loaded := Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, console)
@@ -130,7 +130,7 @@ def calibrate(
 
 
 def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> dict[str, Any]:
-    """How many pictures of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures.
+    """How many images of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures.
 
     The run's evaluation.json and report have them from then on.
     """
@@ -162,7 +162,7 @@ def evaluate(
     """Figures of a run on a split of its own data or of other data; the predictions are saved in the run folder.
 
     Args:
-        crop: on whole pictures ("none") or on the boxes of their objects ("box"); by default as the run was trained.
+        crop: on whole images ("none") or on the boxes of their objects ("box"); by default as the run was trained.
         corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
 
     Classes are matched by name. Raises InputError for data with classes that the run does not know.
@@ -178,19 +178,19 @@ def explain(
     boxes: Boxes | None = None,
     quiet: bool = True,
 ) -> Explained:
-    """Where a run looked in pictures, whether that matters, and the training pictures nearest to them, as a page in the folder `out`.
+    """Where a run looked in images, whether that matters, and the training images nearest to them, as a page in the folder `out`.
 
     Args:
         images: files, folders and patterns.
         method: of the maps, grad-cam, grad-cam++, layer-cam or rollout; by default what suits the architecture.
-        boxes: of the objects, by the picture's path, as in Run.predict.
+        boxes: of the objects, by the image's path, as in Run.predict.
     """
     listed = [images] if isinstance(images, str | Path) else images
     return explain_run(Run.load(run), listed, Path(out), Console(quiet), method, boxes)
 
 
 def submit(run: str | Path, out: str | Path, data: str | Path | None = None, columns: str = DEFAULT_COLUMNS, quiet: bool = True) -> Path:
-    """Predict the pictures without labels of a run's data, or of other data, into a CSV file, and give the file.
+    """Predict the images without labels of a run's data, or of other data, into a CSV file, and give the file.
 
     `columns` are "header=what", separated by commas, as in evaluation.submission.submit_run. Raises InputError where there are none.
     """
@@ -272,5 +272,5 @@ def search(
 
 
 def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:
-    """What the finished runs of a study say; its table, pictures and page are written anew into its folder."""
+    """What the finished runs of a study say; its table, images and page are written anew into its folder."""
     return write_answer(folder, Console(quiet))

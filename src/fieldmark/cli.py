@@ -52,11 +52,11 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     classes, test = len(run.class_names), run.summary["test"]
     console.say(
         "",
-        f"{test['top1']:.1f} % of {test['n']:,} pictures of birds that it had not seen are named right, "
+        f"{test['top1']:.1f} % of {test['n']:,} images of birds that it had not seen are named right, "
         f"with a 95 % interval of {test['top1_low']:.1f} to {test['top1_high']:.1f}; guessing gets {100 / classes:.1f} %.",
         "Open the report in a browser to see which it mistakes, and for what. Then:",
         f"  fieldmark predict {run.path} {folder / 'unseen'}   # birds of species that it cannot know",
-        "  fieldmark train PHOTOS                 # a folder of your own, with one folder of pictures per class",
+        "  fieldmark train PHOTOS                 # a folder of your own, with one folder of images per class",
     )
 
 
@@ -71,9 +71,9 @@ def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 
     species
         How many, three of a genus in turn.
     per_class
-        Pictures of each.
+        Images of each.
     size
-        Of the pictures, in pixels.
+        Of the images, in pixels.
     seed
         Another number draws other birds.
     """
@@ -130,7 +130,7 @@ def evaluate(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a run on a split of its own data, on other data with classes of the same names, or on pictures of unknown classes.
+    """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
 
     Parameters
     ----------
@@ -139,12 +139,12 @@ def evaluate(
     split
         train, val or test.
     crop
-        On whole pictures, on the boxes of their objects, or on both (as the run was trained, by default).
+        On whole images, on the boxes of their objects, or on both (as the run was trained, by default).
     corrupt
-        Corrupt the pictures first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3, or none (as the run was trained, by default);
+        Corrupt the images first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3, or none (as the run was trained, by default);
         all:3 measures every corruption.
     unknown
-        Files, folders and patterns of pictures that are of none of the run's classes: how many of them it rejects.
+        Files, folders and patterns of images that are of none of the run's classes: how many of them it rejects.
     """
     from fieldmark.evaluation.evaluate import evaluate_run
     from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, robustness_table
@@ -196,18 +196,18 @@ def calibrate(
     Parameters
     ----------
     accept
-        The share of pictures of known classes that are not to be rejected.
+        The share of images of known classes that are not to be rejected.
     coverage
-        The share of pictures whose set of classes is to hold the right one.
+        The share of images whose set of classes is to hold the right one.
     precision
         The share of answers that are to be right where a coarser answer, such as the genus, may stand in for an unsure one.
     scaling
-        One temperature, or a scale and a bias for each class, which can change answers and needs many pictures of each.
+        One temperature, or a scale and a bias for each class, which can change answers and needs many images of each.
     score
         How unknowns are told: max-logit+knn, msp, max-logit, energy, knn, mahalanobis or vim (by default the first that tells classes of
         val apart, which are taken for unknown in turn, to within a point as well as the best does).
     unknown
-        Files, folders and patterns of pictures that are of none of the run's classes, to choose the score by.
+        Files, folders and patterns of images that are of none of the run's classes, to choose the score by.
     """
     from fieldmark.evaluation.calibrate import calibrate_run, decisions_table
     from fieldmark.evaluation.run import Run
@@ -235,19 +235,19 @@ def predict(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Name what is in pictures.
+    """Name what is in images.
 
     Parameters
     ----------
     run
         A finished run.
     sources
-        Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
+        Files, folders (searched for images) and patterns such as "photos/*.jpg".
     csv
         Write a table: path, whether it is of none of the classes, the likeliest classes with their probabilities, the set that holds the
         right one with the promised probability, what is sure enough at each level, and a note where there is no answer.
     boxes
-        A table with a box for each picture: path, left, top, right, bottom (or width and height) in pixels. Paths are relative to the
+        A table with a box for each image: path, left, top, right, bottom (or width and height) in pixels. Paths are relative to the
         table's folder. A run that was trained with data.crop=box needs it.
     top
         How many classes to name.
@@ -261,7 +261,7 @@ def predict(
     given = None if boxes is None else read_boxes(boxes)
     if given and not any(Path(path).exists() for path in given):
         raise InputError(
-            f"none of the pictures of {boxes} is there, such as {next(iter(given))}",
+            f"none of the images of {boxes} is there, such as {next(iter(given))}",
             hint="A path in a table of boxes is absolute, or relative to the table's folder or to the current one.",
         )
     if warning := loaded.box_warning(given is not None):
@@ -273,9 +273,9 @@ def predict(
             answers.add(prediction)
             advance(count, None)
     if answers.unanswered:
-        console.say(f"{answers.unanswered:,} of {answers.count:,} pictures have no answer; their rows say why")
+        console.say(f"{answers.unanswered:,} of {answers.count:,} images have no answer; their rows say why")
     if answers.noted > answers.unanswered:
-        console.say(f"{answers.noted - answers.unanswered:,} of {answers.count:,} pictures have no box in {boxes}, and were seen whole")
+        console.say(f"{answers.noted - answers.unanswered:,} of {answers.count:,} images have no box in {boxes}, and were seen whole")
 
 
 @app.command
@@ -288,20 +288,20 @@ def explain(
     boxes: Path | None = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show where a run looked in pictures, whether that place matters, and the training pictures nearest to them.
+    """Show where a run looked in images, whether that place matters, and the training images nearest to them.
 
     Parameters
     ----------
     run
         A finished run.
     images
-        Files, folders (searched for pictures) and patterns such as "photos/*.jpg".
+        Files, folders (searched for images) and patterns such as "photos/*.jpg".
     out
-        The folder to write: a page, a picture for each, and the figures as JSON.
+        The folder to write: a page, an image for each, and the figures as JSON.
     method
         How the map is made (by default grad-cam for convolutional networks, rollout for vision transformers).
     boxes
-        A table with a box for each picture, as for `fieldmark predict`.
+        A table with a box for each image, as for `fieldmark predict`.
     """
     from fieldmark.datasets.boxes_file import read_boxes
     from fieldmark.evaluation.run import Run
@@ -316,7 +316,7 @@ def explain(
 
 @app.command
 def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "id=stem,label=class", quiet: Quiet = False) -> None:
-    """Predict the pictures of a dataset whose labels are not known, and write the file that a competition asks for.
+    """Predict the images of a dataset whose labels are not known, and write the file that a competition asks for.
 
     Parameters
     ----------
@@ -325,7 +325,7 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
     out
         The CSV file to write.
     data
-        Other data with unlabelled pictures (the run's own by default).
+        Other data with unlabelled images (the run's own by default).
     columns
         HEADER=WHAT, separated by commas. WHAT is path, name, stem (the name without its ending), class, index (of the class, from 0),
         number (from 1), probability, or probabilities: a column for each class.
@@ -337,7 +337,7 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
     unanswered = submit_run(Run.load(run), out, data, columns, console)
     console.say(f"the answers are in {out}")
     if unanswered:
-        console.say(f"{unanswered:,} of the pictures could not be read or got an answer that is not a number; their answers are empty")
+        console.say(f"{unanswered:,} of the images could not be read or got an answer that is not a number; their answers are empty")
 
 
 @app.command
@@ -367,7 +367,7 @@ def ensemble(
     weights
         For a mean: equal (by default), or fitted to val.
     fit_on
-        For a stack: val (by default; of folds, the pictures that each left out), or train, which flatters it.
+        For a stack: val (by default; of folds, the images that each left out), or train, which flatters it.
     ingredients
         For a soup: greedy (by default), the best on val first and then each that does not lower val top-1; or all.
     """
@@ -381,7 +381,7 @@ def ensemble(
 
 @app.command
 def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | None = None, json: Json = False) -> None:
-    """List the layouts of datasets that can be read, or say what a dataset is and holds, without opening its pictures.
+    """List the layouts of datasets that can be read, or say what a dataset is and holds, without opening its images.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ def report(*runs: Path, out: Path | None = None, quiet: Quiet = False) -> None:
     Parameters
     ----------
     runs
-        A finished run, or several that were tested on the same pictures; the first is what the others are held against.
+        A finished run, or several that were tested on the same images; the first is what the others are held against.
     out
         The file to write (report.html in the run's folder by default; several runs need a name).
     """
@@ -474,7 +474,7 @@ def study_run(
 
 @study.command(name="table")
 def study_table(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
-    """Say which change helped, from the runs that are finished, and write it as Markdown, CSV, LaTeX, JSON, pictures and a page.
+    """Say which change helped, from the runs that are finished, and write it as Markdown, CSV, LaTeX, JSON, images and a page.
 
     Parameters
     ----------
@@ -603,7 +603,7 @@ def fields(prefix: str = "", /, *, json: Json = False, schema: Annotated[bool, P
 
 @app.command
 def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Show what the cache of decoded pictures holds, or empty it.
+    """Show what the cache of decoded images holds, or empty it.
 
     Parameters
     ----------
@@ -624,7 +624,7 @@ def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> None:
         for entry in entries
     ]
     print(f"{folder}: {sum(entry.bytes for entry in entries) / 2**20:,.0f} MiB")
-    _print_table(("entry", "pictures", "side", "MiB", "last used"), rows)
+    _print_table(("entry", "images", "side", "MiB", "last used"), rows)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

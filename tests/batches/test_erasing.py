@@ -23,9 +23,9 @@ def draws(count: int, seed: int = 0) -> np.ndarray:
 def test_rectangles_have_torchvisions_distribution(area, aspect):
     """Top, left, height and width by two-sample Kolmogorov-Smirnov tests; the large ones often do not fit and are drawn again."""
     ours = erasing.rectangles(NoiseErasing(probability=1.0, area=area, aspect=aspect), SIZE, draws(4000))
-    transform, picture = v2.RandomErasing(1.0, area, aspect), [torch.empty(3, SIZE, SIZE)]
+    transform, image = v2.RandomErasing(1.0, area, aspect), [torch.empty(3, SIZE, SIZE)]
     torch.manual_seed(0)
-    theirs = [transform.make_params(picture) for _ in range(2000)]
+    theirs = [transform.make_params(image) for _ in range(2000)]
     theirs = np.array([[each["i"], each["j"], each["h"], each["w"]] for each in theirs if each["v"] is not None])
     assert len(theirs) / 2000 == pytest.approx((ours[:, 2] > 0).mean(), abs=0.02)
     for of_ours, of_theirs in zip(ours[ours[:, 2] > 0].T, theirs.T, strict=True):
@@ -42,14 +42,14 @@ def test_the_probability_is_how_often():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_only_the_rectangles_change(layout):
     erase = ZeroErasing(probability=0.5)
-    pictures = torch.ones(40, 3, SIZE, SIZE).contiguous(memory_format=layout)
-    erasing.cover(pictures, erasing.patches(erase, SIZE, draws(40), 0, np.arange(40)))
+    images = torch.ones(40, 3, SIZE, SIZE).contiguous(memory_format=layout)
+    erasing.cover(images, erasing.patches(erase, SIZE, draws(40), 0, np.arange(40)))
     erased = draws(40)[:, 0] < 0.5
     assert erased.any() and not erased.all()
-    for picture, covered, (top, left, height, width) in zip(pictures, erased, erasing.rectangles(erase, SIZE, draws(40)), strict=True):
+    for image, covered, (top, left, height, width) in zip(images, erased, erasing.rectangles(erase, SIZE, draws(40)), strict=True):
         expected = torch.ones(3, SIZE, SIZE)
         expected[:, top : top + height, left : left + width] = 1 - float(covered)
-        assert torch.equal(picture, expected)
+        assert torch.equal(image, expected)
 
 
 def test_noise_is_standard_normal_and_the_samples_own():

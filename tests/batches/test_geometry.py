@@ -16,7 +16,7 @@ from fieldmark.core.schema import Augment, NoCrop, PaddedCrop, RandomResizedCrop
 
 
 def smooth_tiles(count: int, side: int) -> torch.Tensor:
-    """Low-frequency pictures, on which interpolation rules hardly differ."""
+    """Low-frequency images, on which interpolation rules hardly differ."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 6, 6, generator=generator) * 255
     return torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False).clamp(0, 255)
@@ -85,7 +85,7 @@ def test_crops_stay_within_the_settings():
 
 
 def test_crop_boxes_have_torchvisions_distribution():
-    """Moments of area, aspect and position against 4,000 boxes of torchvision, on a wide picture."""
+    """Moments of area, aspect and position against 4,000 boxes of torchvision, on a wide image."""
     widths, heights = np.full(4000, 300), np.full(4000, 200)
     frame = Frame.of("shorter-side", widths, heights)
     crop = RandomResizedCrop(area=(0.08, 1.0), aspect=(0.75, 4 / 3))
@@ -126,7 +126,7 @@ def test_crop_boxes_have_torchvisions_distribution():
     ],
 )
 def test_affine_changes_agree_with_torchvision(values, parameters):
-    """Same parameters, same picture: 94 % of pixels within 2 grey levels (theirs blends the picture's border with the fill)."""
+    """Same parameters, same image: 94 % of pixels within 2 grey levels (theirs blends the image's border with the fill)."""
     count, side = 6, 64
     tiles, drawn = smooth_tiles(count, side), draws(count)
     matrices = geometry.random_matrices(augment(**values), square(count), drawn)
@@ -164,7 +164,7 @@ def test_a_homography_takes_its_points_to_their_places(seed, spread):
 
 @pytest.mark.parametrize("resize", ["squash", "shorter-side", "letterbox"])
 def test_the_view_without_augmentation_is_the_evaluation_view(resize):
-    """A tile seen through the plain view equals what evaluation makes of the same wide picture."""
+    """A tile seen through the plain view equals what evaluation makes of the same wide image."""
     from PIL import Image
 
     from fieldmark.runtime.preprocess import Preprocess
@@ -198,16 +198,16 @@ def test_a_rook_pattern_uses_each_row_and_column_once(count):
     assert abs(sum(x for x, _ in pattern)) < 1e-9 and abs(sum(y for _, y in pattern)) < 1e-9
 
 
-def test_outside_the_picture_is_grey():
+def test_outside_the_image_is_grey():
     tiles = torch.zeros(1, 3, 32, 32)
     matrices = geometry.random_matrices(augment(zoom=(0.5, 0.5)), square(1), draws(1))
     seen = resample(tiles, matrices, 32, fill=True)
     assert seen[0, 0, 0, 0] == geometry.OUTSIDE and seen[0, 0, 16, 16] == 0
 
 
-def test_leaves_picture_says_when_grey_can_show():
-    assert not geometry.leaves_picture(Augment(), "squash")
-    assert geometry.leaves_picture(Augment(), "letterbox")
+def test_leaves_image_says_when_grey_can_show():
+    assert not geometry.leaves_image(Augment(), "squash")
+    assert geometry.leaves_image(Augment(), "letterbox")
     for values in (
         {"rotate": 5.0},
         {"zoom": (0.9, 1.0)},
@@ -217,7 +217,7 @@ def test_leaves_picture_says_when_grey_can_show():
         {"crop": PaddedCrop()},
         {"policy": TrivialAugment()},
     ):
-        assert geometry.leaves_picture(Augment(**values), "squash")
+        assert geometry.leaves_image(Augment(**values), "squash")
 
 
 def test_a_padded_crop_shifts_by_at_most_its_padding():
@@ -257,7 +257,7 @@ def test_looking_agrees_with_sampling_whatever_is_done(values, side):
     assert ((looked == geometry.OUTSIDE).mean() - (sampled == geometry.OUTSIDE).float().mean()).abs() < 0.05
 
 
-def test_views_beyond_the_picture_are_grey():
+def test_views_beyond_the_image_are_grey():
     tiles = smooth_tiles(3, 32).byte().numpy()
     away = np.tile(np.eye(3), (3, 1, 1))
     away[0, 0, 2], away[1, 1, 2], away[2, :2, 2], away[2, 0, 1] = 2.5, -2.0, 9.0, 0.5

@@ -41,14 +41,14 @@ def test_boxes_of_cutmix_are_those_of_the_paper(alpha):
     ids=lambda mix: f"{mix.name}-{mix.probability:g}",
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_each_picture_holds_as_much_of_the_next_as_its_label_says(mix, layout):
-    """Picture i is all i: what is seen of the next one, pixel by pixel, is its share of the label exactly."""
+def test_each_image_holds_as_much_of_the_next_as_its_label_says(mix, layout):
+    """Image i is all i: what is seen of the next one, pixel by pixel, is its share of the label exactly."""
     count = 60
-    pictures = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, SIZE, SIZE).contiguous(memory_format=layout)
-    before = pictures.clone()
+    images = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, SIZE, SIZE).contiguous(memory_format=layout)
+    before = images.clone()
     mixture = mixing.draw(mix, SIZE, draws(count))
-    mixed = mixing.mix_pictures(pictures, mixture)
-    assert torch.equal(pictures, before)
+    mixed = mixing.mix_images(images, mixture)
+    assert torch.equal(images, before)
     of_next = (mixed - before) / (before.roll(-1, 0) - before)
     assert torch.allclose(of_next.mean(dim=(1, 2, 3)), 1 - torch.from_numpy(mixture.shares), atol=1e-5)
     pasted = mixture.boxes[:, 2] > 0
@@ -69,6 +69,6 @@ def test_the_probability_is_how_often_and_either_is_one_of_the_two():
 
 
 def test_nothing_changes_where_nothing_is_mixed():
-    pictures = torch.rand(30, 3, SIZE, SIZE)
+    images = torch.rand(30, 3, SIZE, SIZE)
     mixture = mixing.draw(Mixup(probability=1e-9), SIZE, draws(30))
-    assert (mixture.shares == 1).all() and torch.equal(mixing.mix_pictures(pictures, mixture), pictures)
+    assert (mixture.shares == 1).all() and torch.equal(mixing.mix_images(images, mixture), images)

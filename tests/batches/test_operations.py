@@ -19,20 +19,20 @@ from fieldmark.core.schema import AutoAugment, RandAugment, TrivialAugment
 
 SIZE = 24
 THEIRS = {
-    Operation.BRIGHTNESS: lambda picture, strength: tvf.adjust_brightness(picture, 1 + strength),
-    Operation.COLOR: lambda picture, strength: tvf.adjust_saturation(picture, 1 + strength),
-    Operation.CONTRAST: lambda picture, strength: tvf.adjust_contrast(picture, 1 + strength),
-    Operation.SHARPNESS: lambda picture, strength: tvf.adjust_sharpness(picture, 1 + strength),
-    Operation.POSTERIZE: lambda picture, strength: tvf.posterize(picture, int(strength)),
-    Operation.SOLARIZE: lambda picture, strength: tvf.solarize(picture, 255.0 * strength),
-    Operation.AUTO_CONTRAST: lambda picture, strength: tvf.autocontrast(picture),
-    Operation.EQUALIZE: lambda picture, strength: tvf.equalize(picture),
-    Operation.INVERT: lambda picture, strength: tvf.invert(picture),
+    Operation.BRIGHTNESS: lambda image, strength: tvf.adjust_brightness(image, 1 + strength),
+    Operation.COLOR: lambda image, strength: tvf.adjust_saturation(image, 1 + strength),
+    Operation.CONTRAST: lambda image, strength: tvf.adjust_contrast(image, 1 + strength),
+    Operation.SHARPNESS: lambda image, strength: tvf.adjust_sharpness(image, 1 + strength),
+    Operation.POSTERIZE: lambda image, strength: tvf.posterize(image, int(strength)),
+    Operation.SOLARIZE: lambda image, strength: tvf.solarize(image, 255.0 * strength),
+    Operation.AUTO_CONTRAST: lambda image, strength: tvf.autocontrast(image),
+    Operation.EQUALIZE: lambda image, strength: tvf.equalize(image),
+    Operation.INVERT: lambda image, strength: tvf.invert(image),
 }
 EXACT = {Operation.POSTERIZE, Operation.SOLARIZE, Operation.EQUALIZE, Operation.INVERT, Operation.BRIGHTNESS, Operation.AUTO_CONTRAST}
 
 
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """Noise, constants, two levels, a narrow range, a gradient, one flat colour, and sparse highlights."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (4, 3, SIZE, SIZE), generator=generator)
@@ -70,27 +70,27 @@ def agrees(operation: Operation, ours: torch.Tensor, theirs: torch.Tensor, undec
     return bool(difference.max() <= 1 and ((difference > 0) & ~torch.as_tensor(undecided)).float().mean() < 0.03)
 
 
-def whole_numbers(operation: Operation, picture: torch.Tensor, strength: float) -> torch.Tensor:
+def whole_numbers(operation: Operation, image: torch.Tensor, strength: float) -> torch.Tensor:
     """Where a blend with what is left at a strength of -1 is a whole number but for rounding errors."""
-    blend = picture.double() * (1 + strength) - THEIRS[operation](picture, 0.0 - 1).double() * strength
+    blend = image.double() * (1 + strength) - THEIRS[operation](image, 0.0 - 1).double() * strength
     return (blend - blend.round()).abs() < 1e-3
 
 
 @pytest.mark.parametrize("operation", THEIRS, ids=lambda operation: operation.name.lower())
 def test_operations_agree_with_torchvision_at_every_strength(operation):
-    """In OpenCV picture by picture, and in torch as a batch."""
-    given_ = pictures()
+    """In OpenCV image by image, and in torch as a batch."""
+    given_ = images()
     for strength in ranges(operation):
-        theirs = torch.stack([THEIRS[operation](picture, float(strength)) for picture in given_])
+        theirs = torch.stack([THEIRS[operation](image, float(strength)) for image in given_])
         drawn = the_same(operation, strength, len(given_))
-        undecided = operation == Operation.COLOR and torch.stack([whole_numbers(operation, picture, strength) for picture in given_])
+        undecided = operation == Operation.COLOR and torch.stack([whole_numbers(operation, image, strength) for image in given_])
         assert agrees(operation, changed_views(given_, drawn), theirs, undecided), strength
-        assert agrees(operation, operations.change_pictures(given_.float(), drawn), theirs), strength
+        assert agrees(operation, operations.change_images(given_.float(), drawn), theirs), strength
 
 
 @given(st.integers(0, 2**31), st.sampled_from(list(THEIRS)), st.floats(-0.99, 0.99), st.integers(3, 40), st.integers(3, 40))
 @settings(max_examples=150, deadline=None)
-def test_operations_agree_with_torchvision_on_any_picture(seed, operation, strength, height, width):
+def test_operations_agree_with_torchvision_on_any_image(seed, operation, strength, height, width):
     if operation > policies._LAST_SIGNED:
         strength = abs(strength)
     if operation == Operation.POSTERIZE:
@@ -98,8 +98,8 @@ def test_operations_agree_with_torchvision_on_any_picture(seed, operation, stren
     strength = float(np.float32(strength))
     generator = np.random.default_rng(seed)
     low, high = sorted(generator.integers(0, 256, 2).tolist())
-    picture = torch.from_numpy(generator.integers(low, high + 1, (1, 3, height, width)).astype(np.uint8))
-    ours, theirs = changed_views(picture, the_same(operation, strength, 1)), THEIRS[operation](picture, strength)
+    image = torch.from_numpy(generator.integers(low, high + 1, (1, 3, height, width)).astype(np.uint8))
+    ours, theirs = changed_views(image, the_same(operation, strength, 1)), THEIRS[operation](image, strength)
     assert (ours.int() - theirs.int()).abs().max() <= (operation not in EXACT)
 
 
@@ -107,25 +107,25 @@ def test_operations_agree_with_torchvision_on_any_picture(seed, operation, stren
     "policy", [TrivialAugment(), RandAugment(operations=4, magnitude=20), AutoAugment()], ids=lambda policy: policy.name
 )
 def test_chains_are_alike_in_opencv_and_torch_and_in_torchvision(policy):
-    """Each picture of a batch gets its own operations, in order."""
+    """Each image of a batch gets its own operations, in order."""
     noise = torch.randint(0, 256, (200, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     drawn = policies.draw(policy, SIZE, np.random.default_rng(0).random((200, policies.draws_of(policy))))
-    in_opencv, in_torch = changed_views(noise, drawn), operations.change_pictures(noise.float(), drawn)
-    for picture, ours, kinds, strengths in zip(noise, in_opencv, drawn.operations.tolist(), drawn.strengths.tolist(), strict=True):
+    in_opencv, in_torch = changed_views(noise, drawn), operations.change_images(noise.float(), drawn)
+    for image, ours, kinds, strengths in zip(noise, in_opencv, drawn.operations.tolist(), drawn.strengths.tolist(), strict=True):
         for kind, strength in zip(kinds, strengths, strict=True):
             if kind in THEIRS:
-                picture = THEIRS[kind](picture, strength)
+                image = THEIRS[kind](image, strength)
         # A contrast, an equalisation or a bit less after a difference of one level makes more of it.
-        assert ((ours.int() - picture.int()).abs() > 2).float().mean() < 0.05
+        assert ((ours.int() - image.int()).abs() > 2).float().mean() < 0.05
     assert ((in_torch - in_opencv).abs() > 2).float().mean() < 0.005
     assert in_torch.min() >= 0 and in_torch.max() <= 255 and torch.equal(in_torch, in_torch.round())
 
 
-def test_pictures_without_operations_are_left_alone():
-    given_ = pictures()
+def test_images_without_operations_are_left_alone():
+    given_ = images()
     idle = the_same(Operation.ROTATE, 20.0, len(given_))
     assert torch.equal(changed_views(given_, idle), given_)
-    assert torch.equal(operations.change_pictures(given_.float(), idle), given_.float())
+    assert torch.equal(operations.change_images(given_.float(), idle), given_.float())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")

@@ -8,10 +8,10 @@ from torchvision.transforms.v2 import functional as tvf
 from fieldmark.batches import photometric
 from fieldmark.core.schema import Augment
 
-PICTURES = torch.rand(6, 3, 24, 32, generator=torch.Generator().manual_seed(1)) * 255
+IMAGES = torch.rand(6, 3, 24, 32, generator=torch.Generator().manual_seed(1)) * 255
 
 
-def per_picture(values):
+def per_image(values):
     return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1)
 
 
@@ -26,17 +26,17 @@ def per_picture(values):
 )
 def test_operators_agree_with_torchvision(ours, theirs, factors):
     """To a thousandth of a grey level."""
-    seen = ours(PICTURES.clone(), per_picture(factors))
-    for picture, result, factor in zip(PICTURES, seen, factors, strict=True):
-        assert torch.allclose(result, theirs(picture / 255, factor) * 255, atol=2e-3)
+    seen = ours(IMAGES.clone(), per_image(factors))
+    for image, result, factor in zip(IMAGES, seen, factors, strict=True):
+        assert torch.allclose(result, theirs(image / 255, factor) * 255, atol=2e-3)
 
 
-def test_hue_keeps_grey_pictures():
+def test_hue_keeps_grey_images():
     grey = torch.full((2, 3, 4, 4), 77.0)
-    assert torch.equal(photometric.hue(grey.clone(), per_picture([0.3, -0.4])), grey)
+    assert torch.equal(photometric.hue(grey.clone(), per_image([0.3, -0.4])), grey)
 
 
-def test_each_picture_has_its_own_factors_within_the_strength():
+def test_each_image_has_its_own_factors_within_the_strength():
     same = torch.full((500, 3, 1, 1), 100.0)
     draws = np.random.default_rng(0).random((500, 4))
     seen = photometric.jitter(same.clone(), Augment(brightness=0.4), draws)[:, 0, 0, 0] / 100
@@ -46,7 +46,7 @@ def test_each_picture_has_its_own_factors_within_the_strength():
 
 def test_no_strength_no_change():
     draws = np.random.default_rng(0).random((6, 4))
-    assert torch.equal(photometric.jitter(PICTURES.clone(), Augment(), draws), PICTURES)
+    assert torch.equal(photometric.jitter(IMAGES.clone(), Augment(), draws), IMAGES)
 
 
 def test_lighting_moves_colours_along_the_principal_components():
@@ -62,12 +62,12 @@ def test_lighting_moves_colours_along_the_principal_components():
     assert np.allclose(spreads, [0.02175, 0.00188, 0.00045], rtol=0.05)
 
 
-def test_lighting_is_one_shift_for_a_whole_picture_within_the_range():
-    seen = photometric.lighting(PICTURES.clone(), 0.5, np.random.default_rng(0).random((6, photometric.LIGHTING_DRAWS)))
-    shift = seen - PICTURES
+def test_lighting_is_one_shift_for_a_whole_image_within_the_range():
+    seen = photometric.lighting(IMAGES.clone(), 0.5, np.random.default_rng(0).random((6, photometric.LIGHTING_DRAWS)))
+    shift = seen - IMAGES
     inside = (seen > 0) & (seen < 255)
-    for picture, kept in zip(shift, inside, strict=True):
+    for image, kept in zip(shift, inside, strict=True):
         for colour in range(3):
-            values = picture[colour][kept[colour]]
+            values = image[colour][kept[colour]]
             assert values.max() - values.min() < 1e-3
     assert seen.min() >= 0 and seen.max() <= 255

@@ -29,7 +29,7 @@ def drawn_by_us(policy, count: int, size: int = SIZE, seed: int = 0) -> Drawn:
 
 
 def drawn_by_torchvision(kind, count: int, size: int = SIZE) -> list[tuple[tuple[Operation, float], ...]]:
-    """The operations and strengths of so many pictures, recorded in place of being applied."""
+    """The operations and strengths of so many images, recorded in place of being applied."""
     transform, found = kind(), []
 
     def record(image, name, magnitude, **_):
@@ -129,7 +129,7 @@ def seen_by_cpu(tiles: torch.Tensor, matrices: np.ndarray) -> torch.Tensor:
     ids=lambda each: each.name.lower() if isinstance(each, Operation) else "",
 )
 def test_moves_agree_with_torchvision(operation, strengths):
-    """Within one grey level, on pictures without fine detail; shifts exactly."""
+    """Within one grey level, on images without fine detail; shifts exactly."""
     tiles = smooth(len(strengths), SIZE)
     drawn = Drawn(np.full((len(strengths), 1), operation), np.array(strengths)[:, None])
     ours = seen_by_cpu(tiles, policies.moved(identity(len(strengths)), drawn, SIZE))
@@ -140,13 +140,13 @@ def test_moves_agree_with_torchvision(operation, strengths):
         within = transform._apply_image_or_video_transform(
             torch.ones(tile.shape), name, strength, transform.interpolation, {torch.Tensor: [0.0] * 3}
         )
-        # At the border torchvision weighs the fill twice, with the picture and against it.
+        # At the border torchvision weighs the fill twice, with the image and against it.
         difference = (view.int() - theirs.int()).abs()[(within == 0) | (within > 0.9999)]
         assert difference.max() <= (0 if operation in (Operation.TRANSLATE_X, Operation.TRANSLATE_Y) else 1), strength
 
 
 def test_moves_follow_one_another():
-    """A shear, then a turn: two resamplings of torchvision's, one of ours; on smooth pictures alike but for what left the view between."""
+    """A shear, then a turn: two resamplings of torchvision's, one of ours; on smooth images alike but for what left the view between."""
     tiles = smooth(4, SIZE)
     kinds, strengths = np.tile([Operation.SHEAR_X, Operation.ROTATE], (4, 1)), np.tile([0.2, 20.0], (4, 1))
     ours = seen_by_cpu(tiles, policies.moved(identity(4), Drawn(kinds, strengths), SIZE))
@@ -158,18 +158,18 @@ def test_moves_follow_one_another():
 
 
 @pytest.mark.parametrize(("policy", "kind"), PAIRS[:1] + PAIRS[3:], ids=lambda each: getattr(each, "name", ""))
-def test_pictures_come_out_with_torchvisions_distribution(policy, kind):
-    """Mean and standard deviation of a picture, over many draws, by a two-sample Kolmogorov-Smirnov test."""
+def test_images_come_out_with_torchvisions_distribution(policy, kind):
+    """Mean and standard deviation of an image, over many draws, by a two-sample Kolmogorov-Smirnov test."""
     count = 600
-    picture = smooth(3, SIZE)[2:]
+    image = smooth(3, SIZE)[2:]
     drawn = drawn_by_us(policy, count, seed=5)
     matrices = policies.moved(geometry.random_matrices(Augment(crop=NoCrop(), flip=0.0), frame(count), draws(count)), drawn, SIZE)
-    views = seen_by_cpu(picture.expand(count, -1, -1, -1), matrices).numpy()
+    views = seen_by_cpu(image.expand(count, -1, -1, -1), matrices).numpy()
     interleaved = np.ascontiguousarray(views.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     view_operations.change_views(interleaved, drawn)
     transform = kind(interpolation=InterpolationMode.BILINEAR, fill=GREY)
     torch.manual_seed(1)
-    theirs = torch.stack([transform(picture[0]) for _ in range(count)]).numpy()
+    theirs = torch.stack([transform(image[0]) for _ in range(count)]).numpy()
     for statistic in (np.mean, np.std):
         of_ours, of_theirs = (np.round(statistic(each.astype(float), axis=(1, 2, 3)), 1) for each in (interleaved, theirs))
         assert scipy.stats.ks_2samp(of_ours, of_theirs).pvalue > 1e-3

@@ -31,7 +31,7 @@ def loader(augment: Augment | None = None, **changes) -> TrainBatches:
     )
 
 
-def test_an_epoch_holds_full_batches_of_different_pictures():
+def test_an_epoch_holds_full_batches_of_different_images():
     batches = list(loader().epoch(0))
     assert [tuple(batch.images.shape) for batch in batches] == [(5, 3, 16, 16)] * 4
     assert all(batch.labels.dtype == torch.int64 for batch in batches)
@@ -52,7 +52,7 @@ def test_epochs_and_seeds_differ_and_repeat():
     assert not torch.equal(first(0), first(0, seed=4))
 
 
-def test_a_picture_is_augmented_alike_whatever_batch_it_is_in():
+def test_an_image_is_augmented_alike_whatever_batch_it_is_in():
     for batches in (loader(), loader(EVERYTHING), loader(Augment(policy=TrivialAugment())), loader(Augment(policy=AutoAugment()))):
         alone, together = batches.make_view(np.array([7]), 1).images, batches.make_view(np.array([3, 7, 9]), 1).images
         assert torch.allclose(alone[0], together[1], atol=1e-5)
@@ -80,7 +80,7 @@ def test_normalisation_dtype_and_layout():
     assert torch.allclose(images[0, :, 0, 0].float(), torch.tensor([0.2, 0.0, -0.4]), atol=1e-2)
 
 
-def test_fewer_pictures_than_a_batch_make_one_batch():
+def test_fewer_images_than_a_batch_make_one_batch():
     small = loader(batch=100)
     assert small.steps_per_epoch == 1
     assert len(next(iter(small.epoch(0))).labels) == 21
@@ -92,7 +92,7 @@ def test_every_augmentation_starts_in_the_middle_and_repeats():
         assert torch.equal(a.images, b.images) and torch.equal(a.shares, b.shares) and torch.equal(a.other_labels, b.other_labels)
 
 
-def test_pictures_of_a_batch_differ_in_what_is_done_to_them():
+def test_images_of_a_batch_differ_in_what_is_done_to_them():
     same = loader(EVERYTHING.model_copy(update={"crop": NoCrop(), "flip": 0.0, "rotate": 0.0, "brightness": 0.0, "lighting": 0.0}))
     same.tiles[:] = same.tiles[:1].clone()
     views = same.make_view(same.rows, 0).images
@@ -110,22 +110,22 @@ def test_the_order_is_jitter_policy_normalise_erase_mix(lighting):
     rows, epoch = np.arange(2, 20), 4
     seen = batches.make(rows, epoch)
     drawn = policies.draw(augment.policy, 24, uniform(key(3, "policy", epoch), rows, policies.draws_of(augment.policy)))
-    pictures = []
+    images = []
     for row, kind, strength in zip(rows, drawn.operations, drawn.strengths, strict=True):
         one = policies.Drawn(kind[None], strength[None])
         view = geometry.look(batches.tiles.numpy(), np.array([row]), policies.moved(np.eye(3)[None], one, 24), 24)
         if lighting:
-            picture = photometric.lighting(torch.from_numpy(view).float(), lighting, uniform(key(3, "lighting", epoch), np.array([row]), 3))
-            pictures.append(operations.change_pictures(picture, one))
+            image = photometric.lighting(torch.from_numpy(view).float(), lighting, uniform(key(3, "lighting", epoch), np.array([row]), 3))
+            images.append(operations.change_images(image, one))
         else:
             view_operations.change_views(view, one)
-            pictures.append(torch.from_numpy(view).float())
-    expected = torch.cat(pictures) / 255
+            images.append(torch.from_numpy(view).float())
+    expected = torch.cat(images) / 255
     expected = (expected - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
     stream = key(3, "erase", epoch)
     erasing.cover(expected, erasing.patches(augment.erase, 24, uniform(stream, rows, erasing.DRAWS), stream, rows))
     mixture = mixing.draw(augment.mix, 24, uniform(key(3, "mix", epoch), rows, mixing.DRAWS))
-    expected = mixing.mix_pictures(expected, mixture)
+    expected = mixing.mix_images(expected, mixture)
     assert torch.allclose(seen.images, expected, atol=1e-4)
     assert torch.equal(seen.labels, torch.from_numpy(rows % 4)) and torch.equal(seen.other_labels, seen.labels.roll(-1))
     assert torch.equal(seen.shares, torch.from_numpy(mixture.shares))
@@ -159,7 +159,7 @@ def test_what_is_not_drawn_costs_nothing(monkeypatch):
         monkeypatch.setattr(module, "draw" if module is not erasing else "patches", None)
     monkeypatch.setattr(photometric, "lighting", None)
     monkeypatch.setattr(view_operations, "change_views", None)
-    monkeypatch.setattr(operations, "change_pictures", None)
+    monkeypatch.setattr(operations, "change_images", None)
     assert len(list(loader(Augment(rotate=5.0, hue=0.1)).epoch(0))) == 4
 
 

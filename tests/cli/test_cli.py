@@ -110,12 +110,12 @@ def test_evaluate_other_data_matches_classes_by_name(finished_run, birds, tmp_pa
 
 
 def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, capsys):
-    picture = next((birds / "test").rglob("*.png"))
+    image = next((birds / "test").rglob("*.png"))
     (tmp_path / "photos" / ".hidden").mkdir(parents=True)
-    (tmp_path / "photos" / "ünï cödé,1.png").write_bytes(picture.read_bytes())
+    (tmp_path / "photos" / "ünï cödé,1.png").write_bytes(image.read_bytes())
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    (tmp_path / "photos" / "notes.txt").write_text("not a picture")
-    (tmp_path / "photos" / ".hidden" / "x.png").write_bytes(picture.read_bytes())
+    (tmp_path / "photos" / "notes.txt").write_text("not an image")
+    (tmp_path / "photos" / ".hidden" / "x.png").write_bytes(image.read_bytes())
     table = tmp_path / "answers.csv"
     assert (
         run("predict", finished_run.path, tmp_path / "photos", birds / "test" / "*" / "*.png", "--csv", table, "--top", "2", "--quiet") == 0
@@ -131,7 +131,7 @@ def test_predict_writes_a_row_for_every_file(finished_run, birds, tmp_path, caps
             assert row["class_1"] in finished_run.class_names and row["unknown"] in ("yes", "no") and not row["note"]
             assert row["among"].split("; ")[0] == row["class_1"]
             assert 1 >= float(row["probability_1"]) >= float(row["probability_2"]) >= 0
-    alike = [row for row in rows if row["path"] == str(picture) or "cödé" in row["path"]]
+    alike = [row for row in rows if row["path"] == str(image) or "cödé" in row["path"]]
     assert len(alike) == 2 and alike[0]["class_1"] == alike[1]["class_1"]
     assert float(alike[0]["probability_1"]) == pytest.approx(float(alike[1]["probability_1"]), abs=1e-4)
 
@@ -266,7 +266,7 @@ def test_demo_ends_with_the_answer_the_report_and_what_to_type_next(few_built_in
     assert run("demo", "train.epochs=2", "--out", tmp_path / "demo") == 0
     printed = capsys.readouterr().err
     answer = json.loads((tmp_path / "demo" / "summary.json").read_text())["test"]["top1"]
-    assert f"{answer:.1f} % of 12 pictures" in printed and "guessing gets 33.3 %" in printed
+    assert f"{answer:.1f} % of 12 images" in printed and "guessing gets 33.3 %" in printed
     assert (tmp_path / "demo" / "report.html").is_file() and "report.html" in printed
     command = next(line for line in printed.splitlines() if line.startswith("  fieldmark predict"))
     assert run(*shlex.split(command, comments=True)[1:], "--quiet") == 0
@@ -289,17 +289,17 @@ def test_birds_are_drawn_into_a_new_folder(tmp_path, capsys):
 
 
 def test_explain_writes_a_page_and_says_where(finished_run, birds, tmp_path, capsys):
-    picture = sorted((birds / "test").rglob("*.png"))[0]
-    assert run("explain", finished_run.path, picture, "--out", tmp_path / "why", "--method", "layer-cam") == 0
+    image = sorted((birds / "test").rglob("*.png"))[0]
+    assert run("explain", finished_run.path, image, "--out", tmp_path / "why", "--method", "layer-cam") == 0
     printed = capsys.readouterr().err
-    assert "the page is" in printed and "deleting what the maps mark" in printed and "points over 1 picture: not shown" in printed
+    assert "the page is" in printed and "deleting what the maps mark" in printed and "points over 1 image: not shown" in printed
     assert sorted(file.name for file in (tmp_path / "why").iterdir())[1:] == ["explain.html", "explain.json"]
     assert json.loads((tmp_path / "why" / "explain.json").read_text())["method"] == "layer-cam"
     assert run("explain", finished_run.path, tmp_path / "nothing.png", "--out", tmp_path / "other") == 2
     assert not (tmp_path / "other").exists()
 
 
-def test_report_of_several_runs_needs_a_name_and_the_same_pictures(finished_run, tmp_path, capsys):
+def test_report_of_several_runs_needs_a_name_and_the_same_images(finished_run, tmp_path, capsys):
     shutil.copytree(finished_run.path, tmp_path / "again")
     before = sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*"))
     assert run("report", finished_run.path, tmp_path / "again") == 2

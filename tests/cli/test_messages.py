@@ -25,7 +25,7 @@ def say(capsys, tmp_path, birds, monkeypatch):
     return run
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30), (hash(path.name) % 255, 90, 20)).save(path)
 
@@ -60,25 +60,25 @@ def test_missing_folder(say, tmp_path, snapshot):
 
 def test_empty_class(say, tmp_path, snapshot):
     for name in ("ant", "bee"):
-        picture(tmp_path / "data" / name / "1.png")
+        image(tmp_path / "data" / name / "1.png")
     (tmp_path / "data" / "wasp").mkdir()
     assert say("train", tmp_path / "data") == snapshot
 
 
 def test_one_class(say, tmp_path, snapshot):
-    picture(tmp_path / "data" / "ant" / "1.png")
+    image(tmp_path / "data" / "ant" / "1.png")
     assert say("train", tmp_path / "data") == snapshot
 
 
 def test_class_only_in_test(say, tmp_path, snapshot):
     for name in ("ant", "bee"):
-        picture(tmp_path / "data" / "train" / name / "1.png")
+        image(tmp_path / "data" / "train" / name / "1.png")
     for name in ("ant", "wasp", "Bee"):
-        picture(tmp_path / "data" / "test" / name / "2.png")
+        image(tmp_path / "data" / "test" / name / "2.png")
     assert say("train", tmp_path / "data") == snapshot
 
 
-def test_no_pictures(say, tmp_path, snapshot):
+def test_no_images(say, tmp_path, snapshot):
     (tmp_path / "data").mkdir()
     assert say("train", tmp_path / "data") == snapshot
 
@@ -134,7 +134,7 @@ def test_nothing_to_predict(say, tmp_path, finished_run, snapshot):
 
 def test_evaluating_other_classes(say, tmp_path, finished_run, snapshot):
     for name in ("ant", "bee"):
-        picture(tmp_path / "data" / name / "1.png")
+        image(tmp_path / "data" / name / "1.png")
     assert say("evaluate", finished_run.path, "--data", tmp_path / "data").replace(str(finished_run.path), "<run>") == snapshot
 
 

@@ -59,7 +59,7 @@ def test_problems_with_their_lines(tmp_path: Path) -> None:
     for problem in (
         "boxes.csv, line 3: the box '1 2 x 4' should be four numbers",
         "boxes.csv, line 4: the box from (3, 2) to (1, 4) holds nothing",
-        "boxes.csv, line 5: the picture 'a/../a/1.jpg' is listed twice (also in boxes.csv, line 2)",
+        "boxes.csv, line 5: the image 'a/../a/1.jpg' is listed twice (also in boxes.csv, line 2)",
         "boxes.csv, line 6: '' is not a path",
         "boxes.csv, line 7: the box '1  3 4' should be four numbers",
         "boxes.csv, line 8: it has 2 fields, and the header has 5",
@@ -79,7 +79,7 @@ def test_files_that_are_no_tables_of_boxes(tmp_path: Path) -> None:
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_characters='/"\\,'), min_size=1, max_size=8)
 EDGES = st.lists(st.floats(-1e4, 1e6, width=32), min_size=2, max_size=2, unique=True).map(sorted)
 BOXES = st.builds(lambda across, down: (across[0], down[0], across[1], down[1]), EDGES, EDGES).filter(
-    lambda box: not 0 < max(box) <= 1  # those are refused as shares of a picture
+    lambda box: not 0 < max(box) <= 1  # those are refused as shares of an image
 )
 
 

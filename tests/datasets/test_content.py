@@ -11,7 +11,7 @@ from PIL import Image
 
 from fieldmark.core.errors import InputError
 from fieldmark.datasets import content
-from fieldmark.datasets import images as pictures
+from fieldmark.datasets import images as images
 from fieldmark.datasets.content import fingerprint, scan
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.images import Files
@@ -27,7 +27,7 @@ def save(file: Path, width: int = 12, height: int = 8, colour: str = "teal") -> 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Six pictures, the fourth of them empty, the fifth gone."""
+    """Six images, the fourth of them empty, the fifth gone."""
     root = tmp_path / "data"
     paths = tuple(f"{name}/{number} ü.png" for name in ("kea", "kākā") for number in range(3))
     for number, path in enumerate(paths):
@@ -66,7 +66,7 @@ def test_second_scan_reads_no_file(dataset: Dataset, tmp_path: Path, monkeypatch
     def fail(*_: object) -> bytes:
         raise AssertionError("read a second time")
 
-    monkeypatch.setattr(pictures, "read", fail)
+    monkeypatch.setattr(images, "read", fail)
     second = scan(dataset, cache_dir=tmp_path / "cache")
     assert second.hashes == first.hashes and second.problems == first.problems
     np.testing.assert_array_equal(second.widths, first.widths)

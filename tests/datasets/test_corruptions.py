@@ -27,11 +27,11 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 @cache
 def bird(key: int, side: int) -> np.ndarray:
-    return np.asarray(photograph(individual(SPECIES[key % len(SPECIES)].look, key), side, key).picture)
+    return np.asarray(photograph(individual(SPECIES[key % len(SPECIES)].look, key), side, key).image)
 
 
 def smooth(key: int, height: int, width: int) -> np.ndarray:
-    """Random colours that change over about a fifth of the picture."""
+    """Random colours that change over about a fifth of the image."""
     coarse = np.random.default_rng(key).integers(0, 256, (5, 5, 3)).astype(np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -55,52 +55,52 @@ def test_families():
 
 @every_corruption
 @pytest.mark.parametrize("shape", [(16, 16), (32, 48), (97, 33), (1, 1), (1, 40), (3, 2), (16, 600)])
-def test_any_size_keeps_type_and_shape_and_the_picture_given(name, shape):
-    picture = smooth(1, *shape)
-    before = picture.copy()
+def test_any_size_keeps_type_and_shape_and_the_image_given(name, shape):
+    image = smooth(1, *shape)
+    before = image.copy()
     for severity in SEVERITIES:
-        corrupted = corrupt(picture, name, severity, 3)
-        assert corrupted.dtype == np.uint8 and corrupted.shape == picture.shape and corrupted.flags.writeable
-        assert not np.shares_memory(corrupted, picture)
-        assert (corrupt(picture, name, severity, 3) == corrupted).all()
-    assert (picture == before).all()
+        corrupted = corrupt(image, name, severity, 3)
+        assert corrupted.dtype == np.uint8 and corrupted.shape == image.shape and corrupted.flags.writeable
+        assert not np.shares_memory(corrupted, image)
+        assert (corrupt(image, name, severity, 3) == corrupted).all()
+    assert (image == before).all()
 
 
 @every_corruption
 def test_the_arrangement_in_memory_does_not_matter(name):
-    picture = smooth(2, 40, 30)
-    for same in (picture[:, ::-1].copy()[:, ::-1], np.asfortranarray(picture)):
-        assert (corrupt(same, name, 3, 1) == corrupt(picture, name, 3, 1)).all()
+    image = smooth(2, 40, 30)
+    for same in (image[:, ::-1].copy()[:, ::-1], np.asfortranarray(image)):
+        assert (corrupt(same, name, 3, 1) == corrupt(image, name, 3, 1)).all()
 
 
 @every_corruption
 def test_the_seed_decides_where_there_is_chance_and_only_there(name):
-    picture = bird(3, 64)
-    assert (corrupt(picture, name, 3, 1) == corrupt(picture, name, 3, 2)).all() == (name in FIXED)
+    image = bird(3, 64)
+    assert (corrupt(image, name, 3, 1) == corrupt(image, name, 3, 2)).all() == (name in FIXED)
 
 
 @every_corruption
 @given(key=st.integers(0, 10**6), seed=st.integers(0, 2**62), side=st.sampled_from([32, 48, 75, 112]))
 @settings(max_examples=15)
 def test_birds_lose_more_the_higher_the_severity(name, key, seed, side):
-    picture = bird(key, side)
-    errors = [0.0, *(squared_error(corrupt(picture, name, severity, seed), picture) for severity in SEVERITIES)]
+    image = bird(key, side)
+    errors = [0.0, *(squared_error(corrupt(image, name, severity, seed), image) for severity in SEVERITIES)]
     assert (np.diff(errors) > 0).all(), errors
 
 
 @every_corruption
 @given(key=st.integers(0, 10**6), seed=st.integers(0, 2**62), height=st.integers(48, 150), width=st.integers(48, 150))
 @settings(max_examples=15)
-def test_smooth_pictures_lose_more_the_higher_the_severity(name, key, seed, height, width):
-    picture = smooth(key, height, width)
-    errors = [0.0, *(squared_error(corrupt(picture, name, severity, seed), picture) for severity in SEVERITIES)]
+def test_smooth_images_lose_more_the_higher_the_severity(name, key, seed, height, width):
+    image = smooth(key, height, width)
+    errors = [0.0, *(squared_error(corrupt(image, name, severity, seed), image) for severity in SEVERITIES)]
     assert (np.diff(errors) >= 0).all() and errors[5] > errors[1], errors
 
 
 @every_corruption
-def test_large_pictures_lose_more_the_higher_the_severity(name):
-    picture = bird(5, 448)
-    errors = [0.0, *(squared_error(corrupt(picture, name, severity, 2), picture) for severity in SEVERITIES)]
+def test_large_images_lose_more_the_higher_the_severity(name):
+    image = bird(5, 448)
+    errors = [0.0, *(squared_error(corrupt(image, name, severity, 2), image) for severity in SEVERITIES)]
     assert (np.diff(errors) > 0).all(), errors
 
 
@@ -110,12 +110,12 @@ def test_a_scene_loses_about_as_much_at_every_size(name):
     large = [bird(key, 448) for key in range(6)]
     lost = {}
     for side in (64, 224, 448):
-        pictures = [np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX)) for picture in large]
-        lost[side] = math.sqrt(np.mean([squared_error(corrupt(picture, name, 4, 1), picture) for picture in pictures]))
+        images = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX)) for image in large]
+        lost[side] = math.sqrt(np.mean([squared_error(corrupt(image, name, 4, 1), image) for image in images]))
     assert all(0.6 < lost[side] / lost[224] < 1.7 for side in (64, 448)), lost
 
 
-# Pictures of one colour
+# Images of one colour
 
 
 @every_severity
@@ -132,8 +132,8 @@ def test_jpeg_of_one_colour_is_one_colour_near_it(severity, colour):
 @given(colour=st.tuples(*[st.integers(0, 255)] * 3), height=st.integers(1, 40), width=st.integers(1, 40))
 @settings(max_examples=15)
 def test_one_colour_has_nothing_to_blur(name, severity, colour, height, width):
-    picture = plain(colour, height, width)
-    assert (corrupt(picture, name, severity, 0) == picture).all()
+    image = plain(colour, height, width)
+    assert (corrupt(image, name, severity, 0) == image).all()
 
 
 @every_severity
@@ -156,8 +156,8 @@ GREY = plain((128, 128, 128), 224, 224)
 @pytest.mark.parametrize(("side", "power"), [(224, 1.0), (112, 0.5), (448, 2.0)])
 def test_gaussian_noise_has_its_deviation(severity, side, power):
     """Clipping makes it a little smaller where it is strong."""
-    picture = plain((128, 128, 128), side, side)
-    seen = (corrupt(picture, "gaussian-noise", severity, 1) / 255.0).std()
+    image = plain((128, 128, 128), side, side)
+    seen = (corrupt(image, "gaussian-noise", severity, 1) / 255.0).std()
     expected = parameter("gaussian-noise", severity) * math.sqrt(power)
     assert expected * (0.85 if expected > 0.18 else 0.98) < seen < expected * 1.02
 
@@ -194,24 +194,24 @@ def test_a_stronger_noise_is_the_same_noise():
 @every_severity
 @pytest.mark.parametrize("side", [64, 224])
 def test_gaussian_blur_agrees_with_scipy(severity, side):
-    picture = bird(7, side)
+    image = bird(7, side)
     width = 1 + (parameter("gaussian-blur", severity) - 1) * side / 224
-    expected = ndimage.gaussian_filter(picture.astype(np.float64), (width / math.sqrt(12),) * 2 + (0,), mode="nearest")
-    seen = corrupt(picture, "gaussian-blur", severity, 0)
+    expected = ndimage.gaussian_filter(image.astype(np.float64), (width / math.sqrt(12),) * 2 + (0,), mode="nearest")
+    seen = corrupt(image, "gaussian-blur", severity, 0)
     assert np.abs(seen - expected).mean() < 1 and np.abs(seen - expected).max() < 8
 
 
 @every_severity
 def test_defocus_blur_is_the_mean_over_a_disc(severity):
     """The disc is drawn anew here, from 15 x 15 points per pixel."""
-    picture = bird(7, 224)
+    image = bird(7, 224)
     radius = parameter("defocus-blur", severity) / 2
     reach = math.ceil(radius)
     points = (np.arange((2 * reach + 1) * 15) + 0.5) / 15 - reach - 0.5
     inside = points[:, None] ** 2 + points**2 <= radius**2
     disc = inside.reshape(2 * reach + 1, 15, 2 * reach + 1, 15).mean(axis=(1, 3))
-    expected = ndimage.convolve(picture.astype(np.float64), (disc / disc.sum())[..., None], mode="reflect")
-    seen = corrupt(picture, "defocus-blur", severity, 0)
+    expected = ndimage.convolve(image.astype(np.float64), (disc / disc.sum())[..., None], mode="reflect")
+    seen = corrupt(image, "defocus-blur", severity, 0)
     assert np.abs(seen - expected).mean() < 0.6 and np.abs(seen - expected).max() < 6
 
 
@@ -219,9 +219,9 @@ def test_defocus_blur_is_the_mean_over_a_disc(severity):
 @pytest.mark.parametrize("seed", range(4))
 def test_motion_blur_draws_a_point_out_to_a_line(severity, seed):
     """Of the length said: the variance along a line is a twelfth of its squared length."""
-    picture = plain((0, 0, 0), 224, 224)
-    picture[110:113, 110:113] = 255
-    seen = corrupt(picture, "motion-blur", severity, seed)[..., 0].astype(np.float64)
+    image = plain((0, 0, 0), 224, 224)
+    image[110:113, 110:113] = 255
+    seen = corrupt(image, "motion-blur", severity, seed)[..., 0].astype(np.float64)
     assert seen.sum() == pytest.approx(9 * 255, rel=0.03)
     offsets = np.mgrid[:224, :224] - 111.0
     spread = np.einsum("ihw,jhw,hw->ij", offsets, offsets, seen) / seen.sum()
@@ -232,9 +232,9 @@ def test_motion_blur_draws_a_point_out_to_a_line(severity, seed):
 
 def test_motion_has_one_direction_at_all_severities_and_another_with_another_seed():
     def direction(severity: int, seed: int) -> float:
-        picture = plain((0, 0, 0), 224, 224)
-        picture[110:113, 110:113] = 255
-        seen = corrupt(picture, "motion-blur", severity, seed)[..., 0]
+        image = plain((0, 0, 0), 224, 224)
+        image[110:113, 110:113] = 255
+        seen = corrupt(image, "motion-blur", severity, seed)[..., 0]
         offsets = np.mgrid[:224, :224] - 111.0
         down, right = np.linalg.eigh(np.einsum("ihw,jhw,hw->ij", offsets, offsets, seen))[1][:, 1]
         return math.atan2(down, right) % math.pi
@@ -249,10 +249,10 @@ def test_motion_has_one_direction_at_all_severities_and_another_with_another_see
 
 @every_severity
 def test_jpeg_is_what_pillow_writes_at_that_quality(severity):
-    picture = bird(9, 224)
+    image = bird(9, 224)
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=parameter("jpeg", severity), subsampling=2)
-    assert (corrupt(picture, "jpeg", severity, 0) == np.asarray(Image.open(file))).all()
+    Image.fromarray(image).save(file, "JPEG", quality=parameter("jpeg", severity), subsampling=2)
+    assert (corrupt(image, "jpeg", severity, 0) == np.asarray(Image.open(file))).all()
 
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
@@ -261,18 +261,18 @@ def test_jpeg_scales_the_quantisation_with_the_side(severity):
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=parameter("jpeg", severity))
     tables = {number: [max(round(value / 2), 1) for value in table] for number, table in Image.open(file).quantization.items()}
-    picture, file = bird(9, 112), io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", qtables=tables, subsampling=2)
-    seen, expected = (squared_error(each, picture) for each in (corrupt(picture, "jpeg", severity, 0), np.asarray(Image.open(file))))
+    image, file = bird(9, 112), io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", qtables=tables, subsampling=2)
+    seen, expected = (squared_error(each, image) for each in (corrupt(image, "jpeg", severity, 0), np.asarray(Image.open(file))))
     assert seen == pytest.approx(expected, rel=0.15)
 
 
 @pytest.mark.parametrize(("severity", "cell"), [(1, 2), (3, 4), (5, 8)])
 def test_pixelate_makes_cells_of_their_mean(severity, cell):
-    picture = bird(9, 224)
+    image = bird(9, 224)
     assert parameter("pixelate", severity) == cell
-    means = picture.reshape(224 // cell, cell, 224 // cell, cell, 3).mean(axis=(1, 3))
-    assert np.abs(corrupt(picture, "pixelate", severity, 0) - means.repeat(cell, 0).repeat(cell, 1)).max() <= 1
+    means = image.reshape(224 // cell, cell, 224 // cell, cell, 3).mean(axis=(1, 3))
+    assert np.abs(corrupt(image, "pixelate", severity, 0) - means.repeat(cell, 0).repeat(cell, 1)).max() <= 1
 
 
 # Weather
@@ -322,7 +322,7 @@ def test_worse_weather_is_more_of_the_same(name):
 
 
 @pytest.mark.parametrize("name", ["rain", "snow"])
-def test_strokes_cover_as_much_of_a_small_picture_and_stay_visible(name):
+def test_strokes_cover_as_much_of_a_small_image_and_stay_visible(name):
     for seed in range(3):
         small, large = veil(name, 4, seed, 32), veil(name, 4, seed, 224)
         assert small.mean() == pytest.approx(large.mean(), rel=0.12)
@@ -354,10 +354,10 @@ def test_exposure_is_in_stops_of_linear_light():
 
 @every_severity
 def test_contrast_draws_values_to_the_mean(severity):
-    picture = bird(4, 64)
-    seen = corrupt(picture, "contrast", severity, 0)
-    assert seen.mean() == pytest.approx(picture.mean(), abs=0.5)
-    assert seen.std() == pytest.approx(picture.std() * parameter("contrast", severity), rel=0.05)
+    image = bird(4, 64)
+    seen = corrupt(image, "contrast", severity, 0)
+    assert seen.mean() == pytest.approx(image.mean(), abs=0.5)
+    assert seen.std() == pytest.approx(image.std() * parameter("contrast", severity), rel=0.05)
 
 
 # The same everywhere
@@ -365,10 +365,10 @@ def test_contrast_draws_values_to_the_mean(severity):
 
 def test_what_uses_neither_a_transform_nor_a_codec_is_the_same_on_every_machine():
     """Where this fails after a change, robustness figures can no longer be compared with those before."""
-    picture = smooth(0, 40, 56)
+    image = smooth(0, 40, 56)
     digest = hashlib.sha256()
     for name in ("gaussian-noise", "impulse-noise", "pixelate", "underexposure", "overexposure", "contrast"):
-        digest.update(corrupt(picture, name, 3, 5).tobytes())
+        digest.update(corrupt(image, name, 3, 5).tobytes())
     assert digest.hexdigest() == "bb0ba36304ac8d37a8155316375bcd68e7b826b1b381af2eb74f1c439a37469a"
 
 

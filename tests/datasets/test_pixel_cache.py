@@ -25,7 +25,7 @@ from fieldmark.runtime.preprocess import Preprocess, square
 VIEW = View(24, "squash")
 
 
-def write_pictures(folder: Path, count: int) -> tuple[list[Path], list[str]]:
+def write_images(folder: Path, count: int) -> tuple[list[Path], list[str]]:
     folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     files = [folder / f"{number}.jpg" for number in range(count)]
@@ -39,8 +39,8 @@ def selected(files: list[Path], hashes: list[str]) -> Selection:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> tuple[list[Path], list[str]]:
-    return write_pictures(tmp_path / "data", 9)
+def images(tmp_path: Path) -> tuple[list[Path], list[str]]:
+    return write_images(tmp_path / "data", 9)
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def folders(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("view", [VIEW, View(16, "shorter-side"), View(20, "letterbox")])
-def test_tiles_equal_the_preprocessing(pictures: tuple[list[Path], list[str]], cache: Path, view: View) -> None:
-    files, hashes = pictures
+def test_tiles_equal_the_preprocessing(images: tuple[list[Path], list[str]], cache: Path, view: View) -> None:
+    files, hashes = images
     found = open_pixels(selected(files, hashes), view, cache)
     assert isinstance(found.array, np.memmap) and found.array.dtype == np.uint8 and found.unreadable == {}
     preprocess = Preprocess(view.side, view.resize, (0, 0, 0), (1, 1, 1))
@@ -62,7 +62,7 @@ def test_tiles_equal_the_preprocessing(pictures: tuple[list[Path], list[str]], c
 
 
 def test_many_chunks_keep_their_order(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, hashes = write_pictures(tmp_path / "many", 31)
+    files, hashes = write_images(tmp_path / "many", 31)
     monkeypatch.setattr(pixels, "_CHUNK_BYTES", 2 * 3 * VIEW.side**2)
     monkeypatch.setattr(pixels, "_FLUSH_BYTES", 3 * 3 * VIEW.side**2)
 
@@ -77,16 +77,16 @@ def test_many_chunks_keep_their_order(tmp_path: Path, cache: Path, monkeypatch: 
     assert calls == [(done, 31) for done in [*range(2, 31, 2), 31]]
 
 
-def test_decoded_once(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    files, hashes = pictures
+def test_decoded_once(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    files, hashes = images
     first = np.array(open_pixels(selected(files, hashes), VIEW, cache).array)
     for file in files:
         file.unlink()
     np.testing.assert_array_equal(open_pixels(selected(files, hashes), VIEW, cache).array, first)
 
 
-def test_key_is_the_content_its_order_and_the_view(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    files, hashes = pictures
+def test_key_is_the_content_its_order_and_the_view(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    files, hashes = images
     open_pixels(selected(files, hashes), VIEW, cache)
     open_pixels(selected(files[::-1], hashes[::-1]), VIEW, cache)
     open_pixels(selected(files, hashes), View(24, "letterbox"), cache)
@@ -95,8 +95,8 @@ def test_key_is_the_content_its_order_and_the_view(pictures: tuple[list[Path], l
     assert len(folders(cache)) == 5
 
 
-def test_unreadable_rows_are_zero_and_named(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    files, hashes = pictures
+def test_unreadable_rows_are_zero_and_named(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    files, hashes = images
     whole = files[2].read_bytes()
     files[2].write_bytes(whole[: len(whole) // 2])
     files[7].write_bytes(b"")
@@ -109,8 +109,8 @@ def test_unreadable_rows_are_zero_and_named(pictures: tuple[list[Path], list[str
         assert [row for row in range(9) if not found.array[row].any()] == [2, 4, 7]
 
 
-def test_a_file_that_changed_is_an_error(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    files, hashes = pictures
+def test_a_file_that_changed_is_an_error(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    files, hashes = images
     shutil.copy(files[0], files[1])
     with pytest.raises(InputError, match=r"1\.jpg has changed"):
         open_pixels(selected(files, hashes), VIEW, cache)
@@ -125,8 +125,8 @@ def test_nothing_to_decode(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no index", "torn index", "list index", "short pixels", "no pixels"])
-def test_a_damaged_entry_is_rebuilt(pictures: tuple[list[Path], list[str]], cache: Path, damage: str) -> None:
-    files, hashes = pictures
+def test_a_damaged_entry_is_rebuilt(images: tuple[list[Path], list[str]], cache: Path, damage: str) -> None:
+    files, hashes = images
     expected = np.array(open_pixels(selected(files, hashes), VIEW, cache).array)
     gc.collect()
     (entry,) = (cache / "pixels" / name for name in folders(cache))
@@ -145,8 +145,8 @@ def test_a_damaged_entry_is_rebuilt(pictures: tuple[list[Path], list[str]], cach
     assert folders(cache) == [entry.name]
 
 
-def test_half_built_entries_are_ignored_and_cleaned_up(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    files, hashes = pictures
+def test_half_built_entries_are_ignored_and_cleaned_up(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    files, hashes = images
     for key in (pixels_key(files, hashes, cache), "0" * 32):
         (cache / "pixels" / f".{key}.building").mkdir(parents=True, exist_ok=True)
         (cache / "pixels" / f".{key}.building" / "pixels.u8").write_bytes(b"torn")
@@ -163,17 +163,17 @@ def pixels_key(files: list[Path], hashes: list[str], cache: Path) -> str:
     return name
 
 
-def test_an_interrupted_build_leaves_nothing(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
+def test_an_interrupted_build_leaves_nothing(images: tuple[list[Path], list[str]], cache: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_pixels(selected(*pictures), VIEW, cache, interrupt)
+        open_pixels(selected(*images), VIEW, cache, interrupt)
     assert folders(cache) == []
 
 
 def test_threads_that_want_the_same_tiles_decode_once(
-    pictures: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch
+    images: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Path] = []
     build = pixels._build
@@ -185,7 +185,7 @@ def test_threads_that_want_the_same_tiles_decode_once(
 
     monkeypatch.setattr(pixels, "_build", counted)
     found: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda: found.append(open_pixels(selected(*pictures), VIEW, cache).array)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(open_pixels(selected(*images), VIEW, cache).array)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,7 +195,7 @@ def test_threads_that_want_the_same_tiles_decode_once(
         np.testing.assert_array_equal(array, found[0])
 
 
-def test_processes_that_want_the_same_tiles_do_not_clash(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
+def test_processes_that_want_the_same_tiles_do_not_clash(images: tuple[list[Path], list[str]], cache: Path) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -207,18 +207,18 @@ chosen = Selection(Files(files[0].parent), [file.name for file in files], [file_
 found = open_pixels(chosen, View(24, "squash"), Path(sys.argv[2]))
 print(file_hash(found.array.tobytes()))
 """
-    command = [sys.executable, "-c", code, str(pictures[0][0].parent), str(cache)]
+    command = [sys.executable, "-c", code, str(images[0][0].parent), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = {process.communicate()[0] for process in processes}
-    assert answers == {file_hash(open_pixels(selected(*pictures), VIEW, cache).array.tobytes()) + "\n"}
+    assert answers == {file_hash(open_pixels(selected(*images), VIEW, cache).array.tobytes()) + "\n"}
     assert len(folders(cache)) == 1
 
 
-def test_full_disk(pictures: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(images: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
         with pytest.raises(InputError, match=r"take 0\.0 GB, and the disk that holds .* has 0\.0 GB left"):
-            open_pixels(selected(*pictures), VIEW, cache)
+            open_pixels(selected(*images), VIEW, cache)
     with monkeypatch.context() as patch:
 
         def full(*arguments: object) -> None:
@@ -226,15 +226,15 @@ def test_full_disk(pictures: tuple[list[Path], list[str]], cache: Path, monkeypa
 
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(InputError, match="Free some space"):
-            open_pixels(selected(*pictures), VIEW, cache)
+            open_pixels(selected(*images), VIEW, cache)
         patch.undo()
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match="no space left on the disk"):
-            open_pixels(selected(*pictures), VIEW, cache)
+            open_pixels(selected(*images), VIEW, cache)
     assert folders(cache) == []
 
 
-def test_a_disk_that_fills_up_while_writing(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
+def test_a_disk_that_fills_up_while_writing(images: tuple[list[Path], list[str]], cache: Path) -> None:
     """A real limit in a real process: the kernel refuses writes beyond it."""
     code = """
 import errno, os, resource, signal, sys
@@ -253,27 +253,25 @@ except OSError as error:
     assert error.errno == errno.EFBIG
     print("refused", [path.name for path in (Path(sys.argv[2]) / "pixels").iterdir() if path.is_dir()])
 """
-    command = [sys.executable, "-c", code, str(pictures[0][0].parent), str(cache)]
+    command = [sys.executable, "-c", code, str(images[0][0].parent), str(cache)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused []\n"
 
 
-def test_an_unwritable_cache_is_the_users_error(
-    pictures: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_cache_is_the_users_error(images: tuple[list[Path], list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     cache.write_text("a file where a folder should be")
     with pytest.raises(InputError, match="a file is in its way"):
-        open_pixels(selected(*pictures), VIEW, cache)
+        open_pixels(selected(*images), VIEW, cache)
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(InputError, match="cannot be written"):
-        open_pixels(selected(*pictures), VIEW, cache)
+        open_pixels(selected(*images), VIEW, cache)
 
 
-def test_list_and_clear(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
+def test_list_and_clear(images: tuple[list[Path], list[str]], cache: Path) -> None:
     assert list_cache(cache) == [] and clear_cache(cache) == 0
-    files, hashes = pictures
+    files, hashes = images
     used = open_pixels(selected(files, hashes), VIEW, cache)
     first = folders(cache)[0]
     open_pixels(selected(files[:4], hashes[:4]), View(16, "letterbox"), cache)
@@ -296,16 +294,16 @@ def test_list_and_clear(pictures: tuple[list[Path], list[str]], cache: Path) -> 
     assert folders(cache) == [] and list_cache(cache) == []
 
 
-def test_clear_leaves_what_is_being_built(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
+def test_clear_leaves_what_is_being_built(images: tuple[list[Path], list[str]], cache: Path) -> None:
     freed: list[int] = []
-    found = open_pixels(selected(*pictures), VIEW, cache, lambda done, total: freed.append(clear_cache(cache)))
+    found = open_pixels(selected(*images), VIEW, cache, lambda done, total: freed.append(clear_cache(cache)))
     assert set(freed) == {0} and found.array.any()
 
 
-def test_use_is_remembered(pictures: tuple[list[Path], list[str]], cache: Path) -> None:
-    open_pixels(selected(*pictures), VIEW, cache)
+def test_use_is_remembered(images: tuple[list[Path], list[str]], cache: Path) -> None:
+    open_pixels(selected(*images), VIEW, cache)
     os.utime(cache / "pixels" / folders(cache)[0] / "index.json", (1, 1))
-    open_pixels(selected(*pictures), VIEW, cache)
+    open_pixels(selected(*images), VIEW, cache)
     assert time.time() - list_cache(cache)[0].last_used < 60
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fieldmark.batches.geometry import DRAWS, Frame, random_matrices, view_matrices
-from fieldmark.core.schema import Augment, BoxCrop, NoCrop, WholePicture
+from fieldmark.core.schema import Augment, BoxCrop, NoCrop, WholeImage
 from fieldmark.datasets.regions import seen_regions, tile_margin_of, windows
 from fieldmark.runtime.decode import UnreadableImage, open_rgb
 from fieldmark.runtime.preprocess import Preprocess, grown, square
@@ -29,7 +29,7 @@ def boxes_in(width: int, height: int) -> st.SearchStrategy[list[float]]:
 
 
 @given(boxes_in(WIDTH, HEIGHT), st.floats(0, 1))
-def test_a_margin_grows_a_box_within_its_picture(box, margin):
+def test_a_margin_grows_a_box_within_its_image(box, margin):
     region = grown(np.array([box]), margin, np.array([WIDTH]), np.array([HEIGHT]))[0]
     left, top, right, bottom = box
     assert region[0] == pytest.approx(max(0, left - margin * (right - left)))
@@ -37,7 +37,7 @@ def test_a_margin_grows_a_box_within_its_picture(box, margin):
     assert 0 <= region[0] <= left and right <= region[2] <= WIDTH
 
 
-def test_pictures_without_a_box_are_seen_whole_and_banners_never():
+def test_images_without_a_box_are_seen_whole_and_banners_never():
     boxes = np.array([[10, 20, 30, 40], [np.nan] * 4], np.float32)
     sides = np.array([100, 100]), np.array([80, 60])
     assert seen_regions(boxes, *sides, 0.5).tolist() == [[0, 10, 40, 50], [0, 0, 100, 60]]
@@ -47,15 +47,15 @@ def test_pictures_without_a_box_are_seen_whole_and_banners_never():
 
 def encoded(kind: str, **options: object) -> bytes:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    picture = np.stack([x * 255 // WIDTH, y * 255 // HEIGHT, (x + y) % 256], axis=-1).astype(np.uint8)
+    image = np.stack([x * 255 // WIDTH, y * 255 // HEIGHT, (x + y) % 256], axis=-1).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, kind, **options)
+    Image.fromarray(image).save(stream, kind, **options)
     return stream.getvalue()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
-def test_a_region_is_of_the_upright_picture(kind, orientation):
+def test_a_region_is_of_the_upright_image(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(kind, exif=exif)
@@ -126,7 +126,7 @@ def test_jitter_moves_each_edge_by_up_to_its_share_and_stays_on_the_tile():
 
 def test_without_jitter_or_box_nothing_moves():
     seen = np.array([[0.0, 0, 10, 10]])
-    assert windows(seen, seen, WholePicture()) is None and windows(seen, seen, BoxCrop(margin=0.3)) is None
+    assert windows(seen, seen, WholeImage()) is None and windows(seen, seen, BoxCrop(margin=0.3)) is None
     assert windows(seen, seen, BoxCrop(jitter=0.3)).reach.tolist() == [[0, 0]]
 
 

@@ -16,7 +16,7 @@ from fieldmark.datasets.splits import Folds, SplitRow, carve, own_splits, split_
 
 
 def dataset_of(counts: list[int], **others: list[int]) -> Dataset:
-    """`counts[c]` pictures of class c in train; other splits by keyword."""
+    """`counts[c]` images of class c in train; other splits by keyword."""
     rows = [
         (f"{split}/{label}/{number}.jpg", label, split)
         for split, per_class in {"train": counts, **others}.items()
@@ -32,7 +32,7 @@ def dataset_of(counts: list[int], **others: list[int]) -> Dataset:
         paths=tuple(path for path, _, _ in rows),
         labels=np.array([label for _, label, _ in rows], np.int32),
         splits=np.array([split for _, _, split in rows], "<U5"),
-        pictures=Files(Path("made")),
+        images=Files(Path("made")),
     )
 
 
@@ -119,7 +119,7 @@ def test_many_small_classes_do_not_all_round_the_same_way() -> None:
     assert 25 < drawn[:100].sum() < 75, "which classes give one must not follow their order"
 
 
-def test_single_pictures_stay_in_train() -> None:
+def test_single_images_stay_in_train() -> None:
     dataset = carve(dataset_of([1, 1, 2, 30, 30]), 0.4, 0.4, 0).dataset
     assert counts_of(dataset, "train").min() >= 1
     for split in ("val", "test"):
@@ -157,16 +157,16 @@ def test_an_added_class_leaves_the_others_as_they_were() -> None:
 def test_data_too_small_to_split(counts: list[int]) -> None:
     with pytest.raises(InputError) as caught:
         carve(dataset_of(counts), 0.1, 0.15, 0)
-    assert "is too small" in str(caught.value) and "Add pictures, raise data." in str(caught.value)
+    assert "is too small" in str(caught.value) and "Add images, raise data." in str(caught.value)
 
 
 def test_val_too_small_beside_a_test() -> None:
-    with pytest.raises(InputError, match=r"leave none for val\nAdd pictures, raise data\.val_fraction"):
+    with pytest.raises(InputError, match=r"leave none for val\nAdd images, raise data\.val_fraction"):
         carve(dataset_of([2, 2], test=[9, 9]), 0.1, 0.15, 0)
 
 
 def test_no_train() -> None:
-    with pytest.raises(InputError, match="no pictures in train"):
+    with pytest.raises(InputError, match="no images in train"):
         carve(dataset_of([0, 0], test=[3, 3]), 0.1, 0.15, 0)
 
 
@@ -185,7 +185,7 @@ def test_large_data_is_carved_quickly() -> None:
 
 
 def grouped(counts: list[int], sizes: list[int], seed: int, mixed: bool = False) -> Dataset:
-    """Train pictures in groups of the sizes in turn; with `mixed` a group may span classes."""
+    """Train images in groups of the sizes in turn; with `mixed` a group may span classes."""
     dataset = dataset_of(counts)
     random = np.random.default_rng(seed)
     order = random.permutation(len(dataset)) if mixed else np.arange(len(dataset))
@@ -264,7 +264,7 @@ def test_all_images_can_be_split_anew() -> None:
     assert "of all" in carved.sources["test"]
 
 
-def test_unlabelled_pictures_are_left_alone() -> None:
+def test_unlabelled_images_are_left_alone() -> None:
     dataset = dataset_of([20, 20], test=[4, 4])
     splits = np.where(dataset.splits == "test", UNLABELLED, dataset.splits)
     dataset = replace(dataset, splits=splits, labels=np.where(splits == UNLABELLED, -1, dataset.labels))

@@ -16,7 +16,7 @@ from fieldmark.datasets.subsets import mislabelled, subset
 
 
 def made(counts: list[int], held_out: int = 2) -> Dataset:
-    """`counts[c]` pictures of class c in train, and so many of each in val and test."""
+    """`counts[c]` images of class c in train, and so many of each in val and test."""
     rows = [(label, "train") for label, count in enumerate(counts) for _ in range(count)]
     rows += [(label, split) for label in range(len(counts)) for split in ("val", "test") for _ in range(held_out)]
     return Dataset(
@@ -27,7 +27,7 @@ def made(counts: list[int], held_out: int = 2) -> Dataset:
         paths=tuple(f"{number:05d}.jpg" for number in range(len(rows))),
         labels=np.array([label for label, _ in rows], np.int32),
         splits=np.array([split for _, split in rows]),
-        pictures=Files(Path("made")),
+        images=Files(Path("made")),
         boxes=np.arange(4 * len(rows), dtype=np.float32).reshape(-1, 4),
     )
 

@@ -211,7 +211,7 @@ def test_the_example_works_and_is_the_one_in_the_guide(few_built_in_birds, tmp_p
     tiny = ["model.name=test_efficientnet", "data.size=32", "train.epochs=2", "train.threads=1", "evaluate.resamples=100"]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *tiny])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
-    assert capsys.readouterr().out.startswith("top-1 on 12 test pictures: ")
+    assert capsys.readouterr().out.startswith("top-1 on 12 test images: ")
 
 
 # ---- links ------------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import fieldmark
 
 @pytest.fixture(scope="session")
 def members(birds, tiny, tmp_path_factory):
-    """Paths of three runs on one split that differ in their seeds, and the last in the size of its pictures too."""
+    """Paths of three runs on one split that differ in their seeds, and the last in the size of its images too."""
     root = tmp_path_factory.mktemp("members")
     changes = {"a": ["train.seed=1"], "b": ["train.seed=2", "train.epochs=3"], "c": ["train.seed=3", "data.size=48"]}
     return [fieldmark.train(birds, *tiny(*changed), out=root / name, quiet=True).path for name, changed in changes.items()]

@@ -52,8 +52,8 @@ def test_every_command_takes_an_ensemble(kind, request, birds, tmp_path):
     found = fieldmark.evaluate(run.path)
     again = Predictions.load(tmp_path.__class__(found["predictions"]))
     assert np.allclose(again.logits, saved.logits, atol=1e-4) and found["top1"] == run.summary["test"]["top1"]
-    picture = birds / saved.ids[0]
-    answer = Run.load(run.path).predict(picture, top=1)[0]
+    image = birds / saved.ids[0]
+    answer = Run.load(run.path).predict(image, top=1)[0]
     assert answer.best == run.class_names[int(saved.logits[0].argmax())]
     assert answer.probabilities[0] == pytest.approx(run.probabilities(saved.logits)[0].max(), abs=1e-4)
     report = fieldmark.report(run.path, out=tmp_path / "report.html").read_text()
@@ -115,7 +115,7 @@ def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
     run = fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True)
     assert run.summary["test"]["n"] == 12 and "before the refit" in run.folder.report_file.read_text()
     assert "knn" not in run.decisions.record.rejection.scores
-    with pytest.raises(InputError, match="were trained on pictures of val"):
+    with pytest.raises(InputError, match="were trained on images of val"):
         fieldmark.evaluate(run.path, split="val")
 
 
@@ -125,7 +125,7 @@ def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_p
     assert run.summary["val"]["n"] == 48 and run.summary["test"]["n"] == 12
     assert np.allclose(Predictions.load(tmp_path / fieldmark.evaluate(run.path)["predictions"]).logits, said(run.path).logits, atol=1e-4)
     mean = fieldmark.ensemble(*folds[:3], method="mean", out=tmp_path / "mean", quiet=True)
-    with pytest.raises(InputError, match="were trained on pictures of val"):
+    with pytest.raises(InputError, match="were trained on images of val"):
         fieldmark.evaluate(mean.path, split="val")
     assert mean.summary["val"]["n"] == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
     for each in (run, mean):
@@ -133,7 +133,7 @@ def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_p
         assert "nothing is rejected: all answer test together" in each.folder.report_file.read_text()
         with pytest.raises(InputError, match="nothing can be fitted"):
             fieldmark.calibrate(each.path)
-        with pytest.raises(InputError, match="trained on other pictures each"):
+        with pytest.raises(InputError, match="trained on other images each"):
             fieldmark.evaluate(each.path, split="train")
     for options in ({"method": "soup"}, {"method": "stack", "fit_on": "train"}):
         with pytest.raises(InputError, match="folds"):
@@ -152,8 +152,8 @@ def test_a_soup_has_the_mean_of_the_weights_and_norms_of_its_own(soup, members):
             assert torch.allclose(tensor, (parts[0][name] + parts[1][name]) / 2, atol=1e-6)
 
 
-def test_norms_of_a_soup_are_those_of_the_pictures(soup, birds):
-    """The first batch norm's statistics, against its input over all pictures of train at once."""
+def test_norms_of_a_soup_are_those_of_the_images(soup, birds):
+    """The first batch norm's statistics, against its input over all images of train at once."""
     from fieldmark.core.console import Console
     from fieldmark.evaluation.evaluate import run_data
     from fieldmark.evaluation.split import open_split
@@ -180,7 +180,7 @@ def test_a_greedy_soup_is_no_worse_on_val_than_its_best_ingredient(members, tmp_
 
 
 def test_norms_are_estimated_on_mixed_batches(soup, members, monkeypatch):
-    """In small batches of pictures that lie class by class on the disk, the statistics are nearly those of all pictures together."""
+    """In small batches of images that lie class by class on the disk, the statistics are nearly those of all images together."""
     from fieldmark.core.console import Console
     from fieldmark.ensembles import soup as module
     from fieldmark.evaluation.evaluate import run_data
@@ -211,7 +211,7 @@ def test_members_without_predictions_of_train_make_a_mean_without(members, tmp_p
 
 
 def test_networks_that_are_not_alike_make_no_soup(members, tmp_path):
-    with pytest.raises(InputError, match="what they do to pictures first"):
+    with pytest.raises(InputError, match="what they do to images first"):
         fieldmark.ensemble(*members, method="soup", out=tmp_path / "run", quiet=True)
 
 

@@ -52,13 +52,13 @@ def test_another_split_is_refused(members, birds, tiny, tmp_path):
     )
 
 
-def test_other_pictures_labels_bytes_and_test_are_refused(copies):
+def test_other_images_labels_bytes_and_test_are_refused(copies):
     one, other = copies
     pristine = (other / "split.parquet").read_bytes()
     spoilt = {
-        "2 pictures are known to only one of them": {"path": lambda paths: ["new.png", *paths[1:]]},
-        "1 pictures have other bytes": {"hash": lambda hashes: ["0" * len(hashes[0]), *hashes[1:]]},
-        "pictures have another label": {"label": lambda labels: labels[::-1]},
+        "2 images are known to only one of them": {"path": lambda paths: ["new.png", *paths[1:]]},
+        "1 images have other bytes": {"hash": lambda hashes: ["0" * len(hashes[0]), *hashes[1:]]},
+        "images have another label": {"label": lambda labels: labels[::-1]},
         "are in another split": {"split": lambda splits: ["train" if split == "test" else split for split in splits]},
     }
     for reason, change in spoilt.items():
@@ -111,7 +111,7 @@ def test_folds_that_lack_one_or_have_one_twice_are_refused(folds):
     assert "no run leaves out fold 0" in refused(*folds[:3], *folds[4:])
 
 
-def test_whole_pictures_and_boxes_do_not_go_together(copies):
+def test_whole_images_and_boxes_do_not_go_together(copies):
     one, other = copies
     from safetensors.numpy import load_file, save_file
 

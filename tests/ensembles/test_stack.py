@@ -70,7 +70,7 @@ def test_cross_fitting_answers_every_row_once_by_a_fit_without_it():
     assert cross_fitted(answer, np.arange(23) % 2 * 900).tolist() == list(range(23))
 
 
-def test_pictures_of_a_group_are_not_split_by_cross_fitting():
+def test_images_of_a_group_are_not_split_by_cross_fitting():
     groups = np.random.default_rng(0).integers(0, 12, 100)
 
     def answer(fitted, held):

@@ -48,7 +48,7 @@ def built(name, size, pooling="own", head=HEADS["linear"], arithmetic=FLOAT32) -
     return arithmetic.prepare(build_model(settings, 5, size, 0).model).eval()
 
 
-def pictures(count, size, seed=0) -> np.ndarray:
+def images(count, size, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
 
 
@@ -57,7 +57,7 @@ def maps_of(model, pixels, classes, method="grad-cam", arithmetic=FLOAT32):
 
 
 def scaled(maps: torch.Tensor, size: int) -> np.ndarray:
-    """Enlarged to the pictures' size and divided by the largest value, in plain NumPy terms."""
+    """Enlarged to the images' size and divided by the largest value, in plain NumPy terms."""
     fine = F.interpolate(maps[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0].numpy()
     largest = fine.max(axis=(1, 2), keepdims=True)
     assert largest.any()
@@ -76,7 +76,7 @@ def tiny(convolution: nn.Module, classes=2) -> Classifier:
 def test_behind_an_average_and_a_linear_head_grad_cam_is_cam(arithmetic):
     """The class-weighted sum of the channels (Zhou et al., CVPR 2016), here of timm's own feature map."""
     model = built("resnet18", 96, arithmetic=arithmetic)
-    pixels, classes = pictures(11, 96), np.arange(11) % 5
+    pixels, classes = images(11, 96), np.arange(11) % 5
     with torch.no_grad():
         features = model.backbone.forward_features(torch.from_numpy(pixels).float() / 255)
         expected = torch.einsum("nchw,nc->nhw", features, model.head.weight[classes]).relu()
@@ -87,7 +87,7 @@ def test_all_methods_on_a_map_of_one_convolution():
     """Features A and gradients w / 9 of each place are known in closed form."""
     torch.manual_seed(0)
     model = tiny(nn.Conv2d(3, 6, 4, stride=4))
-    pixels = pictures(3, 12)
+    pixels = images(3, 12)
     with torch.no_grad():
         features = model.backbone[:2](torch.from_numpy(pixels).float() / 255)
     gradients = (model.head.weight[1] / 9).detach().view(1, 6, 1, 1).expand_as(features).clone()
@@ -115,7 +115,7 @@ def test_gradients_that_differ_from_place_to_place():
     with torch.no_grad():
         nn.init.ones_(model.backbone[0].weight)
         nn.init.ones_(model.head.weight)
-    pixels = pictures(1, 8)
+    pixels = images(1, 8)
     with torch.no_grad():
         features = model.backbone[:2](torch.from_numpy(pixels).float() / 255)
     positive = weights.clamp(min=0)
@@ -130,7 +130,7 @@ def test_gradients_that_differ_from_place_to_place():
 
 @pytest.mark.parametrize("method", CAMS)
 def test_a_planted_square_is_found(method):
-    """Class 0 is decided by red and class 1 by blue; each picture has a square of both."""
+    """Class 0 is decided by red and class 1 by blue; each image has a square of both."""
     model = tiny(nn.Conv2d(3, 2, 4, stride=4))
     with torch.no_grad():
         model.backbone[0].weight.copy_(torch.tensor([[1.0, -1, -1], [-1, -1, 1]])[:, :, None, None].expand(2, 3, 4, 4))
@@ -156,7 +156,7 @@ def test_every_architecture_and_head_has_maps(name, size, pooling, head):
     assert default_method(model) == "grad-cam"
     with torch.no_grad():
         model.head.weight[2].copy_(-model.head.weight[1])  # what does not speak for the one speaks for the other
-    pixels = pictures(1, size).repeat(3, axis=0)
+    pixels = images(1, size).repeat(3, axis=0)
     for method in CAMS:
         maps = maps_of(model, pixels, [0, 1, 2], method)
         assert maps.shape == (3, size, size) and maps.dtype == np.float32
@@ -166,9 +166,9 @@ def test_every_architecture_and_head_has_maps(name, size, pooling, head):
         maps_of(model, pixels, [0, 1, 2], "rollout")
 
 
-def test_a_map_depends_on_its_own_picture_alone():
+def test_a_map_depends_on_its_own_image_alone():
     model = built("resnet18", 96)
-    pixels, classes = pictures(10, 96), np.arange(10) % 5
+    pixels, classes = images(10, 96), np.arange(10) % 5
     together = maps_of(model, pixels, classes)
     alone = np.concatenate([maps_of(model, pixels[[row]], classes[[row]]) for row in range(10)])
     np.testing.assert_allclose(together, alone, atol=1e-4)
@@ -177,10 +177,10 @@ def test_a_map_depends_on_its_own_picture_alone():
 def test_swins_map_has_its_channels_last():
     model = built("swin_tiny_patch4_window7_224", 64)
     with torch.no_grad():
-        features = model.backbone.forward_features(torch.from_numpy(pictures(2, 64)).float() / 255)
+        features = model.backbone.forward_features(torch.from_numpy(images(2, 64)).float() / 255)
         assert _is_channels_last(features, model.backbone)
         expected = torch.einsum("nhwc,nc->nhw", features, model.head.weight[[3, 4]]).relu()
-    np.testing.assert_allclose(maps_of(model, pictures(2, 64), [3, 4]), scaled(expected, 64), atol=1e-4)
+    np.testing.assert_allclose(maps_of(model, images(2, 64), [3, 4]), scaled(expected, 64), atol=1e-4)
 
 
 def test_what_is_added_after_the_last_module_counts():
@@ -197,7 +197,7 @@ def test_what_is_added_after_the_last_module_counts():
 
     torch.manual_seed(0)
     model = Classifier("doubled", Doubled(), 2, 0.0, nn.Linear(2, 2), NativeHead(frozenset(), None))
-    maps = maps_of(model, pictures(1, 16), [0])
+    maps = maps_of(model, images(1, 16), [0])
     np.testing.assert_allclose(maps, maps[:, :, ::-1], atol=1e-6)
 
 
@@ -205,7 +205,7 @@ def test_a_logit_that_is_out_has_an_empty_map():
     model = built("small_cnn", 32, head=ActivatedLogits(activation="relu", dropout=0.0))
     with torch.no_grad():
         model.head.bias.copy_(torch.tensor([-100.0, 100, 0, 0, 0]))
-    out, on = maps_of(model, pictures(2, 32), [0, 1])
+    out, on = maps_of(model, images(2, 32), [0, 1])
     assert not out.any() and on.max() in (0, 1)
 
 
@@ -213,7 +213,7 @@ def test_numbers_that_are_not_finite_give_an_empty_map():
     model = built("small_cnn", 32)
     with torch.no_grad():
         model.head.weight.fill_(torch.nan)
-    assert not maps_of(model, pictures(1, 32), [0]).any()
+    assert not maps_of(model, images(1, 32), [0]).any()
 
 
 def by_hand(matrices: list[np.ndarray]) -> np.ndarray:
@@ -226,7 +226,7 @@ def by_hand(matrices: list[np.ndarray]) -> np.ndarray:
 
 
 class GivenAttention(nn.Module):
-    """Attention that does not look at its input: (heads, N, N) in every picture."""
+    """Attention that does not look at its input: (heads, N, N) in every image."""
 
     def __init__(self, matrix):
         super().__init__()
@@ -260,7 +260,7 @@ def test_rollout_of_two_blocks_made_by_hand(prefix, pool):
     expected = (flow[0] if pool == "token" else flow[prefix:].mean(axis=0))[prefix:].reshape(2, 2)
     found = _rolled_out(model.eval(), torch.zeros(2, 3, 8, 8)).numpy()
     np.testing.assert_allclose(found, [expected, expected], atol=1e-6)
-    maps = maps_of(model, pictures(2, 8), [0, 1], "rollout")
+    maps = maps_of(model, images(2, 8), [0, 1], "rollout")
     np.testing.assert_allclose(maps, scaled(torch.tensor(np.array([expected, expected])), 8), atol=1e-5)
 
 
@@ -271,27 +271,27 @@ def test_rollout_of_timms_transformers(name):
     size = 160 if name.startswith("test_") else 224
     model = built(name, size)
     assert default_method(model) == "rollout"
-    one, other = (maps_of(model, pictures(1, size), [label], "rollout") for label in (0, 1))
+    one, other = (maps_of(model, images(1, size), [label], "rollout") for label in (0, 1))
     np.testing.assert_array_equal(one, other)
     assert one.shape == (1, size, size) and one.max() == 1 and 0 <= one.min() < 1
     for method in CAMS:
         with pytest.raises(InputError, match="Choose rollout"):
-            maps_of(model, pictures(1, size), [0], method)
+            maps_of(model, images(1, size), [0], method)
 
 
 def test_rollout_in_bfloat16_is_computed_in_float32():
     model = built("test_vit", 160)
-    expected = maps_of(model, pictures(2, 160), [0, 1], "rollout")
+    expected = maps_of(model, images(2, 160), [0, 1], "rollout")
     model = BFLOAT16.prepare(model)
     with BFLOAT16.autocast():
-        found = maps_of(model, pictures(2, 160), [0, 1], "rollout", BFLOAT16)
+        found = maps_of(model, images(2, 160), [0, 1], "rollout", BFLOAT16)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_under_average_pooling_the_class_token_is_not_read():
     own, average = built("test_vit", 160), built("test_vit", 160, "average")
     average.backbone.blocks.load_state_dict(own.backbone.blocks.state_dict())
-    assert not np.allclose(*(maps_of(model, pictures(1, 160), [0], "rollout") for model in (own, average)), atol=1e-3)
+    assert not np.allclose(*(maps_of(model, images(1, 160), [0], "rollout") for model in (own, average)), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["mixer_s32_224", "xcit_nano_12_p16_224", "cait_xxs24_224"])
@@ -299,7 +299,7 @@ def test_a_network_that_has_neither_says_so(name):
     model = built(name, 224)
     assert default_method(model) == "grad-cam"
     with pytest.raises(InputError, match="No heat map can be made"):
-        maps_of(model, pictures(1, 224), [0])
+        maps_of(model, images(1, 224), [0])
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["after maps", "after an exception"])
@@ -316,10 +316,10 @@ def test_the_model_is_left_as_it_was(name, size, method, fails, monkeypatch):
     if fails:
         monkeypatch.setattr(model.head, "forward", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            maps_of(model, pictures(2, size), [0, 1], method)
+            maps_of(model, images(2, size), [0, 1], method)
         monkeypatch.undo()
     else:
-        maps_of(model, pictures(2, size), [0, 1], method)
+        maps_of(model, images(2, size), [0, 1], method)
     assert snapshot(model) == before
     assert parameters[0].grad is not None and bool((parameters[0].grad == 1).all())
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
@@ -341,24 +341,24 @@ def snapshot(model):
 
 def test_frozen_parameters_and_a_caller_without_gradients_change_nothing():
     model = built("test_efficientnet", 64)
-    expected = maps_of(model, pictures(2, 64), [0, 1])
+    expected = maps_of(model, images(2, 64), [0, 1])
     model.requires_grad_(False)
     with torch.no_grad():
-        np.testing.assert_array_equal(maps_of(model, pictures(2, 64), [0, 1]), expected)
+        np.testing.assert_array_equal(maps_of(model, images(2, 64), [0, 1]), expected)
 
 
 @pytest.mark.filterwarnings("error")
 def test_pixels_and_classes_may_be_read_only_and_of_any_integers():
-    model, pixels, classes = built("small_cnn", 32), pictures(2, 32), np.array([3, 1], np.int32)
+    model, pixels, classes = built("small_cnn", 32), images(2, 32), np.array([3, 1], np.int32)
     expected = maps_of(model, pixels, [3, 1])
     pixels.flags.writeable = classes.flags.writeable = False
     np.testing.assert_array_equal(heat_maps(model, pixels, classes, PLAIN, FLOAT32, "grad-cam"), expected)
 
 
-def test_no_pictures_and_what_does_not_fit():
+def test_no_images_and_what_does_not_fit():
     model = built("small_cnn", 32)
-    assert maps_of(model, pictures(0, 32), np.zeros(0, np.int64)).shape == (0, 32, 32)
+    assert maps_of(model, images(0, 32), np.zeros(0, np.int64)).shape == (0, 32, 32)
     with pytest.raises(InputError, match=r"no method 'cam' .*\n.*layer-cam"):
-        maps_of(model, pictures(1, 32), [0], "cam")
-    with pytest.raises(ValueError, match="1 pictures and 2 classes"):
-        maps_of(model, pictures(1, 32), [0, 1])
+        maps_of(model, images(1, 32), [0], "cam")
+    with pytest.raises(ValueError, match="1 images and 2 classes"):
+        maps_of(model, images(1, 32), [0, 1])

@@ -20,7 +20,7 @@ PARENTS = {"genus": ["wide", "narrow", "wide"], "size": ["small", "small", "larg
 def deciding(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run with levels, and with decisions by which sets differ in size, and back-off answers classes, parents and nothing.
 
-    Thresholds lie between what two pictures of test have, so that rounding does not move a picture across.
+    Thresholds lie between what two images of test have, so that rounding does not move an image across.
     """
     folder = tmp_path_factory.mktemp("runs") / "deciding"
     shutil.copytree(finished_run.path, folder)
@@ -54,7 +54,7 @@ def saved(run: Run) -> np.ndarray:
     return test.logits
 
 
-def pictures(run: Run, birds: Path) -> list[Path]:
+def images(run: Run, birds: Path) -> list[Path]:
     """Those of test, in the order in which they were saved."""
     test = run.predictions("test")
     assert test is not None
@@ -68,11 +68,11 @@ def test_a_link_that_leads_nowhere_is_answered_with_the_reason(finished_run, tmp
         assert answer.best is None and "No such file" in answer.note
 
 
-def test_a_pattern_that_matches_no_picture_is_an_error(tmp_path):
+def test_a_pattern_that_matches_no_image_is_an_error(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "notes.txt").write_text("no picture")
-    with pytest.raises(InputError, match=r"there are no pictures in .*\*"):
+        (tmp_path / name / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match=r"there are no images in .*\*"):
         find_images(tmp_path / "*")
     (tmp_path / "two" / "a.png").touch()
     assert list(find_images(tmp_path / "*")) == [tmp_path / "two" / "a.png"]
@@ -93,7 +93,7 @@ def test_sets_are_those_of_the_assessment(deciding: Run, birds: Path) -> None:
                 among.append(names[index])
             above += probabilities[index]
         expected.append(tuple(among))
-    answers = deciding.predict(pictures(deciding, birds), top=1)
+    answers = deciding.predict(images(deciding, birds), top=1)
     assert [answer.among for answer in answers] == expected
     assert len({len(answer.among) for answer in answers}) > 1
     assert all(answer.among[0] == answer.best for answer in answers)
@@ -119,7 +119,7 @@ def test_what_is_answered_at_a_coarser_level_is_what_the_assessment_counts(decid
             expected.append(names[probabilities.argmax()])
         else:
             expected.append(parent if of_parent[parent] >= rule.parent_threshold else "")
-    answers = deciding.predict(pictures(deciding, birds), top=1)
+    answers = deciding.predict(images(deciding, birds), top=1)
     assert [dict(answer.coarser) for answer in answers] == [{"genus": each, "size": ""} for each in expected]
     found = assess(deciding).backoff["genus"]
     assert found.species.n == sum(each in names for each in expected) > 0
@@ -131,7 +131,7 @@ def test_a_run_without_decisions_says_only_the_classes(finished_run: Run, birds:
     shutil.copytree(finished_run.path, tmp_path / "run")
     bare = Run.load(tmp_path / "run")
     bare.folder.calibration_file.unlink()
-    for answer in bare.predict(pictures(bare, birds)[:2]):
+    for answer in bare.predict(images(bare, birds)[:2]):
         assert answer.best in bare.class_names and answer.unknown is None and answer.among == () and answer.coarser == {}
 
 
@@ -146,7 +146,7 @@ def test_an_answer_that_is_not_a_number_names_nothing(
         logits[1, 0] = wrong
         return logits, features
 
-    files = pictures(deciding, birds)[:3]
+    files = images(deciding, birds)[:3]
     sound = deciding.predict(files)
     monkeypatch.setattr(run_module, "infer", broken)
     one, none, other = deciding.predict(files)
@@ -160,7 +160,7 @@ def test_an_answer_that_is_not_a_number_names_nothing(
     assert stop.value.code == 0
     printed = capsys.readouterr()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in printed.out.splitlines()]
-    assert [len(line["classes"]) for line in lines] == [3, 0, 3] and "1 of 3 pictures have no answer; their rows say why" in printed.err
+    assert [len(line["classes"]) for line in lines] == [3, 0, 3] and "1 of 3 images have no answer; their rows say why" in printed.err
     assert [tuple(line["among"]) for line in lines] == [answer.among for answer in (one, none, other)]
     assert [line["coarser"] for line in lines] == [answer.coarser for answer in (one, none, other)]
     rows = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()

@@ -31,7 +31,7 @@ def test_the_terminal_says_of_sets_and_levels_what_the_classes_do_not(
     assert capsys.readouterr().out == f"a.png: wren 50.0 %, finch 37.5 %, robin 12.5 %{beside}\n"
 
 
-def test_of_a_picture_of_none_of_the_classes_nothing_is_promised(capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_an_image_of_none_of_the_classes_nothing_is_promised(capsys: pytest.CaptureFixture[str]) -> None:
     with Answers(None, 3, ("genus",), as_json=False, quiet=False) as answers:
         answers.add(Prediction("a.png", NAMES, SHARES, "", True, NAMES[:2], {"genus": "small ones"}))
     assert capsys.readouterr().out.endswith("the nearest are wren 50.0 %, finch 37.5 %, robin 12.5 %\n")

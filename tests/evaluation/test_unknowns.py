@@ -32,7 +32,7 @@ def test_the_interval_of_the_auroc_agrees_with_a_bootstrap() -> None:
 
 
 def test_intervals_hold_in_groups_and_not_where_groups_are_ignored() -> None:
-    """The pictures of a group score alike: of 40 groups of 8 there are hardly more than 40 known things."""
+    """The images of a group score alike: of 40 groups of 8 there are hardly more than 40 known things."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 8)
     truth = float(norm.cdf(1 / math.sqrt(2)))
@@ -65,14 +65,14 @@ def test_groups_of_one_are_no_groups_and_one_group_says_next_to_nothing() -> Non
     assert share_interval(np.arange(60) % 2 == 0, np.repeat(np.arange(30), 2)) == pytest.approx(share_interval(np.arange(30) % 2 == 0))
 
 
-def test_sets_of_unknown_pictures_have_names_of_their_own(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+def test_sets_of_unknown_images_have_names_of_their_own(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     run = Run.load(shutil.copytree(finished_run.path, tmp_path / "run"))
     shutil.rmtree(run.folder.predictions / "unknown", ignore_errors=True)
-    pictures = sorted((birds / "test").rglob("*.png"))
-    for folder, chosen in (("a/photos", pictures[:2]), ("b/photos", pictures[2:4]), ("c/unknown", pictures[:3]), ("d/v1.2", pictures[:1])):
+    images = sorted((birds / "test").rglob("*.png"))
+    for folder, chosen in (("a/photos", images[:2]), ("b/photos", images[2:4]), ("c/unknown", images[:3]), ("d/v1.2", images[:1])):
         (tmp_path / folder).mkdir(parents=True)
-        for picture in chosen:
-            shutil.copy(picture, tmp_path / folder / picture.name)
+        for image in chosen:
+            shutil.copy(image, tmp_path / folder / image.name)
     names = ["a/photos", "b/photos", "a/photos", "c/unknown", "d/v1.2", "a/photos/*.png"]
     found = [predict_unknown(run, [tmp_path / name], Console(quiet=True))[0] for name in names]
     assert found == ["photos", "photos-2", "photos", "unknown-2", "v1-2", "png"]

@@ -53,7 +53,7 @@ def number(text):
 def test_the_summarys_rows_add_up(name):
     model = build(name)
     title, header, *rows, last = summary(model, 64).splitlines()
-    assert title.startswith(f"{name}, 10 classes, pictures of 64 x 64, {parameters(model)[1]:,} parameters trained")
+    assert title.startswith(f"{name}, 10 classes, images of 64 x 64, {parameters(model)[1]:,} parameters trained")
     assert header.split() == ["stage", "output", "parameters", "MACs"]
     figures = [[number(word) for word in row.split()[-2:]] for row in rows]
     assert [sum(column) for column in zip(*figures, strict=True)] == [parameters(model)[0], macs(model, 64)]

@@ -31,7 +31,7 @@ SMALL = [
     "mobilenetv3_small_050",  # a layer between pooling and classifier
     "resnet10t",
     "test_efficientnet",
-    "test_vit",  # a fixed picture size
+    "test_vit",  # a fixed image size
     "test_convnext",  # a normalisation between pooling and classifier
     "efficientvit_m0",  # a classifier with batch norm
     "efficientformerv2_s0",  # two classifiers
@@ -63,17 +63,17 @@ def test_the_parameters_of_the_surveyed_backbones(name, count):
 def test_every_architecture_keeps_the_contract(name):
     size = 224 if name.startswith("efficientformer") else 96
     model = build(name, 7, size, dropout=0.5).model
-    pictures = torch.rand(2, 3, size, size)
+    images = torch.rand(2, 3, size, size)
     assert model.training and all(module.training for module in model.modules())
-    logits, features = model.eval().forward_with_features(pictures)
+    logits, features = model.eval().forward_with_features(images)
     assert logits.shape == (2, 7) and features.shape == (2, model.num_features)
     torch.testing.assert_close(logits, features @ model.head.weight.T + model.head.bias)
-    torch.testing.assert_close(model(pictures), logits)
-    model.train()(pictures).sum().backward()
+    torch.testing.assert_close(model(images), logits)
+    model.train()(images).sum().backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
     clone = copy.deepcopy(model).to(memory_format=torch.channels_last).eval()
     with torch.no_grad():
-        torch.testing.assert_close(clone(pictures.to(memory_format=torch.channels_last)), model.eval()(pictures), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(clone(images.to(memory_format=torch.channels_last)), model.eval()(images), rtol=1e-4, atol=1e-4)
     title, _, *rows = summary(model, size).splitlines()
     assert title.startswith(f"{name}, 7 classes") and rows[-1].split()[-2] == f"{parameters(model)[0]:,}"
 
@@ -178,7 +178,7 @@ def test_names_are_found_by_pattern():
 
 @pytest.fixture
 def published(monkeypatch, tmp_path):
-    """Stand-ins for the hub's files: weights as timm makes them, at its usual picture size."""
+    """Stand-ins for the hub's files: weights as timm makes them, at its usual image size."""
 
     def publish(name):
         model = timm.create_model(name)
@@ -194,9 +194,9 @@ def test_pretrained_weights_with_as_many_classes_give_timms_own_logits(name, pub
     model = published(name)
     size = model.pretrained_cfg["input_size"][-1]
     built = build(name, 1000, size, weights="pretrained")
-    pictures = torch.rand(2, 3, size, size)
+    images = torch.rand(2, 3, size, size)
     with torch.no_grad():
-        torch.testing.assert_close(built.model.eval()(pictures), model(pictures), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(built.model.eval()(images), model(images), rtol=1e-4, atol=1e-4)
     assert built.notes[1] == "its classifier of 1,000 classes is kept"
     assert built.notes[0].startswith(f"weights: {name}.") and built.notes[0].endswith("of the hub")
 

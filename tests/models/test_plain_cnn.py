@@ -31,8 +31,8 @@ def test_width_and_depth(width, depth):
 
 def test_the_network_by_hand():
     model = build(7, 20, width=4, depth=2).eval()
-    pictures = torch.rand(2, 3, 20, 20)
-    x = pictures
+    images = torch.rand(2, 3, 20, 20)
+    x = images
     for module in model.backbone.modules():
         if isinstance(module, nn.Conv2d):
             x = nn.functional.conv2d(x, module.weight, padding=1)
@@ -41,17 +41,17 @@ def test_the_network_by_hand():
         elif isinstance(module, nn.MaxPool2d):
             x = nn.functional.max_pool2d(x, 2)
     assert x.shape == (2, 8, 5, 5)
-    torch.testing.assert_close(model.forward_with_features(pictures)[1], x.mean((2, 3)))
+    torch.testing.assert_close(model.forward_with_features(images)[1], x.mean((2, 3)))
 
 
-def test_it_learns_four_pictures():
+def test_it_learns_four_images():
     model = build(4, 16, width=8, depth=3)
     torch.manual_seed(0)
-    pictures, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
+    images, labels = torch.randn(4, 3, 16, 16), torch.arange(4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(30):
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(pictures), labels)
+        loss = nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
     assert loss < 0.05
@@ -66,7 +66,7 @@ def test_it_learns_four_pictures():
         (32, 40, "Lower model.depth."),
     ],
 )
-def test_pictures_too_small_for_so_many_stages(size, depth, hint):
+def test_images_too_small_for_so_many_stages(size, depth, hint):
     with pytest.raises(InputError, match=f"data.size: plain_cnn cannot take {size} x {size}") as caught:
         build(size=size, **({} if depth is None else {"depth": depth}))
     assert caught.value.hint == hint

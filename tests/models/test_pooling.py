@@ -34,10 +34,10 @@ def test_features_are_the_average_of_timms_last_feature_map(name, size, by_hand,
     source = timm.create_model(name, **options).eval()
     safetensors.torch.save_file(source.state_dict(), tmp_path / "timm.safetensors")
     built = build(name, 1000, size, tmp_path / "timm.safetensors")
-    pictures = torch.rand(2, 3, size, size)
+    images = torch.rand(2, 3, size, size)
     with torch.no_grad():
-        features = built.model.eval().forward_with_features(pictures)[1]
-        torch.testing.assert_close(features, by_hand(source.forward_features(pictures)), rtol=1e-4, atol=1e-4)
+        features = built.model.eval().forward_with_features(images)[1]
+        torch.testing.assert_close(features, by_hand(source.forward_features(images)), rtol=1e-4, atol=1e-4)
     assert features.shape == (2, built.model.num_features)
     assert built.notes[1] == "its classifier is for features that are pooled otherwise; a fresh one of 1,000 classes is put on"
     left_out = sorted(each for each in source.state_dict() if dropped and each.startswith(dropped))
@@ -66,12 +66,12 @@ def test_every_parameter_that_remains_is_used_and_a_copy_is_whole():
     model(torch.rand(2, 3, 64, 64)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     clone = copy.deepcopy(model).eval()
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(clone(pictures), model.eval()(pictures))
+        torch.testing.assert_close(clone(images), model.eval()(images))
         for parameter in model.parameters():
             parameter.zero_()
-        assert clone(pictures).any()
+        assert clone(images).any()
 
 
 def test_batch_statistics_are_as_they_were():

@@ -16,7 +16,7 @@ from fieldmark.models.prefix import Prefix, find_prefix
 FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
 BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16", "channels-last")
 
-# Architecture, side of the pictures, what is trained beside the head, where the prefix ends.
+# Architecture, side of the images, what is trained beside the head, where the prefix ends.
 SPLITS = [
     ("resnet10t", 64, ("layer3", "layer4"), "layer2"),
     ("test_resnet", 64, ("layer3.0.conv2",), "layer2"),  # within a block, past which its shortcut leads
@@ -56,7 +56,7 @@ def set_stage(model, trained=(), held=True):
     return model
 
 
-def pictures(count, size, arithmetic=FLOAT32):
+def random_images(count, size, arithmetic=FLOAT32):
     drawn = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
     return drawn.to(arithmetic.dtype, memory_format=arithmetic.memory_format)
 
@@ -88,11 +88,11 @@ def assert_equal(found, expected):
     [*SPLITS, *((name, 160 if name == "test_vit" else 64, (), "") for name in TINY)],
     ids=lambda value: str(value) if isinstance(value, str) else None,
 )
-def test_a_step_from_the_boundary_is_the_step_from_the_pictures(name, size, trained, boundary, arithmetic):
+def test_a_step_from_the_boundary_is_the_step_from_the_images(name, size, trained, boundary, arithmetic):
     model = staged(name, size, trained, arithmetic=arithmetic)
     prefix = find_prefix(model, size, arithmetic)
     assert isinstance(prefix, Prefix) and prefix.boundary == boundary
-    images = pictures(3, size, arithmetic)
+    images = random_images(3, size, arithmetic)
     with arithmetic.autocast():
         features = prefix.compute(images)
     assert not features.requires_grad and features.dtype == prefix.like.dtype and features.shape[1:] == prefix.like.shape[1:]
@@ -108,7 +108,7 @@ def test_a_step_from_the_boundary_is_the_step_from_the_pictures(name, size, trai
 
 def test_inference_from_the_boundary():
     model = staged(trained=("blocks.3",))
-    prefix, images = find_prefix(model, 64, FLOAT32), pictures(3, 64)
+    prefix, images = find_prefix(model, 64, FLOAT32), random_images(3, 64)
     modes = [module.training for module in model.modules()]
     logits, pooled = prefix.infer(prefix.compute(images))
     assert [module.training for module in model.modules()] == modes
@@ -131,7 +131,7 @@ def test_the_model_is_left_as_it_was():
     )
     prefix = find_prefix(model, 64, BFLOAT16)
     with BFLOAT16.autocast():
-        prefix.infer(prefix.compute(pictures(2, 64, BFLOAT16)))
+        prefix.infer(prefix.compute(random_images(2, 64, BFLOAT16)))
     assert own and forwards() == own  # some layers of this one run in another way on a CPU
     assert [each.training for each in model.modules()] == modes
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())

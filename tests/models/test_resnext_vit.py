@@ -55,10 +55,10 @@ def test_parameters_of_the_whole_by_hand():
 def test_at_first_it_is_the_resnext(parts):
     """With as many classes even its logits."""
     resnext, _ = parts
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     built = build(1000, weights="pretrained")
     with torch.no_grad():
-        torch.testing.assert_close(built.model.eval()(pictures), resnext(pictures), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(built.model.eval()(images), resnext(images), rtol=1e-4, atol=1e-4)
     tags = " and ".join(f"{name}.{timm.get_pretrained_cfg(name).tag}" for name in resnext_vit.PARTS[NAME])
     assert built.notes == (f"weights: {tags} of the hub", "its classifier of 1,000 classes is kept")
 
@@ -68,26 +68,26 @@ def test_tokens_go_through_the_transformers_own_blocks(parts):
     resnext, vit = parts
     model = build(5, 224, weights="pretrained").model.eval()
     nn.init.normal_(model.backbone.from_tokens.weight, std=0.05)
-    pictures = torch.rand(2, 3, 224, 224)
+    images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
-        x = resnext.forward_features(pictures)
+        x = resnext.forward_features(images)
         assert x.shape == (2, 2048, 7, 7)
         tokens = model.backbone.to_tokens(x.permute(0, 2, 3, 1).reshape(2, 49, 2048))
         position = vit.pos_embed[:, 1:].reshape(1, 14, 14, 192).permute(0, 3, 1, 2)
         position = nn.functional.interpolate(position, (7, 7), mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
         tokens = vit.norm(vit.blocks(tokens + position))
         back = model.backbone.from_tokens(tokens).reshape(2, 7, 7, 2048).permute(0, 3, 1, 2)
-        torch.testing.assert_close(model.forward_with_features(pictures)[1], (x + back).mean((2, 3)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.forward_with_features(images)[1], (x + back).mean((2, 3)), rtol=1e-4, atol=1e-4)
 
 
 def test_every_parameter_learns_once_the_last_projection_has_left_zero(shallow):
     model = build().model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     torch.manual_seed(0)
-    pictures, labels = torch.rand(4, 3, 64, 64), torch.arange(4)
+    images, labels = torch.rand(4, 3, 64, 64), torch.arange(4)
     for _ in range(2):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(pictures), labels).backward()
+        nn.functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
     still = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert still == []

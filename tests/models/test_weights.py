@@ -75,9 +75,9 @@ def test_a_file_of_timm_is_loaded_with_its_classifier(name, tmp_path):
     model = timm.create_model(name, num_classes=5).eval()
     safetensors.torch.save_file(model.state_dict(), tmp_path / "timm.safetensors")
     built = build(name, weights=tmp_path / "timm.safetensors")
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(built.model.eval()(pictures), model(pictures), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(built.model.eval()(images), model(images), rtol=1e-4, atol=1e-5)
     assert built.notes[1] == "its classifier of 5 classes is kept"
 
 

@@ -25,19 +25,19 @@ HOSTILE = ("\"quoted\" & 'single' <img src=x onerror=alert(1)>", "<script>alert(
 
 @pytest.fixture(scope="session")
 def hostile_run(birds: Path, tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Names of classes and files that would be code in a page; one picture, <u>broken.png of the first class, cannot be read."""
+    """Names of classes and files that would be code in a page; one image, <u>broken.png of the first class, cannot be read."""
     root = tmp_path_factory.mktemp("data") / 'a "set" <b>'
     for name, folder in zip(HOSTILE, sorted((birds / "train").iterdir()), strict=True):
         (root / name).mkdir(parents=True)
         for index, file in enumerate(sorted(folder.iterdir())):
             shutil.copy(file, root / name / f'<i>{index}\' onload="x".png')
-    (root / HOSTILE[0] / "<u>broken.png").write_bytes(b"not a picture")
+    (root / HOSTILE[0] / "<u>broken.png").write_bytes(b"not an image")
     return fieldmark.train(root, *tiny("data.max_unreadable=0.1"), out=tmp_path_factory.mktemp("runs") / "<em>run", quiet=True)
 
 
 @pytest.fixture(scope="session")
 def large_run(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """200 classes and 5,000 pictures in test, all of them noise, which no JPEG makes small. Some classes are never right."""
+    """200 classes and 5,000 images in test, all of them noise, which no JPEG makes small. Some classes are never right."""
     classes, n = 200, 5000
     rng = np.random.default_rng(0)
     names = tuple(f"{'Éëp'[index % 3]}species {index} with a long name" for index in range(classes))

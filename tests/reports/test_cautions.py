@@ -35,8 +35,8 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
         predictions=lambda split, features: saved.get(split),
         summary={"test": {"top1": 90.0} | ({"top1_calibrated": 80.0} if given.get("vector") else {})},
     )
-    pictures = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
-    return cautions(run, pictures, found)
+    images = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
+    return cautions(run, images, found)
 
 
 FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test")]
@@ -49,28 +49,28 @@ def test_nothing_is_said_where_nothing_was_found() -> None:
 
 def test_copies_across_splits_and_across_classes() -> None:
     (leak,) = said([*FINE, ("d", "1", "ant", "test"), ("e", "2", "bee", "test")], ENOUGH)
-    assert leak == "2 pictures of test, byte by byte, are in train or val too, so that test flatters: d, e."
+    assert leak == "2 images of test, byte by byte, are in train or val too, so that test flatters: d, e."
     assert said([*FINE, ("d", "3", "cow", "test")], ENOUGH) == [], "copies within test do not flatter"
     assert said([*FINE, ("d", "1", "ant", "unknown"), ("e", "", "ant", "train"), ("f", "", "bee", "test")], ENOUGH) == []
     (doubt,) = said([*FINE, ("d", "1", "bee", "train")], ENOUGH)
-    assert doubt == "1 picture lies in several classes at once, of which at most one can be right: a."
+    assert doubt == "1 image lies in several classes at once, of which at most one can be right: a."
     many = [(f"t{k}", f"h{k}", "ant", split) for k in range(5) for split in ("train", "test")]
     assert said(many, ENOUGH)[0].endswith("t0, t1, t2 and 2 more.")
 
 
 def test_groups_that_test_shares() -> None:
     (one,) = said(FINE, ENOUGH, groups={"train": [1, 2, -1], "val": [3], "test": [3, 4, 5, -1]})
-    assert one == "1 of 3 groups of test have pictures in train or val too, so that test flatters."
+    assert one == "1 of 3 groups of test have images in train or val too, so that test flatters."
     assert said(FINE, ENOUGH, groups={"train": [1, -1], "test": [2, -1]}) == []
 
 
-def test_classes_with_few_pictures_or_none() -> None:
+def test_classes_with_few_images_or_none() -> None:
     none, few = said(FINE, [0] * 20 + [1] * 3)
-    assert none == "1 class of 3 has no pictures in test, so nothing is known of it."
-    assert few.startswith("1 class of 3 has fewer than 10 pictures in test")
+    assert none == "1 class of 3 has no images in test, so nothing is known of it."
+    assert few.startswith("1 class of 3 has fewer than 10 images in test")
 
 
 def test_answers_that_are_no_number_and_scaling_that_changes_answers() -> None:
     broken, vector = said(FINE, ENOUGH, broken=[3, 4], vector=True)
-    assert broken == "2 of 30 pictures of test got an answer that is not a number."
+    assert broken == "2 of 30 images of test got an answer that is not a number."
     assert "with it 80.0 % are right and not 90.0 %" in vector

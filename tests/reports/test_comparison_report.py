@@ -33,7 +33,7 @@ NAMES = ("lark", "pipit", "wagtail")
 
 
 def copied(run: Run, path: Path, hits: np.ndarray | None = None, **manifest: Any) -> Run:
-    """A copy of a run that was tested on as many pictures as there are `hits`, and named those rightly."""
+    """A copy of a run that was tested on as many images as there are `hits`, and named those rightly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(run.path, path)
     folder = RunFolder(path)
@@ -167,7 +167,7 @@ def test_runs_that_say_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
     twin = copied(near[0], tmp_path / "twin")
     html, page = written([near[0], twin], tmp_path / "page.html")
     assert headline(html) == "No difference shown between one and twin"
-    assert "They are right and wrong on the very same pictures." in page.text
+    assert "They are right and wrong on the very same images." in page.text
     assert page.text.count("None.") == 2 and "None: the recipes are alike in every setting." in page.text
     assert rows_of(html, "differences-table") == [
         ["twin", "no difference shown", "+0.0", "1", "+0.0 to +0.0", str(hits_of(twin).sum()), "0", "0", str((~hits_of(twin)).sum())]
@@ -229,7 +229,7 @@ def test_val_top1_chose_the_epoch_only_where_it_was_watched(near: tuple[Run, Run
     assert "Val top-1" in page.text and "it chose the best epoch" not in page.text
 
 
-def test_unknown_pictures_where_all_runs_met_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
+def test_unknown_images_where_all_runs_met_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
     runs = [copied(run, tmp_path / run.path.name) for run in near]
     for run, value in zip(runs, (81.23, 79.87), strict=True):
         score = {"name": "energy", "auroc": value, "auroc_low": value - 2, "auroc_high": value + 2}
@@ -238,7 +238,7 @@ def test_unknown_pictures_where_all_runs_met_the_same(near: tuple[Run, Run], tmp
         run.folder.evaluation_file.write_text(json.dumps({"unknown": sets}))
         save_unknown(run, [f"cats/{number}.jpg" for number in range(55)])
     _, page = written(runs, tmp_path / "page.html")
-    assert "AUROC telling 55 pictures of “cats” from those of test 81.2 % 79.2–83.2 79.9 % 77.9–81.9" in page.text
+    assert "AUROC telling 55 images of “cats” from those of test 81.2 % 79.2–83.2 79.9 % 77.9–81.9" in page.text
     save_unknown(runs[1], [f"other/cats/{number}.jpg" for number in range(55)])
     assert "AUROC" not in written(runs, tmp_path / "page.html")[1].text
     for damaged in ("", "[]", '{"unknown": [{"name": "cats"}]}'):
@@ -257,7 +257,7 @@ def save_unknown(run: Run, ids: Sequence[str]) -> None:
     )
 
 
-def test_pictures_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
+def test_images_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
     one, other = copied(finished_run, tmp_path / "one"), copied(finished_run, tmp_path / "other")
     test = Predictions.load(one.folder.predictions / "test.npz")
     right = np.eye(3, dtype=np.float32)[test.labels]
@@ -269,7 +269,7 @@ def test_pictures_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
     theirs[1, 0] = np.nan
     replace(test, logits=theirs).save(other.folder.predictions / "test.npz")
     html, page = written([one, other], tmp_path / "page.html")
-    first, second = html.partition('id="pictures"')[2].split("<h3>")[1:]
+    first, second = html.partition('id="images"')[2].split("<h3>")[1:]
     assert Page(first).text.startswith("Only one is right") and Page(second).text.startswith("Only other is right")
     paths = [re.findall(r'class="path"><bdi>(.*?)</bdi>', part) for part in (first, second)]
     assert paths[0] == [test.ids[1], test.ids[2], test.ids[0]], "the surest mistakes of other first, and before them what is no number"
@@ -335,7 +335,7 @@ def test_what_cannot_be_compared_is_said(far: tuple[Run, Run], finished_run: Run
     with pytest.raises(InputError, match="does not know"):
         write_comparison([finished_run, strong], out)
     fewer = copied(strong, tmp_path / "fewer", answers(0.9, 1)[:-2])
-    with pytest.raises(InputError, match=r"not tested on the same pictures: only one was on test/pipit/238.png, test/wagtail/239.png"):
+    with pytest.raises(InputError, match=r"not tested on the same images: only one was on test/pipit/238.png, test/wagtail/239.png"):
         write_comparison([weak, fewer], out)
     changed = copied(strong, tmp_path / "changed")
     table = pq.read_table(changed.folder.split_file).to_pylist()
@@ -350,7 +350,7 @@ def test_what_cannot_be_compared_is_said(far: tuple[Run, Run], finished_run: Run
     assert not out.exists()
 
 
-def test_pictures_in_another_order_are_the_same_pictures(far: tuple[Run, Run], tmp_path: Path) -> None:
+def test_images_in_another_order_are_the_same_images(far: tuple[Run, Run], tmp_path: Path) -> None:
     shuffled = copied(far[1], tmp_path / "strong")
     test = Predictions.load(shuffled.folder.predictions / "test.npz")
     test.take(np.random.default_rng(0).permutation(N)).save(shuffled.folder.predictions / "test.npz")
@@ -412,6 +412,6 @@ def test_boxes_are_drawn_where_the_run_crops_to_them(finished_run: Run, tmp_path
     pq.write_table(pa.Table.from_pylist(boxed), one.folder.split_file)
     one.__dict__["preprocess"] = replace(one.preprocess, margin=0.1)
     drawn, _ = written([one, other], tmp_path / "drawn.html")
-    pictures = [dict(re.findall(r'src="(data:image[^"]+)" alt="([^:"]+)', html)) for html in (whole, drawn)]
-    changed = {pictures[0][data] for data in pictures[0].keys() - pictures[1].keys()}
+    images = [dict(re.findall(r'src="(data:image[^"]+)" alt="([^:"]+)', html)) for html in (whole, drawn)]
+    changed = {images[0][data] for data in images[0].keys() - images[1].keys()}
     assert changed == set(test.ids[:5].tolist())

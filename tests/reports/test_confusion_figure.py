@@ -30,11 +30,11 @@ def names(classes: int) -> list[str]:
     return [f"class {label}" for label in range(classes)]
 
 
-def noisy(classes: int, pictures: int) -> np.ndarray:
+def noisy(classes: int, images: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     matrix = empty(classes, 0)
-    labels = rng.integers(0, classes, pictures)
-    np.add.at(matrix, (labels, np.where(rng.random(pictures) < 0.6, labels, rng.integers(0, classes + 1, pictures))), 1)
+    labels = rng.integers(0, classes, images)
+    np.add.at(matrix, (labels, np.where(rng.random(images) < 0.6, labels, rng.integers(0, classes + 1, images))), 1)
     return matrix
 
 
@@ -66,7 +66,7 @@ def test_few_classes_are_one_matrix_with_names_on_both_sides_and_counts(drawn: l
     assert texts[4.3, order.index(2)] == "7"
     assert [texts[place, place] for place in range(4)] == ["9"] * 4
     assert all(said(panel.svg).count(name) == 2 for name in names(4)) and said(panel.svg).count("no answer") == 1
-    assert "36 of 48 pictures are named right; 7 got no answer; most often confused: class 1 and class 3, 5" in panel.svg
+    assert "36 of 48 images are named right; 7 got no answer; most often confused: class 1 and class 3, 5" in panel.svg
 
 
 def test_without_a_missing_answer_there_is_no_column_for_it() -> None:
@@ -103,8 +103,8 @@ def test_one_mistake_among_many_can_be_seen(tmp_path: Path) -> None:
     side = 6 * 150
     before, after = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")).astype(int)[:side] for name in ("none", "one"))
 
-    def mistakes(picture: np.ndarray) -> int:
-        return int((picture[..., 0] - picture[..., 2] > 60).sum())
+    def mistakes(image: np.ndarray) -> int:
+        return int((image[..., 0] - image[..., 2] > 60).sum())
 
     assert mistakes(before) == 0 and mistakes(after) >= 9
 
@@ -116,10 +116,10 @@ def test_marks_that_touch_are_one_line() -> None:
     assert len(overview.svg) < 60_000
 
 
-@pytest.mark.parametrize("pictures", [5_000, 100_000])
-def test_an_overview_is_small(pictures: int) -> None:
-    panels = confusion_panels(noisy(200, pictures), names(200))
-    assert len(panels) == 1 + len(blocks(noisy(200, pictures)))
+@pytest.mark.parametrize("images", [5_000, 100_000])
+def test_an_overview_is_small(images: int) -> None:
+    panels = confusion_panels(noisy(200, images), names(200))
+    assert len(panels) == 1 + len(blocks(noisy(200, images)))
     assert all(len(panel.svg) < 300_000 for panel in panels)
 
 

@@ -79,13 +79,13 @@ def test_the_given_best_epoch_is_marked(tmp_path: Path, drawn: list[tuple[Axes, 
     assert curves(drawn[0][0])["best epoch, 6: val 1.000"] == ([6], [1])
 
 
-def test_the_picture_is_large_enough_not_blank_and_repeatable(tmp_path: Path) -> None:
+def test_the_image_is_large_enough_not_blank_and_repeatable(tmp_path: Path) -> None:
     write_curves(rows(6), tmp_path / "a.png")
     write_curves(rows(6), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
-    assert min(picture.shape[:2]) >= 1000
-    assert 0.01 < (picture != 255).any(axis=2).mean() < 0.3
+    image = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert min(image.shape[:2]) >= 1000
+    assert 0.01 < (image != 255).any(axis=2).mean() < 0.3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 

@@ -9,11 +9,11 @@ from fieldmark.reports.overlay import overlay
 GREY = np.full((40, 40, 3), 128, np.uint8)
 
 
-def lightness(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.convert("L"), np.int64)
+def lightness(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L"), np.int64)
 
 
-def test_cold_places_keep_the_picture_and_hot_ones_glow() -> None:
+def test_cold_places_keep_the_image_and_hot_ones_glow() -> None:
     heat = np.zeros((40, 40), np.float32)
     heat[:, 20:] = 1
     laid = np.asarray(overlay(GREY, heat), np.int64)
@@ -23,7 +23,7 @@ def test_cold_places_keep_the_picture_and_hot_ones_glow() -> None:
     assert red > 200 and red - blue > 30, "the hot end of inferno is a pale yellow"
 
 
-def test_the_picture_is_seen_through_the_hottest_place() -> None:
+def test_the_image_is_seen_through_the_hottest_place() -> None:
     stripes = np.zeros((40, 40, 3), np.uint8)
     stripes[:, ::2] = 255
     seen = lightness(overlay(stripes, np.ones((40, 40), np.float32)))
@@ -31,7 +31,7 @@ def test_the_picture_is_seen_through_the_hottest_place() -> None:
 
 
 def test_colour_means_heat() -> None:
-    """What is coloured in the picture is muted, and hotter is lighter over black, as in a grey print."""
+    """What is coloured in the image is muted, and hotter is lighter over black, as in a grey print."""
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
     cold = np.asarray(overlay(red, np.zeros((8, 8), np.float32)), np.int64)[0, 0]
@@ -40,7 +40,7 @@ def test_colour_means_heat() -> None:
     assert (np.diff(lightness(overlay(np.zeros((4, 256, 3), np.uint8), ramp))[0]) >= -1).all()
 
 
-def test_the_map_is_stretched_over_a_picture_of_any_size() -> None:
+def test_the_map_is_stretched_over_an_image_of_any_size() -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[3, 0] = 1
     laid = np.asarray(overlay(Image.new("L", (200, 80), 128), heat), np.int64)
@@ -56,8 +56,8 @@ def test_heat_that_is_no_heat_marks_nothing(value: float) -> None:
 
 def test_the_arguments_are_left_alone_and_the_same_gives_the_same() -> None:
     rng = np.random.default_rng(0)
-    picture, heat = rng.integers(0, 256, (16, 16, 3), np.uint8), rng.random((16, 16), np.float32)
-    before = picture.copy(), heat.copy()
-    first = overlay(picture, heat)
-    assert np.array_equal(first, overlay(Image.fromarray(picture), heat))
-    assert np.array_equal(picture, before[0]) and np.array_equal(heat, before[1])
+    image, heat = rng.integers(0, 256, (16, 16, 3), np.uint8), rng.random((16, 16), np.float32)
+    before = image.copy(), heat.copy()
+    first = overlay(image, heat)
+    assert np.array_equal(first, overlay(Image.fromarray(image), heat))
+    assert np.array_equal(image, before[0]) and np.array_equal(heat, before[1])

@@ -45,7 +45,7 @@ def curve(axes: Axes, name: str) -> Any:
     return next(line for line in axes.lines if str(line.get_label()).startswith(f"{name}: "))
 
 
-def test_the_histograms_hold_all_pictures_in_common_bins(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
+def test_the_histograms_hold_all_images_in_common_bins(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     known, unknown = scores()
     known[:30], unknown[:6], unknown[6] = -np.inf, np.nan, 1e9
     write_rejection(known, unknown, 0.25, "energy", tmp_path / "a.png")
@@ -78,7 +78,7 @@ def test_the_curves_are_the_roc_of_each_score_with_its_auroc(drawn: list[tuple[A
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (100 * (unknown >= 0.5).mean(), 100 * (known >= 0.5).mean())
 
 
-def test_many_pictures_make_no_large_panels() -> None:
+def test_many_images_make_no_large_panels() -> None:
     curves = {name: scores(50_000, 20_000, seed) for seed, name in enumerate(SCORES)}
     panels = rejection_panels(*curves["msp"], 0.5, "msp", curves)
     assert all(len(panel.svg) < 60_000 for panel in panels)
@@ -88,8 +88,8 @@ def test_panels_take_the_colours_of_the_page_and_are_said_in_words() -> None:
     known, unknown = np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2, 0])
     panels = rejection_panels(known, unknown, 2, "knn", {"msp": (known, known)})
     assert panels == rejection_panels(known, unknown, 2, "knn", {"msp": (known, known)})
-    assert [panel.title for panel in panels] == ["scores of known and unknown pictures (knn)", "known against unknown pictures accepted"]
-    assert "4 known pictures, of which 75.0 % are accepted" in panels[0].svg and "of which 25.0 % are accepted" in panels[0].svg
+    assert [panel.title for panel in panels] == ["scores of known and unknown images (knn)", "known against unknown images accepted"]
+    assert "4 known images, of which 75.0 % are accepted" in panels[0].svg and "of which 25.0 % are accepted" in panels[0].svg
     assert "(AUROC): knn (chosen) 87.5 %, msp 50.0 %" in panels[1].svg
     for panel in panels:
         assert "var(--train)" in panel.svg and "var(--val)" in panel.svg
@@ -121,7 +121,7 @@ def test_few_tied_and_infinite_scores_are_drawn_without_warnings(
     assert any("no threshold" in str(line.get_label()) for line in drawn[0][0].lines) == math.isinf(threshold)
 
 
-def test_no_pictures_of_a_kind_are_an_error(tmp_path: Path) -> None:
+def test_no_images_of_a_kind_are_an_error(tmp_path: Path) -> None:
     for known, unknown in (([], [1.0]), ([1.0], [])):
         with pytest.raises(InputError, match="no known or no unknown"):
             write_rejection(np.array(known), np.array(unknown), 0.0, "msp", tmp_path / "rejection.png")

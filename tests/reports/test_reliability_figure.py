@@ -81,13 +81,13 @@ def test_panels_take_the_colours_of_the_page_and_are_said_in_words() -> None:
     for panel in panels:
         assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", panel.svg)
         assert ElementTree.fromstring(panel.svg).tag == "svg" and len(panel.svg) < 60_000
-    last = f"{100 * before.confidence[-1]:.1f} % sure, {100 * before.accuracy[-1]:.1f} % right, {before.counts[-1]} pictures"
+    last = f"{100 * before.confidence[-1]:.1f} % sure, {100 * before.accuracy[-1]:.1f} % right, {before.counts[-1]} images"
     assert last in panels[0].svg and panels[0].title in panels[0].svg
     named = [set(re.findall(r' id="([^"]+)"', panel.svg)) for panel in panels]
     assert not named[0] & named[1]
 
 
-def test_one_picture_and_none_are_drawn_without_warnings(tmp_path: Path) -> None:
+def test_one_image_and_none_are_drawn_without_warnings(tmp_path: Path) -> None:
     broken = reliability(np.array([[np.nan, 1.0], [0.0, 0.0]], np.float32), np.array([0, 1]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,4 +96,4 @@ def test_one_picture_and_none_are_drawn_without_warnings(tmp_path: Path) -> None
             write_reliability(*pair, tmp_path / f"{number}-b.png")
             assert (tmp_path / f"{number}-a.png").read_bytes() == (tmp_path / f"{number}-b.png").read_bytes()
             assert len(reliability_panels(*pair)) == 2
-    assert "there are no pictures" in reliability_panels(NONE, ONE)[0].svg
+    assert "there are no images" in reliability_panels(NONE, ONE)[0].svg

@@ -77,7 +77,7 @@ def report(finished_run: Run) -> tuple[str, Page]:
 
 def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> None:
     test, text = finished_run.summary["test"], report[1].text
-    answer = f"{test['top1']:.1f} % of 12 test pictures are named right"
+    answer = f"{test['top1']:.1f} % of 12 test images are named right"
     assert answer in text and text.index(answer) < text.index("Macro F1")
     assert f"95 % interval: {test['top1_low']:.1f}–{test['top1_high']:.1f} %" in text
     assert f"Macro F1 {test['macro_f1']:.1f} % {test['macro_f1_low']:.1f}–{test['macro_f1_high']:.1f} %" in text
@@ -103,10 +103,10 @@ def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Pa
         counts = Counter(row["label"] for row in table if row["split"] == split)
         largest = max(sorted(counts), key=lambda name: counts[name])
         assert re.search(rf"{split} {counts.total()} 3 .*?{largest} \({counts[largest]}\)", page.text)
-    assert "All pictures could be read." in page.text
+    assert "All images could be read." in page.text
     assert finished_run.folder.manifest()["fingerprint"] in page.text and "0 for training, 0 for splits" in page.text
     summary = finished_run.summary
-    assert f"{summary['model']['parameters']:,}" in page.text and f"{summary['model']['macs']:,} a picture" in page.text
+    assert f"{summary['model']['parameters']:,}" in page.text and f"{summary['model']['macs']:,} an image" in page.text
     assert f"fieldmark train {birds} --recipe recipe.yaml" in page.text
     (recipe,) = re.findall(r"<details>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
     assert Page(recipe).pieces[0] == finished_run.folder.recipe_file.read_text(encoding="utf-8")
@@ -168,13 +168,13 @@ def test_nothing_is_asked_of_the_network(report: tuple[str, Page]) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_every_picture_has_words_for_those_who_do_not_see_it(report: tuple[str, Page]) -> None:
+def test_every_image_has_words_for_those_who_do_not_see_it(report: tuple[str, Page]) -> None:
     page = report[1]
     html = page.html
-    gallery = Page(html[html.index('id="pictures"') : html.index('id="calibration"')])
+    gallery = Page(html[html.index('id="images"') : html.index('id="calibration"')])
     assert len(gallery.all("img")) == 12 and all(given["alt"] for given in page.all("img"))
     maps = [given for given in page.all("img") if "with what speaks for" in given["alt"]]
-    assert len(page.all("img")) == 12 + 2 * len(maps) > 12, "each picture of a strip has its map"
+    assert len(page.all("img")) == 12 + 2 * len(maps) > 12, "each image of a strip has its map"
     assert all(given.get("aria-label") or given.get("aria-hidden") for given in page.all("svg"))
 
 
@@ -193,11 +193,11 @@ def test_names_are_text_and_never_code(hostile_run: Run) -> None:
     assert {row[0] for row in rows_of_classes(html)} == set(hostile_run.class_names)
     assert "{{ 7 * 7 }}" in page.text and 'a "set" <b>' in page.text and "<em>run" in page.text
     assert "Set aside as unreadable: 1" in page.text
-    assert f"{hostile_run.class_names[0]}/<u>broken.png not a picture in a format that can be read" in page.text
+    assert f"{hostile_run.class_names[0]}/<u>broken.png not an image in a format that can be read" in page.text
     assert any(hostile_run.class_names[0] in given["alt"] for given in page.all("img"))
 
 
-def test_pictures_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     shutil.copytree(birds, tmp_path / "data")
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     gone, other = (tmp_path / "data" / path for path in own.ids[:2])
@@ -205,7 +205,7 @@ def test_pictures_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: 
     Image.new("RGB", (32, 32)).save(other)
     run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": str(tmp_path / "data"), "layout": "class-folders"})
     html, page = written(run, tmp_path / "report.html")
-    gallery = html[html.index('id="pictures"') : html.index('id="calibration"')]
+    gallery = html[html.index('id="images"') : html.index('id="calibration"')]
     assert gallery.count("<img") == 10 and gallery.count('class="missing"') == 2
     assert "the file cannot be read (No such file or directory)" in page.text and "the file has changed since the run began" in page.text
 
@@ -216,7 +216,7 @@ def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, 
     html, page = written(run, tmp_path / "report.html")
     assert f"The dataset was at {root} and is not there any more" in page.text
     assert page.all("img") == [] and 'class="missing"' not in html
-    assert page.text.count("test/") == 12, "the cards are there without their pictures"
+    assert page.text.count("test/") == 12, "the cards are there without their images"
 
 
 def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp
     summary["test"] |= {"top1": 100.0, "top1_low": 100.0, "top1_high": 100.0, "nll": None}
     run.folder.summary_file.write_text(json.dumps(summary))
     _, page = written(run, tmp_path / "report.html")
-    assert "100.0 % of 12 test pictures are named right" in page.text
-    assert "A model that errs in 22.1 % of pictures would get all 12 right once in twenty times." in page.text  # 0.779 ** 12 is 0.05
+    assert "100.0 % of 12 test images are named right" in page.text
+    assert "A model that errs in 22.1 % of images would get all 12 right once in twenty times." in page.text  # 0.779 ** 12 is 0.05
     assert "Named wrong None." in page.text and "NLL – " in page.text
 
 
@@ -242,7 +242,7 @@ def test_an_answer_that_is_no_number_is_a_mistake_and_says_so(finished_run: Run,
     assert page.text.count("said nothing: the answer was not a number") == 1
 
 
-def test_pictures_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_path: Path) -> None:
+def test_images_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_path: Path) -> None:
     run = copied(finished_run, tmp_path / "run")
     own = Predictions.load(run.folder.predictions / "test.npz")
     Predictions(own.ids[1:], own.labels[1:], own.logits[1:], own.features[1:], own.class_names).save(run.folder.predictions / "test.npz")
@@ -251,7 +251,7 @@ def test_pictures_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_
     assert "test 11 1 3" in page.text
 
 
-@pytest.mark.parametrize("note", ["", "not a picture in a format that can be read"])
+@pytest.mark.parametrize("note", ["", "not an image in a format that can be read"])
 def test_copies_count_where_they_were_used(finished_run: Run, tmp_path: Path, note: str) -> None:
     run = copied(finished_run, tmp_path / "run")
     table = pq.read_table(run.folder.split_file).to_pylist()
@@ -261,7 +261,7 @@ def test_copies_count_where_they_were_used(finished_run: Run, tmp_path: Path, no
         row |= {"hash": "0" * 32, "note": note}
     pq.write_table(pa.Table.from_pylist(table), run.folder.split_file)
     _, page = written(run, tmp_path / "report.html")
-    assert ("1 picture of test, byte by byte, is in train or val too" in page.text) == (not note)
+    assert ("1 image of test, byte by byte, is in train or val too" in page.text) == (not note)
 
 
 def test_stages_are_explained_where_there_are_any(finished_run: Run, report: tuple[str, Page], tmp_path: Path) -> None:
@@ -284,8 +284,8 @@ def test_groups_are_what_is_resampled_and_counted(finished_run: Run, report: tup
     summary["test"]["top1"] = 100.0
     run.folder.summary_file.write_text(json.dumps(summary))
     _, page = written(run, tmp_path / "report.html")
-    assert "bootstrap resamples of whole groups of pictures)" in page.text
-    assert "A model that errs in 52.7 % of groups of pictures would get all 4 right" in page.text  # 0.473 ** 4 is 0.05
+    assert "bootstrap resamples of whole groups of images)" in page.text
+    assert "A model that errs in 52.7 % of groups of images would get all 4 right" in page.text  # 0.473 ** 4 is 0.05
 
 
 def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,12 +294,12 @@ def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: P
     assert re.search(r"than deleting as much elsewhere \(over 1 of them\): it is not shown", page.text)
 
 
-def test_many_classes_and_pictures_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:
+def test_many_classes_and_images_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:
     began = time.monotonic()
     html, page = written(large_run, tmp_path / "report.html")
     assert time.monotonic() - began < 20
     assert len(html.encode()) < 10_000_000
-    gallery = html[html.index('id="pictures"') : html.index('id="calibration"')]
+    gallery = html[html.index('id="images"') : html.index('id="calibration"')]
     assert gallery.count("<img") == 36 and len(rows_of_classes(html)) == 200
     assert html.count('class="strip"') == 6 and 36 + 6 * 2 * 2 <= len(page.all("img")) <= 36 + 6 * 2 * 3 * 2
 

@@ -82,7 +82,7 @@ def test_long_curves_are_thinned_without_visible_change(drawn: list[tuple[Axes, 
     assert len(risk_coverage_panel({f"run {k}": curve(50_000, k) for k in range(8)}).svg) < 60_000
 
 
-def test_the_first_pictures_do_not_set_the_scale(drawn: list[tuple[Axes, ...]]) -> None:
+def test_the_first_images_do_not_set_the_scale(drawn: list[tuple[Axes, ...]]) -> None:
     risk_coverage_panel({"run": risk_coverage(np.arange(100.0), np.arange(100) < 99)})
     assert drawn[0][0].get_ylim()[1] < 30
 

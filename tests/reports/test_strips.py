@@ -19,7 +19,7 @@ from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.deletion import Deletion, deletion_check
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import strips as module
-from fieldmark.reports.strips import StripPicture, Strips, strips
+from fieldmark.reports.strips import StripImage, Strips, strips
 
 Answers = Callable[..., Assessment]
 
@@ -30,7 +30,7 @@ def found(finished_run: Run) -> Assessment:
 
 
 def answered(found: Assessment, said: np.ndarray, surety: np.ndarray | None = None) -> Assessment:
-    """As if the pictures had got these answers, by default with equal probabilities."""
+    """As if the images had got these answers, by default with equal probabilities."""
     scale = np.full(len(said), 4.0) if surety is None else surety
     logits = (np.eye(len(found.test.class_names))[said] * scale[:, None]).astype(np.float32)
     return Assessment(
@@ -43,8 +43,8 @@ def drawn(run: Run, found: Assessment, **hashes: str) -> Strips:
     return strips(run, found, Files(Path(run.folder.manifest()["data"]["root"])), {row["path"]: row["hash"] for row in table} | hashes, {})
 
 
-def in_order(made: Strips) -> list[StripPicture]:
-    return [picture for pair in made.pairs for side in pair for picture in side.pictures]
+def in_order(made: Strips) -> list[StripImage]:
+    return [image for pair in made.pairs for side in pair for image in side.images]
 
 
 def opened(uri: str | None) -> Image.Image:
@@ -54,8 +54,8 @@ def opened(uri: str | None) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(data)))
 
 
-def test_each_side_has_the_pictures_of_its_class(finished_run: Run, found: Assessment) -> None:
-    """Of 4 pictures of each class, 3 of the first are taken for the second, 1 of the second for the first; the third is never mistaken."""
+def test_each_side_has_the_images_of_its_class(finished_run: Run, found: Assessment) -> None:
+    """Of 4 images of each class, 3 of the first are taken for the second, 1 of the second for the first; the third is never mistaken."""
     labels, names = found.test.labels, found.test.class_names
     said = labels.astype(np.int64).copy()
     first, second = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
@@ -68,25 +68,25 @@ def test_each_side_has_the_pictures_of_its_class(finished_run: Run, found: Asses
     assert (one.name, one.n, one.taken) == (names[0], 4, 3) and (other.name, other.n, other.taken) == (names[1], 4, 1)
     ids = [str(each) for each in found.test.ids]
     # Two mistakes, the surest first, and the right answer that is left; one mistake, and two right answers of three.
-    assert [each.path for each in one.pictures] == [ids[first[1]], ids[first[0]], ids[first[3]]]
-    assert [each.said for each in one.pictures] == [names[1], names[1], names[0]]
-    assert [each.mistaken for each in one.pictures] == [True, True, False]
-    assert [each.path for each in other.pictures] == [ids[second[2]], ids[second[3]], ids[second[0]]]
-    assert [each.mistaken for each in other.pictures] == [True, False, False]
+    assert [each.path for each in one.images] == [ids[first[1]], ids[first[0]], ids[first[3]]]
+    assert [each.said for each in one.images] == [names[1], names[1], names[0]]
+    assert [each.mistaken for each in one.images] == [True, True, False]
+    assert [each.path for each in other.images] == [ids[second[2]], ids[second[3]], ids[second[0]]]
+    assert [each.mistaken for each in other.images] == [True, False, False]
 
 
-def test_pictures_are_as_the_network_sees_them_with_a_map_over_them(finished_run: Run, found: Assessment) -> None:
+def test_images_are_as_the_network_sees_them_with_a_map_over_them(finished_run: Run, found: Assessment) -> None:
     said = (found.test.labels + 1) % 3
     made = drawn(finished_run, answered(found, said))
     root = Path(finished_run.folder.manifest()["data"]["root"])
     for each in in_order(made):
-        picture, heat = opened(each.picture), opened(each.map)
-        assert picture.size == heat.size and each.reason == "" and each.mistaken
+        image, heat = opened(each.image), opened(each.map)
+        assert image.size == heat.size and each.reason == "" and each.mistaken
         # The file is 32 pixels wide, the network's crop 32 of 36: what is shown is that, enlarged.
         whole = Image.open(root / each.path).convert("RGB").resize((36, 36), Image.Resampling.BILINEAR).crop((2, 2, 34, 34))
-        small = np.asarray(picture.resize((8, 8), Image.Resampling.BOX), float)
+        small = np.asarray(image.resize((8, 8), Image.Resampling.BOX), float)
         assert np.abs(small - np.asarray(whole.resize((8, 8), Image.Resampling.BOX), float)).mean() < 12
-        assert np.abs(np.asarray(heat, float) - np.asarray(picture, float)).mean() > 1
+        assert np.abs(np.asarray(heat, float) - np.asarray(image, float)).mean() > 1
 
 
 def test_the_check_is_of_mistakes_first_and_of_the_answer_that_was_given(
@@ -116,7 +116,7 @@ def test_nothing_is_shown_where_nothing_is_confused(finished_run: Run, found: As
     assert drawn(finished_run, answered(found, found.test.labels.astype(np.int64))) == Strips((), None)
 
 
-def test_a_picture_that_is_gone_or_another_has_a_reason_in_its_place(
+def test_an_image_that_is_gone_or_another_has_a_reason_in_its_place(
     finished_run: Run, found: Assessment, birds: Path, tmp_path: Path
 ) -> None:
     said = (found.test.labels + 1) % 3
@@ -130,24 +130,24 @@ def test_a_picture_that_is_gone_or_another_has_a_reason_in_its_place(
     table = pq.read_table(finished_run.folder.split_file).to_pylist()
     made = strips(finished_run, changed, Files(root), {row["path"]: row["hash"] for row in table}, {})
     by_path = {each.path: each for each in in_order(made)}
-    assert by_path[paths[0]].picture is None and by_path[paths[0]].map is None and "No such file" in by_path[paths[0]].reason
-    assert by_path[paths[1]].picture is None and by_path[paths[1]].reason == "the file has changed since the run began"
-    assert all(each.picture and each.map for path, each in by_path.items() if path not in paths[:2])
+    assert by_path[paths[0]].image is None and by_path[paths[0]].map is None and "No such file" in by_path[paths[0]].reason
+    assert by_path[paths[1]].image is None and by_path[paths[1]].reason == "the file has changed since the run began"
+    assert all(each.image and each.map for path, each in by_path.items() if path not in paths[:2])
 
 
-def test_where_no_picture_can_be_shown_there_is_no_summary(finished_run: Run, found: Assessment, tmp_path: Path) -> None:
+def test_where_no_image_can_be_shown_there_is_no_summary(finished_run: Run, found: Assessment, tmp_path: Path) -> None:
     made = strips(finished_run, answered(found, (found.test.labels + 1) % 3), Files(tmp_path), {}, {})
     assert made.summary is None and made.pairs
-    assert all(each.picture is None and "No such file" in each.reason for each in in_order(made))
+    assert all(each.image is None and "No such file" in each.reason for each in in_order(made))
 
 
-def test_a_network_without_a_map_is_shown_by_pictures_alone(finished_run: Run, found: Assessment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_a_map_is_shown_by_images_alone(finished_run: Run, found: Assessment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "maps_of", lambda *_: None)
     made = drawn(finished_run, answered(found, (found.test.labels + 1) % 3))
-    assert made.summary is None and all(each.picture and each.map is None for each in in_order(made))
+    assert made.summary is None and all(each.image and each.map is None for each in in_order(made))
 
 
-def test_pictures_are_cropped_to_their_boxes(finished_run: Run, found: Assessment) -> None:
+def test_images_are_cropped_to_their_boxes(finished_run: Run, found: Assessment) -> None:
     said = (found.test.labels + 1) % 3
     root = Path(finished_run.folder.manifest()["data"]["root"])
     boxed = Run.load(finished_run.path)
@@ -157,5 +157,5 @@ def test_pictures_are_cropped_to_their_boxes(finished_run: Run, found: Assessmen
     made = strips(boxed, answered(found, said), Files(root), hashes, boxes)
     for each in in_order(made):
         corner = Image.open(root / each.path).convert("RGB").crop((0, 0, 12, 12)).resize((8, 8), Image.Resampling.BOX)
-        shown = opened(each.picture).resize((8, 8), Image.Resampling.BOX)
+        shown = opened(each.image).resize((8, 8), Image.Resampling.BOX)
         assert np.abs(np.asarray(shown, float) - np.asarray(corner, float)).mean() < 14

@@ -52,7 +52,7 @@ def test_a_run_without_calibration_has_what_needs_none(run: Run) -> None:
 
 
 def test_the_share_that_can_be_answered_is_the_largest_whose_answers_hold(run: Run) -> None:
-    """Against every prefix of the pictures, the surest first."""
+    """Against every prefix of the images, the surest first."""
     found = assess(run)
     order = np.argsort(-found.probabilities.max(axis=1), kind="stable")
     wrong = np.cumsum(~found.hits[order]) / np.arange(1, len(order) + 1)
@@ -67,7 +67,7 @@ def test_vector_scaling_is_named(run: Run) -> None:
     assert trust(assess(again), again.summary)["scaling"] == "a scale and a bias for each class"
 
 
-def test_each_set_of_unknown_pictures_says_how_its_score_was_chosen(run: Run, birds: Path) -> None:
+def test_each_set_of_unknown_images_says_how_its_score_was_chosen(run: Run, birds: Path) -> None:
     photos = birds / "test"
     evaluate_unknown(run, [photos], QUIET)
     (found,) = trust(assess(run), run.summary)["unknown"]
@@ -80,7 +80,7 @@ def test_each_set_of_unknown_pictures_says_how_its_score_was_chosen(run: Run, bi
     calibrate_run(again, Wanted(), [photos], QUIET)
     again = Run.load(run.path)
     (found,) = trust(assess(again), again.summary)["unknown"]
-    assert found.figures.chose and found.how == "chosen by pictures of unknown classes"
+    assert found.figures.chose and found.how == "chosen by images of unknown classes"
 
 
 def test_the_report_has_each_corruption_at_each_severity_that_was_measured(run: Run) -> None:

@@ -23,7 +23,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def picture(width: int = 48, height: int = 32) -> Image.Image:
+def image(width: int = 48, height: int = 32) -> Image.Image:
     """Smooth, and unlike itself under every turn and flip."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 255 * x * y / (width * height)], -1).astype(np.uint8))
@@ -40,13 +40,13 @@ def reason(data: bytes | Path) -> str:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF", "WEBP"])
 def test_lossless_formats_come_back_exactly(kind: str) -> None:
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    pixels = decode(encoded(picture(), kind, **options))
+    pixels = decode(encoded(image(), kind, **options))
     assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, np.asarray(picture()))
+    np.testing.assert_array_equal(pixels, np.asarray(image()))
 
 
 def test_jpeg_equals_pillow() -> None:
-    data = encoded(picture(), "JPEG")
+    data = encoded(image(), "JPEG")
     np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
@@ -56,7 +56,7 @@ def test_orientation_is_applied_once(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(picture(), kind, exif=exif, **options)
+    data = encoded(image(), kind, exif=exif, **options)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     pixels = decode(data)
     np.testing.assert_array_equal(pixels, expected)
@@ -66,15 +66,15 @@ def test_orientation_is_applied_once(kind: str, orientation: int) -> None:
 def test_orientation_after_the_pixels_of_a_png() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encoded(picture(), "PNG")
+    data = encoded(image(), "PNG")
     body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
     late = data[:-12] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
     assert decode(late).shape == (48, 32, 3)
     assert dimensions(late, "a") == (32, 48)
 
 
-def test_damaged_exif_is_not_a_damaged_picture() -> None:
-    data = encoded(picture(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+def test_damaged_exif_is_not_a_damaged_image() -> None:
+    data = encoded(image(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert decode(data).shape == (32, 48, 3)
     assert dimensions(data, "a") == (48, 32)
 
@@ -87,9 +87,9 @@ def test_dimensions_read_no_pixels() -> None:
 
 
 def test_grey_palette_and_bilevel() -> None:
-    grey = picture().convert("L")
+    grey = image().convert("L")
     np.testing.assert_array_equal(decode(encoded(grey, "PNG")), np.repeat(np.asarray(grey)[..., None], 3, -1))
-    palette = picture().quantize(16)
+    palette = image().quantize(16)
     np.testing.assert_array_equal(decode(encoded(palette, "PNG")), np.asarray(palette.convert("RGB")))
     bilevel = Image.fromarray(np.eye(8, dtype=bool))
     np.testing.assert_array_equal(decode(encoded(bilevel, "PNG"))[..., 0], np.eye(8) * 255)
@@ -120,8 +120,8 @@ def test_transparency_is_laid_over_white() -> None:
 
 
 def test_cmyk_is_close_to_the_colours_it_came_from() -> None:
-    data = encoded(picture().convert("CMYK"), "JPEG", quality=95)
-    assert np.abs(decode(data).astype(int) - np.asarray(picture())).mean() < 6
+    data = encoded(image().convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(decode(data).astype(int) - np.asarray(image())).mean() < 6
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -132,9 +132,9 @@ def test_first_frame_of_an_animation(kind: str) -> None:
     np.testing.assert_array_equal(decode(data), np.asarray(frames[0]))
 
 
-def test_camera_pairs_are_read_as_their_first_picture() -> None:
-    data = encoded(picture(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))])
-    assert np.abs(decode(data).astype(int) - np.asarray(picture())).mean() < 3
+def test_camera_pairs_are_read_as_their_first_image() -> None:
+    data = encoded(image(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))])
+    assert np.abs(decode(data).astype(int) - np.asarray(image())).mean() < 3
 
 
 @settings(max_examples=25, deadline=None)
@@ -148,10 +148,10 @@ def test_draft_never_falls_below_what_was_asked(width: int, height: int, at_leas
     assert dimensions(data, "a") == (width, height)
 
 
-def test_draft_of_turned_pictures_keeps_the_turn() -> None:
+def test_draft_of_turned_images_keeps_the_turn() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode(encoded(picture(480, 320), "JPEG", exif=exif), at_least=150).shape == (240, 160, 3)
+    assert decode(encoded(image(480, 320), "JPEG", exif=exif), at_least=150).shape == (240, 160, 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
@@ -165,15 +165,15 @@ def test_a_cut_file_is_named(kind: str) -> None:
 
 def test_reasons_are_plain(tmp_path: Path) -> None:
     assert reason(b"") == "the file is empty"
-    assert reason(b"<!doctype html><p>not found") == "not a picture in a format that can be read"
-    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "not a picture in a format that can be read"
+    assert reason(b"<!doctype html><p>not found") == "not an image in a format that can be read"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "not an image in a format that can be read"
     assert "No such file" in reason(tmp_path / "missing.jpg")
     assert "fractions" in reason(encoded(Image.new("F", (4, 4)), "TIFF"))
     assert "32-bit" in reason(encoded(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"))
 
 
 @pytest.mark.parametrize("side", [14_000, 60_000])
-def test_a_huge_picture_is_refused_from_its_header(side: int) -> None:
+def test_a_huge_image_is_refused_from_its_header(side: int) -> None:
     assert side**2 > PIXEL_LIMIT
     bomb = b"P6 %d %d 255\n" % (side, side)
     assert "limit of 178 million" in reason(bomb)
@@ -183,8 +183,8 @@ def test_a_huge_picture_is_refused_from_its_header(side: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"]), st.data())
-def test_damage_gives_a_picture_or_a_reason(kind: str, data: st.DataObject) -> None:
-    whole = bytearray(encoded(picture(), kind))
+def test_damage_gives_an_image_or_a_reason(kind: str, data: st.DataObject) -> None:
+    whole = bytearray(encoded(image(), kind))
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -201,8 +201,8 @@ def test_a_path_names_itself_and_the_error_travels_between_processes(tmp_path: P
     with pytest.raises(UnreadableImage) as caught:
         decode(file)
     assert str(pickle.loads(pickle.dumps(caught.value))) == f"{file}: the file is empty"
-    file.write_bytes(encoded(picture(), "PNG"))
-    np.testing.assert_array_equal(decode(file), np.asarray(picture()))
+    file.write_bytes(encoded(image(), "PNG"))
+    np.testing.assert_array_equal(decode(file), np.asarray(image()))
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged pictures: benchmarks/fuzz_pictures.py draws and damages them and judges the answers."""
+"""Damaged images: benchmarks/fuzz_images.py draws and damages them and judges the answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_pictures.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_images.py"
 
 
 @pytest.fixture(scope="module")
 def fuzz() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_fuzz_pictures", SCRIPT)
+    spec = importlib.util.spec_from_file_location("benchmarks_fuzz_images", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -71,7 +71,7 @@ def test_shorter_side_cuts_the_middle_square(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize("width, height", [(150, 90), (90, 150), (1000, 3), (7, 7)])
-def test_letterbox_keeps_the_whole_picture_and_its_shape(width: int, height: int) -> None:
+def test_letterbox_keeps_the_whole_image_and_its_shape(width: int, height: int) -> None:
     pixels = np.full((height, width, 3), (250, 10, 60), np.uint8)
     tile = preprocess(50, "letterbox").pixels(png(pixels))
     inside = (tile == np.array([250, 10, 60])[:, None, None]).all(0)

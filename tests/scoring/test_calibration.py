@@ -144,7 +144,7 @@ def test_the_vector_is_the_one_of_torch(n: int, classes: int, temperature: float
     np.testing.assert_allclose(found.bias - found.bias.mean(), bias - bias.mean(), atol=0.01)  # one bias for all is none
 
 
-def test_planted_scales_and_biases_are_found_on_many_pictures() -> None:
+def test_planted_scales_and_biases_are_found_on_many_images() -> None:
     true = simulated(20_000, classes=6, temperature=1)
     scale, bias = np.linspace(0.5, 2, 6), np.linspace(1.5, -1.5, 6)
     fitted = fit_calibration(replace(true, logits=((true.logits - bias) / scale).astype(np.float32)), "vector")
@@ -157,7 +157,7 @@ def test_planted_scales_and_biases_are_found_on_many_pictures() -> None:
     assert truth > metrics.top_k((true.logits - bias) / scale, true.labels, 1) + 0.02  # a vector does change answers
 
 
-def test_two_pictures_a_class_are_too_few_for_a_vector() -> None:
+def test_two_images_a_class_are_too_few_for_a_vector() -> None:
     val = replace(simulated(200, classes=100, seed=3), labels=(np.arange(200) % 100).astype(np.int32))
     logits = (val.logits + 8 * np.eye(100)[val.labels]).astype(np.float32)
     assert list(fit_calibration(replace(val, logits=logits)).nll) == ["none", "temperature"]
@@ -183,7 +183,7 @@ GROUPS = np.concatenate([np.repeat([5, 0, 9, 7], 20), np.full(80, -1), np.repeat
 @pytest.mark.parametrize("groups", [None, GROUPS], ids=["alone", "groups"])
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
 @pytest.mark.parametrize("row", [0, 25, 110, 199])
-def test_no_picture_is_calibrated_by_its_own_label_or_one_of_its_group(row: int, scaling: Scaling, groups: np.ndarray | None) -> None:
+def test_no_image_is_calibrated_by_its_own_label_or_one_of_its_group(row: int, scaling: Scaling, groups: np.ndarray | None) -> None:
     val = replace(simulated(200, classes=4, seed=5), groups=groups)
     labels = val.labels.copy()
     labels[row] = (labels[row] + 1) % 4
@@ -211,7 +211,7 @@ def test_each_fold_has_the_temperature_of_the_others(groups: np.ndarray | None) 
 
 
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
-def test_pictures_without_a_label_are_left_out(scaling: Scaling) -> None:
+def test_images_without_a_label_are_left_out(scaling: Scaling) -> None:
     val = simulated(150, classes=4)
     unknown = np.arange(150) % 3 == 1
     some = replace(val, labels=np.where(unknown, -1, val.labels).astype(np.int32), groups=(np.arange(150) // 2).astype(np.int32))
@@ -230,7 +230,7 @@ def test_without_labels_there_is_nothing_to_calibrate_on(n: int) -> None:
 
 
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
-def test_one_fold_alone_leaves_its_pictures_as_they_are(scaling: Scaling) -> None:
+def test_one_fold_alone_leaves_its_images_as_they_are(scaling: Scaling) -> None:
     for val in (simulated(1), replace(simulated(30), groups=np.full(30, 2, np.int32))):
         fitted = fit_calibration(val, scaling)
         np.testing.assert_array_equal(fitted.cross_fitted, val.logits)
@@ -250,7 +250,7 @@ def test_one_class_is_certain_whatever_the_scale(scaling: Scaling) -> None:
 
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
 @pytest.mark.parametrize("temperature", [0.4, 2.5])
-def test_calibrated_on_val_other_pictures_are_better_calibrated(temperature: float, scaling: Scaling) -> None:
+def test_calibrated_on_val_other_images_are_better_calibrated(temperature: float, scaling: Scaling) -> None:
     val, test = simulated(3000, temperature=temperature), simulated(3000, temperature=temperature, seed=1)
     fitted = fit_calibration(val, scaling)
     for part, calibrated in ((test, fitted.calibration(test.logits)), (val, fitted.cross_fitted)):

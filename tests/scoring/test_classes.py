@@ -57,7 +57,7 @@ def test_averages_agree_with_scikit_learn() -> None:
             assert (ours["precision"], ours["recall"], ours["f1"]) == pytest.approx([100 * each for each in theirs[:3]])
 
 
-def test_a_picture_without_an_answer_lowers_recall_and_not_precision() -> None:
+def test_an_image_without_an_answer_lowers_recall_and_not_precision() -> None:
     some = predictions(np.zeros(4, np.int64))
     some.logits[:] = 0
     some.logits[:3, 0] = 1
@@ -66,7 +66,7 @@ def test_a_picture_without_an_answer_lowers_recall_and_not_precision() -> None:
     assert found == {"precision": 100, "recall": 75, "f1": pytest.approx(600 / 7)}
 
 
-def test_head_medium_and_tail_are_thirds_of_the_classes_by_training_pictures() -> None:
+def test_head_medium_and_tail_are_thirds_of_the_classes_by_training_images() -> None:
     some = predictions(np.repeat(np.arange(9), 10))
     trained = np.array([5, 90, 40, 40, 7, 100, 80, 30, 6])
     hits = some.logits.argmax(axis=1) == some.labels

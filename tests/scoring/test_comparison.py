@@ -31,7 +31,7 @@ def test_the_difference_its_interval_and_mcnemars_test():
     assert found.shown and "no difference" not in str(found)
 
 
-def test_a_few_pictures_show_nothing():
+def test_a_few_images_show_nothing():
     """Four wins and no loss: the bootstrap's interval leaves zero out, but a coin falls so once in eight times."""
     one, other = np.ones(100, bool), np.arange(100) >= 4
     found = compare(predictions(one), predictions(other), 1000, 0)

@@ -104,7 +104,7 @@ def test_the_quantile_is_exact_in_decimal_fractions() -> None:
 
 
 @pytest.mark.parametrize("method", ["aps", "raps"])
-def test_too_few_pictures_promise_only_sets_of_all_classes(method: conformal.Method) -> None:
+def test_too_few_images_promise_only_sets_of_all_classes(method: conformal.Method) -> None:
     for n in (1, 2, 8):
         rule = conformal.fit_sets(*case(1, n, 5), 0.9, method)
         assert math.isinf(rule.quantile)
@@ -123,8 +123,8 @@ def test_coverage_is_as_promised_on_average(method: conformal.Method, temperatur
     assert 1.5 < report.size < 25
 
 
-def test_coverage_is_as_promised_on_few_pictures() -> None:
-    """On average over fits to 25 new pictures, exactly k / (n + 1); without the + 1 it would be 3 points less."""
+def test_coverage_is_as_promised_on_few_images() -> None:
+    """On average over fits to 25 new images, exactly k / (n + 1); without the + 1 it would be 3 points less."""
     probabilities, labels = case(4, 250_000, 20, 2.0)
     new = np.sort(conformal.aps_scores(probabilities)[np.arange(250_000), labels][50_000:])
     covered = []
@@ -182,7 +182,7 @@ def test_resplits_depend_on_the_seed_alone() -> None:
 
 
 def test_whole_groups_go_to_one_half() -> None:
-    """Ten copies of each picture: parted, they make coverage look steadier than it is."""
+    """Ten copies of each image: parted, they make coverage look steadier than it is."""
     probabilities, labels = case(9, 200, 10)
     probabilities, labels = np.repeat(probabilities, 10, axis=0), np.repeat(labels, 10)
     groups = np.repeat(np.arange(200), 10)
@@ -203,7 +203,7 @@ def test_a_half_holds_whole_groups_and_something_is_left(groups: list[int], key:
         assert abs(half.sum() - len(groups) / 2) <= np.bincount(units).max() / 2
 
 
-def test_raps_chooses_on_pictures_that_do_not_calibrate() -> None:
+def test_raps_chooses_on_images_that_do_not_calibrate() -> None:
     probabilities, labels = case(10, 1000, 50, 3.0, 0.5)
     rule = conformal.fit_sets(probabilities, labels, 0.9, "raps", seed=4)
     choosing = conformal._part(np.arange(1000), 0.3, conformal.randomness.key(4, "raps"))
@@ -233,7 +233,7 @@ def test_raps_shortens_the_sets_of_a_model_that_ranks_well_and_is_now_too_sure_a
     assert aps.coverage == pytest.approx(0.9, abs=0.01) and raps.coverage == pytest.approx(0.9, abs=0.01)
 
 
-def test_classes_with_enough_pictures_get_the_promise_for_themselves() -> None:
+def test_classes_with_enough_images_get_the_promise_for_themselves() -> None:
     rng = np.random.default_rng(12)
     n, classes = 20_000, 10
     labels = np.where(rng.random(n) < 0.001, 9, rng.integers(0, 9, n))
@@ -250,7 +250,7 @@ def test_classes_with_enough_pictures_get_the_promise_for_themselves() -> None:
     assert np.array(after[1:9]).min() >= 0.87
 
 
-def test_a_class_needs_30_pictures_or_what_the_promise_takes() -> None:
+def test_a_class_needs_30_images_or_what_the_promise_takes() -> None:
     labels = np.repeat([0, 1, 2, 3], [29, 30, 98, 99])
     probabilities = np.random.default_rng(13).dirichlet(np.ones(4), len(labels))
     chosen = {coverage: conformal.fit_class_sets(probabilities, labels, coverage, "aps").class_quantiles for coverage in (0.9, 0.99)}
@@ -288,7 +288,7 @@ def test_a_row_that_is_not_finite_gets_all_classes(bad: float) -> None:
     assert conformal.resplit_coverage(probabilities, labels, 0.7, "aps", splits=3).coverage > 0.9
 
 
-def test_a_picture_gets_the_same_set_alone_as_among_others() -> None:
+def test_an_image_gets_the_same_set_alone_as_among_others() -> None:
     probabilities, labels = case(16, 300, 40)
     rule = conformal.fit_sets(probabilities, labels, 0.9, "aps")
     alone = np.concatenate([rule.sets(probabilities[row : row + 1]) for row in range(300)])
@@ -340,7 +340,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         conformal.resplit_coverage(probabilities, labels, 0.9, "aps", groups=np.zeros(20, np.int32))
 
 
-def test_one_class_of_many_in_the_pictures_and_a_single_class_at_all() -> None:
+def test_one_class_of_many_in_the_images_and_a_single_class_at_all() -> None:
     probabilities, _ = case(18, 200, 5)
     report = conformal.resplit_coverage(probabilities, np.full(200, 2), 0.9, "raps", splits=20)
     assert report.coverage == pytest.approx(0.9, abs=0.06)

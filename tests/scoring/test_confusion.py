@@ -94,9 +94,9 @@ def test_neighbours_in_the_order_are_the_most_confused() -> None:
     assert order in (chain.tolist(), chain.tolist()[::-1])
 
 
-def test_rates_count_and_not_numbers_of_pictures() -> None:
+def test_rates_count_and_not_numbers_of_images() -> None:
     matrix = np.diag([1000, 10, 10, 1000])
-    matrix[0, 3] = matrix[3, 0] = 6  # more pictures, but rarely
+    matrix[0, 3] = matrix[3, 0] = 6  # more images, but rarely
     matrix[1, 2] = matrix[2, 1] = 5
     matrix[0, 1] = 1
     found = confusion.blocks(matrix, largest=2, count=1) + confusion.blocks(matrix, largest=2)[1:]
@@ -104,7 +104,7 @@ def test_rates_count_and_not_numbers_of_pictures() -> None:
     matrix[3, 2] = 1
     tree = confusion.blocks(matrix, largest=2)
     assert [1, 2] in [sorted(each.tolist()) for each in tree]
-    unanswered = np.column_stack([matrix, [0, 10_000, 10_000, 0]])  # pictures without an answer make the rates of 1 and 2 the lowest
+    unanswered = np.column_stack([matrix, [0, 10_000, 10_000, 0]])  # images without an answer make the rates of 1 and 2 the lowest
     unanswered[0, 2] = 30
     assert sorted(confusion.blocks(unanswered, largest=2)[0].tolist()) == [0, 2]
     answered = np.column_stack([matrix, np.zeros(4, int)])

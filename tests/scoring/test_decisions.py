@@ -68,13 +68,13 @@ def test_promises_are_checked() -> None:
     assert set(fit_decisions(None, made(50, 1), {}, Wanted())[0].record.rejection.scores) == {"msp", "max-logit", "energy"}
 
 
-def test_the_threshold_accepts_what_it_promises_and_unknown_pictures_choose_the_score() -> None:
+def test_the_threshold_accepts_what_it_promises_and_unknown_images_choose_the_score() -> None:
     train, val, test, unknown = made(400), made(2000, 1), made(4000, 2), made(800, 3, known=False)
     decisions, _ = fit_decisions(train, val, {}, Wanted(accept=0.9))
     found = unknown_figures("x", fitted_scores(train), test, unknown, decisions)
     assert found.accepted == pytest.approx(90, abs=2.5) and not found.chose
     told, _ = fit_decisions(train, val, {}, Wanted(accept=0.9), {"x": unknown})
-    assert told.record.rejection.chosen == "unknown pictures"
+    assert told.record.rejection.chosen == "unknown images"
     scores = told.record.rejection.scores
     assert told.score == max(scores, key=lambda name: scores[name].auroc or 0)
     assert told.record.rejection.unknown == ["x"]
@@ -110,7 +110,7 @@ def test_a_bootstrap_over_groups_draws_whole_groups() -> None:
 
 @pytest.mark.parametrize("scaling", ["temperature", "vector"])
 def test_sets_and_coarser_answers_keep_their_promise_beside_a_scaling_of_many_parameters(scaling: Scaling) -> None:
-    """A vector fitted on three pictures of each class fits those pictures far better than others."""
+    """A vector fitted on three images of each class fits those images far better than others."""
     levels = {"half": [str(name % 2) for name in range(30)]}
     covered, answered, right = [], 0.0, 0.0
     for seed in range(6):

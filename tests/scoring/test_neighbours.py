@@ -1,4 +1,4 @@
-"""Nearest training pictures and most confused classes against loops that say what is meant."""
+"""Nearest training images and most confused classes against loops that say what is meant."""
 
 import time
 
@@ -45,10 +45,10 @@ def test_rows_that_are_not_finite_are_left_out():
     np.testing.assert_array_equal(nearest(train, np.array([[1.0, 1], [np.nan, 0], [0, 0]]), 0, 9), [[1, 3], [1, 3], [1, 3]])
 
 
-@pytest.mark.parametrize(("label", "pictures"), [(1, 2), (0, 2)], ids=["class without pictures", "no query"])
-def test_nothing_to_find(label, pictures):
+@pytest.mark.parametrize(("label", "images"), [(1, 2), (0, 2)], ids=["class without images", "no query"])
+def test_nothing_to_find(label, images):
     train = predictions([0, 0], np.zeros((2, 2)), [[1, 0], [0, 1]])
-    queries = np.ones((pictures if label else 0, 2), np.float32)
+    queries = np.ones((images if label else 0, 2), np.float32)
     assert nearest(train, queries, label, 3).shape == ((2, 0) if label else (0, 2))
 
 
@@ -79,12 +79,12 @@ def test_rows_without_label_or_finite_logits_count_nowhere():
     assert most_confused(table).tolist() == [1, -1, -1]
 
 
-def test_without_pictures_or_other_classes_there_is_none():
+def test_without_images_or_other_classes_there_is_none():
     assert most_confused(predictions([], np.zeros((0, 3)))).tolist() == [-1, -1, -1]
     assert most_confused(predictions([0, 0], np.zeros((2, 1)))).tolist() == [-1]
 
 
-def test_two_hundred_classes_and_fifty_thousand_pictures_take_seconds():
+def test_two_hundred_classes_and_fifty_thousand_images_take_seconds():
     table = drawn(n=50_000, classes=200, width=256)
     started = time.perf_counter()
     assert (most_confused(table) >= 0).all()

@@ -76,7 +76,7 @@ def test_fpr_agrees_with_scikit_learn(known: np.ndarray, unknown: np.ndarray, ac
 
 
 def test_a_share_that_floats_overstate_is_met_exactly() -> None:
-    """0.56 * 100 is 56.00000000000001: the 56th picture is enough, whose score no unknown picture reaches."""
+    """0.56 * 100 is 56.00000000000001: the 56th image is enough, whose score no unknown image reaches."""
     known = np.arange(100.0)
     assert rejection.fpr_at(known, np.array([43.5, 44.0]), 0.56) == 0.5
     assert rejection.threshold(np.arange(1.0, 10), 0.9) == 1  # (1 - 0.9) * 10 is 0.9999999999999998
@@ -105,7 +105,7 @@ def test_oscr_where_all_or_nothing_is_right() -> None:
             rejection.oscr(known, correct, unknown)
 
 
-def test_figures_where_all_scores_are_tied_and_where_there_is_one_picture_of_each() -> None:
+def test_figures_where_all_scores_are_tied_and_where_there_is_one_image_of_each() -> None:
     tied, few = np.zeros(6), np.zeros(2)
     assert (rejection.auroc(tied, few), rejection.aupr(tied, few), rejection.aupr_known(tied, few)) == (0.5, 0.25, 0.75)
     assert rejection.fpr_at(tied, few) == 1 and rejection.oscr(tied, np.arange(6) < 3, few) == 0.25
@@ -124,7 +124,7 @@ def test_figures_where_all_scores_are_tied_and_where_there_is_one_picture_of_eac
         lambda known, unknown: rejection.oscr(known, np.ones(len(known), bool), unknown),
     ],
 )
-def test_figures_without_pictures_of_either_kind_are_refused(figure: Callable[[np.ndarray, np.ndarray], float]) -> None:
+def test_figures_without_images_of_either_kind_are_refused(figure: Callable[[np.ndarray, np.ndarray], float]) -> None:
     for known, unknown in ((np.ones(2), np.ones(0)), (np.ones(0), np.ones(2))):
         with pytest.raises(InputError, match="no known or no unknown"):
             figure(known, unknown)
@@ -132,7 +132,7 @@ def test_figures_without_pictures_of_either_kind_are_refused(figure: Callable[[n
 
 @given(st.integers(1, 60), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]))
 def test_the_threshold_keeps_its_promise_and_is_the_largest_that_does(n: int, accept: float) -> None:
-    """The n + 1 pictures are exchangeable: each of n + 1 distinct scores is the new one as often as any other."""
+    """The n + 1 images are exchangeable: each of n + 1 distinct scores is the new one as often as any other."""
     everything = np.arange(n + 1.0)
     rejected = 0
     for new in everything:
@@ -146,7 +146,7 @@ def test_what_has_no_threshold_is_refused() -> None:
     for accept in (0.0, 1.0, 1.5, -1.0, math.nan):
         with pytest.raises(InputError, match="to accept is"):
             rejection.threshold(np.ones(5), accept)
-    with pytest.raises(InputError, match="no known pictures"):
+    with pytest.raises(InputError, match="no known images"):
         rejection.threshold(np.ones(0), 0.9)
     for accept in (0.0, 1.01):
         with pytest.raises(InputError, match="to accept is"):
@@ -184,7 +184,7 @@ def test_knn_agrees_with_scikit_learn(n: int) -> None:
 
 @pytest.mark.parametrize(("n", "error"), [(400, 1e-3), (1024, 1e-3), (9000, 0.2)])
 def test_max_logit_and_knn_count_alike(n: int, error: float) -> None:
-    """Some of many training pictures serve for the moments."""
+    """Some of many training images serve for the moments."""
     train, asked = predictions(n), predictions(50, seed=1)
     own = cosines(train.features, train.features, 3, passed_over=1)
     expected = (asked.logits.max(axis=1) - train.logits.max(axis=1).mean()) / train.logits.max(axis=1).std()
@@ -194,7 +194,7 @@ def test_max_logit_and_knn_count_alike(n: int, error: float) -> None:
 
 @pytest.mark.parametrize(("n", "width"), [(400, 12), (40, 12), (30, 64)])
 def test_mahalanobis_agrees_with_scikit_learn(n: int, width: int) -> None:
-    """Also with fewer pictures than features."""
+    """Also with fewer images than features."""
     train, asked = predictions(n, width=width), predictions(50, width=width, seed=1)
     means = np.stack([train.features[train.labels == each].mean(axis=0, dtype=np.float64) for each in range(4)])
     shrunk = sklearn.covariance.LedoitWolf(assume_centered=True).fit(train.features - means[train.labels])
@@ -217,8 +217,8 @@ def test_vim_agrees_with_its_formulas(n: int, width: int, principal: int) -> Non
     np.testing.assert_allclose(score("vim", train, asked), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_vim_from_few_pictures_and_from_features_that_say_nothing() -> None:
-    """Something of the pictures is always left outside the principal space."""
+def test_vim_from_few_images_and_from_features_that_say_nothing() -> None:
+    """Something of the images is always left outside the principal space."""
     few, asked = predictions(8, width=64), predictions(50, width=64, seed=1)
     found = score("vim", few, asked)
     assert np.isfinite(found).all()
@@ -265,7 +265,7 @@ def test_rows_that_are_not_finite_are_rejected_and_not_fitted_on(name: str, bad:
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_from_one_class_and_from_one_picture(name: str) -> None:
+def test_scores_from_one_class_and_from_one_image(name: str) -> None:
     """Whose covariance is nothing at all."""
     asked = predictions(20, seed=1)
     rows = predictions(60).labels == 2
@@ -277,7 +277,7 @@ def test_scores_from_one_class_and_from_one_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_tell_far_pictures_from_near_ones(name: str) -> None:
+def test_scores_tell_far_images_from_near_ones(name: str) -> None:
     train, known = predictions(400, classes=8, width=32), predictions(100, classes=8, width=32, seed=1)
     rng = np.random.default_rng(5)
     features = rng.normal(size=(100, 32)).astype(np.float32)
@@ -292,7 +292,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     for name in FROM_FEATURES:
         with pytest.raises(InputError, match=f"{re.escape(name)} needs features.*\nChoose among msp, max-logit, energy"):
             fit_score(name, bare)
-        with pytest.raises(InputError, match="labelled training pictures"):
+        with pytest.raises(InputError, match="labelled training images"):
             fit_score(name, replace(train, labels=np.full(20, -1, np.int32)))
     for name in OF_LOGITS:
         assert score(name, bare, bare).tolist() == score(name, train, train).tolist()
@@ -316,7 +316,7 @@ def test_held_out_classes_are_those_of_a_network_without_them(name: str) -> None
     assert rejection.held_out_auroc(name, train, val) == rejection.held_out_auroc(name, train, val, groups=4)  # 5 groups of 4 classes
 
 
-def test_held_out_groups_depend_on_the_seed_and_leave_unlabelled_pictures_out() -> None:
+def test_held_out_groups_depend_on_the_seed_and_leave_unlabelled_images_out() -> None:
     train, val = predictions(160, classes=8), predictions(80, classes=8, seed=1)
     found = {rejection.held_out_auroc("energy", train, val, seed=seed) for seed in range(4)}
     assert len(found) > 1 and all(0 < each <= 1 for each in found)

@@ -11,7 +11,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.scoring.selective import coverage_at, risk_coverage
 
 confidences = st.sampled_from([-math.inf, math.nan, -1.0, 0.0, 0.25, 0.5, 0.75, 1.0])
-pictures = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=40)
+images = st.lists(st.tuples(confidences, st.booleans()), min_size=1, max_size=40)
 
 
 def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
@@ -23,8 +23,8 @@ def point(rows: list[tuple[float, bool]], at_least: float) -> tuple[float, float
     return len(answered) / len(rows), answered.count(False) / len(answered)
 
 
-@given(pictures)
-def test_each_point_answers_all_pictures_of_at_least_its_confidence(rows: list[tuple[float, bool]]) -> None:
+@given(images)
+def test_each_point_answers_all_images_of_at_least_its_confidence(rows: list[tuple[float, bool]]) -> None:
     curve = risk_coverage(*arrays(rows))
     distinct = {-math.inf if math.isnan(confidence) else confidence for confidence, _ in rows}
     assert curve.thresholds.tolist() == sorted(distinct, reverse=True)
@@ -33,8 +33,8 @@ def test_each_point_answers_all_pictures_of_at_least_its_confidence(rows: list[t
     assert curve.coverage.dtype == curve.risk.dtype == curve.thresholds.dtype == np.float64 and curve.n == len(rows)
 
 
-@given(pictures)
-def test_the_area_is_the_mean_risk_when_a_picture_is_first_answered(rows: list[tuple[float, bool]]) -> None:
+@given(images)
+def test_the_area_is_the_mean_risk_when_an_image_is_first_answered(rows: list[tuple[float, bool]]) -> None:
     risks = [point(rows, -math.inf if math.isnan(confidence) else confidence)[1] for confidence, _ in rows]
     assert risk_coverage(*arrays(rows)).aurc == pytest.approx(sum(risks) / len(rows), abs=1e-12)
 
@@ -52,7 +52,7 @@ def test_without_ties_the_area_is_the_mean_over_all_coverages(hits: list[bool], 
     assert curve.best_aurc == pytest.approx(by_hand(np.argsort(~correct, kind="stable")), abs=1e-12)
 
 
-@given(pictures)
+@given(images)
 def test_the_excess_is_never_negative_and_zero_where_wrong_answers_come_last(rows: list[tuple[float, bool]]) -> None:
     curve = risk_coverage(*arrays(rows))
     assert curve.excess_aurc >= -1e-12 and curve.excess_aurc == curve.aurc - curve.best_aurc
@@ -61,8 +61,8 @@ def test_the_excess_is_never_negative_and_zero_where_wrong_answers_come_last(row
     assert risk_coverage(ideal, correct).excess_aurc == pytest.approx(0, abs=1e-12)
 
 
-@given(pictures, st.integers(0, 2**32))
-def test_no_order_of_the_pictures_matters(rows: list[tuple[float, bool]], seed: int) -> None:
+@given(images, st.integers(0, 2**32))
+def test_no_order_of_the_images_matters(rows: list[tuple[float, bool]], seed: int) -> None:
     confidence, correct = arrays(rows)
     order = np.random.default_rng(seed).permutation(len(rows))
     one, other = risk_coverage(confidence, correct), risk_coverage(confidence[order], correct[order])
@@ -70,7 +70,7 @@ def test_no_order_of_the_pictures_matters(rows: list[tuple[float, bool]], seed: 
     assert one.aurc == other.aurc
 
 
-@given(pictures, st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0]))
+@given(images, st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0]))
 def test_the_coverage_at_a_risk(rows: list[tuple[float, bool]], risk: float) -> None:
     points = [point(rows, -math.inf if math.isnan(confidence) else confidence) for confidence, _ in rows]
     expected = max((coverage for coverage, found in points if found <= risk), default=0.0)
@@ -85,12 +85,12 @@ def test_a_risk_that_rises_and_falls() -> None:
     assert coverage_at(curve, 0.2) == 0
 
 
-def test_pictures_without_a_confidence_are_answered_last() -> None:
+def test_images_without_a_confidence_are_answered_last() -> None:
     curve = risk_coverage(np.array([np.nan, -1e300, -np.inf], np.float64), np.array([False, True, False]))
     assert curve.thresholds.tolist() == [-1e300, -np.inf] and curve.risk.tolist() == [0, 2 / 3]
 
 
-def test_a_single_picture_and_one_confidence_for_all() -> None:
+def test_a_single_image_and_one_confidence_for_all() -> None:
     right, wrong = (risk_coverage(np.array([0.5]), np.array([hit])) for hit in (True, False))
     assert (right.aurc, right.best_aurc, coverage_at(right, 0)) == (0, 0, 1)
     assert (wrong.aurc, wrong.best_aurc, coverage_at(wrong, 0.99)) == (1, 1, 0)
@@ -104,7 +104,7 @@ def test_everything_wrong() -> None:
 
 
 def test_what_has_no_curve_is_refused() -> None:
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         risk_coverage(np.zeros(0), np.zeros(0, bool))
     with pytest.raises(ValueError, match="do not fit"):
         risk_coverage(np.zeros(3), np.zeros(2, bool))

@@ -266,7 +266,7 @@ def test_a_backoff_survives_json() -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_picture_is_answered_alone_as_among_others() -> None:
+def test_an_image_is_answered_alone_as_among_others() -> None:
     probabilities, labels = case(7, 300, GENERA)
     backoff = taxonomy.fit_backoff(probabilities, labels, GENERA, 0.8)
     alone = [backoff.answers(probabilities[row : row + 1]) for row in range(300)]

@@ -23,7 +23,7 @@ CHANGES = {
     "a smaller learning rate": {"optim.lr": 0.004},
     "weight decay": {"optim.weight_decay": 0.0005},
     "more epochs": {"train.epochs": 20},
-    "larger pictures": {"data.size": 256},
+    "larger images": {"data.size": 256},
 }
 
 

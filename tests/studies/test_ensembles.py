@@ -122,8 +122,8 @@ def test_an_ensemble_that_has_changed_is_refused(trained, competition, tiny, tmp
         ("data.size: 48", "{method: soup}", "(data.size)"),
         ("train.refit: true", "{method: stack}", "'fast' is refitted on train and val together"),
         ("train.refit: true", "{method: mean, weights: fitted}", "'fast' is refitted on train and val together"),
-        ("data.subset: {name: per-class, count: 3}", "{method: mean}", "trained on other pictures or labels (data.subset"),
-        ("data.crop: {name: box}", "{method: mean}", "one sees whole pictures and the other boxes"),
+        ("data.subset: {name: per-class, count: 3}", "{method: mean}", "trained on other images or labels (data.subset"),
+        ("data.crop: {name: box}", "{method: mean}", "one sees whole images and the other boxes"),
     ],
 )
 def test_what_could_not_be_made_is_said_before_anything_is_trained(change, method, said, tiny, tmp_path):

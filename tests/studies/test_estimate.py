@@ -55,7 +55,7 @@ def test_what_a_run_would_fail_with_is_said_before_any_is_begun(base, changed, n
     assert named in str(caught.value) and "'typo' would fail with on birds" in caught.value.hint
 
 
-def test_pictures_that_a_run_would_set_aside_do_not_stop_the_plan(birds, tiny, tmp_path):
+def test_images_that_a_run_would_set_aside_do_not_stop_the_plan(birds, tiny, tmp_path):
     data = tmp_path / "birds"
     shutil.copytree(birds, data)
     damaged = next(data.glob("train/*/*.png"))

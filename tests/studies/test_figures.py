@@ -135,7 +135,7 @@ def test_a_cost_that_all_rungs_share_is_left_out_and_said(climb: Made) -> None:
     rows = tuple(replace(row, cost=replace(row.cost, macs=1e9, parameters=4e6)) for row in table.datasets[0].rows if row.cost)
     table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
     charts = dataset_charts(table, table.datasets[0], results)
-    assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds a picture."]
+    assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds an image."]
     assert [panel.title for panel in charts.tradeoffs] == ["test top-1 (%) against training time"]
 
 
@@ -153,9 +153,9 @@ def test_accuracy_is_drawn_against_trainable_parameters_where_rungs_differ_in_th
     charts = dataset_charts(table, table.datasets[0], results)
     assert [panel.title.rpartition(" against ")[2] for panel in charts.tradeoffs] == [
         "parameters",
-        "multiply-adds a picture",
+        "multiply-adds an image",
         "training time",
-    ], "where all parameters are trained, one picture shows them"
+    ], "where all parameters are trained, one image shows them"
 
 
 def test_side_branches_say_what_they_are_on_and_have_colours_of_their_own(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_side_branches_say_what_they_are_on_and_have_colours_of_their_own(tmp_pa
     assert len({light for light, _ in colours}) == 6
 
 
-def test_pictures_of_a_quick_form_say_so(tmp_path: Path) -> None:
+def test_images_of_a_quick_form_say_so(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 62], images=60, quick=True)
     with watched() as drawn:
         write_figures(*made(plan))
@@ -181,7 +181,7 @@ def test_pictures_of_a_quick_form_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rungs", [1, 20])
-def test_pictures_are_whole_repeatable_and_not_blank(rungs: int, tmp_path: Path) -> None:
+def test_images_are_whole_repeatable_and_not_blank(rungs: int, tmp_path: Path) -> None:
     accuracies = list(np.linspace(60, 70, rungs + 1))
     plan, table, results = made(synthetic_study(tmp_path, ladder(rungs), accuracies, images=60, seeds=(0,), epochs=3))
     write_figures(plan, table, results)
@@ -189,15 +189,15 @@ def test_pictures_are_whole_repeatable_and_not_blank(rungs: int, tmp_path: Path)
     assert [file.name for file in files] == ["curves.png", "gains.png", "tradeoff.png"]
     first = [file.read_bytes() for file in files]
     for file in files:
-        picture = np.asarray(Image.open(file).convert("RGB"))
-        assert picture.shape[1] >= 1200 and 0.005 < (picture != 255).any(axis=2).mean() < 0.5
-        assert (picture[:, :4] == 255).all() and (picture[:, -4:] == 255).all(), "nothing is cut off at the sides"
+        image = np.asarray(Image.open(file).convert("RGB"))
+        assert image.shape[1] >= 1200 and 0.005 < (image != 255).any(axis=2).mean() < 0.5
+        assert (image[:, :4] == 255).all() and (image[:, -4:] == 255).all(), "nothing is cut off at the sides"
     if rungs == 1:
         write_figures(plan, table, results)
         assert [file.read_bytes() for file in files] == first
 
 
-def test_several_datasets_stand_in_one_picture(tmp_path: Path) -> None:
+def test_several_datasets_stand_in_one_image(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 70], images=60, datasets=("cars", "birds", "none"))
     shutil.rmtree(tmp_path / "runs" / "none")
     with watched() as drawn:
@@ -216,7 +216,7 @@ def test_a_grid_shows_its_options_first(tmp_path: Path) -> None:
     assert len(cells.get_yticklabels()) == 3
 
 
-def test_pictures_of_what_is_gone_go_too(climb: Made, tmp_path: Path) -> None:
+def test_images_of_what_is_gone_go_too(climb: Made, tmp_path: Path) -> None:
     plan, _, _ = climb
     shutil.copytree(plan.folder, tmp_path / "study")
     plan = replace(plan, folder=tmp_path / "study")

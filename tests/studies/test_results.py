@@ -271,5 +271,5 @@ def test_run_that_is_not_the_plans_is_broken(tmp_path: Path) -> None:
     other.write_text(other.read_text().replace("0123", "4567"))
     reasons = {(run.rung.name, run.seed): run.reason for run in read_results(plan).broken}
     assert "by another recipe, or with another seed" in reasons.pop((plan.rungs[0].name, 1))
-    assert "on other pictures or splits than seed 0" in reasons.pop((plan.rungs[1].name, 2))
+    assert "on other images or splits than seed 0" in reasons.pop((plan.rungs[1].name, 2))
     assert not reasons

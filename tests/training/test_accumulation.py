@@ -28,7 +28,7 @@ def test_a_batch_norm_that_sees_one_value_is_an_error_that_says_so(birds, tiny, 
     assert RunFolder(tmp_path / "run").manifest()["status"] == "failed"
 
 
-def test_pictures_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
+def test_images_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
     """One epoch at a vanishing rate: what is told rightly is then known from the network that it began with."""
     still = ("augment.crop=none", "augment.flip=0", "optim.lr=1e-12", "train.epochs=1", "schedule=constant", "schedule.warmup_epochs=0")
     settings = tiny("model.name=test_convnext", *still, "augment.mix=cutmix", "train.batch=43")

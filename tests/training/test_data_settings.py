@@ -30,7 +30,7 @@ from fieldmark.training.train import resume_run, train_run
 
 @pytest.fixture(scope="module")
 def boxed(tmp_path_factory) -> Path:
-    """Six drawn species of two genera, with their table of boxes: 72, 12 and 24 pictures of 48 pixels."""
+    """Six drawn species of two genera, with their table of boxes: 72, 12 and 24 images of 48 pixels."""
     from fieldmark.datasets.birds.folder import write_birds
 
     root = tmp_path_factory.mktemp("data") / "boxed"
@@ -49,7 +49,7 @@ def loaded(data, *settings: str):
 
 
 def boxes_table(boxed: Path, path: Path) -> Path:
-    """The test pictures' boxes, with absolute paths."""
+    """The test images' boxes, with absolute paths."""
     rows = [row for row in csv.DictReader((boxed / "birds.csv").open()) if row["split"] == "test"]
     with path.open("w", newline="") as stream:
         table = csv.writer(stream)
@@ -67,7 +67,7 @@ def test_a_crop_to_boxes_is_what_evaluation_sees(boxed, box_run):
     left, top, right, bottom = dataset.boxes[rows[0]].astype(float)
     side_x, side_y = 0.1 * (right - left), 0.1 * (bottom - top)
     region = np.clip([left - side_x, top - side_y, right + side_x, bottom + side_y], 0, 48)
-    data = dataset.pictures.read(dataset.paths[rows[0]])
+    data = dataset.images.read(dataset.paths[rows[0]])
     expected = square(data, 32, "squash", region=region.tolist())
     assert (box_run.preprocess.pixels(data, box=[left, top, right, bottom]) == expected).all()
 
@@ -83,24 +83,24 @@ def test_prediction_with_boxes_equals_evaluation_with_boxes(boxed, box_run, tmp_
     assert not any(answer.note for answer in answers)
 
 
-def test_a_run_on_boxes_warns_of_whole_pictures(boxed, box_run, finished_run, tmp_path, capsys):
-    picture = next((boxed / "test").rglob("*.png"))
-    with pytest.warns(UserWarning, match="trained on pictures cropped to boxes"):
-        box_run.predict(picture)
-    with pytest.warns(UserWarning, match="trained on whole pictures"):
-        finished_run.predict(picture, boxes={str(picture): (1, 1, 20, 20)})
+def test_a_run_on_boxes_warns_of_whole_images(boxed, box_run, finished_run, tmp_path, capsys):
+    image = next((boxed / "test").rglob("*.png"))
+    with pytest.warns(UserWarning, match="trained on images cropped to boxes"):
+        box_run.predict(image)
+    with pytest.warns(UserWarning, match="trained on whole images"):
+        finished_run.predict(image, boxes={str(image): (1, 1, 20, 20)})
     with pytest.raises(SystemExit) as stop:
-        main(["predict", str(box_run.path), str(picture)])
+        main(["predict", str(box_run.path), str(image)])
     assert stop.value.code == 0 and "warning: " in capsys.readouterr().err
     table = boxes_table(boxed, tmp_path / "boxes.csv")
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(box_run.path), str(boxed / "test"), str(next((boxed / "val").rglob("*.png"))), "--boxes", str(table)])
     seen = capsys.readouterr()
-    assert stop.value.code == 0 and "1 of 25 pictures have no box" in seen.err and "warning" not in seen.err
+    assert stop.value.code == 0 and "1 of 25 images have no box" in seen.err and "warning" not in seen.err
     assert seen.out.count("it has no box, and was seen whole") == 1
 
 
-def test_evaluation_reports_whole_pictures_and_boxes(box_run, capsys):
+def test_evaluation_reports_whole_images_and_boxes(box_run, capsys):
     whole, boxes = (evaluate_run(box_run, None, "test", Console(quiet=True), crop) for crop in ("none", "box"))
     assert boxes["top1"] == box_run.summary["test"]["top1"] and boxes["nll"] == box_run.summary["test"]["nll"]
     assert whole["nll"] != boxes["nll"] and Path(whole["predictions"]).name == "test-crop-none.npz"
@@ -129,7 +129,7 @@ def test_boxes_are_needed_to_crop_to_them(birds, finished_run):
         evaluate_run(finished_run, None, "test", Console(quiet=True), "box")
 
 
-def test_a_box_outside_its_picture_is_set_aside(boxed, tmp_path):
+def test_a_box_outside_its_image_is_set_aside(boxed, tmp_path):
     shutil.copytree(boxed, tmp_path / "copy")
     lines = (tmp_path / "copy" / "birds.csv").read_text().splitlines()
     fields = lines[1].split(",")
@@ -204,7 +204,7 @@ def test_normalisations(boxed, tiny, tmp_path, normalise):
         np.testing.assert_allclose(std, pixels.std(axis=(0, 1, 2)), atol=1e-6)
 
 
-def test_corrupted_pictures(boxed, box_run, tiny, tmp_path):
+def test_corrupted_images(boxed, box_run, tiny, tmp_path):
     clean, foggy, foggier = (evaluate_run(box_run, None, "test", Console(quiet=True), None, name) for name in ("none", "fog:1", "fog:5"))
     assert len({clean["nll"], foggy["nll"], foggier["nll"]}) == 3 and Path(foggy["predictions"]).name == "test-fog-1.npz"
     assert evaluate_run(box_run, None, "test", Console(quiet=True), None, "fog:5")["nll"] == foggier["nll"]
@@ -220,7 +220,7 @@ def test_corrupted_pictures(boxed, box_run, tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def competition(boxed, tmp_path_factory) -> Path:
-    """train and val in class folders, test without labels, one of its pictures broken."""
+    """train and val in class folders, test without labels, one of its images broken."""
     root = tmp_path_factory.mktemp("data") / "competition"
     for split in ("train", "val"):
         shutil.copytree(boxed / split, root / split)
@@ -231,7 +231,7 @@ def competition(boxed, tmp_path_factory) -> Path:
     return root
 
 
-def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys, monkeypatch):
+def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, monkeypatch):
     run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1"), out=tmp_path / "run", quiet=True)
     assert run.summary["dataset"]["test"] == 11  # drawn from train, whose labels are known
     for last, code in (("=probabilities", 2), ("all=probabilities", 0)):
@@ -239,7 +239,7 @@ def test_unlabelled_pictures_are_handed_in(competition, tiny, tmp_path, capsys, 
             columns = f"Id=name,Category=index,p=probability,{last}"
             main(["submit", str(run.path), str(tmp_path / "answers.csv"), "--columns", columns])
         assert stop.value.code == code
-    assert "1 of the pictures could not be read or got an answer that is not a number" in capsys.readouterr().err
+    assert "1 of the images could not be read or got an answer that is not a number" in capsys.readouterr().err
     header, *rows = list(csv.reader((tmp_path / "answers.csv").open()))
     assert header == ["Id", "Category", "p", *run.class_names]
     assert [row[0] for row in rows] == [f"{number:03d}.png" for number in range(24)]
@@ -273,15 +273,15 @@ def test_what_cannot_be_handed_in(finished_run, birds, tmp_path):
     }.items():
         with pytest.raises(InputError, match=message):
             submit_run(finished_run, tmp_path / "a.csv", None, columns, console)
-    with pytest.raises(InputError, match="has no unlabelled pictures"):
+    with pytest.raises(InputError, match="has no unlabelled images"):
         submit_run(finished_run, tmp_path / "a.csv", None, "id=stem", console)
     with pytest.raises(InputError, match="there is no folder"):
         submit_run(finished_run, tmp_path / "none" / "a.csv", None, "id=stem", console)
     assert not (tmp_path / "a.csv").exists()
 
 
-def test_pictures_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
-    """The same pictures as class folders and as tar shards give the same run."""
+def test_images_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
+    """The same images as class folders and as tar shards give the same run."""
     import tarfile
 
     shards = tmp_path / "shards"
@@ -311,7 +311,7 @@ def test_a_class_that_train_lacks_is_named(boxed, tmp_path):
     kept = [row for row in rows if row[species] != first or row[1] != "train"]
     with (tmp_path / "data" / "table.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(kept)
-    with pytest.raises(InputError, match=rf"val has 2 pictures of '{first}', and train has none(.|\n)*test has 4 pictures"):
+    with pytest.raises(InputError, match=rf"val has 2 images of '{first}', and train has none(.|\n)*test has 4 images"):
         loaded(tmp_path / "data" / "table.csv")
     assert len(loaded(tmp_path / "data" / "table.csv", "data.splits=own").dataset.class_names) == 6
 
@@ -324,7 +324,7 @@ def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
     def pixels(uri: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), int)
 
-    plain, drawn = pixels(thumbnail(dataset.pictures, path, digest)), pixels(thumbnail(dataset.pictures, path, digest, box))
+    plain, drawn = pixels(thumbnail(dataset.images, path, digest)), pixels(thumbnail(dataset.images, path, digest, box))
     changed = np.abs(plain - drawn).max(axis=2) > 60
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert abs(columns[0] - box[0]) <= 2 and abs(rows[0] - box[1]) <= 2
@@ -333,7 +333,7 @@ def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
     shown = Predictions.load(box_run.folder.predictions / "test.npz").ids.tolist()
     uris = {
         thumbnail(
-            dataset.pictures,
+            dataset.images,
             each,
             scan(dataset).hashes[dataset.paths.index(each)],
             tuple(dataset.boxes[dataset.paths.index(each)].tolist()),
@@ -345,19 +345,19 @@ def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
 
 def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, tmp_path, capsys):
     run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1", "train.epochs=1"), out=tmp_path / "run", quiet=True)
-    picture = tmp_path / "photo.png"
-    shutil.copy(next((boxed / "test").rglob("*.png")), picture)
-    before = picture.read_bytes()
+    image = tmp_path / "photo.png"
+    shutil.copy(next((boxed / "test").rglob("*.png")), image)
+    before = image.read_bytes()
     (tmp_path / "labels.csv").write_text("id,species\n1,Wren\n")
     table = boxes_table(boxed, tmp_path / "boxes.csv")
     text = table.read_text()
     for command in (
-        ["predict", run.path, picture, "--csv", picture],
-        ["predict", box_run.path, picture, "--boxes", table, "--csv", table],
+        ["predict", run.path, image, "--csv", image],
+        ["predict", box_run.path, image, "--boxes", table, "--csv", table],
         ["submit", run.path, table],
         ["submit", run.path, tmp_path / "labels.csv"],
         ["submit", run.path, competition / "answers.csv"],
-        ["report", run.path, "--out", picture],
+        ["report", run.path, "--out", image],
     ):
         with pytest.raises(SystemExit) as stop:
             main([str(word) for word in command])
@@ -365,19 +365,19 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
         said = capsys.readouterr().err
         assert "is not a file that this command has written" in said or "inside the data" in said
     assert (tmp_path / "labels.csv").read_text() == "id,species\n1,Wren\n"
-    assert picture.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
+    assert image.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
     for _ in range(2):  # what was written before is written anew
         with pytest.raises(SystemExit) as stop:
-            main(["predict", str(run.path), str(picture), "--csv", str(tmp_path / "answers.csv"), "--quiet"])
+            main(["predict", str(run.path), str(image), "--csv", str(tmp_path / "answers.csv"), "--quiet"])
         assert stop.value.code == 0
         submit_run(run, tmp_path / "handed_in.csv", None, "id=stem,label=class", Console(quiet=True))
         fieldmark.report(run.path, out=tmp_path / "report.html")
 
 
-def test_boxes_of_pictures_that_are_not_there(boxed, box_run, tmp_path, capsys):
+def test_boxes_of_images_that_are_not_there(boxed, box_run, tmp_path, capsys):
     table = tmp_path / "boxes.csv"
     table.write_text("path,left,top,right,bottom\n000-0.png,1,1,20,20\n")
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(box_run.path), str(boxed / "test"), "--boxes", str(table)])
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and "none of the pictures of" in said and "relative to the table's folder" in said
+    assert stop.value.code == 2 and "none of the images of" in said and "relative to the table's folder" in said

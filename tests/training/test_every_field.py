@@ -170,7 +170,7 @@ NEEDED = {
 
 @pytest.fixture(scope="module")
 def wide_birds(birds, tmp_path_factory) -> Path:
-    """Pictures that are not square, in one flat level, one of them broken: every field has something to act on."""
+    """Images that are not square, in one flat level, one of them broken: every field has something to act on."""
     root = tmp_path_factory.mktemp("data") / "wide"
     for path in sorted(birds.rglob("*.png")):
         target = root / path.parent.name / f"{path.parts[-3]}-{path.name}"
@@ -182,7 +182,7 @@ def wide_birds(birds, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def table_birds(tmp_path_factory) -> Path:
-    """Pictures with boxes, genera and individuals."""
+    """Images with boxes, genera and individuals."""
     root = tmp_path_factory.mktemp("data") / "table"
     write_birds(root, species=6, per_class=12, size=32, seed=1)
     return root

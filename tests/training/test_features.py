@@ -102,7 +102,7 @@ def test_with_a_batch_of_an_odd_size_it_is_equal_but_for_rounding(tmp_path):
     torch.testing.assert_close(trained(other, found.batches, found.forward, FLOAT32, 3), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_batches_are_those_of_the_pictures(tmp_path):
+def test_batches_are_those_of_the_images(tmp_path):
     plain = train_batches()
     found = cached(tmp_path, batches=plain).batches
     assert (found.batch, found.steps_per_epoch) == (plain.batch, plain.steps_per_epoch)
@@ -213,7 +213,7 @@ def test_without_augmentation_there_is_one_view(tmp_path):
     stage = Stage(trainable=("head",))
     plan = plan_features(stage, 2, train_batches(augment=STILL, views=None), staged(stage), FLOAT32)
     assert plan.views == 1 and plan.bytes == 21 * 256 * 4
-    assert plan.text.startswith("the whole backbone (100% of the network's multiply-adds) runs once for one view of 21 pictures; 0.0 MB")
+    assert plan.text.startswith("the whole backbone (100% of the network's multiply-adds) runs once for one view of 21 images; 0.0 MB")
 
 
 def test_what_draws_nothing():

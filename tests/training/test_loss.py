@@ -17,7 +17,7 @@ def batch(seed, count=7, classes=5):
 
 
 def targets(labels, classes, smoothing, over):
-    """What each class should get, one picture and class at a time."""
+    """What each class should get, one image and class at a time."""
     rows = []
     for label in labels.tolist():
         if over == "all":

@@ -21,7 +21,7 @@ OWN_NETWORKS = {"custom-cnn": "plain_cnn", "tiny-images": "plain_cnn", "demo": "
 
 
 def settings_of(name: str) -> list[str]:
-    """What shrinks a recipe to 20 steps of eight pictures; its rate shrinks with the batch."""
+    """What shrinks a recipe to 20 steps of eight images; its rate shrinks with the batch."""
     recipe = load_recipe(name)
     settings = [
         f"model.name={OWN_NETWORKS.get(name, 'test_resnet')}",

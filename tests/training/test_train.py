@@ -97,7 +97,7 @@ def test_the_answer_is_what_the_saved_predictions_say(finished_run):
     assert folder.summary()["training"]["best_epoch"] == best["epoch"]
 
 
-def test_the_split_table_names_every_picture_once(finished_run, birds):
+def test_the_split_table_names_every_image_once(finished_run, birds):
     table = pq.read_table(finished_run.folder.split_file).to_pydict()
     files = sorted(str(path.relative_to(birds)) for path in birds.rglob("*.png"))
     assert sorted(table["path"]) == files
@@ -228,7 +228,7 @@ def test_moved_or_changed_data_are_refused(birds, tiny, tmp_path):
     victim = next((data / "train").rglob("*.png"))
     content = victim.read_bytes()
     victim.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
-    with pytest.raises(InputError, match="have changed since the run began: 1 pictures differ"):
+    with pytest.raises(InputError, match="have changed since the run began: 1 images differ"):
         fieldmark.resume(folder.path, quiet=True)
     victim.write_bytes(content)
     table = pq.read_table(folder.split_file)
@@ -258,7 +258,7 @@ def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_pa
     rows = read_json_lines(run.folder.metrics_file)
     refit = [row for row in rows if row["phase"] == "refit"]
     assert len(refit) == run.summary["training"]["best_epoch"]
-    assert refit[0]["steps"] == rows[1]["steps"] + 48 // 8  # 48 pictures of train and val
+    assert refit[0]["steps"] == rows[1]["steps"] + 48 // 8  # 48 images of train and val
     assert not any(name.startswith("val") for name in refit[0])
     plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
     assert run.summary["val"] == plain.summary["val"]
@@ -266,7 +266,7 @@ def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_pa
 
 
 def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeypatch):
-    """No test picture is decoded or predicted before the last epoch's line is written."""
+    """No test image is decoded or predicted before the last epoch's line is written."""
     from fieldmark.evaluation import split as module
 
     seen = []
@@ -287,11 +287,11 @@ def test_too_many_parameters_refuse_before_anything_is_written(birds, tiny, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unreadable_pictures_are_named_and_set_aside_or_stop_the_run(birds, tiny, tmp_path, capfd):
+def test_unreadable_images_are_named_and_set_aside_or_stop_the_run(birds, tiny, tmp_path, capfd):
     data = copy_of(birds, tmp_path / "data")
     victim = sorted((data / "train").rglob("*.png"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"1 of 60 pictures \(1.7 %\) cannot be read") as caught:
+    with pytest.raises(InputError, match=r"1 of 60 images \(1.7 %\) cannot be read") as caught:
         fieldmark.train(data, *tiny(), out=tmp_path / "run", quiet=True)
     assert victim.name in str(caught.value) and not (tmp_path / "run").exists()
     run = fieldmark.train(data, *tiny("data.max_unreadable=0.05"), out=tmp_path / "run")
@@ -313,7 +313,7 @@ def split_copy(birds: Path, target: Path) -> Path:
     return target
 
 
-def test_a_picture_that_breaks_off_shifts_no_label(birds, tiny, tmp_path):
+def test_an_image_that_breaks_off_shifts_no_label(birds, tiny, tmp_path):
     """A file with a sound header and half a body: the run equals the one on data without that file, resumed or not."""
     without, broken = split_copy(birds, tmp_path / "without"), split_copy(birds, tmp_path / "broken")
     victim = sorted((broken / "train").rglob("*.png"))[5]

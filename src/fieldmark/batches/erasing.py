@@ -1,4 +1,4 @@
-"""Random erasing (Zhong et al., 2020): a rectangle of a normalised picture filled with noise, or with zeros."""
+"""Random erasing (Zhong et al., 2020): a rectangle of a normalised image filled with noise, or with zeros."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DRAWS = 3 + 2 * _TRIES
 
 @dataclass(frozen=True)
 class Patch:
-    """What covers a rectangle of one picture."""
+    """What covers a rectangle of one image."""
 
     index: int
-    """Of the picture in its batch."""
+    """Of the image in its batch."""
     top: int
     left: int
     values: torch.Tensor
@@ -43,7 +43,7 @@ def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) 
 
 
 def patches(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray, stream: int, samples: np.ndarray) -> list[Patch]:
-    """Of each picture in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
+    """Of each image in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
     found = []
     chosen = np.flatnonzero(draws[:, 0] < erase.probability)
     for index, (top, left, height, width) in zip(chosen, rectangles(erase, size, draws[chosen]).tolist(), strict=True):
@@ -58,9 +58,9 @@ def patches(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray, str
     return found
 
 
-def cover(pictures: torch.Tensor, covering: list[Patch]) -> None:
+def cover(images: torch.Tensor, covering: list[Patch]) -> None:
     """Lay the patches over float32 (n, 3, size, size), in place."""
     for patch in covering:
         _, height, width = patch.values.shape
-        area = pictures[patch.index, :, patch.top : patch.top + height, patch.left : patch.left + width]
+        area = images[patch.index, :, patch.top : patch.top + height, patch.left : patch.left + width]
         area.copy_(patch.values)

@@ -1,9 +1,9 @@
-"""Geometry of a batch: crop, flip, rotate, zoom, shift, shear and perspective as one matrix per picture, resampled once.
+"""Geometry of a batch: crop, flip, rotate, zoom, shift, shear and perspective as one matrix per image, resampled once.
 
-Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Picture*: the same
-units with the picture's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole picture
-squashed, or where pictures are cropped to boxes that move, the box and its surroundings; the box then takes the picture's place. A matrix
-takes view coordinates to tile coordinates, so no picture is resampled twice whatever is done to it.
+Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Image*: the same
+units with the image's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole image
+squashed, or where images are cropped to boxes that move, the box and its surroundings; the box then takes the image's place. A matrix
+takes view coordinates to tile coordinates, so no image is resampled twice whatever is done to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fieldmark.runtime.opencv import opencv
 _TRIES = 10
 DRAWS = 4 * _TRIES + 20
 OUTSIDE = 128.0
-"""Grey level of what lies outside the picture."""
+"""Grey level of what lies outside the image."""
 _SHRINK_WITHOUT_FILTER = 1.25
 _NEARLY = 1e-6
 """Of a pixel: what rounding errors may take from it."""
@@ -28,7 +28,7 @@ _NEARLY = 1e-6
 
 @dataclass(frozen=True)
 class Windows:
-    """The part of each tile that is the picture. `edges` are left, top, right and bottom in tile coordinates, shape (n, 4).
+    """The part of each tile that is the image. `edges` are left, top, right and bottom in tile coordinates, shape (n, 4).
 
     In training each edge is moved by up to `reach` to either side, shape (n, 2) for horizontal and vertical moves, within the tile.
     """
@@ -40,7 +40,7 @@ class Windows:
         return Windows(self.edges[rows], self.reach[rows])
 
     def matrices(self, draws: np.ndarray | None = None) -> np.ndarray:
-        """From picture to tile, (n, 3, 3); moved at random by `draws` in [0, 1), shape (n, 4)."""
+        """From image to tile, (n, 3, 3); moved at random by `draws` in [0, 1), shape (n, 4)."""
         edges = self.edges if draws is None else np.clip(self.edges + np.tile(self.reach, 2) * (draws * 2 - 1), -1, 1)
         middle, half = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]) / 2
         return _translation(middle[:, 0], middle[:, 1]) @ _scale(half[:, 0], half[:, 1])
@@ -48,14 +48,14 @@ class Windows:
 
 @dataclass(frozen=True)
 class Frame:
-    """Half width and half height of each picture in view units, shape (n,), for one way of resizing."""
+    """Half width and half height of each image in view units, shape (n,), for one way of resizing."""
 
     half_width: np.ndarray
     half_height: np.ndarray
     crop_whole: bool
-    """Random crops are taken from the whole picture (else from the view)."""
+    """Random crops are taken from the whole image (else from the view)."""
     windows: Windows | None = None
-    """Where the pictures are not all of their tiles."""
+    """Where the images are not all of their tiles."""
 
     @classmethod
     def of(cls, resize: str, widths: np.ndarray, heights: np.ndarray, windows: Windows | None = None) -> Frame:
@@ -70,8 +70,8 @@ class Frame:
         return Frame(self.half_width[rows], self.half_height[rows], self.crop_whole, windows)
 
 
-def leaves_picture(augment: Augment, resize: str) -> bool:
-    """Whether some view may show what lies outside the picture."""
+def leaves_image(augment: Augment, resize: str) -> bool:
+    """Whether some view may show what lies outside the image."""
     moved = augment.rotate or augment.translate or augment.shear or augment.perspective or augment.zoom[0] < 1
     return bool(moved) or not isinstance(augment.policy, NoPolicy) or isinstance(augment.crop, PaddedCrop) or resize == "letterbox"
 
@@ -83,11 +83,11 @@ def view_matrices(frame: Frame, draws: np.ndarray | None = None) -> np.ndarray:
 
 
 def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
-    """One random view per picture.
+    """One random view per image.
 
     Args:
         augment: which changes, and how large.
-        frame: of n pictures.
+        frame: of n images.
         draws: float64 (n, DRAWS) in [0, 1).
 
     Returns:
@@ -213,7 +213,7 @@ def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -
         tiles: uint8 (n, 3, side, side).
         matrices: (n, 3, 3), from view to tile coordinates.
         size: side of the result in pixels.
-        fill: paint what lies outside the picture grey; else its edge is repeated.
+        fill: paint what lies outside the image grey; else its edge is repeated.
 
     Returns:
         float32 (n, 3, size, size) in 0 … 255, on the device of the tiles.

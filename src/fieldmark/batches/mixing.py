@@ -1,4 +1,4 @@
-"""MixUp (Zhang et al., 2018) and CutMix (Yun et al., 2019): each picture of a batch mixed with the next one, and their labels."""
+"""MixUp (Zhang et al., 2018) and CutMix (Yun et al., 2019): each image of a batch mixed with the next one, and their labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DRAWS = 5
 
 @dataclass(frozen=True)
 class Mixture:
-    """How n pictures are mixed with those that follow them."""
+    """How n images are mixed with those that follow them."""
 
     shares: np.ndarray
-    """float32 (n,): how much of each picture, and of its label, stays; 1 where it is not mixed."""
+    """float32 (n,): how much of each image, and of its label, stays; 1 where it is not mixed."""
     boxes: np.ndarray
     """int64 (n, 4): top, left, bottom and right of what is pasted in, in pixels; all zero where nothing is."""
 
@@ -46,9 +46,9 @@ def draw(mix: Mixup | Cutmix | MixupOrCutmix, size: int, draws: np.ndarray) -> M
     return Mixture(shares.astype(np.float32), boxes)
 
 
-def mix_pictures(pictures: torch.Tensor, mixture: Mixture) -> torch.Tensor:
+def mix_images(images: torch.Tensor, mixture: Mixture) -> torch.Tensor:
     """Each of float32 (n, 3, size, size) mixed with the next, the last with the first."""
-    size, device = pictures.shape[-1], pictures.device
+    size, device = images.shape[-1], images.device
     pasted = mixture.boxes[:, 2] > mixture.boxes[:, 0]
     weights = torch.from_numpy(np.where(pasted, 1, mixture.shares)).to(device).view(-1, 1, 1, 1)
     if pasted.any():
@@ -56,4 +56,4 @@ def mix_pictures(pictures: torch.Tensor, mixture: Mixture) -> torch.Tensor:
         top, left, bottom, right = torch.from_numpy(mixture.boxes).to(device).T[:, :, None]
         down, across = (pixels >= top) & (pixels < bottom), (pixels >= left) & (pixels < right)
         weights = weights * ~(down[:, :, None] & across[:, None, :])[:, None]
-    return torch.lerp(pictures.roll(-1, 0), pictures, weights)
+    return torch.lerp(images.roll(-1, 0), images, weights)

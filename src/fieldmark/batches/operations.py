@@ -1,7 +1,7 @@
-"""The operations of policies that change colours, on batches and on any device; `view_operations` has them for single pictures on a CPU.
+"""The operations of policies that change colours, on batches and on any device; `view_operations` has them for single images on a CPU.
 
 Each agrees with torchvision's of the same name on uint8, exactly but for rounding errors of single precision, which may move a value by one
-level. `pictures` are uint8 (n, 3, height, width) and stay as they are; `strengths` are float32 (n, 1, 1, 1), as `Operation` has them; what
+level. `images` are uint8 (n, 3, height, width) and stay as they are; `strengths` are float32 (n, 1, 1, 1), as `Operation` has them; what
 an operator returns is to be cut off to whole numbers from 0 to 255.
 """
 
@@ -17,9 +17,9 @@ from fieldmark.batches.photometric import GREY
 from fieldmark.batches.policies import Drawn, Operation
 
 
-def change_pictures(pictures: Tensor, drawn: Drawn) -> Tensor:
+def change_images(images: Tensor, drawn: Drawn) -> Tensor:
     """Apply what was drawn to float32 (n, 3, height, width), rounded to whole grey levels first."""
-    changed = pictures.round().byte()
+    changed = images.round().byte()
     for operations, strengths in zip(drawn.operations.T, drawn.strengths.T, strict=True):
         for operation in np.unique(operations):
             if operation in OPERATORS:
@@ -30,62 +30,62 @@ def change_pictures(pictures: Tensor, drawn: Drawn) -> Tensor:
     return changed.float()
 
 
-def brightness(pictures: Tensor, strengths: Tensor) -> Tensor:
-    return pictures * (1 + strengths)
+def brightness(images: Tensor, strengths: Tensor) -> Tensor:
+    return images * (1 + strengths)
 
 
-def contrast(pictures: Tensor, strengths: Tensor) -> Tensor:
-    """Blend with the picture's mean grey level."""
-    return pictures * (1 + strengths) - _grey(pictures).mean((1, 2, 3), keepdim=True) * strengths
+def contrast(images: Tensor, strengths: Tensor) -> Tensor:
+    """Blend with the image's mean grey level."""
+    return images * (1 + strengths) - _grey(images).mean((1, 2, 3), keepdim=True) * strengths
 
 
-def color(pictures: Tensor, strengths: Tensor) -> Tensor:
-    """Blend with the picture in grey."""
-    return pictures * (1 + strengths) - _grey(pictures) * strengths
+def color(images: Tensor, strengths: Tensor) -> Tensor:
+    """Blend with the image in grey."""
+    return images * (1 + strengths) - _grey(images) * strengths
 
 
-def sharpness(pictures: Tensor, strengths: Tensor) -> Tensor:
-    """Blend with the picture smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
-    whole = pictures.short()
+def sharpness(images: Tensor, strengths: Tensor) -> Tensor:
+    """Blend with the image smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
+    whole = images.short()
     inner = whole[..., 1:-1, 1:-1]
     columns = whole[..., :-2, :] + whole[..., 1:-1, :] + whole[..., 2:, :]
     smooth = (columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:] + 4 * inner + 6) // 13
-    changed = pictures.float()
+    changed = images.float()
     changed[..., 1:-1, 1:-1] -= (smooth - inner) * strengths
     return changed
 
 
-def posterize(pictures: Tensor, strengths: Tensor) -> Tensor:
+def posterize(images: Tensor, strengths: Tensor) -> Tensor:
     """Keep the highest bits."""
-    return pictures & (256 - 2 ** (8 - strengths)).byte()
+    return images & (256 - 2 ** (8 - strengths)).byte()
 
 
-def solarize(pictures: Tensor, strengths: Tensor) -> Tensor:
+def solarize(images: Tensor, strengths: Tensor) -> Tensor:
     """Invert what is at or above the threshold."""
-    return torch.where(pictures >= (255 * strengths).ceil(), 255 - pictures, pictures)
+    return torch.where(images >= (255 * strengths).ceil(), 255 - images, images)
 
 
-def auto_contrast(pictures: Tensor, strengths: Tensor) -> Tensor:
+def auto_contrast(images: Tensor, strengths: Tensor) -> Tensor:
     """Stretch each colour to the full range; one of a single grey level stays."""
-    lowest, highest = (extreme((2, 3), keepdim=True).float() for extreme in (pictures.amin, pictures.amax))
+    lowest, highest = (extreme((2, 3), keepdim=True).float() for extreme in (images.amin, images.amax))
     flat = highest == lowest
-    return (pictures - lowest * ~flat) / ((highest - lowest) * (1 / 255) + flat)
+    return (images - lowest * ~flat) / ((highest - lowest) * (1 / 255) + flat)
 
 
-def equalize(pictures: Tensor, strengths: Tensor) -> Tensor:
+def equalize(images: Tensor, strengths: Tensor) -> Tensor:
     """Spread the grey levels of each colour evenly; one that has hardly more than its highest level stays."""
-    colours = len(pictures) * 3
-    first = torch.arange(0, 256 * colours, 256, device=pictures.device).view(-1, 3, 1, 1)
-    places = pictures + first
+    colours = len(images) * 3
+    first = torch.arange(0, 256 * colours, 256, device=images.device).view(-1, 3, 1, 1)
+    places = images + first
     histogram = torch.bincount(places.flatten(), minlength=256 * colours).view(colours, 256)
     up_to = histogram.cumsum(1)
     step = (up_to * (up_to < up_to[:, -1:])).amax(1, keepdim=True) // 255
     spread = ((up_to - histogram + step // 2) // step.clamp(min=1)).clamp(0, 255)
-    return torch.where(step > 0, spread, torch.arange(256, device=pictures.device)).take(places)
+    return torch.where(step > 0, spread, torch.arange(256, device=images.device)).take(places)
 
 
-def invert(pictures: Tensor, strengths: Tensor) -> Tensor:
-    return 255 - pictures
+def invert(images: Tensor, strengths: Tensor) -> Tensor:
+    return 255 - images
 
 
 OPERATORS: dict[int, Callable[[Tensor, Tensor], Tensor]] = {
@@ -101,7 +101,7 @@ OPERATORS: dict[int, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _grey(pictures: Tensor) -> Tensor:
+def _grey(images: Tensor) -> Tensor:
     """Whole grey levels, rounded down: float32 (n, 1, height, width)."""
-    red, green, blue = pictures.split(1, dim=1)
+    red, green, blue = images.split(1, dim=1)
     return (red * GREY[0] + green * GREY[1] + blue * GREY[2]).floor()

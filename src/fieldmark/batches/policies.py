@@ -2,8 +2,8 @@
 
 The operations, the ranges of their strengths and how often each is drawn are those of torchvision's TrivialAugmentWide, RandAugment and
 AutoAugment (the ImageNet policy). Two things differ, because a view is resampled only once: where several operations are drawn, those that
-move pixels come before those that change colours; and a view that is moved shows what the picture has beyond the crop, and grey only
-outside of the picture.
+move pixels come before those that change colours; and a view that is moved shows what the image has beyond the crop, and grey only
+outside of the image.
 """
 
 from __future__ import annotations

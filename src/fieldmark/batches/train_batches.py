@@ -1,7 +1,7 @@
-"""Training batches: uint8 tiles in, augmented and normalised pictures out.
+"""Training batches: uint8 tiles in, augmented and normalised images out.
 
-What a batch holds is a function of (seed, epoch, step) alone; what becomes of a picture before it is mixed with another, of (seed, epoch,
-picture). While the model works on one batch, a background thread fetches the next, with NumPy, OpenCV and one-threaded operators only:
+What a batch holds is a function of (seed, epoch, step) alone; what becomes of an image before it is mixed with another, of (seed, epoch,
+image). While the model works on one batch, a background thread fetches the next, with NumPy, OpenCV and one-threaded operators only:
 operators that start threads of their own would fight with the model's for the cores.
 """
 
@@ -29,12 +29,12 @@ class Batch:
     labels: torch.Tensor
     """int64 (n,)."""
     other_labels: torch.Tensor | None = None
-    """int64 (n,): of what each picture is mixed with; None where the recipe does not mix."""
+    """int64 (n,): of what each image is mixed with; None where the recipe does not mix."""
     shares: torch.Tensor | None = None
-    """float32 (n,): of `labels`, the rest being that of `other_labels`; 1 where a picture is not mixed."""
+    """float32 (n,): of `labels`, the rest being that of `other_labels`; 1 where an image is not mixed."""
 
     def split(self, size: int) -> Iterator[Batch]:
-        """Its pictures in order, in as few parts as have at most `size` of them; the parts are alike in size, but for one picture."""
+        """Its images in order, in as few parts as have at most `size` of them; the parts are alike in size, but for one image."""
         parts = -(-len(self.labels) // size)
         tensors = (self.images, self.labels, self.other_labels, self.shares)
         for images, labels, *mixed in zip(*([None] * parts if each is None else each.tensor_split(parts) for each in tensors), strict=True):
@@ -62,9 +62,9 @@ class TrainBatches:
         tiles: uint8 (all, 3, side, side); mapped from disk or resident on the device.
         rows: int64 (n,), the tiles that are trained on.
         labels: int (all,).
-        frame: of all pictures.
-        fill: whether views may show what lies outside the picture.
-        views: how many views of each picture there are: epoch e shows view e % views, in an order of its own. Every epoch shows another by
+        frame: of all images.
+        fill: whether views may show what lies outside the image.
+        views: how many views of each image there are: epoch e shows view e % views, in an order of its own. Every epoch shows another by
             default.
     """
 
@@ -102,7 +102,7 @@ class TrainBatches:
         return len(self.rows) // self.batch
 
     def with_views(self, views: int | None) -> TrainBatches:
-        """The same pictures with so many views of each."""
+        """The same images with so many views of each."""
         batches = copy.copy(self)
         batches.views = views
         return batches
@@ -169,31 +169,31 @@ class TrainBatches:
 
     def _finish(self, fetched: _Fetched, mixture: mixing.Mixture | None) -> Batch:
         pixels = fetched.pixels.to(self.device)
-        pictures = pixels.float() if fetched.matrices is None else geometry.resample(pixels, fetched.matrices, self.size, self.fill)
-        pictures = photometric.jitter(pictures, self.augment, fetched.colours)
+        images = pixels.float() if fetched.matrices is None else geometry.resample(pixels, fetched.matrices, self.size, self.fill)
+        images = photometric.jitter(images, self.augment, fetched.colours)
         if fetched.light is not None:
-            pictures = photometric.lighting(pictures, self.augment.lighting, fetched.light)
+            images = photometric.lighting(images, self.augment.lighting, fetched.light)
         if fetched.operations is not None:
-            pictures = operations.change_pictures(pictures, fetched.operations)
-        pictures = _normalise(pictures, self._scale, self._shift)
-        erasing.cover(pictures, fetched.patches)
+            images = operations.change_images(images, fetched.operations)
+        images = _normalise(images, self._scale, self._shift)
+        erasing.cover(images, fetched.patches)
         if mixture is not None:
-            pictures = mixing.mix_pictures(pictures, mixture)
-        images = pictures.to(dtype=self.dtype, memory_format=self.memory_format)
+            images = mixing.mix_images(images, mixture)
+        images = images.to(dtype=self.dtype, memory_format=self.memory_format)
         labels = torch.from_numpy(self.labels[fetched.rows].astype(np.int64)).to(self.device)
         if mixture is None:
             return Batch(images, labels)
         return Batch(images, labels, labels.roll(-1), torch.from_numpy(mixture.shares).to(self.device))
 
 
-def _normalise(pictures: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """pictures * scale + shift per colour, in place.
+def _normalise(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """images * scale + shift per colour, in place.
 
     Where the colours of a pixel lie side by side, whole rows are scaled by a repeated pattern: ten times as fast on a CPU as a broadcast
     over an innermost axis of three.
     """
-    if pictures.is_contiguous(memory_format=torch.channels_last):
-        width = pictures.shape[3]
-        pictures.permute(0, 2, 3, 1).flatten(2).mul_(scale.repeat(width)).add_(shift.repeat(width))
-        return pictures
-    return pictures.mul_(scale.view(1, 3, 1, 1)).add_(shift.view(1, 3, 1, 1))
+    if images.is_contiguous(memory_format=torch.channels_last):
+        width = images.shape[3]
+        images.permute(0, 2, 3, 1).flatten(2).mul_(scale.repeat(width)).add_(shift.repeat(width))
+        return images
+    return images.mul_(scale.view(1, 3, 1, 1)).add_(shift.view(1, 3, 1, 1))

@@ -1,6 +1,6 @@
-"""The operations of policies that change colours, on single pictures, in one thread: those of `operations`, fast on a CPU.
+"""The operations of policies that change colours, on single images, in one thread: those of `operations`, fast on a CPU.
 
-A picture is uint8 (height, width, 3), the colours of a pixel side by side, and is changed in place; strengths are as `Operation` has them.
+An image is uint8 (height, width, 3), the colours of a pixel side by side, and is changed in place; strengths are as `Operation` has them.
 What OpenCV rounds is half a level lower, since torchvision cuts off.
 """
 
@@ -22,73 +22,73 @@ _TO_GREY = np.array([[*GREY, _DOWN]], np.float32)
 
 def change_views(views: np.ndarray, drawn: Drawn) -> None:
     """Apply what was drawn to uint8 (n, 3, height, width) with the colours of a pixel side by side in memory, in place."""
-    pictures = views.transpose(0, 2, 3, 1)
-    assert pictures.flags.c_contiguous
+    images = views.transpose(0, 2, 3, 1)
+    assert images.flags.c_contiguous
     for operations, strengths in zip(drawn.operations.T, drawn.strengths.T.astype(np.float32), strict=True):
-        for picture, operation, strength in zip(pictures, operations.tolist(), strengths, strict=True):
+        for image, operation, strength in zip(images, operations.tolist(), strengths, strict=True):
             if operation in OPERATORS:
-                OPERATORS[operation](picture, strength)
+                OPERATORS[operation](image, strength)
 
 
-def brightness(picture: np.ndarray, strength: np.float32) -> None:
-    opencv().LUT(picture, _whole(_LEVELS * (1 + strength)), picture)
+def brightness(image: np.ndarray, strength: np.float32) -> None:
+    opencv().LUT(image, _whole(_LEVELS * (1 + strength)), image)
 
 
-def contrast(picture: np.ndarray, strength: np.float32) -> None:
-    """Blend with the picture's mean grey level."""
+def contrast(image: np.ndarray, strength: np.float32) -> None:
+    """Blend with the image's mean grey level."""
     cv2 = opencv()
-    mean = cv2.mean(cv2.transform(picture, _TO_GREY))[0]
-    cv2.addWeighted(picture, 1 + strength, picture, 0, _DOWN - mean * strength, picture)
+    mean = cv2.mean(cv2.transform(image, _TO_GREY))[0]
+    cv2.addWeighted(image, 1 + strength, image, 0, _DOWN - mean * strength, image)
 
 
-def color(picture: np.ndarray, strength: np.float32) -> None:
-    """Blend with the picture in grey."""
+def color(image: np.ndarray, strength: np.float32) -> None:
+    """Blend with the image in grey."""
     cv2 = opencv()
-    grey = cv2.cvtColor(cv2.transform(picture, _TO_GREY), cv2.COLOR_GRAY2RGB)
-    cv2.addWeighted(picture, 1 + strength, grey, -strength, _DOWN, picture)
+    grey = cv2.cvtColor(cv2.transform(image, _TO_GREY), cv2.COLOR_GRAY2RGB)
+    cv2.addWeighted(image, 1 + strength, grey, -strength, _DOWN, image)
 
 
-def sharpness(picture: np.ndarray, strength: np.float32) -> None:
-    """Blend with the picture smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
+def sharpness(image: np.ndarray, strength: np.float32) -> None:
+    """Blend with the image smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
     cv2 = opencv()
-    changed = cv2.addWeighted(picture, 1 + strength, cv2.filter2D(picture, -1, _SMOOTH), -strength, _DOWN)
-    picture[1:-1, 1:-1] = changed[1:-1, 1:-1]
+    changed = cv2.addWeighted(image, 1 + strength, cv2.filter2D(image, -1, _SMOOTH), -strength, _DOWN)
+    image[1:-1, 1:-1] = changed[1:-1, 1:-1]
 
 
-def posterize(picture: np.ndarray, strength: np.float32) -> None:
+def posterize(image: np.ndarray, strength: np.float32) -> None:
     """Keep the highest bits."""
-    picture &= np.uint8(256 - 2 ** (8 - int(strength)))
+    image &= np.uint8(256 - 2 ** (8 - int(strength)))
 
 
-def solarize(picture: np.ndarray, strength: np.float32) -> None:
+def solarize(image: np.ndarray, strength: np.float32) -> None:
     """Invert what is at or above the threshold."""
     cv2 = opencv()
-    _, bright = cv2.threshold(picture, np.ceil(255 * strength) - 1, 255, cv2.THRESH_BINARY)
-    np.bitwise_xor(picture, bright, out=picture)
+    _, bright = cv2.threshold(image, np.ceil(255 * strength) - 1, 255, cv2.THRESH_BINARY)
+    np.bitwise_xor(image, bright, out=image)
 
 
-def auto_contrast(picture: np.ndarray, strength: np.float32) -> None:
+def auto_contrast(image: np.ndarray, strength: np.float32) -> None:
     """Stretch each colour to the full range; one of a single grey level stays."""
     cv2 = opencv()
-    colours = cv2.split(picture)
+    colours = cv2.split(image)
     lowest, highest = np.array([cv2.minMaxLoc(colour)[:2] for colour in colours], np.float32).T[..., None]
     flat = highest == lowest
-    _look_up(colours, _whole((_LEVELS - lowest * ~flat) / ((highest - lowest) * np.float32(1 / 255) + flat)), picture)
+    _look_up(colours, _whole((_LEVELS - lowest * ~flat) / ((highest - lowest) * np.float32(1 / 255) + flat)), image)
 
 
-def equalize(picture: np.ndarray, strength: np.float32) -> None:
+def equalize(image: np.ndarray, strength: np.float32) -> None:
     """Spread the grey levels of each colour evenly; one that has hardly more than its highest level stays."""
     cv2 = opencv()
-    colours = cv2.split(picture)
+    colours = cv2.split(image)
     histogram = np.array([cv2.calcHist([colour], [0], None, [256], [0, 256]) for colour in colours], np.int32).reshape(3, 256)
     up_to = histogram.cumsum(axis=1)
     step = np.where(up_to < up_to[:, -1:], up_to, 0).max(axis=1, keepdims=True) // 255
     spread = (up_to - histogram + step // 2) // step.clip(1)
-    _look_up(colours, _whole(np.where(step > 0, spread, _LEVELS)), picture)
+    _look_up(colours, _whole(np.where(step > 0, spread, _LEVELS)), image)
 
 
-def invert(picture: np.ndarray, strength: np.float32) -> None:
-    np.subtract(255, picture, out=picture)
+def invert(image: np.ndarray, strength: np.float32) -> None:
+    np.subtract(255, image, out=image)
 
 
 OPERATORS: dict[int, Callable[[np.ndarray, np.float32], None]] = {
@@ -109,7 +109,7 @@ def _whole(table: np.ndarray) -> np.ndarray:
     return table.clip(0, 255).astype(np.uint8)
 
 
-def _look_up(colours: Sequence[np.ndarray], tables: np.ndarray, picture: np.ndarray) -> None:
-    """Write into the picture what the tables, uint8 (3, 256), have for the levels of each colour."""
+def _look_up(colours: Sequence[np.ndarray], tables: np.ndarray, image: np.ndarray) -> None:
+    """Write into the image what the tables, uint8 (3, 256), have for the levels of each colour."""
     cv2 = opencv()
-    cv2.merge([cv2.LUT(colour, table) for colour, table in zip(colours, tables, strict=True)], picture)
+    cv2.merge([cv2.LUT(colour, table) for colour, table in zip(colours, tables, strict=True)], image)

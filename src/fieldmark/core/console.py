@@ -67,7 +67,7 @@ class Console:
         """A board of work that goes on in several places: drawn anew in its place on a terminal, its text every half minute elsewhere."""
         if self._terminal.is_terminal and not self.quiet:
             with Live(console=self._terminal, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty()) as live:
-                yield lambda picture, _: live.update(picture, refresh=True)
+                yield lambda image, _: live.update(image, refresh=True)
         else:
             last = time.monotonic()
 

@@ -51,19 +51,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
-class WholePicture(Section):
-    name: Literal["none"] = setting("none", "whole pictures")
+class WholeImage(Section):
+    name: Literal["none"] = setting("none", "whole images")
 
 
 class BoxCrop(Section):
-    name: Literal["box"] = setting("box", "each picture cropped to the box of its object; one without a box is seen whole")
+    name: Literal["box"] = setting("box", "each image cropped to the box of its object; one without a box is seen whole")
     margin: Annotated[float, Field(ge=0, le=2)] = setting(0.0, "how much around the box is seen too, as a share of its sides")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = setting(
         0.0, "in training each edge of the crop moves by up to this share of the box's side to either side"
     )
 
 
-Crop = WholePicture | BoxCrop
+Crop = WholeImage | BoxCrop
 
 
 class WholeTrain(Section):
@@ -71,21 +71,21 @@ class WholeTrain(Section):
 
 
 class FractionOfTrain(Section):
-    name: Literal["fraction"] = setting("fraction", "a share of each class of train, at least one picture")
+    name: Literal["fraction"] = setting("fraction", "a share of each class of train, at least one image")
     share: Annotated[float, Field(gt=0, le=1)] = setting(0.1, "the share")
-    seed: Annotated[int, Field(ge=0)] = setting(0, "which pictures; a smaller share is a part of a larger one")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller share is a part of a larger one")
 
 
 class PerClass(Section):
-    name: Literal["per-class"] = setting("per-class", "so many pictures of each class of train: few-shot")
-    count: Annotated[int, Field(ge=1)] = setting(5, "the number", "pictures")
-    seed: Annotated[int, Field(ge=0)] = setting(0, "which pictures; a smaller number is a part of a larger one")
+    name: Literal["per-class"] = setting("per-class", "so many images of each class of train: few-shot")
+    count: Annotated[int, Field(ge=1)] = setting(5, "the number", "images")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller number is a part of a larger one")
 
 
 class LongTailed(Section):
     name: Literal["long-tailed"] = setting("long-tailed", "classes of train that keep ever less, exponentially (Cui et al., 2019)")
     ratio: Annotated[float, Field(ge=1)] = setting(100.0, "share that the first class keeps over that of the last")
-    seed: Annotated[int, Field(ge=0)] = setting(0, "the order of the classes, and which pictures they keep")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "the order of the classes, and which images they keep")
 
 
 Subset = WholeTrain | FractionOfTrain | PerClass | LongTailed
@@ -136,32 +136,32 @@ class Data(Section):
     unknown_classes: HeldOut | None = setting(
         None, "classes held out of training, to see whether they are rejected: so many, evenly spread over the names, or their names"
     )
-    crop: Annotated[Crop, Field(discriminator="name")] = setting(WholePicture(), "what part of a picture is seen")
+    crop: Annotated[Crop, Field(discriminator="name")] = setting(WholeImage(), "what part of an image is seen")
     size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
     resize: Literal["squash", "shorter-side", "letterbox"] = setting(
         "squash",
-        "how a picture becomes a square: squash its sides, cut the middle square, or fit it whole with grey bars",
+        "how an image becomes a square: squash its sides, cut the middle square, or fit it whole with grey bars",
     )
     cache_scale: Annotated[float, Field(ge=1, le=4)] = setting(
-        1.5, "side of the decoded training pictures, which random crops are taken from, as a multiple of size"
+        1.5, "side of the decoded training images, which random crops are taken from, as a multiple of size"
     )
     storage: Literal["auto", "mapped", "resident"] = setting(
-        "auto", "where decoded training pictures live: mapped from disk or resident on the device; auto: resident on a GPU if they fit"
+        "auto", "where decoded training images live: mapped from disk or resident on the device; auto: resident on a GPU if they fit"
     )
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "share of train that becomes val where the data has no val")
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.15, "share of all that becomes test where the data has no test")
-    splits: Literal["official", "own"] = setting("official", "keep the splits that the data have, or draw all anew from all pictures")
+    splits: Literal["official", "own"] = setting("official", "keep the splits that the data have, or draw all anew from all images")
     folds: Annotated[int, Field(ge=2)] | None = setting(None, "deal train into so many folds, one of which is val")
     fold: Annotated[int, Field(ge=0)] = setting(0, "which fold is val, from 0")
-    subset: Annotated[Subset, Field(discriminator="name")] = setting(WholeTrain(), "which pictures of train are used")
+    subset: Annotated[Subset, Field(discriminator="name")] = setting(WholeTrain(), "which images of train are used")
     label_noise: Annotated[NoisyLabels, Field(discriminator="name")] = setting(TrueLabels(), "labels of train made wrong on purpose")
-    corrupt: str = setting("none", "a corruption of all pictures and its severity, such as fog:3; none leaves them as they are")
+    corrupt: str = setting("none", "a corruption of all images and its severity, such as fog:3; none leaves them as they are")
     normalise: Literal["weights", "imagenet", "unit", "measured"] = setting(
         "weights",
         "mean and standard deviation: those of the starting weights, ImageNet's, none (values from 0 to 1), or measured on train",
     )
     split_seed: Annotated[int, Field(ge=0)] = setting(0, "seed of the splits that are drawn; separate from train.seed")
-    max_unreadable: Probability = setting(0.01, "largest share of unreadable pictures that a run accepts")
+    max_unreadable: Probability = setting(0.01, "largest share of unreadable images that a run accepts")
 
     @model_validator(mode="after")
     def _folds(self) -> Data:
@@ -199,7 +199,7 @@ class Model(Section):
     width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
     depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
     pooling: Literal["own", "average"] = setting(
-        "own", "how a picture's features become one vector: as the architecture does, or the average of its last convolutions alone"
+        "own", "how an image's features become one vector: as the architecture does, or the average of its last convolutions alone"
     )
     dropout: Fraction = setting(0.0, "dropout of the features before the head")
     drop_path: Fraction = setting(0.0, "stochastic depth in the backbone, for architectures that have it")
@@ -336,7 +336,7 @@ class Stage(Section):
     restart: bool = setting(True, "whether the schedule begins anew, warmup included, or goes on from the stage before")
     views: Annotated[int, Field(ge=1)] | None = setting(
         None,
-        "so many fixed random views of each picture, which frozen layers see only once; ever new ones by default",
+        "so many fixed random views of each image, which frozen layers see only once; ever new ones by default",
     )
 
     @model_validator(mode="after")
@@ -386,8 +386,8 @@ Average = NoAverage | ExponentialAverage
 
 
 class RandomResizedCrop(Section):
-    name: Literal["random-resized"] = setting("random-resized", "a random part of the picture, resized (Szegedy et al., 2015)")
-    area: Range = setting((0.35, 1.0), "share of the picture's area that is kept, from and to")
+    name: Literal["random-resized"] = setting("random-resized", "a random part of the image, resized (Szegedy et al., 2015)")
+    area: Range = setting((0.35, 1.0), "share of the image's area that is kept, from and to")
     aspect: Range = setting((0.75, 1.3333), "change of aspect ratio, from and to")
 
     @model_validator(mode="after")
@@ -395,17 +395,17 @@ class RandomResizedCrop(Section):
         _check_range("augment.crop.area", self.area)
         _check_range("augment.crop.aspect", self.aspect)
         if self.area[1] > 1:
-            raise ValueError("augment.crop.area: a crop cannot be larger than the picture; use augment.zoom to shrink it")
+            raise ValueError("augment.crop.area: a crop cannot be larger than the image; use augment.zoom to shrink it")
         return self
 
 
 class PaddedCrop(Section):
-    name: Literal["padded"] = setting("padded", "the whole picture, shifted at random after padding with grey")
+    name: Literal["padded"] = setting("padded", "the whole image, shifted at random after padding with grey")
     padding: Annotated[float, Field(gt=0, le=0.5)] = setting(0.1, "padding on every side, as a share of the side")
 
 
 class NoCrop(Section):
-    name: Literal["none"] = setting("none", "the whole picture, as in evaluation")
+    name: Literal["none"] = setting("none", "the whole image, as in evaluation")
 
 
 class NoPolicy(Section):
@@ -444,7 +444,7 @@ class _Erasing(Section):
         _check_range("augment.erase.area", self.area)
         _check_range("augment.erase.aspect", self.aspect)
         if self.area[1] > 1:
-            raise ValueError("augment.erase.area: no more than the whole picture can be erased; give shares of at most 1")
+            raise ValueError("augment.erase.area: no more than the whole image can be erased; give shares of at most 1")
         return self
 
 
@@ -460,26 +460,26 @@ Erase = NoErasing | NoiseErasing | ZeroErasing
 
 
 class NoMixing(Section):
-    name: Literal["none"] = setting("none", "pictures are not mixed")
+    name: Literal["none"] = setting("none", "images are not mixed")
 
 
 class Mixup(Section):
-    name: Literal["mixup"] = setting("mixup", "two pictures and their labels are blended (Zhang et al., 2018)")
+    name: Literal["mixup"] = setting("mixup", "two images and their labels are blended (Zhang et al., 2018)")
     alpha: Positive = setting(0.2, "both parameters of the Beta distribution that shares are drawn from")
-    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
 
 
 class Cutmix(Section):
-    name: Literal["cutmix"] = setting("cutmix", "a rectangle of another picture is pasted in, labels shared by area (Yun et al., 2019)")
+    name: Literal["cutmix"] = setting("cutmix", "a rectangle of another image is pasted in, labels shared by area (Yun et al., 2019)")
     alpha: Positive = setting(1.0, "both parameters of the Beta distribution that areas are drawn from")
-    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
 
 
 class MixupOrCutmix(Section):
-    name: Literal["either"] = setting("either", "for each picture one of mixup and cutmix, as likely as the other")
+    name: Literal["either"] = setting("either", "for each image one of mixup and cutmix, as likely as the other")
     mixup_alpha: Positive = setting(0.2, "alpha of mixup")
     cutmix_alpha: Positive = setting(1.0, "alpha of cutmix")
-    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often a picture is mixed")
+    probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
 
 
 Mix = NoMixing | Mixup | Cutmix | MixupOrCutmix
@@ -487,7 +487,7 @@ Mix = NoMixing | Mixup | Cutmix | MixupOrCutmix
 
 class Augment(Section):
     crop: Annotated[RandomResizedCrop | PaddedCrop | NoCrop, Field(discriminator="name")] = setting(
-        RandomResizedCrop(), "which part of the picture is seen"
+        RandomResizedCrop(), "which part of the image is seen"
     )
     flip: Probability = setting(0.5, "probability of a horizontal flip")
     rotate: Annotated[float, Field(ge=0, le=180)] = setting(0.0, "largest rotation to either side", "degrees")
@@ -503,7 +503,7 @@ class Augment(Section):
     lighting: NonNegative = setting(0.0, "standard deviation of noise along the principal colours of ImageNet (Krizhevsky et al., 2012)")
     policy: Annotated[Policy, Field(discriminator="name")] = setting(NoPolicy(), "random operations beyond those above")
     erase: Annotated[Erase, Field(discriminator="name")] = setting(NoErasing(), "a rectangle of the view is erased")
-    mix: Annotated[Mix, Field(discriminator="name")] = setting(NoMixing(), "pictures of a batch are mixed, and their labels")
+    mix: Annotated[Mix, Field(discriminator="name")] = setting(NoMixing(), "images of a batch are mixed, and their labels")
 
     @model_validator(mode="after")
     def _ordered(self) -> Augment:
@@ -512,10 +512,10 @@ class Augment(Section):
 
 
 class Train(Section):
-    epochs: Annotated[int, Field(ge=1)] = setting(30, "passes over the training pictures")
-    batch: Annotated[int, Field(ge=1)] = setting(64, "pictures per step, over all devices together")
+    epochs: Annotated[int, Field(ge=1)] = setting(30, "passes over the training images")
+    batch: Annotated[int, Field(ge=1)] = setting(64, "images per step, over all devices together")
     micro_batch: Annotated[int, Field(ge=1)] | None = setting(
-        None, "pictures that go through the network at a time, their gradients added up to those of the batch; all of it by default"
+        None, "images that go through the network at a time, their gradients added up to those of the batch; all of it by default"
     )
     seed: Annotated[int, Field(ge=0)] = setting(0, "seed of initial weights, order, augmentation and dropout")
     patience: Annotated[int, Field(ge=1)] | None = setting(
@@ -534,20 +534,20 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    batch: Annotated[int, Field(ge=1)] = setting(128, "pictures per step")
+    batch: Annotated[int, Field(ge=1)] = setting(128, "images per step")
     monitor: Literal["top1", "macro_f1", "nll"] = setting("top1", "the val figure that chooses the best epoch")
     resamples: Annotated[int, Field(ge=100, le=100_000)] = setting(1000, "bootstrap resamples behind each interval")
 
 
 class Recipe(Section):
-    data: Data = Field(default_factory=Data, description="the pictures: size, splits, decoding")
+    data: Data = Field(default_factory=Data, description="the images: size, splits, decoding")
     model: Model = Field(default_factory=Model, description="the network and its starting weights")
     optim: Annotated[Optim, Field(discriminator="name")] = setting(SGD(), "the optimiser")
     schedule: Annotated[Schedule, Field(discriminator="name")] = setting(Cosine(), "the learning rate over time")
     stages: tuple[Stage, ...] = setting((), "what is trained when; all of the network throughout by default")
     loss: Annotated[CrossEntropy, Field()] = setting(CrossEntropy(), "what is minimised")
     ema: Annotated[Average, Field(discriminator="name")] = setting(NoAverage(), "averaging of the weights")
-    augment: Augment = Field(default_factory=Augment, description="random changes to training pictures")
+    augment: Augment = Field(default_factory=Augment, description="random changes to training images")
     train: Train = Field(default_factory=Train, description="the loop: epochs, batch, seed, checkpoints, arithmetic")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="validation and test")
 
@@ -560,7 +560,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _mixing(self) -> Recipe:
         if self.train.batch == 1 and not isinstance(self.augment.mix, NoMixing):
-            raise ValueError("augment.mix has no effect on batches of one picture; raise train.batch")
+            raise ValueError("augment.mix has no effect on batches of one image; raise train.batch")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Boxes for pictures that are to be predicted, in a table of their own."""
+"""Boxes for images that are to be predicted, in a table of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
 
 
 def read_boxes(file: Path) -> dict[str, Box]:
-    """Path → left, top, right and bottom edge in pixels, from a CSV, TSV or Parquet table; pictures with a blank box are not in it.
+    """Path → left, top, right and bottom edge in pixels, from a CSV, TSV or Parquet table; images with a blank box are not in it.
 
     Paths are absolute, links not followed. One that is relative in the table is so to the table's folder if there is such a file, else to
     the current directory. Raises InputError, with all problems at once.
@@ -43,7 +43,7 @@ def read_boxes(file: Path) -> dict[str, Box]:
             continue
         path = _absolute(file.parent, text.strip())
         if path in places:
-            notes.wrong(place, f"the picture {text[:200]!r} is listed twice (also in {places[path]})")
+            notes.wrong(place, f"the image {text[:200]!r} is listed twice (also in {places[path]})")
             continue
         places[path] = place
         if not all(side.strip().lower() in ("", "nan") for side in sides) and (box := as_box(place, sides)):

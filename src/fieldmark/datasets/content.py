@@ -1,4 +1,4 @@
-"""What the files of a dataset hold: a hash of their bytes and the size of their picture, read once and remembered."""
+"""What the files of a dataset hold: a hash of their bytes and the size of their image, read once and remembered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file
 from fieldmark.datasets.dataset import Dataset
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions
 
 Progress = Callable[[int, int], None]
@@ -31,10 +31,10 @@ _SETTLED = 2_000_000_000  # nanoseconds: within the clock tick of a file system 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """One row per picture of the dataset.
+    """One row per image of the dataset.
 
     `hashes` are BLAKE2b-128 of the file's bytes in hexadecimal, "" for a file that cannot be read; `widths` and `heights` are int32 (n,) in
-    pixels after EXIF orientation, 0 where unknown; `problems` says why a row's picture cannot be used.
+    pixels after EXIF orientation, 0 where unknown; `problems` says why a row's image cannot be used.
     """
 
     hashes: tuple[str, ...]
@@ -77,7 +77,7 @@ def scan(dataset: Dataset, progress: Progress | None = None, cache_dir: Path | N
     settled_before = time.time_ns() - _SETTLED
 
     def examine(start: int) -> list[_Entry]:
-        return [_examine(dataset.pictures, path, memo.get(path)) for path in dataset.paths[start : start + _CHUNK]]
+        return [_examine(dataset.images, path, memo.get(path)) for path in dataset.paths[start : start + _CHUNK]]
 
     entries: list[_Entry] = []
     with ThreadPoolExecutor(thread_name_prefix="scan") as pool:
@@ -123,12 +123,12 @@ def make_folder(folder: Path) -> None:
         raise storage_error(error, folder) from error
 
 
-def _examine(pictures: Pictures, path: str, known: _Entry | None) -> _Entry:
+def _examine(images: Images, path: str, known: _Entry | None) -> _Entry:
     try:
-        size, mtime_ns = pictures.stamp(path)
+        size, mtime_ns = images.stamp(path)
         if known is not None and (size, mtime_ns) == (known.size, known.mtime_ns):
             return known
-        data = pictures.read(path)
+        data = images.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return _Entry(0, 0, "", 0, 0, MISSING)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""Corruptions of a picture at five severities, to measure how robust a model is.
+"""Corruptions of an image at five severities, to measure how robust a model is.
 
 The kinds are those of "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations" (Hendrycks and Dietterich, 2019).
 Formulas and strengths are our own: figures cannot be compared with those on ImageNet-C.
 
-Parameters hold for a picture whose shorter side is 224. Lengths grow with the side, so that a blur hides as large a part of the object at
-every size; the power of noise does too, because a larger picture has more pixels to average over.
+Parameters hold for an image whose shorter side is 224. Lengths grow with the side, so that a blur hides as large a part of the object at
+every size; the power of noise does too, because a larger image has more pixels to average over.
 
 One seed draws one noise, one rain, one direction of motion, which the severity only makes stronger (shot noise is drawn anew).
 """
@@ -27,7 +27,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 _SIDE = 224
 
 Operator = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
-"""(picture, parameter, the shorter side / 224, random numbers) → picture, either uint8 or float32 that may leave 0 … 255."""
+"""(image, parameter, the shorter side / 224, random numbers) → image, either uint8 or float32 that may leave 0 … 255."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Corruption:
     parameters: tuple[float, float, float, float, float]
 
 
-def corrupt(picture: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """The picture, uint8 (height, width, 3), corrupted: a new array alike in type and shape, which follows from the arguments alone.
+def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
+    """The image, uint8 (height, width, 3), corrupted: a new array alike in type and shape, which follows from the arguments alone.
 
-    Pictures given the same seed get the same noise; `fieldmark.core.randomness.key(seed, path)` gives each its own.
+    Images given the same seed get the same noise; `fieldmark.core.randomness.key(seed, path)` gives each its own.
 
     Raises InputError for an unknown name or severity.
     """
-    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
     _check(name, severity)
     corruption = CORRUPTIONS[name]
     draws = np.random.Generator(np.random.PCG64(key(seed, "corruption", name)))
-    scale = min(picture.shape[:2]) / _SIDE
-    corrupted = corruption.apply(picture, corruption.parameters[SEVERITIES.index(severity)], scale, draws)
+    scale = min(image.shape[:2]) / _SIDE
+    corrupted = corruption.apply(image, corruption.parameters[SEVERITIES.index(severity)], scale, draws)
     return corrupted if corrupted.dtype == np.uint8 else np.rint(np.clip(corrupted, 0, 255)).astype(np.uint8)
 
 
@@ -83,38 +83,38 @@ def _check(name: str, severity: object) -> None:
 # Noise
 
 
-def _gaussian_noise(picture: np.ndarray, deviation: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    return picture + 255 * deviation * math.sqrt(scale) * draws.standard_normal(picture.shape, np.float32)
+def _gaussian_noise(image: np.ndarray, deviation: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    return image + 255 * deviation * math.sqrt(scale) * draws.standard_normal(image.shape, np.float32)
 
 
-def _shot_noise(picture: np.ndarray, photons: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _shot_noise(image: np.ndarray, photons: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """Every value is a count of photons, of which white has so many on average."""
     grain = 255 * scale / photons
-    return draws.poisson(picture / grain).astype(np.float32) * np.float32(grain)
+    return draws.poisson(image / grain).astype(np.float32) * np.float32(grain)
 
 
-def _impulse_noise(picture: np.ndarray, share: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _impulse_noise(image: np.ndarray, share: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """Salt and pepper: this share of the values becomes 0 or 255."""
     half = (1 - (1 - share) ** scale) / 2
-    chance = draws.random(picture.shape, np.float32)
-    return np.where(chance < half, np.uint8(0), np.where(chance >= 1 - half, np.uint8(255), picture))
+    chance = draws.random(image.shape, np.float32)
+    return np.where(chance < half, np.uint8(0), np.where(chance >= 1 - half, np.uint8(255), image))
 
 
 # Blur
 
 
-def _gaussian_blur(picture: np.ndarray, width: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _gaussian_blur(image: np.ndarray, width: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """The standard deviation is that of a box of this width."""
     blur = ImageFilter.GaussianBlur(_pixels(width, scale) / math.sqrt(12))
-    return np.array(Image.fromarray(picture).filter(blur))
+    return np.array(Image.fromarray(image).filter(blur))
 
 
-def _defocus_blur(picture: np.ndarray, width: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    return _blurred(picture, _stroke(_pixels(width, scale)))
+def _defocus_blur(image: np.ndarray, width: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    return _blurred(image, _stroke(_pixels(width, scale)))
 
 
-def _motion_blur(picture: np.ndarray, length: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    return _blurred(picture, _stroke(1, _pixels(length, scale) - 1, draws.uniform(0, math.pi)))
+def _motion_blur(image: np.ndarray, length: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    return _blurred(image, _stroke(1, _pixels(length, scale) - 1, draws.uniform(0, math.pi)))
 
 
 def _pixels(length: float, scale: float) -> float:
@@ -132,43 +132,43 @@ def _stroke(width: float, travel: float = 0.0, angle: float = 0.0, softness: flo
     return (weights / weights.sum()).astype(np.float32)
 
 
-def _blurred(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _blurred(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     reach = len(kernel) // 2
-    return _convolved(np.pad(picture, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric"), kernel)
+    return _convolved(np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric"), kernel)
 
 
-def _convolved(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Where the kernel lies within the picture: float32 (height - k + 1, width - k + 1, channels) for a kernel of k x k."""
+def _convolved(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Where the kernel lies within the image: float32 (height - k + 1, width - k + 1, channels) for a kernel of k x k."""
     from scipy import fft
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     shape = (fft.next_fast_len(height, real=True), fft.next_fast_len(width, real=True))
-    spectrum = fft.rfft2(picture.astype(np.float32), shape, axes=(0, 1)) * fft.rfft2(kernel, shape)[..., None]
+    spectrum = fft.rfft2(image.astype(np.float32), shape, axes=(0, 1)) * fft.rfft2(kernel, shape)[..., None]
     return fft.irfft2(spectrum, shape, axes=(0, 1))[len(kernel) - 1 : height, len(kernel) - 1 : width]
 
 
 # Digital
 
 
-def _jpeg(picture: np.ndarray, quality: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    """The quantisation is scaled with the side: a block of 8 x 8 holds more of the object in a small picture."""
+def _jpeg(image: np.ndarray, quality: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    """The quantisation is scaled with the side: a block of 8 x 8 holds more of the object in a small image."""
     quantisation = (5000 / quality if quality < 50 else 200 - 2 * quality) * scale
     quality = 5000 / quantisation if quantisation > 100 else 100 - quantisation / 2
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=max(round(quality), 1), subsampling="4:2:0")
+    Image.fromarray(image).save(file, "JPEG", quality=max(round(quality), 1), subsampling="4:2:0")
     return np.array(Image.open(file))
 
 
-def _pixelate(picture: np.ndarray, cell: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _pixelate(image: np.ndarray, cell: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """Square cells of their mean colour; between two powers of two both are mixed. They nest, so that larger cells always lose more."""
     octave = math.log2(_pixels(cell, scale))
-    fine, coarse = (_mosaic(picture, 2 ** (math.floor(octave) + step)) for step in (0, 1))
+    fine, coarse = (_mosaic(image, 2 ** (math.floor(octave) + step)) for step in (0, 1))
     return fine + (coarse - fine) * (octave - math.floor(octave))
 
 
-def _mosaic(picture: np.ndarray, cell: int) -> np.ndarray:
-    cells = np.asarray(Image.fromarray(picture).reduce(cell), np.float32)
-    return cells.repeat(cell, axis=0).repeat(cell, axis=1)[: picture.shape[0], : picture.shape[1]]
+def _mosaic(image: np.ndarray, cell: int) -> np.ndarray:
+    cells = np.asarray(Image.fromarray(image).reduce(cell), np.float32)
+    return cells.repeat(cell, axis=0).repeat(cell, axis=1)[: image.shape[0], : image.shape[1]]
 
 
 # Weather
@@ -188,32 +188,32 @@ _STREAKS = (_Layer(0.5, 9, 1400), _Layer(0.8, 16, 500), _Layer(1.2, 30, 140))
 _FLAKES = (_Layer(1.2, 1, 1600), _Layer(2.4, 2, 500, 1.5), _Layer(4.5, 3.5, 120, 3), _Layer(9, 6, 25, 7))
 
 
-def _fog(picture: np.ndarray, depth: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _fog(image: np.ndarray, depth: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """Banks of haze of this optical depth on average, as bright as an overcast sky."""
-    thickness = depth * (0.3 + 1.4 * _clouds(picture.shape[:2], draws))
-    return _veiled(picture, 1 - np.exp(-thickness[..., None]), (222, 226, 230))
+    thickness = depth * (0.3 + 1.4 * _clouds(image.shape[:2], draws))
+    return _veiled(image, 1 - np.exp(-thickness[..., None]), (222, 226, 230))
 
 
-def _rain(picture: np.ndarray, amount: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    """Streaks at three distances before a darker, greyer picture."""
+def _rain(image: np.ndarray, amount: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    """Streaks at three distances before a darker, greyer image."""
     slant = math.pi / 2 + draws.uniform(-0.35, 0.35)
-    picture = _veiled(picture, 0.45 * amount, (118, 122, 128))
+    image = _veiled(image, 0.45 * amount, (118, 122, 128))
     for layer, layer_draws in zip(_STREAKS, draws.spawn(len(_STREAKS)), strict=True):
-        picture = _veiled(picture, 0.65 * _scattered(picture.shape[:2], layer, amount, scale, slant, layer_draws), (214, 218, 224))
-    return picture
+        image = _veiled(image, 0.65 * _scattered(image.shape[:2], layer, amount, scale, slant, layer_draws), (214, 218, 224))
+    return image
 
 
-def _snow(picture: np.ndarray, amount: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    """Flakes at four distances, the nearest out of focus, before a paler picture."""
+def _snow(image: np.ndarray, amount: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    """Flakes at four distances, the nearest out of focus, before a paler image."""
     slant = math.pi / 2 + draws.uniform(-0.8, 0.8)
-    picture = _veiled(picture, 0.5 * amount, (216, 220, 226))
+    image = _veiled(image, 0.5 * amount, (216, 220, 226))
     for layer, layer_draws in zip(_FLAKES, draws.spawn(len(_FLAKES)), strict=True):
-        picture = _veiled(picture, 0.95 * _scattered(picture.shape[:2], layer, amount, scale, slant, layer_draws), (248, 250, 252))
-    return picture
+        image = _veiled(image, 0.95 * _scattered(image.shape[:2], layer, amount, scale, slant, layer_draws), (248, 250, 252))
+    return image
 
 
-def _veiled(picture: np.ndarray, opacity: np.ndarray | float, colour: tuple[int, int, int]) -> np.ndarray:
-    return picture + (np.array(colour, np.float32) - picture) * opacity
+def _veiled(image: np.ndarray, opacity: np.ndarray | float, colour: tuple[int, int, int]) -> np.ndarray:
+    return image + (np.array(colour, np.float32) - image) * opacity
 
 
 def _clouds(shape: tuple[int, int], draws: np.random.Generator) -> np.ndarray:
@@ -248,18 +248,18 @@ def _scattered(shape: tuple[int, int], layer: _Layer, amount: float, scale: floa
 # Exposure
 
 
-def _exposure(picture: np.ndarray, stops: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+def _exposure(image: np.ndarray, stops: float, scale: float, draws: np.random.Generator) -> np.ndarray:
     """The light, doubled so many times; linear light, so that it is what a longer exposure gives."""
     values = np.arange(256) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4) * 2**stops
     encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(np.clip(encoded * 255, 0, 255)).astype(np.uint8)[picture]
+    return np.rint(np.clip(encoded * 255, 0, 255)).astype(np.uint8)[image]
 
 
-def _contrast(picture: np.ndarray, factor: float, scale: float, draws: np.random.Generator) -> np.ndarray:
-    """This share of every value's distance from the picture's mean stays."""
-    mean = picture.mean()
-    return np.rint((np.arange(256) - mean) * factor + mean).astype(np.uint8)[picture]
+def _contrast(image: np.ndarray, factor: float, scale: float, draws: np.random.Generator) -> np.ndarray:
+    """This share of every value's distance from the image's mean stays."""
+    mean = image.mean()
+    return np.rint((np.arange(256) - mean) * factor + mean).astype(np.uint8)[image]
 
 
 CORRUPTIONS: dict[str, Corruption] = {

@@ -1,4 +1,4 @@
-"""The dataset: a table of pictures with their labels and splits, and with boxes, groups and a taxonomy where there are any."""
+"""The dataset: a table of images with their labels and splits, and with boxes, groups and a taxonomy where there are any."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"
-"""The split of pictures whose labels are not known, to be predicted and handed in."""
+"""The split of images whose labels are not known, to be predicted and handed in."""
 UNKNOWN = "unknown"
-"""The split of pictures of classes that were held out of training (data.unknown_classes)."""
+"""The split of images of classes that were held out of training (data.unknown_classes)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +42,21 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One row per picture, in the order of `paths`, of which no two are alike.
+    """One row per image, in the order of `paths`, of which no two are alike.
 
     Args:
         root: the folder or file that the layout reader read.
-        paths: names of pictures that `pictures` understands; for files, relative to root with forward slashes.
+        paths: names of images that `images` understands; for files, relative to root with forward slashes.
         labels: int32 (n,), indices into `class_names`, -1 in the splits "unlabelled" and "unknown", and only there.
         splits: str (n,), each "train", "val", "test", "unlabelled" or "unknown".
-        pictures: where the bytes are.
-        boxes: float32 (n, 4): left, top, right and bottom edge of the object in pixels of the upright picture, from its top left corner;
-            NaN where a picture has none.
-        groups: int32 (n,), alike for pictures that belong together, such as those of one individual; -1 for none.
+        images: where the bytes are.
+        boxes: float32 (n, 4): left, top, right and bottom edge of the object in pixels of the upright image, from its top left corner;
+            NaN where an image has none.
+        groups: int32 (n,), alike for images that belong together, such as those of one individual; -1 for none.
         levels: coarser namings of the classes.
-        banner: how many rows of pixels at the bottom of every picture are not part of it.
+        banner: how many rows of pixels at the bottom of every image are not part of it.
         true_labels: int32 (n,), the labels before some were made wrong on purpose.
-        held_out: str (n,), in the split "unknown" the name of the picture's class, elsewhere "".
+        held_out: str (n,), in the split "unknown" the name of the image's class, elsewhere "".
         notes: what the layout reader wants the user to know, one sentence each.
     """
 
@@ -67,7 +67,7 @@ class Dataset:
     paths: tuple[str, ...]
     labels: np.ndarray
     splits: np.ndarray
-    pictures: Pictures
+    images: Images
     boxes: np.ndarray | None = None
     groups: np.ndarray | None = None
     levels: tuple[Level, ...] = ()
@@ -87,7 +87,7 @@ class Dataset:
         return len(self.paths)
 
     def rows(self, split: str) -> np.ndarray:
-        """Indices of the pictures of one split, ascending, int64. Raises InputError for a split that there cannot be."""
+        """Indices of the images of one split, ascending, int64. Raises InputError for a split that there cannot be."""
         if split not in (*SPLITS, UNLABELLED, UNKNOWN):
             raise InputError(f"there is no split called {split!r}", hint=f"The splits are {', '.join(SPLITS)}, {UNLABELLED} and {UNKNOWN}.")
         return np.flatnonzero(self.splits == split).astype(np.int64, copy=False)
@@ -112,7 +112,7 @@ class Dataset:
 
 
 def at_level(dataset: Dataset, name: str) -> Dataset:
-    """The same pictures with the names of a level as their classes; levels that these classes still have a parent in stay.
+    """The same images with the names of a level as their classes; levels that these classes still have a parent in stay.
 
     Raises InputError where the dataset has no such level.
     """
@@ -132,7 +132,7 @@ def at_level(dataset: Dataset, name: str) -> Dataset:
 
 
 def some_classes(dataset: Dataset, count: int) -> Dataset:
-    """So many of the classes, evenly spread over the list of their names, and their pictures; unlabelled ones are left out.
+    """So many of the classes, evenly spread over the list of their names, and their images; unlabelled ones are left out.
 
     Raises InputError where the dataset has fewer.
     """
@@ -148,10 +148,10 @@ def some_classes(dataset: Dataset, count: int) -> Dataset:
 
 
 def hold_out(dataset: Dataset, chosen: int | Sequence[str]) -> Dataset:
-    """The same with the pictures of some classes in the split "unknown", and those classes no longer among its own.
+    """The same with the images of some classes in the split "unknown", and those classes no longer among its own.
 
     `chosen` names them, or says how many, evenly spread over the list of names.
-    Raises InputError for names that are none, and where fewer than two classes with pictures would stay.
+    Raises InputError for names that are none, and where fewer than two classes with images would stay.
     """
     names = dataset.class_names
     if isinstance(chosen, int):

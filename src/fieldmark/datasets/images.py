@@ -1,4 +1,4 @@
-"""Where the bytes of a dataset's pictures are: files of their own, or parts of larger files."""
+"""Where the bytes of a dataset's images are: files of their own, or parts of larger files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 from fieldmark.runtime.decode import read
 
 
-class Pictures(Protocol):
-    """Pictures by the paths that a Dataset gives them. Both methods may be called by several threads at once."""
+class Images(Protocol):
+    """Images by the paths that a Dataset gives them. Both methods may be called by several threads at once."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of an encoded picture. Raises runtime.decode.UnreadableImage where there are none."""
+        """The bytes of an encoded image. Raises runtime.decode.UnreadableImage where there are none."""
         ...
 
     def stamp(self, path: str) -> tuple[int, int]:
@@ -23,7 +23,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """A file for each picture; paths are relative to `root`."""
+    """A file for each image; paths are relative to `root`."""
 
     root: Path
 

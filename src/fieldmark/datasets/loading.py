@@ -1,4 +1,4 @@
-"""From what the user names as DATA to a split, checked table of pictures."""
+"""From what the user names as DATA to a split, checked table of images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fieldmark.runtime.preprocess import is_empty
 
 @dataclass(frozen=True)
 class LoadedData:
-    """A split dataset whose every picture was read once; `content.problems` are those that cannot be used."""
+    """A split dataset whose every image was read once; `content.problems` are those that cannot be used."""
 
     dataset: Dataset
     content: Content
@@ -38,33 +38,33 @@ class LoadedData:
         return fingerprint(self.dataset, self.content)
 
     def rows(self, *splits: str) -> np.ndarray:
-        """Indices of the readable pictures of these splits, ascending, int64."""
+        """Indices of the readable images of these splits, ascending, int64."""
         wanted = np.isin(self.dataset.splits, splits)
         wanted[list(self.content.problems)] = False
         return np.flatnonzero(wanted)
 
     def regions(self, rows: np.ndarray, margin: float | None) -> np.ndarray:
-        """The part of each of these pictures that is seen, as crops.seen_regions gives it."""
+        """The part of each of these images that is seen, as crops.seen_regions gives it."""
         boxes = None if self.dataset.boxes is None else self.dataset.boxes[rows]
         heights = np.maximum(self.content.heights[rows] - self.dataset.banner, 0)
         return seen_regions(boxes, self.content.widths[rows], heights, margin)
 
     def selection(self, rows: np.ndarray, margin: float | None) -> Selection:
-        """These pictures to be decoded, cropped to their boxes with a margin, or whole."""
+        """These images to be decoded, cropped to their boxes with a margin, or whole."""
         whole = self.dataset.banner == 0 and (margin is None or self.dataset.boxes is None)
         paths, hashes = [self.dataset.paths[row] for row in rows], [self.content.hashes[row] for row in rows]
-        return Selection(self.dataset.pictures, paths, hashes, None if whole else self.regions(rows, margin))
+        return Selection(self.dataset.images, paths, hashes, None if whole else self.regions(rows, margin))
 
     def take(self, rows: np.ndarray) -> LoadedData:
-        """These pictures alone, in their order."""
+        """These images alone, in their order."""
         return LoadedData(self.dataset.take(rows), self.content.take(rows))
 
     def without(self, problems: dict[int, str]) -> LoadedData:
-        """The same with more pictures set aside."""
+        """The same with more images set aside."""
         return replace(self, content=replace(self.content, problems={**self.content.problems, **problems}))
 
     def without_empty(self, margin: float | None) -> LoadedData:
-        """The same with those pictures set aside of which nothing would be seen."""
+        """The same with those images set aside of which nothing would be seen."""
         empty = is_empty(self.regions(np.arange(len(self.dataset)), margin))
         rows = [int(row) for row in np.flatnonzero(empty) if int(row) not in self.content.problems]
         return self.without(dict.fromkeys(rows, "its box holds less than a pixel of it" if margin is not None else "it is all banner"))
@@ -87,9 +87,9 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     _refuse_unknown_classes(carved.dataset)
     published = straddling(dataset)
     dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
-    console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} pictures", *dataset.notes)
+    console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} images", *dataset.notes)
     console.say(*_said_of(dataset, settings, published))
-    columns = ("split", "classes", "pictures", "smallest class", "largest class", "where from")
+    columns = ("split", "classes", "images", "smallest class", "largest class", "where from")
     console.say(table(None, columns, _table_rows(dataset, carved), _LEFT))
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
@@ -114,9 +114,9 @@ def _said_of(dataset: Dataset, settings: Data, straddlers: int) -> Iterator[str]
     if dataset.boxes is not None:
         boxed = int((~np.isnan(dataset.boxes).any(axis=1)).sum())
         used = "" if isinstance(settings.crop, BoxCrop) else "; data.crop=box crops to them"
-        yield f"{boxed:,} of {len(dataset):,} pictures have a box{used}"
+        yield f"{boxed:,} of {len(dataset):,} images have a box{used}"
     if straddlers:
-        yield f"{straddlers:,} groups have pictures in more than one split, as the data have it; data.splits=own keeps groups together"
+        yield f"{straddlers:,} groups have images in more than one split, as the data have it; data.splits=own keeps groups together"
     if dataset.true_labels is not None:
         wrong = int((dataset.true_labels != dataset.labels).sum())
         yield f"{wrong:,} labels of train were made wrong on purpose (data.label_noise)"
@@ -151,14 +151,14 @@ def _refuse_unknown_classes(dataset: Dataset) -> None:
     """Raise InputError for classes that val or test have and train has not."""
     counts = {split: np.bincount(dataset.labels[dataset.rows(split)], minlength=len(dataset.class_names)) for split in SPLITS}
     problems = [
-        f"{split} has {count:,} pictures of {dataset.class_names[label]!r}, and train has none"
+        f"{split} has {count:,} images of {dataset.class_names[label]!r}, and train has none"
         for split in ("val", "test")
         for label, count in enumerate(counts[split])
         if count and not counts["train"][label]
     ]
     if problems:
         more = [f"… and {len(problems) - 10:,} more"] if len(problems) > 10 else []
-        raise InputError(*problems[:10], *more, hint="data.splits=own draws all splits anew, so that train has pictures of every class.")
+        raise InputError(*problems[:10], *more, hint="data.splits=own draws all splits anew, so that train has images of every class.")
 
 
 def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
@@ -176,9 +176,9 @@ def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
 
 
 def check_readable(data: LoadedData, largest_share: float, console: Console) -> None:
-    """Name the pictures that are set aside.
+    """Name the images that are set aside.
 
-    Raises InputError where they are more than `largest_share` of all, or leave a class without pictures.
+    Raises InputError where they are more than `largest_share` of all, or leave a class without images.
     """
     problems = data.content.problems
     if not problems:
@@ -188,7 +188,7 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
     if share > largest_share:
         missing = sum(reason == MISSING for reason in problems.values())
         raise InputError(
-            f"{len(problems):,} of {len(data.dataset):,} pictures ({100 * share:.1f} %) cannot be read, more than data.max_unreadable "
+            f"{len(problems):,} of {len(data.dataset):,} images ({100 * share:.1f} %) cannot be read, more than data.max_unreadable "
             f"({100 * largest_share:g} %) allows:",
             *named[:10],
             *([f"… and {len(named) - 10:,} more"] if len(named) > 10 else []),
@@ -198,8 +198,8 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
         )
     left = np.bincount(data.dataset.labels[data.rows("train")], minlength=len(data.dataset.class_names))
     if (empty := np.flatnonzero(left == 0)).size:
-        raise InputError(*(f"class {data.dataset.class_names[index]} has no readable picture in train" for index in empty))
-    pictures = "1 unreadable picture is" if len(problems) == 1 else f"{len(problems):,} unreadable pictures are"
-    console.say(f"{pictures} set aside:", *(f"  {line}" for line in named[:20]))
+        raise InputError(*(f"class {data.dataset.class_names[index]} has no readable image in train" for index in empty))
+    images = "1 unreadable image is" if len(problems) == 1 else f"{len(problems):,} unreadable images are"
+    console.say(f"{images} set aside:", *(f"  {line}" for line in named[:20]))
     if len(named) > 20:
         console.say(f"  … and {len(named) - 20:,} more (all are in split.parquet)")

@@ -1,4 +1,4 @@
-"""What a dataset holds, said without opening its pictures."""
+"""What a dataset holds, said without opening its images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Overview:
-    """`splits` are pictures by split, `levels` parents by level; `missing` are the paths of pictures that are not there."""
+    """`splits` are images by split, `levels` parents by level; `missing` are the paths of images that are not there."""
 
     name: str
     layout: str
     root: str
     notes: tuple[str, ...]
     classes: int
-    pictures: int
+    images: int
     splits: dict[str, int]
     smallest: tuple[str, int]
     largest: tuple[str, int]
@@ -39,9 +39,9 @@ class Overview:
     def lines(self) -> list[str]:
         """For a person to read."""
         splits = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
-        found = [f"{self.name} ({self.layout})", *self.notes, f"{self.classes:,} classes, {self.pictures:,} pictures: {splits}"]
+        found = [f"{self.name} ({self.layout})", *self.notes, f"{self.classes:,} classes, {self.images:,} images: {splits}"]
         smallest, largest = (f"{count:,} ({name})" for name, count in (self.smallest, self.largest))
-        found.append(f"labelled pictures a class: from {smallest} to {largest}")
+        found.append(f"labelled images a class: from {smallest} to {largest}")
         if self.levels:
             found.append("taxonomy: " + ", ".join(f"{name} ({count:,})" for name, count in self.levels.items()))
         if self.boxes:
@@ -49,12 +49,12 @@ class Overview:
         if self.groups:
             found.append(f"groups: {self.groups:,}")
         if self.missing:
-            found.append(f"not in {self.root}: {len(self.missing):,} of its pictures, {some(self.missing, _NAMED)}")
+            found.append(f"not in {self.root}: {len(self.missing):,} of its images, {some(self.missing, _NAMED)}")
         return found
 
 
 def overview(dataset: Dataset) -> Overview:
-    """Counts of a dataset; asks of every picture whether it is there."""
+    """Counts of a dataset; asks of every image whether it is there."""
     labels = dataset.labels[dataset.labels >= 0]
     counts = np.bincount(labels, minlength=len(dataset.class_names))
     smallest, largest = int(counts.argmin()), int(counts.argmax())
@@ -65,7 +65,7 @@ def overview(dataset: Dataset) -> Overview:
         root=str(dataset.root),
         notes=dataset.notes,
         classes=len(dataset.class_names),
-        pictures=len(dataset),
+        images=len(dataset),
         splits={split: by_split[split] for split in (*SPLITS, UNLABELLED) if by_split[split]},
         smallest=(dataset.class_names[smallest], int(counts[smallest])),
         largest=(dataset.class_names[largest], int(counts[largest])),
@@ -78,7 +78,7 @@ def overview(dataset: Dataset) -> Overview:
 
 def _is_there(dataset: Dataset, path: str) -> bool:
     try:
-        dataset.pictures.stamp(path)
+        dataset.images.stamp(path)
     except (OSError, UnreadableImage):
         return False
     return True

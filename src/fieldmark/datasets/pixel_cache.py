@@ -25,7 +25,7 @@ from fieldmark.core.files import storage_error, write_json
 from fieldmark.core.randomness import key
 from fieldmark.datasets.content import Progress, file_hash, make_folder
 from fieldmark.datasets.corruptions import corrupt, parse
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 from fieldmark.runtime.decode import DECODER, UnreadableImage
 from fieldmark.runtime.preprocess import Resize, square
 
@@ -36,13 +36,13 @@ _PIXELS, _INDEX, _BUILDING = "pixels.u8", "index.json", ".building"
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Pictures to be decoded, n of them.
+    """Images to be decoded, n of them.
 
-    `hashes` are content.file_hash of their bytes, "" for a picture that cannot be read; `regions` are float64 (n, 4), the part of each that
-    is seen, as in runtime.decode.open_rgb; None for whole pictures.
+    `hashes` are content.file_hash of their bytes, "" for an image that cannot be read; `regions` are float64 (n, 4), the part of each that
+    is seen, as in runtime.decode.open_rgb; None for whole images.
     """
 
-    pictures: Pictures
+    images: Images
     paths: Sequence[str]
     hashes: Sequence[str]
     regions: np.ndarray | None = None
@@ -52,12 +52,12 @@ class Selection:
 
     def part(self, start: int, stop: int) -> Selection:
         regions = None if self.regions is None else self.regions[start:stop]
-        return Selection(self.pictures, self.paths[start:stop], self.hashes[start:stop], regions)
+        return Selection(self.images, self.paths[start:stop], self.hashes[start:stop], regions)
 
 
 @dataclass(frozen=True)
 class View:
-    """How pictures are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
+    """How images are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
 
     side: int
     resize: Resize
@@ -79,7 +79,7 @@ class PixelCache:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One set of decoded pictures on disk. `last_used` is in seconds since the epoch."""
+    """One set of decoded images on disk. `last_used` is in seconds since the epoch."""
 
     key: str
     bytes: int
@@ -98,10 +98,10 @@ def default_cache_dir() -> Path:
 def open_pixels(selection: Selection, view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
     """The tiles of a selection, in its order: decoded now, or mapped as an earlier call left them.
 
-    A tile equals runtime.preprocess.square of its picture and region, corrupted where the view says so. Of processes that ask for the
+    A tile equals runtime.preprocess.square of its image and region, corrupted where the view says so. Of processes that ask for the
     same tiles, one decodes and the others wait.
 
-    Raises InputError where the disk is full or cannot be written, and where a picture has changed since it was hashed.
+    Raises InputError where the disk is full or cannot be written, and where an image has changed since it was hashed.
     """
     shape = (len(selection), 3, view.side, view.side)
     if not len(selection):
@@ -186,7 +186,7 @@ def _build(selection: Selection, view: View, folder: Path, progress: Progress | 
             for tiles, problems in _decode(selection, view):
                 stream.write(tiles.data)
                 if (done + len(tiles)) // flush_every > done // flush_every:
-                    _flush(stream)  # little by little, so that the disk works while pictures are decoded
+                    _flush(stream)  # little by little, so that the disk works while images are decoded
                 unreadable |= {done + row: reason for row, reason in problems.items()}
                 done += len(tiles)
                 if progress is not None:
@@ -217,7 +217,7 @@ def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return  # a file system that cannot reserve space; writing will tell
         raise InputError(
-            f"the decoded pictures take {size / 1e9:.1f} GB, and the disk that holds {folder} has {free / 1e9:.1f} GB left",
+            f"the decoded images take {size / 1e9:.1f} GB, and the disk that holds {folder} has {free / 1e9:.1f} GB left",
             hint="Free some space, set FIELDMARK_CACHE to a folder on another disk, or lower data.size or data.cache_scale.",
         ) from error
 
@@ -248,7 +248,7 @@ def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[in
             continue
         region = None if selection.regions is None else selection.regions[row].tolist()
         try:
-            data = _unchanged(selection.pictures, path, digest)
+            data = _unchanged(selection.images, path, digest)
             tile = square(data, view.side, view.resize, path, region).transpose(1, 2, 0)
             tiles[row] = tile if view.corrupt == "none" else corrupt(tile, *parse(view.corrupt), key(digest))
         except UnreadableImage as error:
@@ -256,10 +256,10 @@ def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[in
     return tiles, problems
 
 
-def _unchanged(pictures: Pictures, path: str, digest: str) -> bytes:
+def _unchanged(images: Images, path: str, digest: str) -> bytes:
     hint = "Leave the data alone while a command reads it, and run the command again."
     try:
-        data = pictures.read(path)
+        data = images.read(path)
     except UnreadableImage as error:
         raise InputError(f"{path} could be read a moment ago, and now cannot: {error.reason}", hint=hint) from error
     if file_hash(data) != digest:

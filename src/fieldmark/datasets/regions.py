@@ -1,4 +1,4 @@
-"""Which part of each picture is seen: the whole of it, or its object's box with a margin, moved at random in training."""
+"""Which part of each image is seen: the whole of it, or its object's box with a margin, moved at random in training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fieldmark.runtime.preprocess import grown
 
 
 def seen_regions(boxes: np.ndarray | None, widths: np.ndarray, heights: np.ndarray, margin: float | None) -> np.ndarray:
-    """The part of each picture that is seen in evaluation: float64 (n, 4), edges in pixels.
+    """The part of each image that is seen in evaluation: float64 (n, 4), edges in pixels.
 
     Args:
-        boxes: as in Dataset. A picture without a box is seen whole, and so are all where `margin` is None.
-        widths, heights: of the pictures, without what is not part of them.
+        boxes: as in Dataset. An image without a box is seen whole, and so are all where `margin` is None.
+        widths, heights: of the images, without what is not part of them.
         margin: as in runtime.preprocess.Preprocess.
     """
     whole = np.column_stack([np.zeros((len(widths), 2)), widths, heights])
@@ -36,12 +36,12 @@ def tile_margin_of(crop: Crop) -> float | None:
 def windows(tiles: np.ndarray, seen: np.ndarray, crop: Crop) -> Windows | None:
     """Where the seen regions lie on tiles that show larger ones, and how far their edges may move; None where the two are alike.
 
-    Both float64 (n, 4) in pixels of the pictures.
+    Both float64 (n, 4) in pixels of the images.
     """
     if not isinstance(crop, BoxCrop) or crop.jitter == 0:
         return None
     corners, sides = np.tile(tiles[:, :2], 2), np.tile(tiles[:, 2:] - tiles[:, :2], 2)
     edges = (seen - corners) / sides * 2 - 1
     reach = (edges[:, 2:] - edges[:, :2]) * crop.jitter / (1 + 2 * crop.margin)
-    whole = (np.abs(edges) == 1).all(axis=1)  # a picture without a box has nothing to move
+    whole = (np.abs(edges) == 1).all(axis=1)  # an image without a box has nothing to move
     return Windows(edges, np.where(whole[:, None], 0, reach))

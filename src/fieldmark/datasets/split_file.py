@@ -16,7 +16,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
 from fieldmark.datasets.content import MISSING, scan
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 from fieldmark.datasets.layouts import LAYOUTS
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import default_cache_dir
@@ -25,7 +25,7 @@ _EDGES = ("left", "top", "right", "bottom")
 
 
 def write_split(data: LoadedData, path: Path) -> None:
-    """One row per picture.
+    """One row per image.
 
     path; hash; label: the class's name, "" where unlabelled; split; note: why it is set aside, or ""; and, where the dataset has them,
     left, top, right, bottom: of the box; group; true_label: before data.label_noise.
@@ -61,8 +61,8 @@ class Origin:
     def of(cls, dataset: Dataset) -> Origin:
         return cls(dataset.name, str(dataset.root.resolve()), dataset.layout, dataset.banner)
 
-    def pictures(self) -> Pictures:
-        return LAYOUTS[self.layout].pictures(Path(self.root))
+    def images(self) -> Images:
+        return LAYOUTS[self.layout].images(Path(self.root))
 
 
 def read_split(path: Path) -> dict[str, list[Any]]:
@@ -77,12 +77,12 @@ def read_split(path: Path) -> dict[str, list[Any]]:
 
 
 def recorded_hashes(stored: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """By path, the content of the pictures of a split table when the run began."""
+    """By path, the content of the images of a split table when the run began."""
     return dict(zip(stored["path"], stored["hash"], strict=True))
 
 
 def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float, float, float, float]]:
-    """By path, the boxes that pictures of a split table have: left, top, right and bottom edge in pixels."""
+    """By path, the boxes that images of a split table have: left, top, right and bottom edge in pixels."""
     if _EDGES[0] not in stored:
         return {}
     boxes = zip(*(stored[edge] for edge in _EDGES), strict=True)
@@ -108,7 +108,7 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
         paths=tuple(stored["path"]),
         labels=np.array([indices[label] for label in labels], np.int32),
         splits=np.array(stored["split"]),
-        pictures=origin.pictures(),
+        images=origin.images(),
         boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
         groups=np.array(stored["group"], np.int32) if "group" in stored else None,
         banner=origin.banner,
@@ -120,7 +120,7 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
     if changed:
         gone = sum(content.problems.get(row) == MISSING for row in changed)
         raise InputError(
-            f"the data in {root} have changed since the run began: {len(changed):,} pictures differ ({gone:,} of them are gone), "
+            f"the data in {root} have changed since the run began: {len(changed):,} images differ ({gone:,} of them are gone), "
             f"such as {', '.join(dataset.paths[row] for row in changed[:3])}",
             hint="Put them back as they were, or train a new run.",
         )

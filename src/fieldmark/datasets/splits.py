@@ -21,7 +21,7 @@ class Carved:
 
 
 class SplitRow(NamedTuple):
-    """One line of the split table. `smallest` and `largest` are a class and its pictures; a class missing from the split counts with 0."""
+    """One line of the split table. `smallest` and `largest` are a class and its images; a class missing from the split counts with 0."""
 
     split: str
     classes: int
@@ -40,12 +40,12 @@ class Folds:
 
 
 def own_splits(dataset: Dataset) -> Dataset:
-    """The same with every labelled picture in train, so that val and test are drawn anew."""
+    """The same with every labelled image in train, so that val and test are drawn anew."""
     return replace(dataset, splits=np.where(dataset.labels < 0, dataset.splits, "train"))
 
 
 def straddling(dataset: Dataset) -> int:
-    """How many groups have labelled pictures in more than one split."""
+    """How many groups have labelled images in more than one split."""
     if dataset.groups is None:
         return 0
     known = (dataset.groups >= 0) & (dataset.labels >= 0)
@@ -56,15 +56,15 @@ def straddling(dataset: Dataset) -> int:
 def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int, folds: Folds | None = None) -> Carved:
     """Give the dataset the splits that it lacks, drawn from train only: first test, then val from the train that remains.
 
-    Stratified: every class gives its share rounded down or up, such that the total is as near to the fraction as that and one picture per
-    class left in train allow. Which pictures is a function of the seed and of their paths alone, whatever else is in the dataset. The
-    pictures of a group go together, each class then giving as near to its share as whole groups allow. With `folds`, val is one of them.
+    Stratified: every class gives its share rounded down or up, such that the total is as near to the fraction as that and one image per
+    class left in train allow. Which images is a function of the seed and of their paths alone, whatever else is in the dataset. The
+    images of a group go together, each class then giving as near to its share as whole groups allow. With `folds`, val is one of them.
     Raises InputError where a split would be empty, or where there are folds and a val already.
     """
     splits = dataset.splits.astype("<U10")
     has = {split: bool((splits == split).any()) for split in SPLITS}
     if not has["train"]:
-        raise InputError(f"{dataset.name} has no pictures in train", hint="Test and val are drawn from train: add it.")
+        raise InputError(f"{dataset.name} has no images in train", hint="Test and val are drawn from train: add it.")
     if folds is not None and has["val"]:
         raise InputError(f"{dataset.name} has a val, so it is not dealt into folds", hint="data.splits=own draws all splits anew.")
     sources = dict.fromkeys(SPLITS, "from the data")
@@ -83,8 +83,8 @@ def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
             share, source = fraction, f"{100 * fraction:.4g} % of {whole}"
         if not len(drawn):
             raise InputError(
-                f"{dataset.name} is too small: {share:.4g} of its {len(remaining.member)} pictures in train leave none for {split}",
-                hint=f"Add pictures, raise data.{split}_fraction, or add a folder {split} with pictures of its own.",
+                f"{dataset.name} is too small: {share:.4g} of its {len(remaining.member)} images in train leave none for {split}",
+                hint=f"Add images, raise data.{split}_fraction, or add a folder {split} with images of its own.",
             )
         splits[drawn] = split
         sources[split] = f"{source}, stratified{', whole groups' * units.grouped}, seed {seed}"
@@ -94,7 +94,7 @@ def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
 
 
 def split_table(carved: Carved) -> list[SplitRow]:
-    """Train, val and test: classes that have pictures, pictures, and the smallest and largest class (the first by name among equals)."""
+    """Train, val and test: classes that have images, images, and the smallest and largest class (the first by name among equals)."""
     dataset = carved.dataset
     table = []
     for split in SPLITS:
@@ -106,9 +106,9 @@ def split_table(carved: Carved) -> list[SplitRow]:
 
 @dataclass(frozen=True)
 class _Units:
-    """What is drawn whole: pictures, or groups of them.
+    """What is drawn whole: images, or groups of them.
 
-    Of each unit its class, its number of pictures and a random key; of each picture that belongs to one (`member`, rows of the dataset) the
+    Of each unit its class, its number of images and a random key; of each image that belongs to one (`member`, rows of the dataset) the
     unit (`unit`). `class_keys` are random keys of all classes.
     """
 
@@ -121,17 +121,17 @@ class _Units:
     grouped: bool
 
     def of(self, rows: np.ndarray) -> _Units:
-        """Only the units whose pictures are among the rows (bool, one for each picture of the dataset)."""
+        """Only the units whose images are among the rows (bool, one for each image of the dataset)."""
         kept = rows[self.member]
         present, unit = np.unique(self.unit[kept], return_inverse=True)
         return _Units(self.labels[present], self.sizes[present], self.keys[present], self.class_keys, self.member[kept], unit, self.grouped)
 
     def rows(self, chosen: np.ndarray) -> np.ndarray:
-        """The pictures of the chosen units (bool)."""
+        """The images of the chosen units (bool)."""
         return self.member[chosen[self.unit]]
 
     def counts(self) -> np.ndarray:
-        """Pictures of each class."""
+        """Images of each class."""
         return np.bincount(self.labels, self.sizes, len(self.class_keys)).astype(np.int64)
 
     def in_order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,7 +175,7 @@ def _stratified(units: _Units, fraction: float) -> np.ndarray:
 def _fold_of(units: _Units, folds: int) -> np.ndarray:
     """The fold of each unit, from 0; -1 for the only unit of a class, which stays in train.
 
-    Each unit goes to the fold with the fewest pictures of its class so far, among equals to the one with the fewest pictures.
+    Each unit goes to the fold with the fewest images of its class so far, among equals to the one with the fewest images.
     """
     fold = np.full(len(units.labels), -1)
     alone = np.bincount(units.labels, minlength=len(units.class_keys)) < 2

@@ -1,6 +1,6 @@
 """Views of a split dataset: less of its train, or wrong labels in it, chosen by a seed. Val and test stay as they are.
 
-Which pictures a view takes is a function of the seed and of their paths, and a smaller view is a part of a larger one.
+Which images a view takes is a function of the seed and of their paths, and a smaller view is a part of a larger one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from fieldmark.datasets.label_noise import noisy_labels
 
 
 def subset(dataset: Dataset, chosen: Subset) -> Dataset:
-    """Train cut down to a share of each class, to so many pictures of each (few-shot), or to a long tail (Cui et al., 2019).
+    """Train cut down to a share of each class, to so many images of each (few-shot), or to a long tail (Cui et al., 2019).
 
-    No class loses its last picture.
+    No class loses its last image.
     """
     if isinstance(chosen, WholeTrain):
         return dataset

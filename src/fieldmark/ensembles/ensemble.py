@@ -155,7 +155,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     calibrated = {}
-    if not record.folds:  # there the networks answer test together, and each picture of val without those that learnt it
+    if not record.folds:  # there the networks answer test together, and each image of val without those that learnt it
         train = None if record.val_learnt else made.get("train")
         decisions, fitted = fit_decisions(train, made["val"], folder.manifest()["levels"], Wanted())
         decisions.save(folder.calibration_file)
@@ -205,16 +205,16 @@ def val_notes(record: EnsembleRecord) -> list[str]:
     notes = []
     if record.method == "stack" and record.fitted_on != "train":
         notes.append(
-            "Each val picture is answered by a stack that was fitted without it; all of val chose how much its deviation is penalised."
+            "Each val image is answered by a stack that was fitted without it; all of val chose how much its deviation is penalised."
         )
     elif record.fitted_on in ("val", "out-of-fold"):
-        notes.append("Each val picture is answered by weights that were fitted without it.")
+        notes.append("Each val image is answered by weights that were fitted without it.")
     if record.fitted_on == "train":
-        notes.append("The stack was fitted on the pictures that its members were trained on, and are surer of than of others.")
+        notes.append("The stack was fitted on the images that its members were trained on, and are surer of than of others.")
     if record.chosen_on == "val":
         notes.append("The ingredients were chosen on val, whose figures flatter them.")
     if record.folds:
-        notes.append("Val is all of train and val, each picture answered by the networks that were trained without it: one of each recipe.")
+        notes.append("Val is all of train and val, each image answered by the networks that were trained without it: one of each recipe.")
     elif record.val_learnt:
         notes.append("Val is from before the refit of members that were refitted on it.")
     return notes

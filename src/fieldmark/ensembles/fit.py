@@ -1,4 +1,4 @@
-"""How the members' answers become one: equal weights, or what is fitted on pictures that they were not trained on."""
+"""How the members' answers become one: equal weights, or what is fitted on images that they were not trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FEWEST = FOLDS
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What was fitted, and what it says of val: each picture answered by a fit without it (but for a stack's one penalty).
+    """What was fitted, and what it says of val: each image answered by a fit without it (but for a stack's one penalty).
 
     fitted_on: val, out-of-fold, train, or None where nothing was fitted; penalty: of a stack's deviation from the mean.
     """
@@ -52,7 +52,7 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
     _check_enough(members, parts, seen)
     groups = members.groups(seen.ids)
     where: FittedOn = "out-of-fold" if members.folds else "val"
-    console.say(f"fitting the {'weights' if isinstance(method, MeanOf) else 'stack'} on {len(seen):,} pictures ({where})")
+    console.say(f"fitting the {'weights' if isinstance(method, MeanOf) else 'stack'} on {len(seen):,} images ({where})")
     if isinstance(method, StackOn):
         with console.progress("fitting", "fits") as advance:
             layer, penalty, said = fit_stack(seen.features, seen.labels, groups, len(members.class_names), advance)
@@ -68,22 +68,22 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
 
 
 def _check_enough(members: Members, parts: Sequence[Predictions], seen: Predictions) -> None:
-    """Raise InputError where hardly any picture has finite logits of all members."""
+    """Raise InputError where hardly any image has finite logits of all members."""
     if np.isfinite(seen.features).all(axis=1).sum() >= _FEWEST:
         return
     broken = [
-        f"{name} gave logits that are not finite for {(~np.isfinite(part.logits)).any(axis=1).sum():,} of {len(part):,} pictures of val"
+        f"{name} gave logits that are not finite for {(~np.isfinite(part.logits)).any(axis=1).sum():,} of {len(part):,} images of val"
         for name, part in zip(members.names, parts, strict=False)
         if not np.isfinite(part.logits).all()
     ]
-    raise InputError(f"there are too few pictures of val to fit on: {_FEWEST} at least", *broken, hint="An equal mean fits nothing.")
+    raise InputError(f"there are too few images of val to fit on: {_FEWEST} at least", *broken, hint="An equal mean fits nothing.")
 
 
 def _trained_stack(members: Members, console: Console) -> Fitted:
     if members.folds:
-        raise InputError("there is no picture that all folds were trained on", hint="Leave out --fit-on train.")
+        raise InputError("there is no image that all folds were trained on", hint="Leave out --fit-on train.")
     seen = combined(members.predictions("train"), Mean("logits", equal_weights(len(members.runs))))
-    console.say(f"training the stack on the {len(seen):,} pictures that its members were trained on, and are surer of than of others")
+    console.say(f"training the stack on the {len(seen):,} images that its members were trained on, and are surer of than of others")
     with console.progress("training", "epochs") as advance:
         layer = train_stack(seen.features, seen.labels, len(members.class_names), advance)
     stack = Stack(members.inputs, *layer)

@@ -1,4 +1,4 @@
-"""The runs of an ensemble: whether they may answer together, and what they said about the pictures of a split."""
+"""The runs of an ensemble: whether they may answer together, and what they said about the images of a split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.predictions import Predictions
 
-_Picture = tuple[str, str, str]
+_Image = tuple[str, str, str]
 """Hash, label and split."""
 
 
@@ -33,7 +33,7 @@ _OF_SUMMARIES = {
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Finished runs with the same classes, pictures, labels and test.
+    """Finished runs with the same classes, images, labels and test.
 
     `inputs` says to which recipe each belongs: as many as there are runs, where all were trained on the same split; or the runs are the
     folds of one recipe or of several (`folds`), and those of a recipe are one input.
@@ -50,11 +50,11 @@ class Members:
 
     @property
     def val_learnt(self) -> bool:
-        """Whether some of them were trained on pictures of val: refitted, or folds of which another left it out."""
+        """Whether some of them were trained on images of val: refitted, or folds of which another left it out."""
         return self.folds or any(run.recipe.train.refit for run in self.runs)
 
     def groups(self, ids: np.ndarray) -> np.ndarray:
-        """Numbers that pictures of one group of the dataset share; one for each picture where it has no groups: int64 (n,)."""
+        """Numbers that images of one group of the dataset share; one for each image where it has no groups: int64 (n,)."""
         stored = read_split(self.runs[0].folder.split_file)
         if "group" not in stored:
             return np.arange(len(ids))
@@ -73,7 +73,7 @@ class Members:
         return found
 
     def unseen(self) -> list[Predictions]:
-        """For each input, what its networks said about pictures that they were not trained on: val, or each fold by who left it out."""
+        """For each input, what its networks said about images that they were not trained on: val, or each fold by who left it out."""
         found = self.predictions("val")
         if not self.folds:
             return found
@@ -147,12 +147,12 @@ def _boxes(runs: Sequence[Run]) -> list[str]:
     boxed = [run.preprocess.margin is not None for run in runs]
     if all(boxed) or not any(boxed):
         return []
-    return [f"{runs[boxed.index(True)].path} was trained on pictures cropped to boxes, and {runs[boxed.index(False)].path} on whole ones"]
+    return [f"{runs[boxed.index(True)].path} was trained on images cropped to boxes, and {runs[boxed.index(False)].path} on whole ones"]
 
 
 def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
     """Which input each run belongs to, and whether they are folds. Raises InputError where they were trained on other splits."""
-    tables = [_pictures(run) for run in runs]
+    tables = [_images(run) for run in runs]
     differences = [_difference(tables[0], table) for table in tables]
     if not any(differences):
         return tuple(range(len(runs))), False
@@ -167,30 +167,28 @@ def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
     raise InputError(*problems, hint=hint)
 
 
-def _pictures(run: Run) -> dict[str, _Picture]:
+def _images(run: Run) -> dict[str, _Image]:
     stored = read_split(run.folder.split_file)
     columns = (stored[name] for name in ("hash", "label", "split"))
     return dict(zip(stored["path"], zip(*columns, strict=True), strict=True))
 
 
-def _difference(one: dict[str, _Picture], other: dict[str, _Picture]) -> str:
+def _difference(one: dict[str, _Image], other: dict[str, _Image]) -> str:
     """In words; empty where there is none."""
     if lonely := sorted(one.keys() ^ other.keys()):
-        return f"{len(lonely):,} pictures are known to only one of them, such as {lonely[0]}"
+        return f"{len(lonely):,} images are known to only one of them, such as {lonely[0]}"
     for column, what in enumerate(("have other bytes", "have another label", "are in another split")):
         changed = [path for path in one if one[path][column] != other[path][column]]
         if changed:
             such = changed[0]
             values = "" if column == 0 else f" ({one[such][column] or 'none'} and {other[such][column] or 'none'})"
-            return f"{len(changed):,} pictures {what}, such as {such}{values}"
+            return f"{len(changed):,} images {what}, such as {such}{values}"
     return ""
 
 
-def _same_but_for_folds(one: dict[str, _Picture], other: dict[str, _Picture]) -> bool:
-    """Whether the pictures differ at most in being in train or val."""
-    pooled = (
-        {path: (*picture[:2], {"val": "train"}.get(picture[2], picture[2])) for path, picture in each.items()} for each in (one, other)
-    )
+def _same_but_for_folds(one: dict[str, _Image], other: dict[str, _Image]) -> bool:
+    """Whether the images differ at most in being in train or val."""
+    pooled = ({path: (*image[:2], {"val": "train"}.get(image[2], image[2])) for path, image in each.items()} for each in (one, other))
     return next(pooled) == next(pooled)
 
 
@@ -213,7 +211,7 @@ def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def _together(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of different pictures as one, sorted by id."""
+    """Predictions of different images as one, sorted by id."""
     names = ("ids", "labels", "logits", *(["groups"] if parts[0].groups is not None else []))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     features = np.zeros((len(joined["ids"]), 0), np.float32)

@@ -22,7 +22,7 @@ class MeanOf:
 
 @dataclass(frozen=True)
 class StackOn:
-    """A linear layer on all logits; fitted on pictures that the networks were not trained on, or on those that they were."""
+    """A linear layer on all logits; fitted on images that the networks were not trained on, or on those that they were."""
 
     fit_on: Literal["val", "train"] = "val"
 
@@ -53,7 +53,7 @@ def method_of(
     if name not in _NAMES:
         raise InputError(f"there is no method {name!r}", hint=f"Methods: {', '.join(_NAMES)}.")
     if fit_on == "test":
-        raise InputError("nothing is fitted on test: its figures would be of pictures that the stack has seen", hint="Fit it on val.")
+        raise InputError("nothing is fitted on test: its figures would be of images that the stack has seen", hint="Fit it on val.")
     unused, unknown = [], []
     for key, value in given.items():
         owner, values = _OPTIONS[key]
@@ -73,7 +73,7 @@ def method_of(
 
 _NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.dropout", "model.drop_path")
 _OF_THE_VIEW = ("data.size", "data.resize", "data.crop", "data.normalise")
-_OF_THE_PICTURES = ("data.classes", "data.level", "data.subset", "data.label_noise")
+_OF_THE_IMAGES = ("data.classes", "data.level", "data.subset", "data.label_noise")
 
 
 def impossible(method: Method, recipes: Mapping[str, Recipe]) -> Iterator[str]:
@@ -85,10 +85,10 @@ def impossible(method: Method, recipes: Mapping[str, Recipe]) -> Iterator[str]:
             yield f"{name!r} is refitted on train and val together, so that no val is left to fit or choose on"
     for name in others:
         different = _differences(recipes[first], recipes[name])
-        if pictures := [key for key in different if key.startswith(_OF_THE_PICTURES)]:
-            yield f"{first!r} and {name!r} are trained on other pictures or labels ({', '.join(pictures)})"
+        if images := [key for key in different if key.startswith(_OF_THE_IMAGES)]:
+            yield f"{first!r} and {name!r} are trained on other images or labels ({', '.join(images)})"
         if "data.crop.name" in different:
-            yield f"of {first!r} and {name!r}, one sees whole pictures and the other boxes (data.crop)"
+            yield f"of {first!r} and {name!r}, one sees whole images and the other boxes (data.crop)"
         if isinstance(method, SoupOf):
             seen = (key for key in different if key.startswith(_OF_THE_VIEW))
             keys = sorted([*unlike_networks(recipes[first], recipes[name]), *seen])

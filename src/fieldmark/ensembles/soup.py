@@ -27,7 +27,7 @@ from fieldmark.scoring.metrics import top_k
 from fieldmark.scoring.predictions import Predictions
 
 _BATCH = 128
-_PICTURES = 4096
+_IMAGES = 4096
 """Of train, from which the statistics of batch norms are estimated."""
 
 
@@ -77,7 +77,7 @@ def _check_ingredients(members: Members) -> None:
     for run in members.runs[1:]:
         different = unlike_networks(first.recipe, run.recipe)
         if run.preprocess != first.preprocess:
-            different.append("what they do to pictures first (size, resize, crop or normalisation)")
+            different.append("what they do to images first (size, resize, crop or normalisation)")
         if different:
             problems.append(f"{first.path} and {run.path} differ in {', '.join(different)}")
     if problems:
@@ -104,7 +104,7 @@ def averaged(runs: Sequence[Run]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class _Kitchen:
-    """The network of `run`, whose weights are replaced, and the pictures that soups are seasoned and tasted with."""
+    """The network of `run`, whose weights are replaced, and the images that soups are seasoned and tasted with."""
 
     run: Run
     train: SplitPixels
@@ -114,7 +114,7 @@ class _Kitchen:
     @classmethod
     def of(cls, run: Run, loaded: LoadedData, console: Console) -> _Kitchen:
         rows = loaded.rows("train")
-        some = rows[permutation(key(0, "soup"), len(rows))[:_PICTURES]]  # in no order: batches of one class have other statistics
+        some = rows[permutation(key(0, "soup"), len(rows))[:_IMAGES]]  # in no order: batches of one class have other statistics
         train, val = (open_split(loaded, each, run.preprocess, run.recipe.data.corrupt, console) for each in (some, loaded.rows("val")))
         return cls(run, train, val, console)
 
@@ -134,21 +134,21 @@ class _Kitchen:
         return 100 * top_k(logits, self.val.labels, 1)
 
 
-def _estimate_norms(run: Run, pictures: SplitPixels, advance: Advance) -> None:
-    """Set the statistics of batch norms to those of pictures as evaluation sees them."""
+def _estimate_norms(run: Run, split: SplitPixels, advance: Advance) -> None:
+    """Set the statistics of batch norms to those of images as evaluation sees them."""
     model, arithmetic = run.model, run.arithmetic
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    parts = np.array_split(pictures.sound, max(len(pictures.sound) // _BATCH, 1))
+    parts = np.array_split(split.sound, max(len(split.sound) // _BATCH, 1))
     with evaluating(model), torch.no_grad(), arithmetic.autocast():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches
             norm.train()
         for done, part in enumerate(parts, 1):
-            images = run.normalisation(torch.from_numpy(pictures.shown(part)).to(arithmetic.device))
+            images = run.normalisation(torch.from_numpy(split.shown(part)).to(arithmetic.device))
             model(images.to(memory_format=arithmetic.memory_format))
             advance(done, len(parts))
     for norm, momentum in zip(norms, momenta, strict=True):

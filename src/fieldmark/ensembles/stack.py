@@ -25,7 +25,7 @@ Layer = tuple[np.ndarray, np.ndarray]
 def fit_stack(
     logits: np.ndarray, labels: np.ndarray, groups: np.ndarray, classes: int, advance: Advance
 ) -> tuple[Layer, float, np.ndarray]:
-    """A stack for pictures that the networks were not trained on.
+    """A stack for images that the networks were not trained on.
 
     There are few of these and many weights, so the layer is a weighted sum of the networks' logits plus a deviation from it, whose squares
     are penalised. How much is chosen by cross-validation: at one end stands the weighted sum, which a stack is then never far below.
@@ -33,10 +33,10 @@ def fit_stack(
     Args:
         logits: what the stack sees, float (n, inputs * C); rows that are not finite are passed over.
         labels: int (n,) in [0, C).
-        groups: int (n,), of pictures that are alike.
+        groups: int (n,), of images that are alike.
 
     Returns:
-        the layer; the penalty; and what stacks with this penalty that were fitted without them say of the pictures, float32 (n, C).
+        the layer; the penalty; and what stacks with this penalty that were fitted without them say of the images, float32 (n, C).
     """
     sound = np.isfinite(logits).all(axis=1)
     seen, wanted = torch.from_numpy(logits[sound].astype(np.float32)), torch.from_numpy(labels[sound].astype(np.int64))
@@ -79,9 +79,9 @@ def _fit(seen: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Te
 
 
 def train_stack(logits: np.ndarray, labels: np.ndarray, classes: int, advance: Callable[[int, int], None]) -> Layer:
-    """A stack as a published competition entry made it: a fresh linear layer, trained for 20 epochs on the training pictures.
+    """A stack as a published competition entry made it: a fresh linear layer, trained for 20 epochs on the training images.
 
-    What the networks say of pictures that they have learnt says little of how they err on others. Batches of 32, SGD with momentum 0.9 and
+    What the networks say of images that they have learnt says little of how they err on others. Batches of 32, SGD with momentum 0.9 and
     a cosine from 1e-3 to 1e-6 are those of its networks; for the stack it does not say.
     """
     sound = np.isfinite(logits).all(axis=1)

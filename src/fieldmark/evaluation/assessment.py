@@ -35,7 +35,7 @@ _PAIRS = 50
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Of the labelled pictures of test. What needs calibration.json is None without it.
+    """Of the labelled images of test. What needs calibration.json is None without it.
 
     test: they; logits: calibrated where the run is. trained: images of each class in train, int64 (C,). levels: by name, the parent of each
     class.
@@ -56,7 +56,7 @@ class Assessment:
 
     @cached_property
     def hits(self) -> np.ndarray:
-        """Which pictures are named right: bool (n,)."""
+        """Which images are named right: bool (n,)."""
         return self.predicted == self.test.labels
 
     @cached_property
@@ -115,7 +115,7 @@ class Assessment:
 
     @cached_property
     def resplit(self) -> Resplit | None:
-        """Coverage over 100 halves of test, each with a rule of its own: whether sets made so keep their promise on such pictures."""
+        """Coverage over 100 halves of test, each with a rule of its own: whether sets made so keep their promise on such images."""
         if self.decisions is None or len(self.test) < 2:
             return None
         groups = self.test.groups
@@ -154,7 +154,7 @@ class Assessment:
 
 
 def assess(run: Run) -> Assessment:
-    """From what is saved in the run folder alone; nothing is predicted. Raises InputError where test has no labelled pictures."""
+    """From what is saved in the run folder alone; nothing is predicted. Raises InputError where test has no labelled images."""
     decisions = run.decisions
     saved = Predictions.load(run.folder.predictions / "test.npz")
     test = saved.labelled()
@@ -177,7 +177,7 @@ def write_assessment(run: Run, found: Assessment) -> None:
     write_json(run.folder.evaluation_file, found.to_dict())
     fields = ("name", "n", "correct", "precision", "recall", "f1")
     rows = [[getattr(each, field) for field in fields] for each in per_class(found.answers)]
-    _write_csv(run.folder.classes_file, ("class", "pictures", *fields[2:]), rows)
+    _write_csv(run.folder.classes_file, ("class", "images", *fields[2:]), rows)
     names = found.test.class_names
     _write_csv(
         run.folder.confusion_file,

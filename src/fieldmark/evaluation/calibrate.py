@@ -1,4 +1,4 @@
-"""Fitting a run's decisions anew, with other promises or with pictures of unknown classes to choose the score by."""
+"""Fitting a run's decisions anew, with other promises or with images of unknown classes to choose the score by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fieldmark.scoring.summary import evaluate_predictions
 def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
     """Write calibration.json, and the calibrated figures of summary.json, from the saved predictions of train and val.
 
-    unknown: pictures of no class of the run, files, folders or patterns, which choose the score of rejection.
+    unknown: images of no class of the run, files, folders or patterns, which choose the score of rejection.
     Raises InputError where the run is not finished, or has no predictions of val.
     """
     require_finished(run)
@@ -28,15 +28,15 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     if val is None:
         raise InputError(f"{run.path} has no predictions of val to be calibrated on", hint=f"fieldmark evaluate {run.path} --split val")
     if run.ensemble is not None and run.ensemble.folds:
-        problem = f"nothing can be fitted for {run.path}: each picture of val was answered by some of its networks, and others are by all"
-        raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same pictures.")
+        problem = f"nothing can be fitted for {run.path}: each image of val was answered by some of its networks, and others are by all"
+        raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same images.")
     train = None if run.has_learnt_val else run.predictions("train")
     given = dict([predict_unknown(run, unknown, console)]) if unknown else {}
     decisions, fitted = fit_decisions(train, val, run.levels, wanted, given)
     if wanted.scaling == "vector" and fitted.nll["vector"] > fitted.nll["temperature"]:
         vector, temperature = fitted.nll["vector"], fitted.nll["temperature"]
         console.say(
-            f"warning: vector scaling is worse than a temperature on pictures of val that it was not fitted on: "
+            f"warning: vector scaling is worse than a temperature on images of val that it was not fitted on: "
             f"a negative log-likelihood of {vector:.3f} and not {temperature:.3f} nats"
         )
     with run.folder.locked():
@@ -63,5 +63,5 @@ def decisions_table(decisions: Decisions) -> Table:
         )
         for name, each in rejection.scores.items()
     ]
-    columns = ("score", "threshold", "AUROC %, classes of val held out", "AUROC %, given unknown pictures")
+    columns = ("score", "threshold", "AUROC %, classes of val held out", "AUROC %, given unknown images")
     return table(None, columns[: 4 if any(row[3] for row in rows) else 3], [row[: 4 if any(row[3] for row in rows) else 3] for row in rows])

@@ -1,7 +1,7 @@
-"""Whether a heat map means anything: what the network loses when the places that the map marks are taken out of the picture.
+"""Whether a heat map means anything: what the network loses when the places that the map marks are taken out of the image.
 
 The deletion metric of RISE (Petsiuk et al., BMVC 2018), held against the same map laid elsewhere: taking out anything costs probability,
-and only what the marked places cost beyond that speaks for the map. It cannot tell a map of this picture from one that always marks the
+and only what the marked places cost beyond that speaks for the map. It cannot tell a map of this image from one that always marks the
 middle, where objects mostly are.
 """
 
@@ -24,16 +24,16 @@ _STEPS = 12
 _GRID = 14
 _SMALLEST_PATCH = 4
 _BLUR = 1 / 8
-"""Standard deviation as a share of the picture's side: nothing but broad patches of colour is left."""
+"""Standard deviation as a share of the image's side: nothing but broad patches of colour is left."""
 _FEWEST = 6
-"""With fewer pictures, all gains have one sign by chance more often than once in twenty times."""
+"""With fewer images, all gains have one sign by chance more often than once in twenty times."""
 
 
 @dataclass(frozen=True, eq=False)
 class Deletion:
-    """The check of one picture's map.
+    """The check of one image's map.
 
-    score: mean probability of the class, in [0, 1], while the picture is taken out patch by patch, the hottest first.
+    score: mean probability of the class, in [0, 1], while the image is taken out patch by patch, the hottest first.
     moved: float64 (k,), the same of the map laid elsewhere.
     """
 
@@ -53,7 +53,7 @@ class Deletion:
 
 @dataclass(frozen=True)
 class DeletionSummary:
-    """Mean gain in points of probability over `n` pictures with its 95 % interval by Student's t, whose ends are NaN for one picture."""
+    """Mean gain in points of probability over `n` images with its 95 % interval by Student's t, whose ends are NaN for one image."""
 
     points: float
     low: float
@@ -62,7 +62,7 @@ class DeletionSummary:
 
     @property
     def shown(self) -> bool:
-        """Whether the maps mark what matters: the interval is above zero, and there are pictures enough for one."""
+        """Whether the maps mark what matters: the interval is above zero, and there are images enough for one."""
         return self.low > 0 and self.n >= _FEWEST
 
     @property
@@ -72,18 +72,18 @@ class DeletionSummary:
 
     def __str__(self) -> str:
         interval = f" [{self.low:.1f}, {self.high:.1f}]" if self.n > 1 else ""
-        text = f"{self.points:+.1f} points{interval} over {self.n} picture{'s' * (self.n != 1)}"
+        text = f"{self.points:+.1f} points{interval} over {self.n} image{'s' * (self.n != 1)}"
         return text if self.shown else f"{text}: not shown that the maps mark what matters"
 
 
 def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, heat: np.ndarray, seed: int) -> Deletion:
-    """Take patches out of one picture, those that its map marks first, and follow the probability of the class.
+    """Take patches out of one image, those that its map marks first, and follow the probability of the class.
 
     Args:
-        probability: of the class, for uint8 (m, 3, S, S): float (m,) in [0, 1]; called once, with at most 222 pictures. NaN counts as 0.
+        probability: of the class, for uint8 (m, 3, S, S): float (m,) in [0, 1]; called once, with at most 222 images. NaN counts as 0.
         pixels: uint8 (3, S, S).
         heat: float (S, S), the map of that class.
-        seed: with another for each picture, their moved maps are drawn independently.
+        seed: with another for each image, their moved maps are drawn independently.
 
     There are 14 x 14 patches, or as many of at least 4 pixels as there is room for. Their pixels give way to those of a strongly blurred
     copy, in 12 steps of as many patches as can be alike; the score is the area under the curve by trapezoids. The MOVED other maps are the
@@ -97,7 +97,7 @@ def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.n
     hot = (np.bincount(patches.ravel(), heat.ravel()) / np.bincount(patches.ravel())).reshape(grid, grid)
     ties = permutation(key(seed, "ties"), grid * grid)
     ranks = np.array([_ranks(each.ravel(), ties) for each in (hot, *_moved(hot, seed))])
-    # Equal orders are followed once: the same pictures elsewhere in a batch need not give the same bits.
+    # Equal orders are followed once: the same images elsewhere in a batch need not give the same bits.
     orders, which = np.unique(ranks, axis=0, return_inverse=True)
     taken = np.round(np.arange(1, _STEPS) * grid * grid / _STEPS)
     gone = orders[:, patches][:, None] < taken[:, None, None]

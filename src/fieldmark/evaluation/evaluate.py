@@ -27,13 +27,13 @@ def evaluate_run(
 
     Args:
         data: other data than the run's own, with classes of the same names.
-        crop: on whole pictures ("none") or on their boxes ("box"); by default as the run was trained.
+        crop: on whole images ("none") or on their boxes ("box"); by default as the run was trained.
         corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
 
     Raises InputError where the run is not finished, or the data have moved, changed, know other classes, or lack such a split or boxes.
     """
     if split not in SPLITS:
-        hint = "`fieldmark submit` predicts pictures without labels." if split == UNLABELLED else f"Splits: {', '.join(SPLITS)}."
+        hint = "`fieldmark submit` predicts images without labels." if split == UNLABELLED else f"Splits: {', '.join(SPLITS)}."
         raise InputError(f"{split!r} is not a split that can be evaluated", hint=hint)
     if corrupt not in (None, "none"):
         parse_corruption(corrupt)
@@ -48,16 +48,16 @@ def evaluate_run(
         rows = loaded.rows(split)
         if data is not None and set(loaded.dataset.splits) == {"train"}:
             split, rows = "all", loaded.rows("train")
-            console.say(f"{loaded.dataset.name} has no splits: all its {len(rows):,} pictures are evaluated")
+            console.say(f"{loaded.dataset.name} has no splits: all its {len(rows):,} images are evaluated")
         if not len(rows):
-            raise InputError(f"{loaded.dataset.name} has no readable pictures in {split}")
+            raise InputError(f"{loaded.dataset.name} has no readable images in {split}")
         predictions = run.predict_rows(loaded, rows, console, crop, corrupt)
         changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt is None else [corrupt.replace(":", "-")])]
         target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
         predictions.save(target)
     calibrated = None
     if run.decisions is not None:
-        # Val chose the calibration, so each of its pictures is judged by one without it.
+        # Val chose the calibration, so each of its images is judged by one without it.
         fitted = fit_calibration(predictions, run.decisions.record.scaling).cross_fitted if data is None and split == "val" else None
         calibrated = run.decisions.calibration(predictions.logits) if fitted is None else fitted
     figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
@@ -84,7 +84,7 @@ def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
 def _refuse_learnt(run: Run, split: str) -> None:
     """Raise InputError where val is no test of a run, because it was fitted on it, and where train is another for each of its networks."""
     if split == "train" and run.ensemble is not None and run.ensemble.folds:
-        raise InputError(f"the folds of {run.path} were trained on other pictures each: there is no train that is that of all")
+        raise InputError(f"the folds of {run.path} were trained on other images each: there is no train that is that of all")
     if split != "val":
         return
     if run.ensemble is not None and run.ensemble.fitted_on in ("val", "out-of-fold"):
@@ -94,8 +94,8 @@ def _refuse_learnt(run: Run, split: str) -> None:
         )
     if run.ensemble is not None and run.ensemble.val_learnt:
         raise InputError(
-            f"networks of {run.path} were trained on pictures of val, so val is no test of it",
-            hint="What each said of pictures that it was not trained on is in summary.json.",
+            f"networks of {run.path} were trained on images of val, so val is no test of it",
+            hint="What each said of images that it was not trained on is in summary.json.",
         )
     if run.recipe.train.refit:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Where a network looked: heat maps of single pictures, for the class that is asked about.
+"""Where a network looked: heat maps of single images, for the class that is asked about.
 
 They show what the answer depends on in one way of asking, not why it was given; whether a map means anything is measured by deletion.py.
 """
@@ -23,7 +23,7 @@ from fieldmark.models.factory import Classifier
 
 METHODS = ("grad-cam", "grad-cam++", "layer-cam", "rollout")
 _BATCH = 8
-"""The graph of the whole network is in memory, as in a training step of as many pictures."""
+"""The graph of the whole network is in memory, as in a training step of as many images."""
 
 
 def default_method(model: Classifier) -> str:
@@ -39,11 +39,11 @@ def heat_maps(
     arithmetic: Arithmetic,
     method: str,
 ) -> np.ndarray:
-    """How much each place of a picture speaks for a class: float32 (n, S, S) in [0, 1], each map scaled by its own maximum.
+    """How much each place of an image speaks for a class: float32 (n, S, S) in [0, 1], each map scaled by its own maximum.
 
     Args:
         pixels: uint8 (n, 3, S, S).
-        classes: int (n,), the class that each picture's map is for.
+        classes: int (n,), the class that each image's map is for.
         method: of METHODS.
 
     A map is zero everywhere where nothing speaks for the class, as when an activation after the head has put out its logit, or where the
@@ -53,19 +53,19 @@ def heat_maps(
     positive of their sum, and differ in the weights: its average over the map (Grad-CAM, Selvaraju et al., ICCV 2017), its positive part
     weighted by higher derivatives of the exponential of the logit (Grad-CAM++, Chattopadhay et al., WACV 2018), or its positive part place
     by place (LayerCAM, Jiang et al., IEEE TIP 2021). Maps are as coarse as the feature map and are enlarged bilinearly. Where the last map
-    is a single place, as of small pictures, it is the last one that is larger.
+    is a single place, as of small images, it is the last one that is larger.
 
     Attention roll-out (Abnar and Zuidema, ACL 2020) follows the attention of all blocks, heads averaged and each token's own added, from
-    what the pooling reads back to the picture: the class token, or the average of all places where it reads these. It is the same for every
+    what the pooling reads back to the image: the class token, or the average of all places where it reads these. It is the same for every
     class: it shows where the network looked, not what for.
 
     All is computed in float32 in evaluation mode, and the model is left as it was. Raises InputError for a method that is not there or that
-    the architecture cannot have, and ValueError where pictures and classes are not as many.
+    the architecture cannot have, and ValueError where images and classes are not as many.
     """
     if method not in METHODS:
         raise InputError(f"there is no method {method!r} for heat maps", hint=f"Choose one of {', '.join(METHODS)}.")
     if len(pixels) != len(classes):
-        raise ValueError(f"{len(pixels)} pictures and {len(classes)} classes do not fit together")
+        raise ValueError(f"{len(pixels)} images and {len(classes)} classes do not fit together")
     if method == "rollout" and not _attentions(model.backbone):
         raise InputError(
             f"{model.architecture} has no one sequence of tokens whose attention could be rolled out", hint="Choose grad-cam instead."
@@ -125,7 +125,7 @@ def _ends_in_map(backbone: nn.Module, size: int, arithmetic: Arithmetic) -> bool
 
 @torch.enable_grad()
 def _features_and_gradients(model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """The last feature map (n, C, h, w) that the logits depend on, and the gradient of each picture's logit with respect to it."""
+    """The last feature map (n, C, h, w) that the logits depend on, and the gradient of each image's logit with respect to it."""
     # So that there is a graph where all parameters are frozen.
     images = images.requires_grad_()
     with _watching(model.backbone, images) as seen:
@@ -141,7 +141,7 @@ def _features_and_gradients(model: Classifier, images: Tensor, classes: Tensor) 
 
 @contextmanager
 def _watching(backbone: nn.Module, images: Tensor) -> Iterator[list[Tensor]]:
-    """Collects what goes into and comes out of the modules and has places as a square, in the order in which it does; not the pictures."""
+    """Collects what goes into and comes out of the modules and has places as a square, in the order in which it does; not the images."""
     seen: list[Tensor] = []
 
     def note(value: object) -> None:
@@ -159,7 +159,7 @@ def _watching(backbone: nn.Module, images: Tensor) -> Iterator[list[Tensor]]:
 
 
 def _is_channels_last(features: Tensor, backbone: nn.Module) -> bool:
-    """Whether a map is (n, h, w, C): pictures are square, and so are their maps."""
+    """Whether a map is (n, h, w, C): images are square, and so are their maps."""
     _, first, second, third = features.shape
     return first == second and (second != third or getattr(backbone, "output_fmt", "") == "NHWC")
 

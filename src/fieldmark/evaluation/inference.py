@@ -1,4 +1,4 @@
-"""The prediction pass: pictures in, logits and features out, as arrays."""
+"""The prediction pass: images in, logits and features out, as arrays."""
 
 from __future__ import annotations
 

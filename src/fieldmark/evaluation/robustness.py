@@ -1,4 +1,4 @@
-"""How much a run loses under corruptions of the pictures of test that it was not trained for."""
+"""How much a run loses under corruptions of the images of test that it was not trained for."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def robustness_table(measured: dict[str, Any]) -> Table:
         (name, *(f"{each[severity]:.1f}" if severity in each else "" for severity in columns))
         for name, each in measured["corruptions"].items()
     ]
-    title = f"test top-1 %; {measured['none']:.1f} as the pictures are"
+    title = f"test top-1 %; {measured['none']:.1f} as the images are"
     return table(title, ("corruption", *(f"severity {severity}" for severity in columns)), rows)
 
 

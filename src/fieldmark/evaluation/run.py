@@ -44,13 +44,13 @@ Inferred = tuple[np.ndarray, np.ndarray]  # logits float32 (n, C) and features f
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says of one picture.
+    """What the model says of one image.
 
     `classes` and `probabilities` (calibrated, float32) are the likeliest, best first; both are empty where `note` says why there is no
-    answer. `note` may also say how the picture was seen. Where there is no answer or the run was not calibrated, what follows is None or
+    answer. `note` may also say how the image was seen. Where there is no answer or the run was not calibrated, what follows is None or
     empty.
 
-    unknown: the picture is unlike those of val, and is probably of none of the classes.
+    unknown: the image is unlike those of val, and is probably of none of the classes.
     among: the classes of its conformal set, likeliest first.
     coarser: by the name of each level with back-off, what is answered there with the promised precision: the likeliest class, the likeliest
         parent, or "" for nothing.
@@ -147,7 +147,7 @@ class Run:
 
     @property
     def has_learnt_val(self) -> bool:
-        """Whether its weights have seen pictures of val, so that what is saved of val comes from other networks."""
+        """Whether its weights have seen images of val, so that what is saved of val comes from other networks."""
         if self.ensemble is None:
             return self.recipe.train.refit
         return self.ensemble.val_learnt or self.ensemble.folds
@@ -167,7 +167,7 @@ class Run:
         return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
-        """Which pictures are to be rejected: bool (n,); None where the run was not calibrated."""
+        """Which images are to be rejected: bool (n,); None where the run was not calibrated."""
         if self.decisions is None:
             return None
         return np.asarray(self._score(logits, features) < self.decisions.threshold)
@@ -193,7 +193,7 @@ class Run:
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """What happens to a picture first; in an ensemble, for its first member."""
+        """What happens to an image first; in an ensemble, for its first member."""
         if self.is_combined:
             return self.members[0].preprocess
         return Preprocess.from_dict(self._metadata["preprocess"])
@@ -246,21 +246,21 @@ class Run:
         return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
 
     def predict(self, images: str | Path | Sequence[str | Path], top: int = 5, boxes: Boxes | None = None) -> list[Prediction]:
-        """Answers for files, folders (searched for pictures) and globs, in order; where there is none, its note says why.
+        """Answers for files, folders (searched for images) and globs, in order; where there is none, its note says why.
 
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the picture's path. A UserWarning says where the run
-        was trained on pictures cropped to boxes and these have none, or the other way round.
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. A UserWarning says where the run
+        was trained on images cropped to boxes and these have none, or the other way round.
         """
         if warning := self.box_warning(boxes is not None):
             warnings.warn(warning, stacklevel=2)
         return list(self.stream(find_images(images), top, boxes))
 
     def box_warning(self, boxes: bool) -> str | None:
-        """What to say before pictures are predicted with or without boxes, where the run was trained the other way."""
+        """What to say before images are predicted with or without boxes, where the run was trained the other way."""
         if self.preprocess.margin is not None and not boxes:
-            return f"{self.path} was trained on pictures cropped to boxes and sees these whole: expect worse answers without a sign of it"
+            return f"{self.path} was trained on images cropped to boxes and sees these whole: expect worse answers without a sign of it"
         if self.preprocess.margin is None and boxes:
-            return f"{self.path} was trained on whole pictures and sees these cropped: fine only if its pictures were crops already"
+            return f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already"
         return None
 
     def stream(self, files: Iterable[Path], top: int = 5, boxes: Boxes | None = None) -> Iterator[Prediction]:
@@ -299,7 +299,7 @@ class Run:
         ]
 
     def _coarser(self, probabilities: np.ndarray) -> dict[str, list[str]]:
-        """By the name of each level with back-off, what is answered of each picture."""
+        """By the name of each level with back-off, what is answered of each image."""
         found: dict[str, list[str]] = {}
         if self.decisions is None:
             return found
@@ -310,7 +310,7 @@ class Run:
         return found
 
     def predict_files(self, files: Iterable[Path], console: Console) -> Predictions:
-        """Predictions of pictures without labels, by their paths; one that cannot be read is named and left out."""
+        """Predictions of images without labels, by their paths; one that cannot be read is named and left out."""
         ids: list[str] = []
         parts: list[tuple[np.ndarray, np.ndarray]] = []
         with console.progress("predicting", "files") as advance:
@@ -320,7 +320,7 @@ class Run:
                 parts += [said] if said else []
                 advance(len(ids), None)
         if not ids:
-            raise InputError("none of the pictures can be read")
+            raise InputError("none of the images can be read")
         labels = np.full(len(ids), -1, np.int32)
         logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Predictions(np.array(ids, np.str_), labels, logits, features, self.class_names)
@@ -334,7 +334,7 @@ class Run:
             yield chunk, self._infer(dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True))) if sound else None
 
     def _infer(self, seen: Mapping[Preprocess, np.ndarray]) -> Inferred:
-        """Of pictures as each view shows them."""
+        """Of images as each view shows them."""
         batch = self.recipe.evaluate.batch
         said = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch) for each in self.members]
         if not self.is_combined:
@@ -349,7 +349,7 @@ def readable(path: Path) -> str:
 
 
 def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
-    """Files as they are named, pictures in folders (hidden ones passed over) and matches of globs, each in sorted order.
+    """Files as they are named, images in folders (hidden ones passed over) and matches of globs, each in sorted order.
 
     Raises InputError naming every source where nothing is found, before anything is predicted.
     """
@@ -360,7 +360,7 @@ def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
     empty = [source for source in listed if next(_expand(Path(source)), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise InputError(*(f"there are no pictures in {source}" for source in empty), hint=f"A picture's name ends in {known}.")
+        raise InputError(*(f"there are no images in {source}" for source in empty), hint=f"An image's name ends in {known}.")
     return (path for source in listed for path in _expand(Path(source)))
 
 

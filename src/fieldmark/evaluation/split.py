@@ -1,4 +1,4 @@
-"""The pictures of one split as the model sees them in evaluation, and the prediction pass over them."""
+"""The images of one split as the model sees them in evaluation, and the prediction pass over them."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class SplitPixels:
     corrupt: str
     """A corruption to be made of the pixels on the way to the model, as in data.corrupt."""
     unreadable: dict[int, str]
-    """By row of the dataset, why a picture was left out."""
+    """By row of the dataset, why an image was left out."""
 
     @property
     def labels(self) -> np.ndarray:
         return self.loaded.dataset.labels[self.rows]
 
     def infer(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and features of the sound pictures."""
+        """Logits and features of the sound images."""
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
         change = None if self.corrupt == "none" else self.shown
-        with console.progress("predicting", "pictures") as advance:
+        with console.progress("predicting", "images") as advance:
             return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
 
     def shown(self, positions: np.ndarray) -> np.ndarray:
-        """Sound pictures at these positions as the model sees them: uint8 (m, 3, size, size)."""
+        """Sound images at these positions as the model sees them: uint8 (m, 3, size, size)."""
         if self.corrupt == "none":
             return self.pixels[positions]
         rows = self.rows[np.searchsorted(self.sound, positions)]
@@ -69,7 +69,7 @@ class SplitPixels:
 
 def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, corrupt: str, console: Console) -> SplitPixels:
     """Decode these rows of the dataset; those that cannot be are named and left out."""
-    with console.progress("decoding", "pictures") as advance:
+    with console.progress("decoding", "images") as advance:
         view = View(preprocess.size, preprocess.resize)
         cache = open_pixels(loaded.selection(rows, preprocess.margin), view, default_cache_dir(), advance)
     unreadable = {int(rows[position]): reason for position, reason in cache.unreadable.items()}

@@ -1,4 +1,4 @@
-"""Answers for the pictures of a dataset whose labels are not known, written in the columns that a competition asks for."""
+"""Answers for the images of a dataset whose labels are not known, written in the columns that a competition asks for."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _OF_ANSWER: dict[str, Callable[[np.ndarray, tuple[str, ...]], list[str]]] = {
 
 
 def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, console: Console) -> int:
-    """Predict the unlabelled pictures of the run's data, or of other data, into a CSV file; gives how many have no answer.
+    """Predict the unlabelled images of the run's data, or of other data, into a CSV file; gives how many have no answer.
 
     `columns` are "header=what" separated by commas. What is path, name (of the file), stem (the name without its ending), class, index
     (of the class, from 0), number (from 1), probability (of that class), or probabilities: a column for each class, named after it. The
-    predictions are saved in the run folder too. A picture that cannot be read, or whose answer is not a number, has empty answers.
+    predictions are saved in the run folder too. An image that cannot be read, or whose answer is not a number, has empty answers.
 
-    Raises InputError where the columns are wrong, the run is not finished, or there are no such pictures.
+    Raises InputError where the columns are wrong, the run is not finished, or there are no such images.
     """
     chosen = _parse(columns)
     header = [title for title, what in chosen for title in (run.class_names if what == "probabilities" else [title])]
@@ -54,7 +54,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
         all_rows = dataset.rows(UNLABELLED)
         if not len(all_rows):
             raise InputError(
-                f"{dataset.name} has no unlabelled pictures", hint="`fieldmark predict` answers for pictures that are in no dataset."
+                f"{dataset.name} has no unlabelled images", hint="`fieldmark predict` answers for images that are in no dataset."
             )
         predictions = run.predict_rows(loaded, loaded.rows(UNLABELLED), console)
         name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"

@@ -73,7 +73,7 @@ class Answers:
 
 
 def _promised(prediction: Prediction) -> list[str]:
-    """What the set and the back-off add to the classes that are named; of a picture of none of the classes they promise nothing."""
+    """What the set and the back-off add to the classes that are named; of an image of none of the classes they promise nothing."""
     if prediction.unknown:
         return []
     among = [f"among {', '.join(prediction.among)}"] if 1 < len(prediction.among) < len(prediction.classes) else []

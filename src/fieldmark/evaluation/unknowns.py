@@ -1,4 +1,4 @@
-"""How well a run tells pictures of unknown classes from those of test: every score, and what its threshold does."""
+"""How well a run tells images of unknown classes from those of test: every score, and what its threshold does."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from fieldmark.scoring.rejection import Score, aupr, auroc, fitted_scores, fpr_a
 
 @dataclass(frozen=True)
 class ScoreFigures:
-    """One score against one set of unknown pictures, in per cent.
+    """One score against one set of unknown images, in per cent.
 
-    auroc: share of pairs of a known and an unknown picture that it puts in the right order, with its 95 % interval over such
-    pictures, or groups of them; over other unknown classes it would be wider. aupr: average precision of finding the unknown ones.
-    fpr: unknown pictures that pass where 95 % of test does. oscr: area under rightly named known against passed unknown pictures (Dhamija
+    auroc: share of pairs of a known and an unknown image that it puts in the right order, with its 95 % interval over such
+    images, or groups of them; over other unknown classes it would be wider. aupr: average precision of finding the unknown ones.
+    fpr: unknown images that pass where 95 % of test does. oscr: area under rightly named known against passed unknown images (Dhamija
     et al., NeurIPS 2018).
     """
 
@@ -48,11 +48,11 @@ class ScoreFigures:
 
 @dataclass(frozen=True)
 class UnknownFigures:
-    """Pictures of unknown classes, `n` of them, beside the `known` of test.
+    """Images of unknown classes, `n` of them, beside the `known` of test.
 
-    score: the run's; its threshold was fitted on val to accept the share `accept` of known pictures. accepted: share of test that it does
-    accept, rejected: share of the unknown pictures that it rejects, each with its 95 % interval, in per cent. chose: whether some of these
-    very pictures chose the score, which flatters it. values: by score, what each known and unknown picture gets, float64 (n,) each.
+    score: the run's; its threshold was fitted on val to accept the share `accept` of known images. accepted: share of test that it does
+    accept, rejected: share of the unknown images that it rejects, each with its 95 % interval, in per cent. chose: whether some of these
+    very images chose the score, which flatters it. values: by score, what each known and unknown image gets, float64 (n,) each.
     """
 
     name: str
@@ -88,9 +88,9 @@ def unknown_figures(
     decisions: Decisions,
     chose: Collection[str] = (),
 ) -> UnknownFigures:
-    """`scores` are those of `fitted_scores`; `chose` are the unknown pictures that the run's score was chosen by.
+    """`scores` are those of `fitted_scores`; `chose` are the unknown images that the run's score was chosen by.
 
-    Raises InputError where test has no labelled pictures, there are no unknown ones, or the run's score is not among `scores`.
+    Raises InputError where test has no labelled images, there are no unknown ones, or the run's score is not among `scores`.
     """
     if decisions.score not in scores:
         raise without_train(decisions.score)
@@ -119,7 +119,7 @@ def unknown_figures(
 
 
 def scores_of(score: Score, known: Predictions, unknown: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pictures of both: float64 (n,) each."""
+    """Of the images of both: float64 (n,) each."""
     return score(known.logits, known.features), score(unknown.logits, unknown.features)
 
 
@@ -129,13 +129,13 @@ def auroc_interval(
     """The AUROC and its 95 % interval in [0, 1], on the scale of its logit.
 
     From the variance of DeLong et al. (Biometrics 1988); with groups, int (n,), from that of Obuchowski (Biometrics 1997), for groups of
-    known or of unknown pictures alone.
+    known or of unknown images alone.
     """
     value = auroc(known, unknown)
     if not 0 < value < 1 or min(len(known), len(unknown)) < 2:
         return value, *_of_few(value, len(known), len(unknown))
     together = rankdata(np.concatenate([known, unknown]))
-    above = (together[: len(known)] - rankdata(known)) / len(unknown)  # share of the unknown that each known picture outranks
+    above = (together[: len(known)] - rankdata(known)) / len(unknown)  # share of the unknown that each known image outranks
     below = 1 - (together[len(known) :] - rankdata(unknown)) / len(known)
     spread = math.sqrt(variance_of_mean(above, known_groups) + variance_of_mean(below, unknown_groups))
     if math.isnan(spread):  # of one group alone nothing is known
@@ -145,21 +145,21 @@ def auroc_interval(
 
 
 def _of_few(value: float, known: int, unknown: int) -> tuple[float, float]:
-    """Where there is no spread to go by: as of a share of so many pictures as the smaller kind has."""
+    """Where there is no spread to go by: as of a share of so many images as the smaller kind has."""
     pairs = min(known, unknown)
     _, low, high = share_interval(np.arange(pairs) < round(value * pairs))
     return low, high
 
 
 def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
-    """Predict pictures of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
+    """Predict images of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
 
     Raises InputError where the run is not finished or not calibrated.
     """
     require_finished(run)
     decisions, test = require_decisions(run), run.predictions("test")
     if test is None:
-        raise InputError(f"{run.path} has no predictions of test to hold unknown pictures against", hint=f"fieldmark evaluate {run.path}")
+        raise InputError(f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {run.path}")
     name, predictions = predict_unknown(run, sources, console)
     chose = _that_chose(decisions, unknown_sets(run, features=False))
     figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
@@ -167,9 +167,9 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
 
 
 def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
-    """Predict pictures of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
+    """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
 
-    NAME is that of the first source. The same pictures keep it, and others of the same name get a number behind it.
+    NAME is that of the first source. The same images keep it, and others of the same name get a number behind it.
     """
     if warning := run.box_warning(False):
         console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
@@ -177,7 +177,7 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
     with run.folder.locked():
         predictions = run.predict_files(files, console)
         own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
-        base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "pictures"
+        base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "images"
         names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
         name = next(name for name in names if name != UNKNOWN and taken.get(name, own) == own)
         _unknown_file(run, name).parent.mkdir(exist_ok=True)
@@ -186,14 +186,14 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
 
 
 def unknown_sets(run: Run, features: bool = True) -> dict[str, Predictions]:
-    """By name, what was saved of pictures of unknown classes; those held out of training come first, as "unknown"."""
+    """By name, what was saved of images of unknown classes; those held out of training come first, as "unknown"."""
     held_out = run.predictions(UNKNOWN, features)
     given = sorted((run.folder.predictions / UNKNOWN).glob("*.npz"), key=lambda file: file.stem)
     return ({} if held_out is None else {UNKNOWN: held_out}) | {file.stem: Predictions.load(file, features) for file in given}
 
 
 def assess_unknown(run: Run, test: Predictions, decisions: Decisions) -> list[UnknownFigures]:
-    """Of each set that was saved, beside the pictures of test."""
+    """Of each set that was saved, beside the images of test."""
     sets = unknown_sets(run)
     scores = fitted_scores(run.predictions("train")) if sets else {}
     chose = _that_chose(decisions, sets)
@@ -205,13 +205,13 @@ def _unknown_file(run: Run, name: str) -> Path:
 
 
 def _that_chose(decisions: Decisions, sets: Mapping[str, Predictions]) -> frozenset[str]:
-    """The unknown pictures, among these sets of them, that the score was chosen by."""
+    """The unknown images, among these sets of them, that the score was chosen by."""
     by = decisions.record.rejection.unknown or ()
     return frozenset(path for name in by if name in sets for path in sets[name].ids.tolist())
 
 
 def unknown_table(found: Sequence[dict[str, Any]]) -> Table:
-    """Each score against each set of unknown pictures, for the console. `found`: what UnknownFigures.to_dict gives."""
+    """Each score against each set of unknown images, for the console. `found`: what UnknownFigures.to_dict gives."""
     rows = []
     for each in found:
         for score in each["scores"]:

@@ -116,11 +116,11 @@ def _measure(model: nn.Module, size: int, batch: int, candidates: list[Arithmeti
     times: dict[str, list[float]] = {_label(candidate): [] for candidate in candidates}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pictures = torch.randn(batch, 3, size, size)
+        noise = torch.randn(batch, 3, size, size)
         for attempt in range(_ROUNDS + 1):
             for candidate in candidates:
                 trial = candidate.prepare(copy.deepcopy(model).train())
-                images = pictures.to(device=candidate.device, memory_format=candidate.memory_format)
+                images = noise.to(device=candidate.device, memory_format=candidate.memory_format)
                 synchronise(candidate.device)
                 started = time.perf_counter()
                 with candidate.autocast():

@@ -20,9 +20,9 @@ class ModelInfo:
     parameters: int | None
     """With 1,000 classes; None where the table does not have the model."""
     macs: int | None
-    """Multiply-accumulates of one picture at `size`, with 1,000 classes."""
+    """Multiply-accumulates of one image at `size`, with 1,000 classes."""
     size: int
-    """Usual side of the picture, in pixels."""
+    """Usual side of the image, in pixels."""
     pretrained: bool
     """Whether there are pretrained weights for `model.weights=pretrained`."""
     line: str

@@ -23,7 +23,7 @@ def parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def macs(model: nn.Module, size: int) -> int:
-    """Multiply-accumulates of one picture of `size` x `size` in convolutions, linear layers and attention (half of PyTorch's count of
+    """Multiply-accumulates of one image of `size` x `size` in convolutions, linear layers and attention (half of PyTorch's count of
     floating-point operations). The model is left as it was."""
     return _measure(model, size, [])[0][""]
 
@@ -39,7 +39,7 @@ def check_budget(model: nn.Module, max_parameters: int, name: str) -> None:
 
 
 def summary(model: Classifier, size: int) -> str:
-    """A table of the network's stages: name, output shape for one picture, parameters, multiply-accumulates."""
+    """A table of the network's stages: name, output shape for one image, parameters, multiply-accumulates."""
     stages = {name: module for name, module in _stages(model) if parameters(module)[0]}
     counts, shapes = _measure(model, size, list(stages))
     total, trainable = parameters(model)
@@ -51,7 +51,7 @@ def summary(model: Classifier, size: int) -> str:
     cells = [("stage", "output", "parameters", "MACs"), *((name, shape, f"{count:,}", f"{work:,}") for name, shape, count, work in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
-    title = f"{model.architecture}, {model.num_classes:,} classes, pictures of {size} x {size}, {trainable:,} parameters trained"
+    title = f"{model.architecture}, {model.num_classes:,} classes, images of {size} x {size}, {trainable:,} parameters trained"
     return "\n".join([title, *lines])
 
 
@@ -66,7 +66,7 @@ def _stages(model: Classifier) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _measure(model: nn.Module, size: int, names: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
-    """Multiply-accumulates by module name ("" is the whole), and output shapes of the named modules, for one picture."""
+    """Multiply-accumulates by module name ("" is the whole), and output shapes of the named modules, for one image."""
     shapes: dict[str, str] = {}
 
     def remember(name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -82,7 +82,7 @@ class Built:
 
 
 def build_model(recipe_model: schema.Model, num_classes: int, size: int, seed: int) -> Built:
-    """The network of a recipe for pictures of `size` x `size` pixels, in training mode, on the CPU.
+    """The network of a recipe for images of `size` x `size` pixels, in training mode, on the CPU.
 
     The same arguments give the same weights whatever was drawn before; PyTorch's global generator is left as it was.
     Raises InputError for an unknown name, a size that the architecture cannot take, settings that have no effect on it, and weights
@@ -130,7 +130,7 @@ def model_names(pattern: str = "*") -> list[str]:
 
 
 def describe(name: str) -> tuple[int, bool]:
-    """Usual side of an architecture's pictures, in pixels, and whether `pretrained` weights exist."""
+    """Usual side of an architecture's images, in pixels, and whether `pretrained` weights exist."""
     config = _config(name)
     return (config.input_size[-1], bool(config.hf_hub_id) or name in resnext_vit.PARTS) if config else (224, True)
 
@@ -208,7 +208,7 @@ def _native(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Mo
 
 
 def _run(module: nn.Module, size: int) -> Any:
-    """What the module gives for one empty picture; it is in training mode before and after."""
+    """What the module gives for one empty image; it is in training mode before and after."""
     module.eval()
     with torch.no_grad():
         output = module(torch.zeros(1, 3, size, size))
@@ -233,7 +233,7 @@ def _unusable(settings: schema.Model, size: int, error: Exception, pretrained: P
 
 
 def _refusal(settings: schema.Model, size: int) -> Exception | None:
-    """Why the architecture cannot take pictures of this size; None where it can."""
+    """Why the architecture cannot take images of this size; None where it can."""
     try:
         with torch.device("meta"):
             _run(_create(settings, size, None), size)
@@ -266,5 +266,5 @@ def _num_features(settings: schema.Model, backbone: nn.Module, size: int) -> int
     except Exception as error:  # as above
         raise _unusable(settings, size, error) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise InputError(f"model.name: {settings.name} does not give one vector of features per picture", hint="Choose another model.name.")
+        raise InputError(f"model.name: {settings.name} does not give one vector of features per image", hint="Choose another model.name.")
     return features.shape[1]

@@ -1,7 +1,7 @@
-"""A plain convolutional network of our own, for small pictures and training from scratch; registered with timm as `plain_cnn`.
+"""A plain convolutional network of our own, for small images and training from scratch; registered with timm as `plain_cnn`.
 
 Each stage is two 3 x 3 convolutions with batch norm and ReLU, then 2 x 2 max-pooling, and is twice as wide as the stage before; features
-are averaged over the picture. With its own width and depth (64 channels, 4 stages: 4.7 million parameters) it takes pictures from 16
+are averaged over the image. With its own width and depth (64 channels, 4 stages: 4.7 million parameters) it takes images from 16
 pixels.
 """
 

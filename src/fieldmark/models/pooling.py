@@ -31,17 +31,17 @@ def average_last_features(backbone: nn.Module, name: str, size: int) -> frozense
     )
     if not hasattr(backbone, "forward_features"):  # those of torchvision, which do
         raise nothing
-    pictures = torch.rand(1, 3, size, size)
+    images = torch.rand(1, 3, size, size)
     names = set(backbone.state_dict())
     backbone.eval()
     with torch.no_grad():
-        own, features = backbone(pictures), _last_features(backbone, pictures)
+        own, features = backbone(images), _last_features(backbone, images)
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise InputError(
                 f"model.pooling: {name} does not end in one feature map that could be averaged", hint="Leave model.pooling out."
             )
     backbone.forward = types.MethodType(_averaged, backbone)
-    averaged = backbone(pictures)
+    averaged = backbone(images)
     parameters = dict(backbone.named_parameters())
     gradients = torch.autograd.grad(averaged.sum(), list(parameters.values()), allow_unused=True)
     backbone.train()
@@ -51,12 +51,12 @@ def average_last_features(backbone: nn.Module, name: str, size: int) -> frozense
     return frozenset(names - set(backbone.state_dict()))
 
 
-def _last_features(backbone: Any, pictures: Tensor) -> Any:
-    return backbone.forward_features(pictures)
+def _last_features(backbone: Any, images: Tensor) -> Any:
+    return backbone.forward_features(images)
 
 
-def _averaged(backbone: nn.Module, pictures: Tensor) -> Tensor:
-    features: Tensor = _last_features(backbone, pictures)
+def _averaged(backbone: nn.Module, images: Tensor) -> Tensor:
+    features: Tensor = _last_features(backbone, images)
     if features.ndim == 3:
         has_class_token = getattr(backbone, "cls_token", None) is not None
         return features[:, int(getattr(backbone, "num_prefix_tokens", has_class_token)) :].mean(1)

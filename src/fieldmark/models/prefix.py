@@ -2,7 +2,7 @@
 
 A boundary is a module of the backbone that is frozen, as is all that runs before it: no weights are trained, no running statistics adapt,
 nothing is dropped at random. Where what follows depends on all this through the boundary's output alone, that output is all that has to be
-kept of a picture.
+kept of an image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Span:
     end: int = -1
     runs: int = 1
     output: Tensor | None = None
-    """Of one picture, without its values; None for what is not one tensor of fractions."""
+    """Of one image, without its values; None for what is not one tensor of fractions."""
     work: int = 0
     """Floating-point operations of the network up to its end."""
 
@@ -57,9 +57,9 @@ class Prefix:
         self.share = share
         """Of the network's multiply-adds."""
         self.like = boundary.output
-        """On the meta device: shape and dtype of what the boundary gives for one picture, (1, ...)."""
+        """On the meta device: shape and dtype of what the boundary gives for one image, (1, ...)."""
         self._model, self._module, self._unchanging = model, boundary.module, tuple(_unchanging(model.backbone))
-        # Not a number, so that whatever depends on the pictures by another way than the boundary shows it.
+        # Not a number, so that whatever depends on the images by another way than the boundary shows it.
         self._nowhere = torch.full((1, 3, size, size), torch.nan, device=arithmetic.device, dtype=arithmetic.dtype)
         self._stubs = {
             span.module: torch.full_like(span.output, torch.nan, device=arithmetic.device) for span in before if span.output is not None
@@ -71,7 +71,7 @@ class Prefix:
 
     @torch.no_grad()
     def compute(self, images: Tensor) -> Tensor:
-        """What the boundary gives for pictures as the model takes them, (n, ...); what comes after it is not run."""
+        """What the boundary gives for images as the model takes them, (n, ...); what comes after it is not run."""
         try:
             with self.watching(_stop):
                 self._model(images)
@@ -115,22 +115,22 @@ class Prefix:
 def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix | str:
     """The longest prefix of a model that is on its device and in the training mode of a stage, or why there is none worth keeping.
 
-    A parameter that requires gradients is trained; a batch norm in evaluation mode is held. Boundaries are tried on two random pictures,
-    the last one first: gone on from there, the network must give what it gives for the pictures (in evaluation mode, because training
+    A parameter that requires gradients is trained; a batch norm in evaluation mode is held. Boundaries are tried on two random images,
+    the last one first: gone on from there, the network must give what it gives for the images (in evaluation mode, because training
     may draw at random; within 1e-4 of the largest value in float32, 2e-2 in bfloat16). The model is left as it was.
     """
-    pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    pictures = pictures.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = images.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
     with torch.no_grad(), arithmetic.autocast():
         with evaluating(model):
-            spans, work = _trace(model, pictures[:1])
-            expected = model.forward_with_features(pictures)
+            spans, work = _trace(model, images[:1])
+            expected = model.forward_with_features(images)
         first_change, change = _first_change(model.backbone, spans)
         candidates = [span for span in spans.values() if span.output is not None and span.end < first_change]
         candidates.sort(key=lambda span: span.end)
         while candidates and (boundary := candidates.pop()).work >= _WORTHWHILE * work:
             prefix = Prefix(model, size, arithmetic, boundary, _outermost(spans.values(), boundary), boundary.work / work)
-            if _is_sound(prefix, model, pictures, expected, _TOLERANCE[arithmetic.precision]):
+            if _is_sound(prefix, model, images, expected, _TOLERANCE[arithmetic.precision]):
                 return prefix
             # What a block does beside this module will be beside the others in it as well.
             block = _block_of(model.backbone, boundary.name)
@@ -138,8 +138,8 @@ def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix 
     return f"hardly any of the network runs before what changes in training: {change}"
 
 
-def _trace(model: Classifier, picture: Tensor) -> tuple[dict[str, _Span], int]:
-    """The modules of the backbone that run, by name, and the floating-point operations of the network, for one picture."""
+def _trace(model: Classifier, image: Tensor) -> tuple[dict[str, _Span], int]:
+    """The modules of the backbone that run, by name, and the floating-point operations of the network, for one image."""
     clock, spans = itertools.count(), dict[str, _Span]()
 
     def begin(name: str, module: nn.Module) -> None:
@@ -161,7 +161,7 @@ def _trace(model: Classifier, picture: Tensor) -> tuple[dict[str, _Span], int]:
         hooks.append(module.register_forward_hook(lambda _module, _inputs, output, name=name: finish(name, output)))
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted on the CPU
-            model(picture)
+            model(image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -223,13 +223,13 @@ def _block_of(backbone: nn.Module, name: str) -> str:
     return name
 
 
-def _is_sound(prefix: Prefix, model: Classifier, pictures: Tensor, expected: tuple[Tensor, Tensor], tolerance: float) -> bool:
+def _is_sound(prefix: Prefix, model: Classifier, images: Tensor, expected: tuple[Tensor, Tensor], tolerance: float) -> bool:
     """Whether the network, resumed from the boundary, gives what is expected of it."""
-    features = prefix.compute(pictures)
+    features = prefix.compute(images)
     try:
         with evaluating(model):
             found = prefix.resume_with_features(features)
-    except Exception:  # architectures fail in many ways on pictures and parts that do not fit
+    except Exception:  # architectures fail in many ways on images and parts that do not fit
         return False
     return all(
         got.shape == wanted.shape and torch.allclose(got, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))

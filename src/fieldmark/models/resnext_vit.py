@@ -2,9 +2,9 @@
 
 The 2048 channels of each place of ResNeXt-101 32x8d's layer4 (Xie et al., CVPR 2017; 7 x 7 places at 224 pixels) are projected to a token
 of 192 numbers; the blocks and the final norm of ViT-tiny (Dosovitskiy et al., ICLR 2021) work on these tokens, which are projected back
-and added to the map; its average over the picture goes to the classifier. The last projection starts at zero, so that at first the network
+and added to the map; its average over the image goes to the classifier. The last projection starts at zero, so that at first the network
 computes what the ResNeXt does: random projections would spoil features that are good already. There is no class token, for the average
-stands for the whole picture. Places have the transformer's position embedding, resampled to their grid.
+stands for the whole image. Places have the transformer's position embedding, resampled to their grid.
 
 Parameters keep the names that they have in timm's two networks, so that the weights of both fit.
 """

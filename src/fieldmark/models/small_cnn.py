@@ -1,7 +1,7 @@
-"""A small residual network of our own, for small pictures and training from scratch on a CPU; registered with timm as `small_cnn`.
+"""A small residual network of our own, for small images and training from scratch on a CPU; registered with timm as `small_cnn`.
 
 Plain 3 x 3 convolutions with batch norm and ReLU: no depthwise ones, which CPUs train slowly. After a stem of stride 2, each of three
-stages halves the side, doubles the width and adds one residual block (He et al., CVPR 2016); features are averaged over the picture.
+stages halves the side, doubles the width and adds one residual block (He et al., CVPR 2016); features are averaged over the image.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _renamed(model: Classifier, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def _resampled_position(model: Classifier, found: Mapping[str, Tensor]) -> tuple[Tensor, str] | None:
-    """A vision transformer's position embedding, made for another picture size, resampled to the model's, and a note on it."""
+    """A vision transformer's position embedding, made for another image size, resampled to the model's, and a note on it."""
     old, own = found.get("backbone.pos_embed"), getattr(model.backbone, "pos_embed", None)
     grid = getattr(getattr(model.backbone, "patch_embed", model.backbone), "grid_size", None)
     if old is None or own is None or grid is None or old.ndim != 3 or old.shape[1] == own.shape[1] or old.shape[2] != own.shape[2]:

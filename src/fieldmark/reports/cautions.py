@@ -16,34 +16,34 @@ _FEW = 10
 _NAMED = 3
 
 
-def cautions(run: Run, pictures: Sequence[Mapping[str, Any]], found: Assessment) -> list[str]:
-    """One sentence or two for each; none where nothing was found. `pictures` are the rows of the run's split.parquet that were used."""
+def cautions(run: Run, images: Sequence[Mapping[str, Any]], found: Assessment) -> list[str]:
+    """One sentence or two for each; none where nothing was found. `images` are the rows of the run's split.parquet that were used."""
     return [
-        *_copies(pictures),
+        *_copies(images),
         *_straddling(run),
-        *_few_pictures(found),
+        *_few_images(found),
         *_no_answers(found),
         *_vector_scaling(run.summary),
         *_refitted(run, found),
     ]
 
 
-def _copies(pictures: Sequence[Mapping[str, Any]]) -> list[str]:
+def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
     """The same bytes in test and in what was learnt from, and the same bytes with several labels."""
     by_hash = defaultdict(list)
-    for picture in pictures:
-        if picture["hash"] and picture["split"] in ("train", "val", "test"):
-            by_hash[picture["hash"]].append(picture)
+    for image in images:
+        if image["hash"] and image["split"] in ("train", "val", "test"):
+            by_hash[image["hash"]].append(image)
     alike = [each for each in by_hash.values() if len(each) > 1]
     leaked = [row["path"] for each in alike if {"train", "val"} & {row["split"] for row in each} for row in each if row["split"] == "test"]
     doubtful = [each[0]["path"] for each in alike if len({row["label"] for row in each}) > 1]
     said = []
     if leaked:
         are = "is" if len(leaked) == 1 else "are"
-        said.append(f"{_pictures(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {some(leaked, _NAMED)}.")
+        said.append(f"{_images(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {some(leaked, _NAMED)}.")
     if doubtful:
         lie = "lies" if len(doubtful) == 1 else "lie"
-        said.append(f"{_pictures(doubtful)} {lie} in several classes at once, of which at most one can be right: {some(doubtful, _NAMED)}.")
+        said.append(f"{_images(doubtful)} {lie} in several classes at once, of which at most one can be right: {some(doubtful, _NAMED)}.")
     return said
 
 
@@ -58,19 +58,19 @@ def _straddling(run: Run) -> list[str]:
     shared = groups.get("test", set()) & (groups.get("train", set()) | groups.get("val", set()))
     if not shared:
         return []
-    return [f"{len(shared):,} of {len(groups['test']):,} groups of test have pictures in train or val too, so that test flatters."]
+    return [f"{len(shared):,} of {len(groups['test']):,} groups of test have images in train or val too, so that test flatters."]
 
 
-def _few_pictures(found: Assessment) -> list[str]:
+def _few_images(found: Assessment) -> list[str]:
     counts = np.bincount(found.test.labels, minlength=len(found.test.class_names))
     without, few = int((counts == 0).sum()), int(((counts > 0) & (counts < _FEW)).sum())
     said = []
     if without:
         has, them = ("has", "it") if without == 1 else ("have", "them")
-        said.append(f"{_classes(without)} of {len(counts):,} {has} no pictures in test, so nothing is known of {them}.")
+        said.append(f"{_classes(without)} of {len(counts):,} {has} no images in test, so nothing is known of {them}.")
     if few:
         said.append(
-            f"{_classes(few)} of {len(counts):,} {'has' if few == 1 else 'have'} fewer than {_FEW} pictures in test, "
+            f"{_classes(few)} of {len(counts):,} {'has' if few == 1 else 'have'} fewer than {_FEW} images in test, "
             "so figures of a single class say little."
         )
     return said
@@ -78,7 +78,7 @@ def _few_pictures(found: Assessment) -> list[str]:
 
 def _no_answers(found: Assessment) -> list[str]:
     unanswered = int((found.predicted < 0).sum())
-    return [f"{unanswered:,} of {len(found.test):,} pictures of test got an answer that is not a number."] if unanswered else []
+    return [f"{unanswered:,} of {len(found.test):,} images of test got an answer that is not a number."] if unanswered else []
 
 
 def _vector_scaling(summary: Mapping[str, Any]) -> list[str]:
@@ -97,8 +97,8 @@ def _refitted(run: Run, found: Assessment) -> list[str]:
     return ["Temperature, threshold and sets were fitted on what was said of val before the refit, and the network has changed since."]
 
 
-def _pictures(paths: Sequence[str]) -> str:
-    return f"{len(paths):,} picture{'s' * (len(paths) != 1)}"
+def _images(paths: Sequence[str]) -> str:
+    return f"{len(paths):,} image{'s' * (len(paths) != 1)}"
 
 
 def _classes(count: int) -> str:

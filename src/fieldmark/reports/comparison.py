@@ -35,14 +35,14 @@ from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.selective import RiskCoverage, risk_coverage_of_answers
 
 _START = b"<!doctype html>\n<!-- a comparison of Fieldmark -->\n"
-_PICTURES = 12
+_IMAGES = 12
 _ENDS = (1, 2, 5, 10, 20, 50, 100)
 """Where a scale of differences may end, in points."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """A run with the name that it has on the page, and its labelled pictures of test in the order of the first run's."""
+    """A run with the name that it has on the page, and its labelled images of test in the order of the first run's."""
 
     name: str
     run: Run
@@ -68,7 +68,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A run less the first one. `p` is corrected for the number of such pairs; `both` and `neither` count pictures."""
+    """A run less the first one. `p` is corrected for the number of such pairs; `both` and `neither` count images."""
 
     name: str
     difference: Difference
@@ -106,17 +106,17 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Class:
-    """One class: its recall in each run in per cent, and that of the rival less that of the first, in points; None without pictures."""
+    """One class: its recall in each run in per cent, and that of the rival less that of the first, in points; None without images."""
 
     name: str
-    pictures: int
+    images: int
     recalls: list[float | None]
     difference: float | None
 
 
 @dataclass(frozen=True)
 class _Said:
-    """What one run said of a picture, None where it is not a number; the probability is in [0, 1]."""
+    """What one run said of an image, None where it is not a number; the probability is in [0, 1]."""
 
     name: str
     answer: str | None
@@ -124,7 +124,7 @@ class _Said:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     card: Card
     said: list[_Said]
 
@@ -132,9 +132,9 @@ class _Picture:
 def write_comparison(runs: Sequence[Run], path: Path | None) -> Path:
     """Write the report of finished runs side by side to `path`, and give the path. The same runs give the same bytes.
 
-    Every run is held against the first one, on the pictures of test. A picture that cannot be shown any more is replaced by the reason.
+    Every run is held against the first one, on the images of test. An image that cannot be shown any more is replaced by the reason.
     Raises InputError where there is no path or it cannot be written, where there are fewer than two runs or the same one twice, where one
-    is not finished, and where they have other classes or were tested on other pictures.
+    is not finished, and where they have other classes or were tested on other images.
     """
     if len(runs) < 2:
         raise InputError(f"a comparison takes two runs or more, not {len(runs)}", hint="Name the baseline first, then the others.")
@@ -160,18 +160,18 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
     hashes = [_hashes(run) for run in runs]
     for run, test, known in zip(runs[1:], saved[1:], hashes[1:], strict=True):
         _check_classes(runs[0], run, saved[0].class_names, test.class_names)
-        _check_pictures(runs[0], run, _contents(saved[0], hashes[0]), _contents(test, known))
+        _check_images(runs[0], run, _contents(saved[0], hashes[0]), _contents(test, known))
     names = run_names([run.path for run in runs])
     return [_Entry(name, run, run.summary, _ordered(test, saved[0].ids)) for name, run, test in zip(names, runs, saved, strict=True)]
 
 
 def _hashes(run: Run) -> dict[str, str]:
-    """By the path of a picture, its content when the run began."""
+    """By the path of an image, its content when the run began."""
     return recorded_hashes(read_split(run.folder.split_file))
 
 
 def _contents(test: Predictions, hashes: Mapping[str, str]) -> dict[str, tuple[str, int]]:
-    """By path, what decides whether a picture is the same: its content and its label."""
+    """By path, what decides whether an image is the same: its content and its label."""
     return {path: (hashes.get(path, ""), label) for path, label in zip(test.ids.tolist(), test.labels.tolist(), strict=True)}
 
 
@@ -186,14 +186,14 @@ def _check_classes(first: Run, run: Run, expected: Sequence[str], actual: Sequen
     )
 
 
-def _check_pictures(first: Run, run: Run, expected: Mapping[str, object], actual: Mapping[str, object]) -> None:
+def _check_images(first: Run, run: Run, expected: Mapping[str, object], actual: Mapping[str, object]) -> None:
     if expected == actual:
         return
-    hint = "Compare runs with the same test pictures: the same data and the same data.split_seed."
+    hint = "Compare runs with the same test images: the same data and the same data.split_seed."
     if alone := sorted(expected.keys() ^ actual.keys()):
-        raise InputError(f"{first.path} and {run.path} were not tested on the same pictures: only one was on {some(alone)}", hint=hint)
+        raise InputError(f"{first.path} and {run.path} were not tested on the same images: only one was on {some(alone)}", hint=hint)
     changed = sorted(path for path in expected if expected[path] != actual[path])
-    raise InputError(f"test pictures of {first.path} have another content or class in {run.path}: {some(changed)}", hint=hint)
+    raise InputError(f"test images of {first.path} have another content or class in {run.path}: {some(changed)}", hint=hint)
 
 
 def _ordered(test: Predictions, ids: np.ndarray) -> Predictions:
@@ -246,9 +246,9 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
         "trained": [entry for entry in entries if entry.run.ensemble is None],
         "root": shown.root,
         "moved": shown.moved,
-        "pictures": [
-            (first, rival, shown.pictures(only_first, rival, (first, rival)), len(only_first)),
-            (rival, first, shown.pictures(only_rival, first, (first, rival)), len(only_rival)),
+        "images": [
+            (first, rival, shown.images(only_first, rival, (first, rival)), len(only_first)),
+            (rival, first, shown.images(only_rival, first, (first, rival)), len(only_rival)),
         ],
         "command": shlex.join(["fieldmark", "report", *(os.path.abspath(entry.run.path) for entry in entries), "--out", "FILE"]),
         "version": versions()["fieldmark"],
@@ -320,7 +320,7 @@ def _rows(entries: Sequence[_Entry]) -> list[_Row]:
         _row("Model", "", entries, lambda summary: summary["model"]["name"]),
         _row("Input", "pixels", entries, _input),
         _row("Parameters", "", entries, lambda summary: _scaled(summary["model"]["parameters"])),
-        _row("Multiply-adds", "a picture", entries, lambda summary: _scaled(summary["model"]["macs"])),
+        _row("Multiply-adds", "an image", entries, lambda summary: _scaled(summary["model"]["macs"])),
         _row("Training time", "", entries, lambda summary: duration(summary["training"]["seconds"])),
         _measured("Val top-1", _of_val(entries), entries, "val", "top1"),
         _measured("Test top-1", "", entries, "test", "top1"),
@@ -369,17 +369,17 @@ def _made_of(run: Run) -> str:
 
 
 def _unknown_rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
-    """How well each tells unknown pictures from those of test, by its own score, for the sets that all were evaluated on."""
+    """How well each tells unknown images from those of test, by its own score, for the sets that all were evaluated on."""
     sets = [_unknown_sets(entry.run) for entry in entries]
-    for name, pictures in sets[0]:
-        if all((name, pictures) in each for each in sets):
-            known = [each[name, pictures] for each in sets]
-            meaning = f"telling {len(pictures):,} pictures of “{name}” from those of test"
+    for name, images in sets[0]:
+        if all((name, images) in each for each in sets):
+            known = [each[name, images] for each in sets]
+            meaning = f"telling {len(images):,} images of “{name}” from those of test"
             yield _Row("AUROC", meaning, [_cell(figures, "auroc") for figures in known])
 
 
 def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:
-    """The figures of the run's score, by the name of the set and its pictures."""
+    """The figures of the run's score, by the name of the set and its images."""
     file = run.folder.evaluation_file
     if not file.is_file():
         return {}
@@ -393,7 +393,7 @@ def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:
 
 
 def _classes(entries: Sequence[_Entry], rival: _Entry) -> list[_Class]:
-    """Those in which the first and the rival differ most come first; those without pictures last."""
+    """Those in which the first and the rival differ most come first; those without images last."""
     reports: list[list[ClassFigures]] = [per_class(entry.test) for entry in entries]
     place = entries.index(rival)
     rows = []
@@ -435,7 +435,7 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-# ---- charts and pictures ------------------------------------------------------------------------------------------------------------
+# ---- charts and images ------------------------------------------------------------------------------------------------------------
 
 
 def _panels(entries: Sequence[_Entry]) -> list[Any]:
@@ -449,7 +449,7 @@ def _epochs(run: Run) -> list[dict[str, Any]]:
 
 
 class _Shown:
-    """The pictures of the first run, where they still are, and cards of them."""
+    """The images of the first run, where they still are, and cards of them."""
 
     def __init__(self, first: _Entry):
         self._first = first
@@ -460,13 +460,13 @@ class _Shown:
         self.root = self._origin.root
         self.moved = not os.path.exists(self.root)  # Path.exists raises where a folder above may not be entered
 
-    def pictures(self, rows: np.ndarray, wrong: _Entry, both: Sequence[_Entry]) -> list[_Picture]:
+    def images(self, rows: np.ndarray, wrong: _Entry, both: Sequence[_Entry]) -> list[_Image]:
         """Some of these rows with what both say, those first where `wrong` is surest of its mistake."""
-        order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_PICTURES]
+        order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_IMAGES]
         chosen = rows[order]
-        found = cards(self._first.test, chosen, self._origin.pictures(), self._hashes, self._boxes)
+        found = cards(self._first.test, chosen, self._origin.images(), self._hashes, self._boxes)
         said = [_said(entry, chosen) for entry in both]
-        return [_Picture(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
+        return [_Image(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
 
 
 def _said(entry: _Entry, rows: np.ndarray) -> list[_Said]:

@@ -132,7 +132,7 @@ def _parts(matrix: np.ndarray, names: Sequence[str]) -> list[_Part]:
 
 
 def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, names: Sequence[str], unanswered: bool) -> _Part:
-    """Of the chosen classes, in their order; shares are of all pictures of a row."""
+    """Of the chosen classes, in their order; shares are of all images of a row."""
     shown = _shortened(names)
     places = np.arange(len(chosen), dtype=np.float64)
     columns, across = (np.append(chosen, len(matrix)), np.append(places, len(chosen) + 0.3)) if unanswered else (chosen, places)
@@ -341,4 +341,4 @@ def _described(matrix: np.ndarray, names: Sequence[str]) -> str:
     none = int(matrix[:, -1].sum())
     unanswered = f"; {none:,} got no answer" if none else ""
     confused = f"; most often confused: {'; '.join(pairs)}" if pairs else "; no two classes are confused"
-    return f"confusion matrix of {len(matrix):,} classes: {right:,} of {total:,} pictures are named right{unanswered}{confused}"
+    return f"confusion matrix of {len(matrix):,} classes: {right:,} of {total:,} images are named right{unanswered}{confused}"

@@ -99,7 +99,7 @@ def any_letters() -> Iterator[None]:
 
 
 def compact(svg: str) -> str:
-    """The same picture in a fraction of the text: paths to a hundredth of a point."""
+    """The same image in a fraction of the text: paths to a hundredth of a point."""
     return re.sub(r'(<path [^>]*?\bd=")([^"]*)', lambda path: path[1] + _compact(path[2]), svg)
 
 

@@ -1,4 +1,4 @@
-"""Why a run answers as it does, picture by picture: a folder with one HTML file, its figures for scripts, and the maps as pictures.
+"""Why a run answers as it does, image by image: a folder with one HTML file, its figures for scripts, and the maps as images.
 
 A map shows what an answer depends on in one way of asking. Each is therefore put to the deletion check, and what that found stands beside
 it in words.
@@ -44,7 +44,7 @@ _MADE_BY = ("Software", "Fieldmark explain")
 _MADE_BY_AT = 37
 """Where in our PNGs the kind of the chunk stands that follows the header."""
 _MOST = 200
-"""Pictures of one page; with more, a browser would have to open 50 MB."""
+"""Images of one page; with more, a browser would have to open 50 MB."""
 _NEAREST = 4
 _SIDE = 480
 
@@ -55,14 +55,14 @@ class Explained:
 
     page: Path
     figures: Path
-    pictures: int
+    images: int
     unreadable: int
     summary: DeletionSummary | None
 
 
 @dataclass(frozen=True)
 class _Confused:
-    """The class that the pictures of another are most often taken for: `times` of the `n` that `split` has of that other one."""
+    """The class that the images of another are most often taken for: `times` of the `n` that `split` has of that other one."""
 
     label: int
     name: str
@@ -73,7 +73,7 @@ class _Confused:
 
 @dataclass(frozen=True)
 class _Neighbour:
-    """A training picture; `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none."""
+    """A training image; `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none."""
 
     path: str
     thumbnail: str | None
@@ -82,7 +82,7 @@ class _Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class _Map:
-    """A heat map over its picture, as a PNG with its name and as a data URI, and whether it can be trusted."""
+    """A heat map over its image, as a PNG with its name and as a data URI, and whether it can be trusted."""
 
     file: str
     png: bytes
@@ -123,7 +123,7 @@ class _Map:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the run says of a picture, which is a data URI. Probabilities are in [0, 1]; `runner_up` is None beside one class alone."""
+    """What the run says of an image, which is a data URI. Probabilities are in [0, 1]; `runner_up` is None beside one class alone."""
 
     name: str
     probability: float
@@ -132,14 +132,14 @@ class _Answer:
     unknown: bool
     confused: _Confused | None
     map: _Map | None
-    picture: str
+    image: str
     nearest: tuple[_Neighbour, ...]
     nearest_confused: tuple[_Neighbour, ...]
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One picture; `answer` is None where `failure` says why there is none."""
+    """One image; `answer` is None where `failure` says why there is none."""
 
     path: str
     answer: _Answer | None
@@ -155,16 +155,16 @@ def explain_run(
     method: str = "auto",
     boxes: Boxes | None = None,
 ) -> Explained:
-    """Write explain.html, explain.json and a PNG of each map into `out`. The same pictures give the same bytes.
+    """Write explain.html, explain.json and a PNG of each map into `out`. The same images give the same bytes.
 
     Args:
-        images: files, folders (searched for pictures) and patterns; one that cannot be read is named, and has a row that says so.
+        images: files, folders (searched for images) and patterns; one that cannot be read is named, and has a row that says so.
         out: a new folder, or one that holds an earlier explanation, which gives way.
         method: one of evaluation.explanation.METHODS; "auto" is the one that suits the architecture, and no map where none does.
         boxes: as in Run.predict.
 
     Raises InputError, before anything is written, for an ensemble of several networks, for a method that the architecture cannot have, for
-    more than 200 pictures, and where `out` holds something else.
+    more than 200 images, and where `out` holds something else.
     """
     if run.is_combined:
         names = ", ".join(str(member.path) for member in run.members)
@@ -174,14 +174,14 @@ def explain_run(
         raise InputError(f"there is no method {method!r} for heat maps", hint=f"Choose auto, {', '.join(METHODS)}.")
     files = list(find_images(images))
     if len(files) > _MOST:
-        raise InputError(f"{len(files):,} pictures are too many for one page, which holds {_MOST}", hint="Name fewer of them.")
+        raise InputError(f"{len(files):,} images are too many for one page, which holds {_MOST}", hint="Name fewer of them.")
     names_of_maps = [_map_name(number, len(files), path) for number, path in enumerate(files, start=1)]
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
     if warning := run.box_warning(boxes is not None):
         console.say(f"warning: {warning}")
     explainer = _Explainer(run, method, boxes)
     panels = []
-    with console.progress("explaining", "pictures") as advance:
+    with console.progress("explaining", "images") as advance:
         for path, file in zip(files, names_of_maps, strict=True):
             panel = explainer.panel(path, file)
             if panel.failure:
@@ -206,7 +206,7 @@ def explain_run(
 
 
 def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """The heat map of each picture for its class: float32 (n, S, S) in [0, 1].
+    """The heat map of each image for its class: float32 (n, S, S) in [0, 1].
 
     None where the architecture has no map, or the run is an ensemble of several networks.
 
@@ -221,7 +221,7 @@ def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | N
 
 
 class _Explainer:
-    """A run, and all that its pictures are held against, read once.
+    """A run, and all that its images are held against, read once.
 
     `without_map` and `without_neighbours` say why there are none, or are empty.
     """
@@ -233,14 +233,14 @@ class _Explainer:
         self._required = method != "auto"
         self._boxes = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
         self._train = run.predictions("train")
-        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training pictures"
+        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training images"
         self._confusions = [
             (split, found, most_confused(found))
             for split in ("val", "test")
             if (found := run.predictions(split, features=False)) is not None
         ]
         origin = Origin(**run.folder.manifest()["data"])
-        self._pictures = origin.pictures()
+        self._images = origin.images()
         self.data_gone = "" if os.path.exists(origin.root) else origin.root
         stored = read_split(run.folder.split_file)
         self._hashes = recorded_hashes(stored)
@@ -256,7 +256,7 @@ class _Explainer:
         try:
             data = read(path, name)
             pixels = run.preprocess.pixels(data, name, box)[None]
-            picture = as_seen(run.preprocess, data, name, box, _SIDE)
+            image = as_seen(run.preprocess, data, name, box, _SIDE)
         except UnreadableImage as error:
             return _Panel(name, None, error.reason)
         logits, features = self._infer(pixels)
@@ -272,8 +272,8 @@ class _Explainer:
             runner_up_probability=float(probabilities[others[0]]) if others else 0.0,
             unknown=unknown is not None and bool(unknown[0]),
             confused=confused,
-            map=self._map(pixels, best, digest, picture, map_file),
-            picture=jpeg_uri(picture),
+            map=self._map(pixels, best, digest, image, map_file),
+            image=jpeg_uri(image),
             nearest=self._nearest(features, best, digest),
             nearest_confused=() if confused is None else self._nearest(features, confused.label, digest),
         )
@@ -281,7 +281,7 @@ class _Explainer:
         if self._boxes is not None and box is None:
             notes.append("It has no box, and was seen whole.")
         if digest in self._trained_on:
-            notes.append("The run was trained on this very picture: its answer says little of other pictures.")
+            notes.append("The run was trained on this very image: its answer says little of other images.")
         return _Panel(name, answer, notes=tuple(notes))
 
     def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -292,7 +292,7 @@ class _Explainer:
         """As the run states them: float32 (n, C)."""
         return self.run.probabilities(logits)
 
-    def _map(self, pixels: np.ndarray, label: int, digest: str, picture: Image.Image, file: str) -> _Map | None:
+    def _map(self, pixels: np.ndarray, label: int, digest: str, image: Image.Image, file: str) -> _Map | None:
         if self.without_map:
             return None
         run = self.run
@@ -307,9 +307,9 @@ class _Explainer:
         def probability(deleted: np.ndarray) -> np.ndarray:
             return self._probabilities(self._infer(deleted)[0])[:, label]
 
-        # By its content, so that what is found does not depend on the pictures beside it.
+        # By its content, so that what is found does not depend on the images beside it.
         check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))
-        laid = overlay(picture, heat)
+        laid = overlay(image, heat)
         return _Map(file, _png(laid), jpeg_uri(laid), check)
 
     def _confused(self, label: int) -> _Confused | None:
@@ -322,7 +322,7 @@ class _Explainer:
         return None
 
     def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
-        """Not the picture itself, by whatever name."""
+        """Not the image itself, by whatever name."""
         train = self._train
         if train is None:
             return ()
@@ -336,7 +336,7 @@ class _Explainer:
             return _Neighbour(path, None, "the dataset is not there any more")
         if path not in self._neighbours:
             try:
-                shown = thumbnail(self._pictures, path, self._hashes.get(path, ""), self._drawn.get(path))
+                shown = thumbnail(self._images, path, self._hashes.get(path, ""), self._drawn.get(path))
                 self._neighbours[path] = _Neighbour(path, shown)
             except UnreadableImage as error:
                 self._neighbours[path] = _Neighbour(path, None, error.reason)
@@ -344,7 +344,7 @@ class _Explainer:
 
 
 def _said(predictions: Predictions) -> np.ndarray:
-    """The class that each picture is taken for, -1 where there is none."""
+    """The class that each image is taken for, -1 where there is none."""
     known = predictions.labels >= 0
     said = np.full(len(predictions), -1)
     if known.any():
@@ -387,7 +387,7 @@ def _figures(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "run": explainer.run.name,
         "method": None if explainer.without_map else explainer.method,
         "summary": None if summary is None else {**vars(summary), "shown": summary.shown},
-        "pictures": [_row(panel) for panel in panels],
+        "images": [_row(panel) for panel in panels],
     }
 
 
@@ -419,7 +419,7 @@ def _deletion(check: Deletion) -> Mapping[str, float]:
 def _sentence(summary: DeletionSummary) -> str:
     cost = f"deleting what the map marks costs {summary.cost} than deleting as much elsewhere"
     found = "on average the maps mark what matters" if summary.shown else "it is not shown that the maps mark what matters"
-    return f"Over {summary.n} pictures, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
+    return f"Over {summary.n} images, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
 
 
 def _shared(paths: Sequence[str]) -> int:
@@ -433,9 +433,9 @@ def _points(number: int) -> str:
 
 
 def _map_name(number: int, of: int, path: Path) -> str:
-    """A name that every file system takes, whatever that of the picture is."""
+    """A name that every file system takes, whatever that of the image is."""
     stem = re.sub(r"[^\w.-]+", "-", path.stem)[:40].strip("-.")
-    return f"{number:0{len(str(of))}d}-{stem or 'picture'}.png"
+    return f"{number:0{len(str(of))}d}-{stem or 'image'}.png"
 
 
 def _earlier(out: Path, names: set[str]) -> set[str]:
@@ -476,8 +476,8 @@ def _is_ours(path: Path) -> bool:
     return start.startswith(_STARTS[path.name])
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     made_by, stream = PngInfo(), io.BytesIO()
     made_by.add_text(*_MADE_BY)
-    picture.save(stream, "PNG", pnginfo=made_by)
+    image.save(stream, "PNG", pnginfo=made_by)
     return stream.getvalue()

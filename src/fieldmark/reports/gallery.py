@@ -1,4 +1,4 @@
-"""The pictures of a report: which ones, what was said of them, and small copies that travel inside the page."""
+"""The images of a report: which ones, what was said of them, and small copies that travel inside the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
 from fieldmark.scoring import metrics
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Card:
-    """One picture. `said` is None where the model gave no finite answer; probabilities are in [0, 1], or NaN then.
+    """One image. `said` is None where the model gave no finite answer; probabilities are in [0, 1], or NaN then.
 
     `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none.
     """
@@ -39,7 +39,7 @@ class Card:
 
 
 def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the labelled pictures, int64: those named wrong, the highest loss first, and those named right, the least sure first.
+    """Rows of the labelled images, int64: those named wrong, the highest loss first, and those named right, the least sure first.
 
     Among equals the order is that of the rows.
     """
@@ -53,44 +53,44 @@ def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 def cards(
     predictions: Predictions,
     rows: Sequence[int] | np.ndarray,
-    pictures: Pictures,
+    images: Images,
     hashes: Mapping[str, str],
     boxes: Mapping[str, Box],
 ) -> list[Card]:
-    """A card for each row. By path: `hashes` are those of the pictures when the run began, `boxes` are drawn."""
+    """A card for each row. By path: `hashes` are those of the images when the run began, `boxes` are drawn."""
     chosen = np.asarray(rows, np.int64)
     labels = predictions.labels[chosen]
     said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
     probabilities = predictions.probabilities()[chosen]
     built = []
     for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
-        picture, reason = _thumbnail_or_reason(pictures, path, hashes.get(path, ""), boxes.get(path))
+        image, reason = _thumbnail_or_reason(images, path, hashes.get(path, ""), boxes.get(path))
         name = predictions.class_names[answer] if answer >= 0 else None
-        card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), picture, reason)
+        card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), image, reason)
         built.append(card)
     return built
 
 
-def thumbnail(pictures: Pictures, path: str, digest: str, box: Box | None = None) -> str:
-    """A JPEG of at most 320 x 320 pixels as a data URI; `box`, in pixels of the picture, is drawn on it.
+def thumbnail(images: Images, path: str, digest: str, box: Box | None = None) -> str:
+    """A JPEG of at most 320 x 320 pixels as a data URI; `box`, in pixels of the image, is drawn on it.
 
-    Raises UnreadableImage where the picture cannot be read, or is no longer the one whose file_hash is `digest`.
+    Raises UnreadableImage where the image cannot be read, or is no longer the one whose file_hash is `digest`.
     """
-    data = pictures.read(path)
+    data = images.read(path)
     if file_hash(data) != digest:
         raise UnreadableImage(path, "the file has changed since the run began")
-    picture = open_rgb(data, path, at_least=_SIDE)
+    image = open_rgb(data, path, at_least=_SIDE)
     width, _ = dimensions(data, path)
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     if box is not None:
-        scale = picture.width / width
+        scale = image.width / width
         left, top, right, bottom = (edge * scale for edge in box)
-        ImageDraw.Draw(picture).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
-    return jpeg_uri(picture, _QUALITY)
+        ImageDraw.Draw(image).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
+    return jpeg_uri(image, _QUALITY)
 
 
-def _thumbnail_or_reason(pictures: Pictures, path: str, digest: str, box: Box | None) -> tuple[str | None, str]:
+def _thumbnail_or_reason(images: Images, path: str, digest: str, box: Box | None) -> tuple[str | None, str]:
     try:
-        return thumbnail(pictures, path, digest, box), ""
+        return thumbnail(images, path, digest, box), ""
     except UnreadableImage as error:
         return None, error.reason

@@ -54,7 +54,7 @@ def ensemble_part(record: EnsembleRecord, summary: dict[str, Any]) -> EnsemblePa
     ]
     over = summary["ensemble"]["over_best_member"]
     interval = f"95\u00a0% interval {fixed(over['low'])} to {fixed(over['high'])}"
-    by = f"{over['points']:+.1f} points, {interval}, p = {over['p']:.2g} (McNemar), on the same {over['n']:,} pictures"
+    by = f"{over['points']:+.1f} points, {interval}, p = {over['p']:.2g} (McNemar), on the same {over['n']:,} images"
     verdict = (
         f"Over {summary['ensemble']['best_member']}, the member with the best val: {by}{'' if over['shown'] else ': no difference shown'}."
     )

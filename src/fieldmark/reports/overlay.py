@@ -1,4 +1,4 @@
-"""A heat map laid over its picture: hot places glow, cold ones stay as they are."""
+"""A heat map laid over its image: hot places glow, cold ones stay as they are."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from PIL import Image
 _COLOURS = "inferno"
 """Perceptually uniform, and ordered by lightness, so that the colour-blind and a grey print see the same order."""
 _DARKEST = 0.2
-"""Where its colours begin: those before are almost black, and would be shadows on the picture."""
+"""Where its colours begin: those before are almost black, and would be shadows on the image."""
 _STRONGEST, _RISE = 0.75, 0.75
-"""Opacity where the map is 1, so that the picture is seen through it everywhere, and the power of the heat that it goes with."""
+"""Opacity where the map is 1, so that the image is seen through it everywhere, and the power of the heat that it goes with."""
 _MUTED = 0.8
-"""How much of their own colour the picture's pixels lose, so that colour means heat."""
+"""How much of their own colour the image's pixels lose, so that colour means heat."""
 
 
-def overlay(picture: np.ndarray | Image.Image, heat: np.ndarray) -> Image.Image:
-    """The picture with a map over it, of the picture's size and mode RGB.
+def overlay(image: np.ndarray | Image.Image, heat: np.ndarray) -> Image.Image:
+    """The image with a map over it, of the image's size and mode RGB.
 
     Args:
-        picture: uint8 (h, w, 3), or a picture of Pillow's.
-        heat: float (h', w') in [0, 1], stretched over the whole picture; what is not finite counts as 0.
+        image: uint8 (h, w, 3), or an image of Pillow's.
+        heat: float (h', w') in [0, 1], stretched over the whole image; what is not finite counts as 0.
     """
-    below = (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).convert("RGB")
+    below = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
     finite = np.nan_to_num(heat.astype(np.float32), nan=0, posinf=0, neginf=0).clip(0, 1)
     stretched = np.asarray(Image.fromarray(finite).resize(below.size, Image.Resampling.BILINEAR))
     levels = np.round(255 * stretched).astype(np.uint8)

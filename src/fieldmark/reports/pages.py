@@ -77,10 +77,10 @@ def probability(value: float) -> str:
     return f"{text}\u00a0%"
 
 
-def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:
-    """A picture as a JPEG within the page."""
+def jpeg_uri(image: Image.Image, quality: int = 85) -> str:
+    """An image as a JPEG within the page."""
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
+    image.save(stream, "JPEG", quality=quality)
     return data_uri(stream.getvalue(), "jpeg")
 
 

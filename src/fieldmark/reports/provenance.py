@@ -24,14 +24,14 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
         ("Begun" if run.ensemble is None else "Made", f"{created.day} {created:%B %Y, %H:%M} UTC"),
         ("Model", model["name"]),
     ]
-    size = ("Multiply-adds", f"{model['macs']:,} a picture")
+    size = ("Multiply-adds", f"{model['macs']:,} an image")
     origin = [
         ("Data fingerprint", manifest["fingerprint"]),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Platform", platform),
     ]
     if run.ensemble is not None:
-        spent = f"{training['samples_seen']:,} pictures in {training['steps']:,} steps, {duration(training['seconds'])} together"
+        spent = f"{training['samples_seen']:,} images in {training['steps']:,} steps, {duration(training['seconds'])} together"
         return [*made, ("Parameters", f"{model['parameters']:,}"), size, ("Training of the members", spent), *origin]
     epochs = f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}, the best was {training['best_epoch']}"
     refit = f", then {training['best_epoch']} on train and val together" if training["refit"] else ""
@@ -41,7 +41,7 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
         ("Parameters", f"{model['parameters']:,}, {trained} trained"),
         size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
-        ("Training", f"{epochs}{refit}; {training['samples_seen']:,} pictures in {training['steps']:,} steps"),
+        ("Training", f"{epochs}{refit}; {training['samples_seen']:,} images in {training['steps']:,} steps"),
         ("Training time", f"{duration(training['seconds'])}, {training['images_per_second']:,.1f} images/s"),
         ("Device", training["device"]),
         ("Arithmetic", f"{training['precision']}, {recipe.train.memory_format}"),

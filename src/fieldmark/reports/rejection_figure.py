@@ -1,4 +1,4 @@
-"""How well scores tell unknown pictures from known ones: one PNG, or two charts as SVG for a page."""
+"""How well scores tell unknown images from known ones: one PNG, or two charts as SVG for a page."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scores = tuple[np.ndarray, np.ndarray]
-"""Of the known and of the unknown pictures."""
+"""Of the known and of the unknown images."""
 
 _KNOWN, _UNKNOWN = LINES[:2]
 _BINS = 40
 _TAIL = 0.5
-"""Per cent of the pictures of either kind that may lie beyond each end of the bins."""
+"""Per cent of the images of either kind that may lie beyond each end of the bins."""
 _SEEN = 500
 """Steps of a share that can be told apart."""
 
@@ -45,11 +45,11 @@ _SEEN = 500
 def write_rejection(
     known: np.ndarray, unknown: np.ndarray, threshold: float, score: str, path: Path, curves: Mapping[str, Scores] | None = None
 ) -> None:
-    """Draw how the scores of known and unknown pictures are distributed, and the ROC curves of this score and of others, into a PNG.
+    """Draw how the scores of known and unknown images are distributed, and the ROC curves of this score and of others, into a PNG.
 
-    threshold: a picture is accepted from this score on
-    curves: by name of a score, what it is for the known and for the unknown pictures
-    NaN counts as -inf. Raises InputError where there are no known or no unknown pictures.
+    threshold: an image is accepted from this score on
+    curves: by name of a score, what it is for the known and for the unknown images
+    NaN counts as -inf. Raises InputError where there are no known or no unknown images.
     """
     from matplotlib.figure import Figure
 
@@ -72,7 +72,7 @@ def rejection_panels(
     curves: Mapping[str, Scores] | None = None,
     salt: str = "",
 ) -> list[Panel]:
-    """The two charts of write_rejection. Equal scores give equal text; `salt` is another for each set of unknown pictures of a page."""
+    """The two charts of write_rejection. Equal scores give equal text; `salt` is another for each set of unknown images of a page."""
     of_scores = _all(known, unknown, score, curves)
 
     def draw_scores(figure: Figure) -> None:
@@ -97,7 +97,7 @@ def rejection_panels(
 
 
 def _titles(score: str) -> tuple[str, str]:
-    return f"scores of known and unknown pictures ({score})", "known against unknown pictures accepted"
+    return f"scores of known and unknown images ({score})", "known against unknown images accepted"
 
 
 def _all(known: np.ndarray, unknown: np.ndarray, score: str, curves: Mapping[str, Scores] | None) -> dict[str, Scores]:
@@ -134,7 +134,7 @@ def _draw_scores(axes: Axes, known: np.ndarray, unknown: np.ndarray, threshold: 
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=":", label=f"threshold: {threshold:.4g}", zorder=4)
     else:
         axes.plot([], [], " ", label=f"all are {'accepted' if threshold < 0 else 'rejected'}: no threshold")
-    axes.set(xlim=(edges[0], edges[-1]), xlabel=f"score{beyond}", ylabel="pictures of each kind (%)")
+    axes.set(xlim=(edges[0], edges[-1]), xlabel=f"score{beyond}", ylabel="images of each kind (%)")
     axes.set_ylim(0, 1.28 * highest)  # room for the legend
     axes.legend(facecolor=PAPER, edgecolor="none", framealpha=0.85, fontsize="small")
 
@@ -158,7 +158,7 @@ def _described(known: np.ndarray, unknown: np.ndarray, threshold: float, score: 
     for name, scores in (("known", known), ("unknown", unknown)):
         low, middle, high = np.quantile(scores, (0.25, 0.5, 0.75), method="nearest")
         spread = f"half of them score from {low:.4g} to {high:.4g}, the median is {middle:.4g}"
-        parts.append(f"{len(scores):,} {name} pictures, of which {_accepted(scores, threshold):.1f} % are accepted: {spread}")
+        parts.append(f"{len(scores):,} {name} images, of which {_accepted(scores, threshold):.1f} % are accepted: {spread}")
     return f"distribution of the score {score}, accepted from {threshold:.4g} on: {'; '.join(parts)}"
 
 
@@ -181,7 +181,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Scores], threshold: float, sco
         [_accepted(unknown, threshold)], [_accepted(known, threshold)], "o", color=styles[score]["color"], label="at the threshold", **mark
     )
     ticks = range(0, 101, 20)
-    labels = {"xlabel": "unknown pictures accepted (%)", "ylabel": "known pictures accepted (%)"}
+    labels = {"xlabel": "unknown images accepted (%)", "ylabel": "known images accepted (%)"}
     axes.set(xlim=(0, 100), ylim=(0, 100), xticks=ticks, yticks=ticks, **labels)
     legend = axes.legend(title="AUROC", frameon=False, fontsize="small", title_fontsize="small", alignment="left", loc="lower right")
     plain_text(legend.get_texts())
@@ -209,4 +209,4 @@ def _ranked(curves: Mapping[str, Scores]) -> str:
     found = sorted(((auroc(*scores), name) for name, scores in curves.items()), reverse=True)
     chosen = next(iter(curves))
     said = ", ".join(f"{name}{' (chosen)' * (name == chosen)} {100 * value:.1f} %" for value, name in found)
-    return f"known against unknown pictures accepted, as thresholds fall; area under the curves (AUROC): {said}"
+    return f"known against unknown images accepted, as thresholds fall; area under the curves (AUROC): {said}"

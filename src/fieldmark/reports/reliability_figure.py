@@ -62,7 +62,7 @@ def _shares(bins: Reliability) -> np.ndarray:
 
 
 def _highest(*both: Reliability) -> float:
-    """The largest share of pictures that one bin has."""
+    """The largest share of images that one bin has."""
     return max(max(_shares(bins).max(initial=0) for bins in both), 0.01)
 
 
@@ -96,12 +96,12 @@ def _draw(axes: Axes, below: Axes, bins: Reliability, highest: float) -> None:
         linewidth=0.8,
         zorder=2,
     )
-    below.set(ylim=(0, 105 * highest), xlabel="confidence (%)", ylabel="pictures (%)")
+    below.set(ylim=(0, 105 * highest), xlabel="confidence (%)", ylabel="images (%)")
     below.locator_params(axis="y", nbins=3)
 
 
 def _description(title: str, bins: Reliability) -> str:
     """The chart in words, for those who do not see it."""
     rows = zip(bins.confidence, bins.accuracy, bins.counts.tolist(), strict=True)
-    said = [f"{100 * confidence:.1f} % sure, {100 * accuracy:.1f} % right, {count:,} pictures" for confidence, accuracy, count in rows]
-    return f"accuracy by confidence {title}: {'; '.join(said) or 'there are no pictures'}"
+    said = [f"{100 * confidence:.1f} % sure, {100 * accuracy:.1f} % right, {count:,} images" for confidence, accuracy, count in rows]
+    return f"accuracy by confidence {title}: {'; '.join(said) or 'there are no images'}"

@@ -33,7 +33,7 @@ from fieldmark.scoring.predictions import Predictions
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS, _PAIRS = 24, 12, 20
 _NAMED = 100
-"""How many of the pictures set aside are named."""
+"""How many of the images set aside are named."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class _Figure:
 
 @dataclass(frozen=True)
 class _Split:
-    """The readable pictures of one split; `smallest` and `largest` are classes with their number of pictures."""
+    """The readable images of one split; `smallest` and `largest` are classes with their number of images."""
 
     name: str
-    pictures: int
+    images: int
     classes: int
     smallest: tuple[str, int]
     largest: tuple[str, int]
@@ -69,7 +69,7 @@ def write_report(run: Run, path: Path | None = None, found: Assessment | None = 
 
     found: what `assess` says of the run, where that is known already.
 
-    A picture that cannot be shown any more is replaced by the reason. Raises InputError where the run is not finished, or where the file
+    An image that cannot be shown any more is replaced by the reason. Raises InputError where the run is not finished, or where the file
     cannot be written.
     """
     target = run.folder.report_file if path is None else path
@@ -84,10 +84,10 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     found = found or assess(run)
     predictions = found.answers
     stored = read_split(run.folder.split_file)
-    pictures = [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)]
-    aside = _set_aside(pictures, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
+    images = [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)]
+    aside = _set_aside(images, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
     origin = Origin(**manifest["data"])
-    root, shown = Path(origin.root), origin.pictures()
+    root, shown = Path(origin.root), origin.images()
     hashes = recorded_hashes(stored)
     boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
@@ -103,7 +103,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
         "resamples": run.recipe.evaluate.resamples,
         "figures": _figures(summary, run.recipe.evaluate.monitor),
-        "splits": [_split(name, pictures, aside, predictions.class_names) for name in SPLITS],
+        "splits": [_split(name, images, aside, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
         "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
@@ -111,7 +111,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "folds": run.ensemble is not None and run.ensemble.folds,
         "refit": any(row["phase"] == "refit" for row in epochs),
         "staged": run.ensemble is None and bool(stage_starts(epochs)),
-        "cautions": cautions(run, [picture for picture in pictures if picture["path"] not in aside], found),
+        "cautions": cautions(run, [image for image in images if image["path"] not in aside], found),
         "classes": _classes(found),
         "averages": found.averages,
         "matrix": matrix,
@@ -160,17 +160,17 @@ def _figures(summary: dict[str, Any], monitor: str) -> list[_Figure]:
     return figures
 
 
-def _set_aside(pictures: Sequence[dict[str, Any]], tested: set[str]) -> dict[str, str]:
-    """By path, why a picture was not used. Pictures of test are decoded last of all, after the split table was written."""
+def _set_aside(images: Sequence[dict[str, Any]], tested: set[str]) -> dict[str, str]:
+    """By path, why an image was not used. Images of test are decoded last of all, after the split table was written."""
     late = "it could not be decoded when test was opened; train.log says why"
-    reasons = {picture["path"]: picture["note"] for picture in pictures}
-    reasons |= {row["path"]: late for row in pictures if row["split"] == "test" and not row["note"] and row["path"] not in tested}
+    reasons = {image["path"]: image["note"] for image in images}
+    reasons |= {row["path"]: late for row in images if row["split"] == "test" and not row["note"] and row["path"] not in tested}
     return {path: reason for path, reason in reasons.items() if reason}
 
 
-def _split(name: str, pictures: Sequence[dict[str, Any]], aside: dict[str, str], class_names: Sequence[str]) -> _Split:
-    rows = [picture for picture in pictures if picture["split"] == name]
-    found = Counter(picture["label"] for picture in rows if picture["path"] not in aside)
+def _split(name: str, images: Sequence[dict[str, Any]], aside: dict[str, str], class_names: Sequence[str]) -> _Split:
+    rows = [image for image in images if image["split"] == name]
+    found = Counter(image["label"] for image in rows if image["path"] not in aside)
     counts = [(label, found[label]) for label in class_names]
     smallest, largest = min(counts, key=lambda pair: pair[1]), max(counts, key=lambda pair: pair[1])
     return _Split(name, found.total(), len(found), smallest, largest, len(rows) - found.total())
@@ -184,7 +184,7 @@ def _classes(found: Assessment) -> list[_Class]:
 
 
 def _taken_for(found: Assessment) -> dict[int, tuple[str, int]]:
-    """By class, the class that its pictures were most often taken for, the first among equals, and how often."""
+    """By class, the class that its images were most often taken for, the first among equals, and how often."""
     wrong = found.matrix[:, :-1].copy()
     np.fill_diagonal(wrong, 0)
     return {label: (found.test.class_names[int(row.argmax())], int(row.max())) for label, row in enumerate(wrong) if row.any()}

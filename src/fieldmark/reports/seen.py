@@ -1,4 +1,4 @@
-"""A picture as a network sees it, but larger, so that people can recognise what is in it."""
+"""An image as a network sees it, but larger, so that people can recognise what is in it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fieldmark.runtime.preprocess import Preprocess, grown
 
 
 def as_seen(preprocess: Preprocess, data: bytes, name: str, box: Sequence[float] | None, side: int) -> Image.Image:
-    """At most `side` x `side` pixels, in the picture's own proportions where the network sees it squashed.
+    """At most `side` x `side` pixels, in the image's own proportions where the network sees it squashed.
 
-    box: of the object, in pixels, as in Preprocess.pixels. Raises UnreadableImage, which calls the picture `name`.
+    box: of the object, in pixels, as in Preprocess.pixels. Raises UnreadableImage, which calls the image `name`.
     """
     tile = Image.fromarray(replace(preprocess, size=side).pixels(data, name, box).transpose(1, 2, 0))
     if preprocess.resize != "squash":

@@ -1,4 +1,4 @@
-"""How often answers are wrong, against how many pictures are answered: one PNG, or a chart as SVG for a page."""
+"""How often answers are wrong, against how many images are answered: one PNG, or a chart as SVG for a page."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _COLUMNS, _ROWS = 600, 500
 _ROW = 0.2
 """Height of a line of the legend, in inches."""
 _UNSTEADY = 0.05
-"""The share of pictures from which on a curve decides the height of its chart; before, one picture makes a large share."""
+"""The share of images from which on a curve decides the height of its chart; before, one image makes a large share."""
 
 
 def write_risk_coverage(curves: Mapping[str, RiskCoverage], path: Path) -> None:
-    """Draw the share of answers that are wrong against the share of pictures answered, by name, into a PNG.
+    """Draw the share of answers that are wrong against the share of images answered, by name, into a PNG.
 
-    One curve comes with the best possible order of its pictures, and with none. Raises InputError where there are no curves.
+    One curve comes with the best possible order of its images, and with none. Raises InputError where there are no curves.
     """
     _check(curves)
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def risk_coverage_panel(curves: Mapping[str, RiskCoverage]) -> Panel:
     """The same for a page. Equal curves give equal text."""
     _check(curves)
 
-    title = "wrong answers against pictures answered"
+    title = "wrong answers against images answered"
     with any_letters():
         return Panel(
             title,
@@ -99,7 +99,7 @@ def _draw(figure: Figure, curves: Mapping[str, RiskCoverage]) -> None:
             label=f"{_short(name)}: {_percent(curve.aurc)} %",
             zorder=3,
         )
-    axes.set(xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="pictures answered, the surest first (%)", ylabel="answers that are wrong (%)")
+    axes.set(xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="images answered, the surest first (%)", ylabel="answers that are wrong (%)")
     style: dict[str, Any] = {
         "title": "mean over the curve (AURC)",
         "frameon": False,
@@ -151,4 +151,4 @@ def _description(curves: Mapping[str, RiskCoverage]) -> str:
         places = [int(np.searchsorted(curve.coverage, share)) for share in (0.5, 0.8, 1)]
         said = ", ".join(f"{_percent(float(curve.risk[k]))} % at {100 * curve.coverage[k]:.1f} %" for k in dict.fromkeys(places))
         parts.append(f"{printable(name)}: {said}, AURC {_percent(curve.aurc)} %")
-    return f"share of answers that are wrong at a share of pictures answered: {'; '.join(parts)}"
+    return f"share of answers that are wrong at a share of images answered: {'; '.join(parts)}"

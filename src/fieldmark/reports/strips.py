@@ -1,4 +1,4 @@
-"""The pairs of classes that are confused most, as strips of pictures of both, with what speaks for each answer marked."""
+"""The pairs of classes that are confused most, as strips of images of both, with what speaks for each answer marked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.images import Pictures
+from fieldmark.datasets.images import Images
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.deletion import Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.inference import infer
@@ -23,33 +23,33 @@ from fieldmark.scoring.metrics import confidences
 
 _PAIRS, _EACH = 6, 3
 _CHECKED = 8
-"""Maps that are put to the deletion check, which takes as long as 220 pictures for each."""
+"""Maps that are put to the deletion check, which takes as long as 220 images for each."""
 _SIDE, _QUALITY = 224, 78
 
 
 @dataclass(frozen=True)
-class StripPicture:
-    """`said` is the name that it got, and `mistaken` whether that is wrong. `picture` and `map` are JPEGs as data URIs.
+class StripImage:
+    """`said` is the name that it got, and `mistaken` whether that is wrong. `image` and `map` are JPEGs as data URIs.
 
-    Without a `picture`, `reason` says why; without a `map`, the network has none.
+    Without an `image`, `reason` says why; without a `map`, the network has none.
     """
 
     path: str
     said: str
     mistaken: bool
-    picture: str | None
+    image: str | None
     map: str | None
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One class of a pair: of its `n` pictures `taken` got the name of the other."""
+    """One class of a pair: of its `n` images `taken` got the name of the other."""
 
     name: str
     n: int
     taken: int
-    pictures: tuple[StripPicture, ...]
+    images: tuple[StripImage, ...]
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Strips:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A picture that could be read: as the network sees it, uint8 (3, S, S), and what it said."""
+    """An image that could be read: as the network sees it, uint8 (3, S, S), and what it said."""
 
     pixels: np.ndarray
     digest: str
     label: int
 
 
-def strips(run: Run, found: Assessment, pictures: Pictures, hashes: Mapping[str, str], boxes: Mapping[str, Box]) -> Strips:
-    """Of each class the surest mistakes first, then the surest right answers. By path: `hashes` are those of the pictures when the run
+def strips(run: Run, found: Assessment, images: Images, hashes: Mapping[str, str], boxes: Mapping[str, Box]) -> Strips:
+    """Of each class the surest mistakes first, then the surest right answers. By path: `hashes` are those of the images when the run
     began, `boxes` what it is cropped to."""
-    drawer = _Drawer(run, found, pictures, hashes, boxes)
+    drawer = _Drawer(run, found, images, hashes, boxes)
     chosen = [(drawer.rows(pair.one, pair.other), drawer.rows(pair.other, pair.one)) for pair in found.pairs[:_PAIRS]]
     # Mistakes first, so that the maps that are checked are of them.
     drawn = drawer.draw(sorted((row for rows in chosen for side in rows for row in side), key=drawer.is_right))
@@ -90,8 +90,8 @@ def strips(run: Run, found: Assessment, pictures: Pictures, hashes: Mapping[str,
 
 
 class _Drawer:
-    def __init__(self, run: Run, found: Assessment, pictures: Pictures, hashes: Mapping[str, str], boxes: Mapping[str, Box]):
-        self._run, self._found, self._pictures, self._hashes, self._boxes = run, found, pictures, hashes, boxes
+    def __init__(self, run: Run, found: Assessment, images: Images, hashes: Mapping[str, str], boxes: Mapping[str, Box]):
+        self._run, self._found, self._images, self._hashes, self._boxes = run, found, images, hashes, boxes
         self._order = np.argsort(-confidences(found.logits), kind="stable")
         self._checks: list[Deletion] = []
 
@@ -99,20 +99,20 @@ class _Drawer:
         return bool(self._found.hits[row])
 
     def rows(self, label: int, other: int) -> list[int]:
-        """Pictures of a class: those named as the other one, then those named right."""
+        """Images of a class: those named as the other one, then those named right."""
         own = self._order[self._found.test.labels[self._order] == label]
         said = self._found.predicted[own]
         mistaken, right = own[said == other].tolist(), own[said == label].tolist()
         kept = max(_EACH - len(right), min(len(mistaken), _EACH - 1))
         return [*mistaken[:kept], *right][:_EACH]
 
-    def draw(self, rows: Sequence[int]) -> dict[int, StripPicture]:
+    def draw(self, rows: Sequence[int]) -> dict[int, StripImage]:
         seen: dict[int, _Seen] = {}
         shown, reasons = {}, {}
         for row in dict.fromkeys(rows):
             path = str(self._found.test.ids[row])
             try:
-                data = self._pictures.read(path)
+                data = self._images.read(path)
                 if file_hash(data) != self._hashes.get(path, ""):
                     raise UnreadableImage(path, "the file has changed since the run began")
                 box = self._boxes.get(path)
@@ -123,11 +123,11 @@ class _Drawer:
                 reasons[row] = error.reason
         heats = self._heats(seen)
         return {
-            row: StripPicture(
+            row: StripImage(
                 path=str(self._found.test.ids[row]),
                 said=self._found.test.class_names[self._found.predicted[row]],
                 mistaken=not self.is_right(row),
-                picture=jpeg_uri(shown[row], _QUALITY) if row in shown else None,
+                image=jpeg_uri(shown[row], _QUALITY) if row in shown else None,
                 map=jpeg_uri(overlay(shown[row], heats[row]), _QUALITY) if row in heats else None,
                 reason=reasons.get(row, ""),
             )

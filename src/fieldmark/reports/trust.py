@@ -17,7 +17,7 @@ from fieldmark.scoring.selective import coverage_at
 _CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
 _CHOSEN = {
     "held-out classes": "which to within a point told classes of val, taken for unknown in turn, as well as the best score did",
-    "unknown pictures": "chosen by pictures of unknown classes",
+    "unknown images": "chosen by images of unknown classes",
     "by the user": "chosen by hand",
 }
 
@@ -33,7 +33,7 @@ class _Calibrated:
 
 @dataclass(frozen=True)
 class _Unknown:
-    """One set of unknown pictures; `how` its score was chosen."""
+    """One set of unknown images; `how` its score was chosen."""
 
     figures: UnknownFigures
     how: str

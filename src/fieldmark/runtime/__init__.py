@@ -1,1 +1,1 @@
-"""What a picture goes through before a model sees it: the one decoder and the one evaluation preprocessing (NumPy and Pillow only)."""
+"""What an image goes through before a model sees it: the one decoder and the one evaluation preprocessing (NumPy and Pillow only)."""

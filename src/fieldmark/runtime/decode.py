@@ -1,4 +1,4 @@
-"""The one decoder: the bytes of any picture to 8-bit RGB, or a plain reason why not."""
+"""The one decoder: the bytes of any image to 8-bit RGB, or a plain reason why not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ IMAGE_EXTENSIONS = frozenset(
 )
 PIXEL_LIMIT = 178_000_000
 FILE_LIMIT = 2 * 2**30
-"""In bytes. The largest picture within PIXEL_LIMIT takes 1.4 GB: four uncompressed channels of 16 bits."""
+"""In bytes. The largest image within PIXEL_LIMIT takes 1.4 GB: four uncompressed channels of 16 bits."""
 SCAN_LIMIT = 100
 """Of a progressive JPEG: encoders write about ten, and each may take a fraction of a second and few bytes."""
 
@@ -69,7 +69,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns of pictures half as large as it refuses, and of metadata that have no bearing on the pixels.
+# Pillow warns of images half as large as it refuses, and of metadata that have no bearing on the pixels.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -78,7 +78,7 @@ with suppress(OSError, AttributeError):  # libtiff would write to the terminal w
 
 
 class UnreadableImage(Exception):
-    """A picture that cannot be decoded: `path` says which, `reason` why, in words for the user."""
+    """An image that cannot be decoded: `path` says which, `reason` why, in words for the user."""
 
     def __init__(self, path: str, reason: str):
         self.path = path
@@ -90,10 +90,10 @@ class UnreadableImage(Exception):
 
 
 def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> np.ndarray:
-    """Decode a picture to uint8 RGB of shape (height, width, 3).
+    """Decode an image to uint8 RGB of shape (height, width, 3).
 
     What a file is, its content says, not its name. Orientation by EXIF, or where that is silent by XMP, is applied; grey, palette, CMYK,
-    Lab and 16-bit pictures become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; of an animation or a file of
+    Lab and 16-bit images become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; of an animation or a file of
     several pages the first counts. Colour profiles are passed over: values are taken to be sRGB. With `at_least`, a JPEG may come at
     1/2, 1/4 or 1/8 of its size as long as its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about
     2 % of the sharpness left after resizing to `at_least`.
@@ -122,7 +122,7 @@ def open_rgb(
 ) -> Image.Image:
     """`decode` as a Pillow image of mode RGB, or that part of it whose left, top, right and bottom edge are `region`.
 
-    The region is in pixels of the whole upright picture, and must lie inside it; it is rounded to whole pixels. It is the region whose
+    The region is in pixels of the whole upright image, and must lie inside it; it is rounded to whole pixels. It is the region whose
     shorter side keeps `at_least` pixels then.
     """
     name = _name(source, name)
@@ -138,18 +138,18 @@ def open_rgb(
         image.load()
         shrunk = image.width / full[0] if image.format in _JPEG else 1.0
         orientation = _orientation(image)
-        picture = _rgb(image, name)
-        picture = picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
-        return picture if region is None else _cropped(picture, [edge * shrunk for edge in region])
+        colours = _rgb(image, name)
+        upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
+        return upright if region is None else _cropped(upright, [edge * shrunk for edge in region])
 
 
-def _cropped(picture: Image.Image, region: Sequence[float]) -> Image.Image:
-    left, top = min(round(region[0]), picture.width - 1), min(round(region[1]), picture.height - 1)
-    return picture.crop((left, top, max(round(region[2]), left + 1), max(round(region[3]), top + 1)))
+def _cropped(image: Image.Image, region: Sequence[float]) -> Image.Image:
+    left, top = min(round(region[0]), image.width - 1), min(round(region[1]), image.height - 1)
+    return image.crop((left, top, max(round(region[2]), left + 1), max(round(region[3]), top + 1)))
 
 
 def read(file: Path, name: str | None = None) -> bytes:
-    """The bytes of a picture's file. Raises UnreadableImage, also for a pipe or a device, which might never end."""
+    """The bytes of an image's file. Raises UnreadableImage, also for a pipe or a device, which might never end."""
     name = _name(file, name)
     with _reasons(name):
         status = file.stat()
@@ -163,7 +163,7 @@ def read(file: Path, name: str | None = None) -> bytes:
 def _name(source: bytes | Path, name: str | None) -> str:
     if name is not None:
         return name
-    return "picture" if isinstance(source, bytes) else str(source)
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 def _open(data: bytes, name: str) -> ImageFile.ImageFile:
@@ -185,12 +185,12 @@ def _unidentified(data: bytes) -> str:
     if data.count(0) == len(data):
         return "the file holds nothing but zeros"
     if data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in _HEIC_BRANDS) and "HEIF" not in _FORMATS:
-        return "it is a HEIC picture, which needs pillow-heif: pip install 'fieldmark[heif]'"
+        return "it is a HEIC image, which needs pillow-heif: pip install 'fieldmark[heif]'"
     for kind in _FORMATS:
         accepts = Image.OPEN[kind][1]
         if accepts is not None and accepts(data[:16]):
             return f"it begins as {kind}, and is damaged or of a kind that cannot be read"
-    return "not a picture in a format that can be read"
+    return "not an image in a format that can be read"
 
 
 def _orientation(image: Image.Image) -> int:
@@ -220,9 +220,9 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "CMYK" and image.format in _JPEG and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes all to be inverted, as Adobe's are
     if image.has_transparency_data:
-        pixels, picture = image.convert("RGBA"), Image.new("RGB", image.size, "white")
-        picture.paste(pixels, (0, 0), pixels)
-        return picture
+        pixels, opaque = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+        opaque.paste(pixels, (0, 0), pixels)
+        return opaque
     return image.convert("RGB")
 
 

@@ -1,4 +1,4 @@
-"""OpenCV, imported when a picture needs it."""
+"""OpenCV, imported when an image needs it."""
 
 from __future__ import annotations
 

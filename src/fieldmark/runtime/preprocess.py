@@ -1,4 +1,4 @@
-"""The one evaluation preprocessing: from a picture's bytes, and the box of the object in it, to the square that a model sees."""
+"""The one evaluation preprocessing: from an image's bytes, and the box of the object in it, to the square that a model sees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Preprocess:
     """Decode, crop, resize, normalise.
 
     `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. `margin` says that the model was trained on objects cropped to
-    their boxes with so much around them, as a share of the box's sides; None: on whole pictures.
+    their boxes with so much around them, as a share of the box's sides; None: on whole images.
     """
 
     size: int
@@ -31,13 +31,13 @@ class Preprocess:
     margin: float | None = None
 
     def pixels(self, source: bytes | Path, name: str | None = None, box: Sequence[float] | None = None) -> np.ndarray:
-        """uint8 of shape (3, size, size), of the whole picture or of the object in `box` (left, top, right and bottom edge in pixels).
+        """uint8 of shape (3, size, size), of the whole image or of the object in `box` (left, top, right and bottom edge in pixels).
 
-        Raises runtime.decode.UnreadableImage, also for a box that lies outside the picture.
+        Raises runtime.decode.UnreadableImage, also for a box that lies outside the image.
         """
         if box is None:
             return np.ascontiguousarray(square(source, self.size, self.resize, name))
-        name = name or ("picture" if isinstance(source, bytes) else str(source))
+        name = name or ("image" if isinstance(source, bytes) else str(source))
         data = source if isinstance(source, bytes) else read(source, name)
         region = grown(np.array([box], np.float64), self.margin or 0, *(np.array([side]) for side in dimensions(data, name)))[0]
         if is_empty(region):
@@ -59,7 +59,7 @@ class Preprocess:
 
 
 def grown(boxes: np.ndarray, margin: float, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Boxes with a margin on every side, a share of the box's width or height, cut off at the edges of their pictures.
+    """Boxes with a margin on every side, a share of the box's width or height, cut off at the edges of their images.
 
     Both float64 (n, 4): left, top, right and bottom edge in pixels.
     """
@@ -74,23 +74,23 @@ def is_empty(regions: np.ndarray) -> np.ndarray:
 
 
 def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None, region: Sequence[float] | None = None) -> np.ndarray:
-    """A picture, or a region of it as in runtime.decode.open_rgb, as a square, resampled bilinearly with antialiasing.
+    """An image, or a region of it as in runtime.decode.open_rgb, as a square, resampled bilinearly with antialiasing.
 
     uint8 of shape (3, size, size), the colours of a pixel side by side in memory.
 
     "squash" squashes its sides, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
     """
-    picture = open_rgb(source, name, at_least=size, region=region)
-    width, height = picture.size
+    image = open_rgb(source, name, at_least=size, region=region)
+    width, height = image.size
     if resize == "squash":
-        tile = picture.resize((size, size), Image.Resampling.BILINEAR)
+        tile = image.resize((size, size), Image.Resampling.BILINEAR)
     elif resize == "shorter-side":
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
-        tile = picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        tile = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     else:
         scale = size / max(width, height)
-        fitted = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR)
+        fitted = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR)
         tile = Image.new("RGB", (size, size), (_BAR, _BAR, _BAR))
         tile.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
     return np.array(tile).transpose(2, 0, 1)

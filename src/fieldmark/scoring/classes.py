@@ -1,4 +1,4 @@
-"""The classification report: each class, averages over classes, and classes with many and with few training pictures apart."""
+"""The classification report: each class, averages over classes, and classes with many and with few training images apart."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 """Sets of classes that hold the right one with a promised probability (split conformal prediction; Vovk et al. 2005).
 
-`probabilities` is float (n, C), calibrated by the caller, `labels` int (n,) in [0, C). The promise is kept on average over pictures drawn
-as those were on which a rule is fitted, whatever the model; nothing is promised for a single picture or, but for `fit_class_sets`, for a
+`probabilities` is float (n, C), calibrated by the caller, `labels` int (n,) in [0, C). The promise is kept on average over images drawn
+as those were on which a rule is fitted, whatever the model; nothing is promised for a single image or, but for `fit_class_sets`, for a
 class.
 
 A set is the smallest whose mass reaches a level (APS; Romano, Sesia and Candès, NeurIPS 2020), or the same with a penalty on long sets
-(RAPS; Angelopoulos et al., ICLR 2021), both without their random draw: the best class always scores 0, so that no set is empty, and a
-picture gets the same set each time, without an id. Coverage is exact all the same, since a rule is fitted on the scores that it is used
+(RAPS; Angelopoulos et al., ICLR 2021), both without their random draw: the best class always scores 0, so that no set is empty, and an
+image gets the same set each time, without an id. Coverage is exact all the same, since a rule is fitted on the scores that it is used
 with. Only where the best class alone is right more often than promised do sets of that one class cover more. With the draw they would not,
-but only by leaving pictures without a class; giving these their best class puts coverage above the promise for any model. The price is that
-coverage leans a little to the pictures that the model is sure of, which the coverage by size of `coverage_report` shows.
+but only by leaving images without a class; giving these their best class puts coverage above the promise for any model. The price is that
+coverage leans a little to the images that the model is sure of, which the coverage by size of `coverage_report` shows.
 
-RAPS gains most from a model that ranks well but whose probabilities are too high for some pictures and too low for others; from a
-calibrated one little, at the price of the pictures on which it chooses.
+RAPS gains most from a model that ranks well but whose probabilities are too high for some images and too low for others; from a
+calibrated one little, at the price of the images on which it chooses.
 
 A row that is not finite gets all classes. All raise InputError where there are no images and for a coverage outside (0, 1), and ValueError
 where shapes, labels or probabilities do not fit.
@@ -34,7 +34,7 @@ from fieldmark.scoring.metrics import check_labels
 Method = Literal["aps", "raps"]
 _PENALTIES = (0.0, 0.001, 0.01, 0.1, 0.2, 0.5)
 _CHOOSING = 0.3
-"""Share of the pictures on which RAPS chooses; the quantile is of the others."""
+"""Share of the images on which RAPS chooses; the quantile is of the others."""
 _FEWEST_OF_A_CLASS = 30
 _SIZES = (0, 1, 2, 4, 11, 101)
 """Where the bins of set sizes begin."""
@@ -42,10 +42,10 @@ _SIZES = (0, 1, 2, 4, 11, 101)
 
 @dataclass(frozen=True)
 class SetRule:
-    """A picture's set is the classes whose score (`aps_scores`) is at most the quantile.
+    """An image's set is the classes whose score (`aps_scores`) is at most the quantile.
 
     coverage: the promise, in (0, 1).
-    quantile: at least 0; infinite, for sets of all classes, where there were too few pictures to promise less.
+    quantile: at least 0; infinite, for sets of all classes, where there were too few images to promise less.
     penalty, k_reg: of RAPS; the penalty is 0 for APS.
     class_quantiles: one for each class, None for a class that goes by `quantile`; empty where all do.
     """
@@ -58,7 +58,7 @@ class SetRule:
     class_quantiles: tuple[float | None, ...] = ()
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Which classes are in each picture's set: bool (n, C). The best class always is."""
+        """Which classes are in each image's set: bool (n, C). The best class always is."""
         quantiles = [self.quantile if each is None else each for each in self.class_quantiles] or self.quantile
         return aps_scores(probabilities, self.penalty, self.k_reg) <= np.asarray(quantiles)
 
@@ -75,7 +75,7 @@ class SetRule:
 
 @dataclass(frozen=True)
 class SizeBin:
-    """The n pictures whose sets have `smallest` to `largest` classes, and the share of them whose set holds their label."""
+    """The n images whose sets have `smallest` to `largest` classes, and the share of them whose set holds their label."""
 
     smallest: int
     largest: int
@@ -88,8 +88,8 @@ class CoverageReport:
     """Sets beside the labels: shares in [0, 1], sizes in classes.
 
     single: share of sets of one class; largest: size of the largest set.
-    by_size: bins of 0, 1, 2 to 3, 4 to 10, 11 to 100 and more classes, those that hold pictures.
-    class_coverage: one for each class, None where it has no pictures.
+    by_size: bins of 0, 1, 2 to 3, 4 to 10, 11 to 100 and more classes, those that hold images.
+    class_coverage: one for each class, None where it has no images.
     """
 
     n: int
@@ -104,9 +104,9 @@ class CoverageReport:
 
 @dataclass(frozen=True)
 class Resplit:
-    """Coverage over random halves of the same pictures: its mean and standard deviation, and the mean size of the sets.
+    """Coverage over random halves of the same images: its mean and standard deviation, and the mean size of the sets.
 
-    top1: share of all pictures whose best class is right. Where it is above the promise, no sets that are never empty cover less.
+    top1: share of all images whose best class is right. Where it is above the promise, no sets that are never empty cover less.
     """
 
     promised: float
@@ -132,11 +132,11 @@ def aps_scores(probabilities: np.ndarray, penalty: float = 0.0, k_reg: int = 1) 
 def fit_sets(
     probabilities: np.ndarray, labels: np.ndarray, coverage: float, method: Method, seed: int = 0, groups: np.ndarray | None = None
 ) -> SetRule:
-    """The rule whose sets hold the label of a new picture with probability `coverage`.
+    """The rule whose sets hold the label of a new image with probability `coverage`.
 
-    The quantile is the ceil((n + 1) coverage)-th smallest score of the labels. RAPS first chooses on 30 % of the pictures, drawn by the
+    The quantile is the ceil((n + 1) coverage)-th smallest score of the labels. RAPS first chooses on 30 % of the images, drawn by the
     seed, as in its paper: k_reg is the same quantile of the labels' ranks, the penalty of a small grid, which holds that of APS, 0, is the
-    one with the smallest sets; n is the others then. Pictures of one group, int (n,), -1 for none, are not parted by that.
+    one with the smallest sets; n is the others then. Images of one group, int (n,), -1 for none, are not parted by that.
     """
     return _fit(_Ranked.of(probabilities, labels), np.arange(len(labels)), units_of(groups, len(labels)), coverage, method, (seed,))[0]
 
@@ -144,10 +144,10 @@ def fit_sets(
 def fit_class_sets(
     probabilities: np.ndarray, labels: np.ndarray, coverage: float, method: Method, seed: int = 0, groups: np.ndarray | None = None
 ) -> SetRule:
-    """As `fit_sets`, with quantiles of their own, and so the promise, for the classes that have enough pictures (Vovk, ACML 2012).
+    """As `fit_sets`, with quantiles of their own, and so the promise, for the classes that have enough images (Vovk, ACML 2012).
 
     Enough is 30, or 1 / (1 - coverage) - 1 where that is more: with fewer no quantile of theirs could promise as much. With 30 the coverage
-    that a class gets still varies by 5 points (one standard deviation, of 90 %) with the pictures that it was fitted on.
+    that a class gets still varies by 5 points (one standard deviation, of 90 %) with the images that it was fitted on.
     """
     ranked = _Ranked.of(probabilities, labels)
     rule, rows = _fit(ranked, np.arange(len(labels)), units_of(groups, len(labels)), coverage, method, (seed,))
@@ -189,13 +189,13 @@ def resplit_coverage(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Resplit:
-    """Whether the promise is kept: the rule fitted on a random half of the pictures and measured on the other, `splits` times.
+    """Whether the promise is kept: the rule fitted on a random half of the images and measured on the other, `splits` times.
 
-    Pictures of one group, int (n,), -1 for none, go to the same half. Raises InputError where there are fewer than two pictures or groups.
+    Images of one group, int (n,), -1 for none, go to the same half. Raises InputError where there are fewer than two images or groups.
     """
     ranked, units = _Ranked.of(probabilities, labels), units_of(groups, len(labels))
     if units.max() == 0:
-        raise InputError("one picture, or pictures of one group, cannot be halved")
+        raise InputError("one image, or images of one group, cannot be halved")
     covered, sizes = [], []
     for split in range(splits):
         fitted = _part(units, 0.5, randomness.key(seed, "resplit", split))
@@ -243,7 +243,7 @@ class _Ranked:
 def _fit(
     ranked: _Ranked, rows: np.ndarray, units: np.ndarray, coverage: float, method: Method, keys: tuple[int, ...]
 ) -> tuple[SetRule, np.ndarray]:
-    """The rule fitted on some of the pictures, and those of them whose scores gave the quantile."""
+    """The rule fitted on some of the images, and those of them whose scores gave the quantile."""
     if not 0 < coverage < 1:
         raise InputError(f"a coverage of {coverage:g} cannot be promised", hint="It is a probability between 0 and 1, such as 0.9.")
     penalty, k_reg = 0.0, 1
@@ -285,7 +285,7 @@ def _penalties(ranks: np.ndarray, penalty: float, k_reg: int) -> np.ndarray:
 
 
 def _part(units: np.ndarray, share: float, stream: int) -> np.ndarray:
-    """Which pictures are drawn, bool (n,): whole units, together as near to the share as they allow."""
+    """Which images are drawn, bool (n,): whole units, together as near to the share as they allow."""
     order = randomness.permutation(stream, int(units.max()) + 1)
     sizes = np.bincount(units, minlength=len(order))[order]
     drawn = np.zeros(len(order), bool)

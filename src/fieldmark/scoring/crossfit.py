@@ -1,4 +1,4 @@
-"""Answers about pictures by what was fitted without them."""
+"""Answers about images by what was fitted without them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDS = 5
 
 
 def cross_fitted(fit_and_answer: Callable[[np.ndarray, np.ndarray], np.ndarray], groups: np.ndarray) -> np.ndarray:
-    """Deal pictures into folds, those of a group into the same; each fold is answered by what was fitted on the others.
+    """Deal images into folds, those of a group into the same; each fold is answered by what was fitted on the others.
 
     `fit_and_answer` takes the rows to fit on and the rows to answer for, int64, and gives float (rows, …). `groups` are int (n,).
     """

@@ -23,15 +23,15 @@ from fieldmark.scoring.rejection import SCORES, auroc, choose_score, fitted_scor
 from fieldmark.scoring.taxonomy import Backoff, fit_backoff
 
 SCHEMA = 2
-Chosen = Literal["held-out classes", "unknown pictures", "by the user"]
+Chosen = Literal["held-out classes", "unknown images", "by the user"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is promised, each on average over pictures drawn as val was.
+    """What is promised, each on average over images drawn as val was.
 
-    accept: share of pictures of known classes that are not rejected. coverage: share of pictures whose set of classes holds the right one.
+    accept: share of images of known classes that are not rejected. coverage: share of images whose set of classes holds the right one.
     precision: share of answers that are right where a coarser answer stands in for an unsure one. score: of rejection, None to choose it.
     """
 
@@ -62,7 +62,7 @@ class ScoreRecord(_Part):
 
 
 class RejectionRecord(_Part):
-    """`unknown` names the given unknown pictures that chose the score; None where it was chosen without any, or by the user."""
+    """`unknown` names the given unknown images that chose the score; None where it was chosen without any, or by the user."""
 
     accept: Share
     score: str
@@ -135,7 +135,7 @@ class Decisions:
 
     @property
     def threshold(self) -> float:
-        """Of the score; a picture below it is rejected."""
+        """Of the score; an image below it is rejected."""
         return self.threshold_of(self.score)
 
     def threshold_of(self, score: str) -> float:
@@ -157,14 +157,14 @@ def fit_decisions(
     wanted: Wanted,
     unknown: Mapping[str, Predictions] | None = None,
 ) -> tuple[Decisions, Fitted]:
-    """Fit everything on the labelled pictures of val; gives also what was said of calibration.
+    """Fit everything on the labelled images of val; gives also what was said of calibration.
 
     Args:
         train: what scores of features are fitted on, from the same network as val; None where there are no such predictions.
         levels: by name, the parent of each class.
-        unknown: by name, pictures of unknown classes, which then choose the score; the threshold comes from val all the same.
+        unknown: by name, images of unknown classes, which then choose the score; the threshold comes from val all the same.
 
-    Raises InputError where val has no labelled pictures, or the score that is wanted needs predictions of train.
+    Raises InputError where val has no labelled images, or the score that is wanted needs predictions of train.
     """
     known = val.labelled()
     fitted = fit_calibration(val, wanted.scaling)
@@ -207,7 +207,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
     if wanted.score is not None:
         chosen, how = wanted.score, "by the user"
     elif told:
-        chosen, how = max(told, key=told.__getitem__), "unknown pictures"
+        chosen, how = max(told, key=told.__getitem__), "unknown images"
     else:
         chosen, how = best, "held-out classes"
     thresholds = {name: threshold(values, wanted.accept) for name, values in of_val.items()}
@@ -215,7 +215,7 @@ def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unkn
         accept=wanted.accept,
         score=chosen,
         chosen=how,
-        unknown=sorted(unknown) if how == "unknown pictures" else None,
+        unknown=sorted(unknown) if how == "unknown images" else None,
         scores={
             name: ScoreRecord(
                 threshold=thresholds[name] if math.isfinite(thresholds[name]) else None,

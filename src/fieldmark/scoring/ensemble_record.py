@@ -33,7 +33,7 @@ class EnsembleRecord(_Part):
 
     of, weights: of a mean, a weight for each member; inputs: of a stack, the input that each member belongs to, from 0; ingredients: of a
     soup. fitted_on: what the weights or the stack were fitted on; chosen_on: what chose a soup's ingredients. penalty: of a stack.
-    folds: whether the members are folds of recipes. val_learnt: whether some member was trained on pictures of val.
+    folds: whether the members are folds of recipes. val_learnt: whether some member was trained on images of val.
     """
 
     method: Literal["mean", "stack", "soup"]

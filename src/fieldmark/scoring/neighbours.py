@@ -1,4 +1,4 @@
-"""What a picture may be held against: its nearest training pictures of a class, and the class that its own is taken for."""
+"""What an image may be held against: its nearest training images of a class, and the class that its own is taken for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fieldmark.scoring.predictions import Predictions
 
 
 def nearest(train: Predictions, features: np.ndarray, label: int, count: int) -> np.ndarray:
-    """Rows of the training pictures of a class whose features point most nearly where those of each picture do.
+    """Rows of the training images of a class whose features point most nearly where those of each image do.
 
     features: float (m, D), as those of `train`
 
     Returns int64 (m, k), k = `count` or as many as the class has, the largest cosine similarity first, of equal ones the first row. Rows
-    with a feature that is not finite are left out. To features of a picture that are not finite or all zero, all are equally near.
+    with a feature that is not finite are left out. To features of an image that are not finite or all zero, all are equally near.
     """
     rows = np.flatnonzero(train.labels == label)
     rows = rows[np.isfinite(train.features[rows]).all(axis=1)]
@@ -23,10 +23,10 @@ def nearest(train: Predictions, features: np.ndarray, label: int, count: int) ->
 
 
 def most_confused(predictions: Predictions) -> np.ndarray:
-    """The class that the pictures of each class are most often taken for: int64 (C,).
+    """The class that the images of each class are most often taken for: int64 (C,).
 
     Of classes that they are as often taken for, none included, it is the one that they give the highest mean probability. -1 for a class
-    without pictures, where those without a label or with a logit that is not finite are none, and where there is no other class.
+    without images, where those without a label or with a logit that is not finite are none, and where there is no other class.
     """
     classes = len(predictions.class_names)
     confused = np.full(classes, -1, np.int64)
@@ -38,7 +38,7 @@ def most_confused(predictions: Predictions) -> np.ndarray:
     present, starts, counts = np.unique(labels, return_index=True, return_counts=True)
     taken = np.bincount(labels * classes + predicted_classes(predictions.logits[rows], labels), minlength=classes**2)
     means = np.add.reduceat(predictions.probabilities()[rows], starts, axis=0, dtype=np.float64) / counts[:, None]
-    # Half of a probability is less than one picture, so it decides between equal numbers of pictures alone.
+    # Half of a probability is less than one image, so it decides between equal numbers of images alone.
     scores = taken.reshape(classes, classes)[present] + means / 2
     scores[np.arange(len(present)), present] = -np.inf
     confused[present] = scores.argmax(axis=1)

@@ -1,8 +1,8 @@
-"""How known a picture is: scores from logits and features, and how well they tell unknown pictures from known ones.
+"""How known an image is: scores from logits and features, and how well they tell unknown images from known ones.
 
-Scores are float64 (n,), higher where a picture is more like what was trained on. A row with a logit or feature that is not finite scores
--inf. In the figures NaN counts as -inf, and equal scores as equal, whatever their order; a picture is accepted where score >= threshold.
-All figures raise InputError where there are no known or no unknown pictures.
+Scores are float64 (n,), higher where an image is more like what was trained on. A row with a logit or feature that is not finite scores
+-inf. In the figures NaN counts as -inf, and equal scores as equal, whatever their order; an image is accepted where score >= threshold.
+All figures raise InputError where there are no known or no unknown images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fieldmark.scoring.metrics import confidences
 from fieldmark.scoring.predictions import Predictions
 
 OF_LOGITS: tuple[str, ...] = ("msp", "max-logit", "energy")
-"""The scores that need no pictures of train."""
+"""The scores that need no images of train."""
 SCORES: tuple[str, ...] = ("max-logit+knn", *OF_LOGITS, "knn", "mahalanobis", "vim")
 """In order of preference: see choose_score."""
 NEIGHBOURS = 3
@@ -43,15 +43,15 @@ def fit_score(name: str, train: Predictions | None) -> Score:
     msp: the largest softmax probability (Hendrycks and Gimpel, ICLR 2017)
     max-logit: the largest logit (Hendrycks et al., ICML 2022; Vaze et al., ICLR 2022)
     energy: the logarithm of the sum of exponentials of the logits (Liu et al., NeurIPS 2020)
-    knn: the mean cosine of the features with those of the 3 nearest training pictures (after Sun et al., ICML 2022, who take the distance
-        to the k-th; in fine-grained data a class may have ten pictures)
+    knn: the mean cosine of the features with those of the 3 nearest training images (after Sun et al., ICML 2022, who take the distance
+        to the k-th; in fine-grained data a class may have ten images)
     mahalanobis: less the squared distance to the nearest class mean under one shared covariance (Lee et al., NeurIPS 2018), which is shrunk
         (Ledoit and Wolf, Journal of Multivariate Analysis 2004)
     vim: energy less the scaled norm of what lies outside the principal space of the features (Wang et al., CVPR 2022); the linear layer
         that it starts from is had from logits and features by least squares
-    max-logit+knn: the sum of the two, each standardised by what training pictures have, themselves not counted among their neighbours
+    max-logit+knn: the sum of the two, each standardised by what training images have, themselves not counted among their neighbours
 
-    Those of features are fitted on the training pictures that have a label and are finite; they raise InputError where there are none, or
+    Those of features are fitted on the training images that have a label and are finite; they raise InputError where there are none, or
     no features. The others need no `train`. Raises ValueError for another name.
     """
     if name in _FROM_LOGITS:
@@ -66,7 +66,7 @@ def fit_score(name: str, train: Predictions | None) -> Score:
     usable = _usable(train)
     if not usable.any():
         raise InputError(
-            f"{name} is fitted on labelled training pictures with finite features, and there are none",
+            f"{name} is fitted on labelled training images with finite features, and there are none",
             hint=f"Choose among {', '.join(_FROM_LOGITS)}.",
         )
     return _in_parts(_FROM_FEATURES[name](train.labels[usable], train.logits[usable], train.features[usable]))
@@ -75,7 +75,7 @@ def fit_score(name: str, train: Predictions | None) -> Score:
 def without_train(name: str) -> InputError:
     """For a score of features where the predictions of train are not to be had."""
     return InputError(
-        f"unknown pictures are told by {name}, which needs the predictions of train, and they are gone",
+        f"unknown images are told by {name}, which needs the predictions of train, and they are gone",
         hint="`fieldmark evaluate RUN --split train` makes them; `fieldmark calibrate RUN` does without.",
     )
 
@@ -87,71 +87,71 @@ def fitted_scores(train: Predictions | None, names: Sequence[str] = SCORES) -> d
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """How often a known picture scores above an unknown one, in [0, 1]; equal scores count half."""
+    """How often a known image scores above an unknown one, in [0, 1]; equal scores count half."""
     known, unknown = _scores(known), _scores(unknown)
     ranks = rankdata(np.concatenate([known, unknown]))[: len(known)]
     return float((ranks - (len(known) + 1) / 2).mean() / len(unknown))
 
 
 def aupr(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Average precision where unknown pictures are the ones to find (AUPR-out), in [0, 1] (scikit-learn's average_precision_score).
+    """Average precision where unknown images are the ones to find (AUPR-out), in [0, 1] (scikit-learn's average_precision_score).
 
-    It grows with the share of unknown pictures, and compares only between figures of equal shares.
+    It grows with the share of unknown images, and compares only between figures of equal shares.
     """
     return _average_precision(-_scores(unknown), -_scores(known))
 
 
 def aupr_known(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Average precision where known pictures are the ones to find (AUPR-in), in [0, 1]."""
+    """Average precision where known images are the ones to find (AUPR-in), in [0, 1]."""
     return _average_precision(_scores(known), _scores(unknown))
 
 
 def fpr_at(known: np.ndarray, unknown: np.ndarray, accept: float = 0.95) -> float:
-    """Share of unknown pictures accepted at the highest threshold that accepts at least the share `accept` of the known ones, in (0, 1]."""
+    """Share of unknown images accepted at the highest threshold that accepts at least the share `accept` of the known ones, in (0, 1]."""
     if not 0 < accept <= 1:
-        raise InputError(f"the share of known pictures to accept is {accept}", hint="Give a share above 0 and at most 1.")
+        raise InputError(f"the share of known images to accept is {accept}", hint="Give a share above 0 and at most 1.")
     known, unknown = _scores(known), _scores(unknown)
     accepted = max(1, math.ceil(accept * len(known) - 1e-9))  # 0.56 * 100 is more than 56
     return float((unknown >= np.sort(known)[-accepted]).mean())
 
 
 def oscr(known: np.ndarray, correct: np.ndarray, unknown: np.ndarray) -> float:
-    """Area under the share of known pictures accepted and named rightly, against the share of unknown ones accepted, over all thresholds.
+    """Area under the share of known images accepted and named rightly, against the share of unknown ones accepted, over all thresholds.
 
-    correct: bool, one for each known picture
-    In [0, accuracy] (Dhamija et al., NeurIPS 2018). By the trapezoidal rule, which makes it the AUROC of the pictures named rightly, times
+    correct: bool, one for each known image
+    In [0, accuracy] (Dhamija et al., NeurIPS 2018). By the trapezoidal rule, which makes it the AUROC of the images named rightly, times
     their share. Raises ValueError where `correct` does not fit.
     """
     known, unknown = _scores(known), _scores(unknown)
     if correct.shape != known.shape or correct.dtype != np.bool_:
-        raise ValueError(f"correct is {correct.dtype} {correct.shape} where there are {len(known)} known pictures")
+        raise ValueError(f"correct is {correct.dtype} {correct.shape} where there are {len(known)} known images")
     return float(correct.mean()) * auroc(known[correct], unknown) if correct.any() else 0.0
 
 
 def threshold(known: np.ndarray, accept: float) -> float:
-    """The largest threshold that accepts a new known picture with a probability of at least `accept`, in (0, 1).
+    """The largest threshold that accepts a new known image with a probability of at least `accept`, in (0, 1).
 
-    known: scores of pictures that nothing was fitted on; the promise is for one exchangeable with them, on average over draws of them
+    known: scores of images that nothing was fitted on; the promise is for one exchangeable with them, on average over draws of them
     (split conformal prediction; Lei et al., JASA 2018)
 
     -inf, which accepts everything, where there are too few for the promise, fewer than accept / (1 - accept). Raises InputError for another
     `accept`, and where there are none.
     """
     if not 0 < accept < 1:
-        raise InputError(f"the share of known pictures to accept is {accept}", hint="Give a share between 0 and 1, such as 0.95.")
+        raise InputError(f"the share of known images to accept is {accept}", hint="Give a share between 0 and 1, such as 0.95.")
     if not len(known):
-        raise InputError("there are no known pictures to find a threshold from", hint="Give a split that has labelled images.")
+        raise InputError("there are no known images to find a threshold from", hint="Give a split that has labelled images.")
     known = _scores(known)
     rejected = math.floor((1 - accept) * (len(known) + 1) + 1e-9)  # (1 - 0.9) * 10 is less than 1
     return float(np.sort(known)[rejected - 1]) if rejected else -math.inf
 
 
 def held_out_auroc(name: str, train: Predictions | None, val: Predictions, groups: int = 5, seed: int = 0) -> float | None:
-    """An estimate, without any unknown picture, of how well a score tells classes apart that it has never seen: a mean AUROC in [0, 1].
+    """An estimate, without any unknown image, of how well a score tells classes apart that it has never seen: a mean AUROC in [0, 1].
 
     Classes are dealt at random into `groups`, or as many as there are classes. Each group's in turn lose their logits and their training
-    pictures; the score is fitted on the rest, and the validation pictures of the group are the unknown ones. A group counts where it leaves
-    at least two classes and both kinds of pictures; None where none does, or where the score lacks the features that it needs.
+    images; the score is fitted on the rest, and the validation images of the group are the unknown ones. A group counts where it leaves
+    at least two classes and both kinds of images; None where none does, or where the score lacks the features that it needs.
 
     The network itself has seen all these classes, and its features and remaining logits tell them apart better than they would classes new
     to it: the figure is for choosing between scores, and is not the AUROC to expect. Raises ValueError where the classes of the two differ.
@@ -160,7 +160,7 @@ def held_out_auroc(name: str, train: Predictions | None, val: Predictions, group
         raise ValueError("train and val have other classes")
     classes = len(val.class_names)
     group = permutation(key(seed, "held-out classes"), classes) % min(groups, classes)
-    # Of probabilities, what a column that is taken away had would be missing from the others, and would tell its pictures.
+    # Of probabilities, what a column that is taken away had would be missing from the others, and would tell its images.
     renewed = _are_log_probabilities(val.logits)
     found = []
     for held in (group == each for each in range(group.max() + 1)):
@@ -178,7 +178,7 @@ def held_out_auroc(name: str, train: Predictions | None, val: Predictions, group
 def choose_score(train: Predictions | None, val: Predictions, names: Sequence[str] = SCORES) -> tuple[str, dict[str, float | None]]:
     """The first of `names` whose held_out_auroc is within a point of the highest, and that of each; max-logit where it is None for all.
 
-    A point is what chance alone moves it by on val of some hundred pictures.
+    A point is what chance alone moves it by on val of some hundred images.
     """
     found = {name: held_out_auroc(name, train, val) for name in names}
     defined = {name: value for name, value in found.items() if value is not None}
@@ -189,7 +189,7 @@ def choose_score(train: Predictions | None, val: Predictions, names: Sequence[st
 def _scores(values: np.ndarray) -> np.ndarray:
     """Float64 without NaN."""
     if not len(values):
-        raise InputError("there are no known or no unknown pictures to compare", hint="Give pictures of both kinds.")
+        raise InputError("there are no known or no unknown images to compare", hint="Give images of both kinds.")
     return np.where(np.isnan(values), -np.inf, values).astype(np.float64)
 
 
@@ -227,7 +227,7 @@ def _usable(train: Predictions) -> np.ndarray:
 
 
 def _without(predictions: Predictions, held: np.ndarray, renewed: bool) -> Predictions:
-    """The same without the columns of the held classes, bool (C,), whose pictures have no label any more.
+    """The same without the columns of the held classes, bool (C,), whose images have no label any more.
 
     `renewed` makes logits that are logarithms of probabilities sum to 1 again.
     """
@@ -331,7 +331,7 @@ def _vim(labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Score:
     origin = _origin(moment, rows.T @ (logits - logit_mean), mean, logit_mean)
     variances, directions = np.linalg.eigh(moment + n * np.outer(mean - origin, mean - origin))
     principal = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
-    # At the rank nothing of the training pictures would be left outside. Two thirds are the paper's own largest share, 512 of 768.
+    # At the rank nothing of the training images would be left outside. Two thirds are the paper's own largest share, 512 of 768.
     principal = min(principal, 2 * int((variances > _SMALLEST_VARIANCE * variances[-1]).sum()) // 3)
     outside = directions[:, : width - principal]
     rows += mean - origin

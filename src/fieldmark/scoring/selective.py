@@ -1,4 +1,4 @@
-"""Answering only where sure: what share of the pictures is answered, and how often those answers are wrong.
+"""Answering only where sure: what share of the images is answered, and how often those answers are wrong.
 
 El-Yaniv and Wiener (JMLR 2010), Geifman and El-Yaniv (NeurIPS 2017).
 """
@@ -15,11 +15,11 @@ from fieldmark.scoring import metrics
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """One point for each distinct confidence, from the surest, where all pictures of at least that confidence are answered.
+    """One point for each distinct confidence, from the surest, where all images of at least that confidence are answered.
 
-    coverage: float64 (m,), share of the `n` pictures that are answered, growing to 1
+    coverage: float64 (m,), share of the `n` images that are answered, growing to 1
     risk: float64 (m,), share of those answers that are wrong
-    thresholds: float64 (m,), the confidences; the last is -inf where some picture has none
+    thresholds: float64 (m,), the confidences; the last is -inf where some image has none
     """
 
     coverage: np.ndarray
@@ -29,7 +29,7 @@ class RiskCoverage:
 
     @property
     def aurc(self) -> float:
-        """Area under the curve, in [0, 1]: the mean over pictures of the risk at the first point that answers the picture.
+        """Area under the curve, in [0, 1]: the mean over images of the risk at the first point that answers the image.
 
         Without ties it is the mean of the risks at coverages 1/n, 2/n, …, 1 (Geifman et al., ICLR 2019).
         """
@@ -55,16 +55,16 @@ def risk_coverage_of_answers(logits: np.ndarray, labels: np.ndarray) -> RiskCove
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:
-    """The curve of any confidence, float (n,), higher where surer; pictures with NaN or -inf are answered last.
+    """The curve of any confidence, float (n,), higher where surer; images with NaN or -inf are answered last.
 
     correct: bool (n,)
-    Raises InputError where there are no pictures, and ValueError where the two do not fit together.
+    Raises InputError where there are no images, and ValueError where the two do not fit together.
     """
     if correct.shape != confidence.shape or correct.ndim != 1 or correct.dtype != np.bool_:
         raise ValueError(f"confidence {confidence.shape} and correct {correct.dtype} {correct.shape} do not fit together")
     n = len(correct)
     if not n:
-        raise InputError("there are no pictures to answer", hint="Evaluate a split that has labelled images.")
+        raise InputError("there are no images to answer", hint="Evaluate a split that has labelled images.")
     known = np.where(np.isnan(confidence), -np.inf, confidence).astype(np.float64)
     values, places = np.unique(known, return_inverse=True)
     answered = np.bincount(places, minlength=len(values))[::-1].cumsum()
@@ -75,6 +75,6 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:
 def coverage_at(curve: RiskCoverage, risk: float) -> float:
     """The largest coverage whose risk is at most `risk`, in [0, 1]; 0 where none is.
 
-    It is found on the curve's own pictures, and so promises nothing for others.
+    It is found on the curve's own images, and so promises nothing for others.
     """
     return float(curve.coverage[curve.risk <= risk].max(initial=0))

@@ -48,7 +48,7 @@ def figures_table(figures: dict[str, dict[str, float]]) -> Table:
         value, low, high = (f"{figures[split][part]:.{shown[name][1]}f}" for part in (name, f"{name}_low", f"{name}_high"))
         return f"{value}  [{low}, {high}]"
 
-    columns = ("split", "pictures", *(shown[name][0] for name in shown))
+    columns = ("split", "images", *(shown[name][0] for name in shown))
     return table(
         "with 95 % intervals", columns, [(split, int(figures[split]["n"]), *(cell(split, name) for name in shown)) for split in figures]
     )

@@ -1,4 +1,4 @@
-"""What a study found, from the runs that are in its folder: the table in all its forms, the pictures and the page."""
+"""What a study found, from the runs that are in its folder: the table in all its forms, the images and the page."""
 
 from __future__ import annotations
 

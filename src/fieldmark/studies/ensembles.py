@@ -51,7 +51,7 @@ class EnsembleRow:
 def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
     """Make those whose members are finished and that are not there yet; gives why others failed, by name.
 
-    Where the data have pictures without labels, the answers for them are written beside each, as `fieldmark submit` writes them.
+    Where the data have images without labels, the answers for them are written beside each, as `fieldmark submit` writes them.
     """
     failed: dict[str, str] = {}
     for seed in plan.seeds:

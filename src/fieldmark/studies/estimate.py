@@ -72,7 +72,7 @@ def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Conso
 
 
 def check_room(needed: Estimate, out: Path) -> None:
-    """Raise InputError where the disk that will hold the runs has no room for them. The cache of decoded pictures looks to its own."""
+    """Raise InputError where the disk that will hold the runs has no room for them. The cache of decoded images looks to its own."""
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(above).free
     begun = sum(file.stat().st_size for run in needed.seconds if run.is_dir() for file in run.rglob("*") if file.is_file())

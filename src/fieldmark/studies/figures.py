@@ -1,4 +1,4 @@
-"""Pictures of a study: its gains, learning curves and trade-offs, as PNG files and as SVG for its page. A rung keeps its colour."""
+"""Images of a study: its gains, learning curves and trade-offs, as PNG files and as SVG for its page. A rung keeps its colour."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _ASIDE = _Map("BuGn", (0.78, 1.0), (0.3, 0.7))
 def palette(table: StudyTable) -> list[tuple[str, str]]:
     """For each rung its colour on a light and on a dark page (#rrggbb): the base grey, a ladder or many rungs in the order of a colour map.
 
-    The side branches of a ladder have a colour map of their own. All kinds can be told apart by colour-blind readers; the pictures number
+    The side branches of a ladder have a colour map of their own. All kinds can be told apart by colour-blind readers; the images number
     the rungs as well.
     """
     changed = table.datasets[0].rows[1:] if table.datasets else ()
@@ -118,7 +118,7 @@ class _Cost:
 _COSTS = (
     _Cost("parameters", "parameters", large),
     _Cost("trainable", "trainable parameters", large),
-    _Cost("macs", "multiply-adds a picture", large),
+    _Cost("macs", "multiply-adds an image", large),
     _Cost("seconds", "training time", duration),
 )
 
@@ -126,7 +126,7 @@ _COSTS = (
 def write_figures(plan: StudyPlan, table: StudyTable, results: Results) -> None:
     """Write gains.png, curves.png and tradeoff.png into the study's folder of figures, one dataset below the other.
 
-    A picture of which nothing is known yet is not there.
+    An image of which nothing is known yet is not there.
     """
     folder = plan.folder / "figures"
     folder.mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def _style(settings: dict[str, Any]) -> AbstractContextManager[Any]:
 
 
 def _titles(table: StudyTable) -> dict[str, str]:
-    """Of the parts of a picture, by dataset: its name where there are several, and the warning that a quick form needs anywhere."""
+    """Of the parts of an image, by dataset: its name where there are several, and the warning that a quick form needs anywhere."""
     names = {dataset.name: _short(dataset.name, 80) if len(table.datasets) > 1 else "" for dataset in table.datasets}
     return {name: ". ".join(part for part in (title, QUICK.rstrip(".") * table.quick) if part) for name, title in names.items()}
 

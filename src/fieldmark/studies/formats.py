@@ -269,7 +269,7 @@ def _record(row: Row) -> dict[str, Any]:
     for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
         record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}
         record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "shown")}
-    units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_picture"}
+    units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_image"}
     names = ("parameters", "trainable", "macs", "epochs", "steps", "seconds", "images_per_second")
     return record | {units.get(name, name): row.cost and getattr(row.cost, name) for name in names}
 

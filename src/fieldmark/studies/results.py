@@ -49,7 +49,7 @@ def _counts(these: Sized, others: Sized) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of summary.json: accuracies in per cent; macs are multiply-adds a picture."""
+    """Of summary.json: accuracies in per cent; macs are multiply-adds an image."""
 
     val_top1: float
     test_top1: float
@@ -197,7 +197,7 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     fingerprint = str(manifest.get("fingerprint"))
     twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
     if twin is not None and twin.fingerprint != fingerprint:
-        raise InputError(f"{folder.manifest_file}: it was trained on other pictures or splits than seed {twin.seed}")
+        raise InputError(f"{folder.manifest_file}: it was trained on other images or splits than seed {twin.seed}")
     summary = _json_object(folder.summary_file)
     figures, stages = _figures(summary, folder.summary_file), _stages(summary, folder.summary_file)
     file = folder.predictions / "test.npz"

@@ -165,5 +165,5 @@ def _say_plan(plan: StudyPlan, todo: Sequence[PlannedRun], expected: Estimate, c
     decoding = duration(expected.decode_seconds)
     console.say(
         f"about {duration(expected.total)} in all{at_once}, up to {decoding} of it for decoding what is not in the cache; "
-        f"{stays:.1f} GB of runs, {passing:.1f} GB more while they train, at most {expected.cache_bytes / 1e9:.1f} GB of decoded pictures"
+        f"{stays:.1f} GB of runs, {passing:.1f} GB more while they train, at most {expected.cache_bytes / 1e9:.1f} GB of decoded images"
     )

@@ -30,7 +30,7 @@ _VERSIONS = ("fieldmark", "torch", "torchvision", "timm")
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over the seeds of a rung; `macs` are multiply-adds a picture, `seconds` those of training."""
+    """Means over the seeds of a rung; `macs` are multiply-adds an image, `seconds` those of training."""
 
     parameters: float
     trainable: float

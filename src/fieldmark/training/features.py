@@ -1,7 +1,7 @@
-"""Cached features: where a stage leaves the first part of the network as it is, that part runs once for each view of a picture.
+"""Cached features: where a stage leaves the first part of the network as it is, that part runs once for each view of an image.
 
 Training starts where it ends. What it gives is kept in a file as it came, bit for bit, so that training equals training on the same views:
-exactly where kernels treat all pictures of a batch alike, within rounding where they treat the last of an odd number otherwise.
+exactly where kernels treat all images of a batch alike, within rounding where they treat the last of an odd number otherwise.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What is computed once: `prefix`, for each of `views` views of `pictures` pictures."""
+    """What is computed once: `prefix`, for each of `views` views of `images` images."""
 
     prefix: Prefix
     views: int
-    pictures: int
+    images: int
 
     @property
     def bytes(self) -> int:
-        return self.views * self.pictures * self.prefix.like.nbytes
+        return self.views * self.images * self.prefix.like.nbytes
 
     @property
     def text(self) -> str:
         views = "one view" if self.views == 1 else f"each of {self.views} views"
         share = f"{self.prefix.share:.0%} of the network's multiply-adds"
-        return f"{self.prefix.text} ({share}) runs once for {views} of {self.pictures:,} pictures; {_size(self.bytes)} are kept of it"
+        return f"{self.prefix.text} ({share}) runs once for {views} of {self.images:,} images; {_size(self.bytes)} are kept of it"
 
 
 class CachedFeatures:
@@ -95,7 +95,7 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class WholeNetwork:
-    """The usual case: pictures, and all of the network. Attributes are those of CachedFeatures."""
+    """The usual case: images, and all of the network. Attributes are those of CachedFeatures."""
 
     batches: TrainBatches
     forward: Classifier
@@ -108,11 +108,11 @@ class WholeNetwork:
 Feed = WholeNetwork | CachedFeatures
 """What a stage is trained on, how that goes through the network, and how a split is predicted."""
 Infer = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
-"""Logits and features of a split, a number of pictures at a time."""
+"""Logits and features of a split, a number of images at a time."""
 
 
 class CachedBatches:
-    """Batches of features instead of pictures: of the same rows, in the same order, as TrainBatches gives them."""
+    """Batches of features instead of images: of the same rows, in the same order, as TrainBatches gives them."""
 
     def __init__(self, batches: TrainBatches, features: _Features, views: int):
         self.batch, self.steps_per_epoch = batches.batch, batches.steps_per_epoch
@@ -132,7 +132,7 @@ class CachedBatches:
 def begin_stage(
     stage: Stage, epochs: int, whole: WholeNetwork, folder: Path, console: Console, interrupt: Interrupt, micro_batch: int | None
 ) -> Feed:
-    """What the stage is trained on; where it freezes something and is trained on pictures all the same, the console says why.
+    """What the stage is trained on; where it freezes something and is trained on images all the same, the console says why.
 
     Features of other stages are deleted. Arguments as in cached_features, which may raise.
     """
@@ -166,7 +166,7 @@ def cached_features(
         epochs: how long the stage is.
         model: on its device, with the stage applied, and with the weights that the stage begins or goes on with.
         folder: for features alone; those of another stage that are still in it are deleted.
-        micro_batch: pictures that go through the network at a time, where that is not the batch.
+        micro_batch: images that go through the network at a time, where that is not the batch.
 
     Raises Interrupted where a stop is asked for meanwhile, and InputError where the folder cannot be written.
     """
@@ -191,7 +191,7 @@ def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Class
     if isinstance(prefix, str):
         return prefix
     if not isinstance(batches.augment.mix, NoMixing):
-        return "pictures are mixed before the network sees them; augment.mix.name=none leaves them apart"
+        return "images are mixed before the network sees them; augment.mix.name=none leaves them apart"
     views = 1 if draws_nothing(batches) else stage.views
     if views is None:
         return "each epoch draws new views; set views in the stage to train on so many fixed ones"
@@ -207,7 +207,7 @@ def trains_all(model: Classifier) -> bool:
 
 
 def draws_nothing(batches: TrainBatches) -> bool:
-    """Whether every epoch shows the same view of a picture."""
+    """Whether every epoch shows the same view of an image."""
     still = batches.augment.model_copy(update={"mix": NoMixing()}) == Augment(crop=NoCrop(), flip=0.0)
     windows = batches.frame.windows
     return still and (windows is None or not windows.reach.any())
@@ -222,21 +222,21 @@ def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, 
 def _features(
     plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int, path: Path, console: Console, interrupt: Interrupt
 ) -> _Features:
-    """What the prefix gives for `size` pictures at a time, view after view, each in the order of the rows: stored already, or now."""
+    """What the prefix gives for `size` images at a time, view after view, each in the order of the rows: stored already, or now."""
     count = len(batches.rows)
 
     def computed(view: int, start: int) -> Tensor:
         rows = batches.rows[start : start + size]
-        pictures = batches.make_view(np.resize(rows, size), view).images  # filled up with the first: kernels differ by number
+        images = batches.make_view(np.resize(rows, size), view).images  # filled up with the first: kernels differ by number
         with arithmetic.autocast():
-            return plan.prefix.compute(pictures)[: len(rows)]
+            return plan.prefix.compute(images)[: len(rows)]
 
     if path.is_file():
         first = computed(0, 0)
         features = _Features(path, _Form.of(first), arithmetic.device)
         if torch.equal(features.take(np.arange(len(first))), first):
             return features
-    with _recording(path, plan.views * count) as recording, console.progress("computing features", "pictures") as advance:
+    with _recording(path, plan.views * count) as recording, console.progress("computing features", "images") as advance:
         for view in range(plan.views):
             for start in range(0, count, size):
                 if interrupt.requested:
@@ -248,7 +248,7 @@ def _features(
 
 @dataclass(frozen=True)
 class _Form:
-    """How the features of one picture lie in memory, which is what kernels are chosen by. Shape and strides are in elements."""
+    """How the features of one image lie in memory, which is what kernels are chosen by. Shape and strides are in elements."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -257,7 +257,7 @@ class _Form:
     @classmethod
     def of(cls, output: Tensor) -> _Form:
         dense = torch.empty_like(output)
-        if dense.stride(0) != math.prod(output.shape[1:]):  # not one picture after another
+        if dense.stride(0) != math.prod(output.shape[1:]):  # not one image after another
             dense = torch.empty_like(output, memory_format=torch.contiguous_format)
         return cls(tuple(output.shape[1:]), tuple(dense.stride()[1:]), output.dtype)
 

@@ -201,7 +201,7 @@ def _feed(training: Training, stage: int) -> Feed:
 
 
 def _right(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """How many pictures are told rightly; of one that is mixed, the share of the label that was said."""
+    """How many images are told rightly; of one that is mixed, the share of the label that was said."""
     said = logits.argmax(dim=1)
     if batch.other_labels is None or batch.shares is None:
         return (said == batch.labels).sum()

@@ -37,8 +37,8 @@ _PREDICTED = 2
 class Cost:
     """One run, in seconds and bytes.
 
-    start: reading the data and building the model; decode: of all pictures, which only the first run that sees them so has to do;
-    train: all epochs; predict: validation after each, and the predictions at the end. `cache_bytes` of decoded pictures are shared too.
+    start: reading the data and building the model; decode: of all images, which only the first run that sees them so has to do;
+    train: all epochs; predict: validation after each, and the predictions at the end. `cache_bytes` of decoded images are shared too.
     `working_bytes` are those of the run folder while it trains, `run_bytes` those that stay.
     """
 
@@ -56,7 +56,7 @@ class Cost:
 
 
 def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
-    """Train a few steps on a few of the pictures, in a temporary folder.
+    """Train a few steps on a few of the images, in a temporary folder.
 
     Raises what train_run raises before its folder is made, so that what would fail there fails here.
     """
@@ -136,6 +136,6 @@ def _features(stage: Stage, epochs: int, training: Training) -> FeaturePlan | No
 
 
 def _sample(loaded: LoadedData, count: int) -> LoadedData:
-    """Some pictures of train, evenly spread over it."""
+    """Some images of train, evenly spread over it."""
     rows = loaded.rows("train")
     return loaded.take(rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))])

@@ -1,4 +1,4 @@
-"""What a training needs before its folder is made, checked in the order in which checks are cheap: extras, data, model, pictures."""
+"""What a training needs before its folder is made, checked in the order in which checks are cheap: extras, data, model, images."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def check_extras(recipe: Recipe) -> None:
             raise InputError("train.tensorboard=true needs TensorBoard", hint="pip install 'fieldmark[tensorboard]'") from None
 
 
-def _check_steps(recipe: Recipe, pictures: int) -> None:
+def _check_steps(recipe: Recipe, images: int) -> None:
     """Raise InputError where an average of the weights would never be made."""
-    steps = recipe.train.epochs * (pictures // min(recipe.train.batch, max(pictures, 1)))
+    steps = recipe.train.epochs * (images // min(recipe.train.batch, max(images, 1)))
     if isinstance(recipe.ema, ExponentialAverage) and recipe.ema.every > steps:
         raise InputError(
             f"ema.every: the weights would never be averaged: {recipe.ema.every:,} steps apart in a run of {steps:,}",

@@ -1,4 +1,4 @@
-"""The decoded pictures that training draws on: tiles of train and val, how views lie on them, and what they are normalised by."""
+"""The decoded images that training draws on: tiles of train and val, how views lie on them, and what they are normalised by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldmark.batches.geometry import Frame, leaves_picture
+from fieldmark.batches.geometry import Frame, leaves_image
 from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.schema import BoxCrop, Data, Recipe
@@ -34,7 +34,7 @@ def training_tiles(loaded: LoadedData, recipe: Recipe, console: Console, cache_d
     sides = (regions[:, 2:] - regions[:, :2]).max(axis=1)
     around = (1 + 2 * crop.margin + 2 * crop.jitter) / (1 + 2 * crop.margin) if isinstance(crop, BoxCrop) else 1.0
     side = min(math.ceil(recipe.data.size * recipe.data.cache_scale * around), max(int(np.median(sides)), 1))
-    with console.progress("decoding", "pictures") as advance:
+    with console.progress("decoding", "images") as advance:
         view = View(side, "squash", recipe.data.corrupt)
         cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), view, cache_dir or default_cache_dir(), advance)
     if cache.unreadable:
@@ -80,7 +80,7 @@ def train_batches(
         seed=seed,
         mean=preprocess.mean,
         std=preprocess.std,
-        fill=leaves_picture(recipe.augment, recipe.data.resize),
+        fill=leaves_image(recipe.augment, recipe.data.resize),
         device=arithmetic.device,
         dtype=arithmetic.dtype,
         memory_format=arithmetic.memory_format,
@@ -88,7 +88,7 @@ def train_batches(
 
 
 def preprocessing(data: Data, built: Built, loaded: LoadedData, cache: PixelCache) -> Preprocess:
-    """What evaluation does to a picture: `cache` holds the tiles of train and val, which data.normalise=measured looks at."""
+    """What evaluation does to an image: `cache` holds the tiles of train and val, which data.normalise=measured looks at."""
     if data.normalise == "weights":
         mean, std = built.mean, built.std
     elif data.normalise == "imagenet":

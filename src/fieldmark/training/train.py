@@ -260,4 +260,4 @@ def _finish(work: Work, position: Position) -> None:
     folder.initial_weights.unlink(missing_ok=True)
     shutil.rmtree(folder.features, ignore_errors=True)
     work.console.say("", figures_table(figures))
-    work.console.say(f"trained {position.samples_in_all:,} pictures in {duration(position.seconds)}; everything is in {folder.path}")
+    work.console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")

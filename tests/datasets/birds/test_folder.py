@@ -32,17 +32,17 @@ def drawn(tmp_path_factory) -> Path:
     return root
 
 
-def test_folders_and_pictures(drawn: Path) -> None:
+def test_folders_and_images(drawn: Path) -> None:
     dataset = read_dataset(drawn)
     assert dataset.class_names == tuple(sorted(species.name for species in SPECIES[:6]))
     for split, count in (("train", 14), ("val", 2), ("test", 4)):
         assert np.bincount(dataset.labels[dataset.rows(split)]).tolist() == [count] * 6
-    assert len(set(digest(drawn).values())) == len(digest(drawn)), "no two pictures may be alike"
+    assert len(set(digest(drawn).values())) == len(digest(drawn)), "no two images may be alike"
     with Image.open(dataset.root / dataset.paths[0]) as image:
         assert (image.size, image.mode, image.format) == ((40, 40), "RGB", "PNG")
 
 
-def test_the_table_names_every_picture_with_its_bird(drawn: Path) -> None:
+def test_the_table_names_every_image_with_its_bird(drawn: Path) -> None:
     rows = table(drawn)
     assert sorted(row["path"] for row in rows) == sorted(str(file.relative_to(drawn)) for file in drawn.rglob("*.png"))
     genera = {species.name: species.genus for species in (*SPECIES, *UNSEEN_SPECIES)}
@@ -79,7 +79,7 @@ def test_the_same_arguments_give_the_same_bytes_in_any_number_of_processes(drawn
     assert set(digest(tmp_path / "other").values()).isdisjoint(set(digest(drawn).values()))
 
 
-def test_more_pictures_do_not_change_those_there_were(drawn: Path, tmp_path: Path) -> None:
+def test_more_images_do_not_change_those_there_were(drawn: Path, tmp_path: Path) -> None:
     """Birds are numbered through the splits, so only what a bird is drawn from counts: its species, its number, the seed."""
     birds.write_birds(tmp_path, species=4, per_class=20, size=40)
     assert all(digest(drawn)[path] == value for path, value in digest(tmp_path).items() if path.endswith(".png") and "unseen" not in path)
@@ -94,7 +94,7 @@ def test_numbers_that_cannot_be(tmp_path: Path, wrong: dict[str, int]) -> None:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The built-in set with fewer pictures."""
+    """The built-in set with fewer images."""
     whole = birds.write_birds
     monkeypatch.setattr(birds, "write_birds", lambda root, *_, console=None: whole(root, species=3, per_class=4, size=32))
 

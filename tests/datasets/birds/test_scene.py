@@ -19,7 +19,7 @@ CALM = np.zeros((8, 8))
 
 def drawing(look: Look, pose: Pose = POSE, side: int = 240, scale: float = 110) -> tuple[np.ndarray, np.ndarray]:
     drawn = draw_bird(look, pose, side, scale, 0.0, CALM)
-    return np.asarray(drawn.picture, np.int16), np.asarray(drawn.cover)
+    return np.asarray(drawn.image, np.int16), np.asarray(drawn.cover)
 
 
 @pytest.mark.parametrize("genus", sorted({species.genus for species in ALL}))
@@ -49,25 +49,25 @@ def test_facing_left_is_the_mirror_image() -> None:
 
 @given(st.sampled_from(ALL), st.integers(0, 2**62), st.integers(0, 2**62), st.sampled_from([32, 57, 96]))
 @settings(max_examples=25)
-def test_any_bird_is_within_its_picture(species, bird, moment, size) -> None:
+def test_any_bird_is_within_its_image(species, bird, moment, size) -> None:
     photo = photograph(individual(species.look, bird), size, moment)
     left, top, width, height = photo.box
-    assert photo.picture.size == (size, size) and photo.picture.mode == "RGB"
+    assert photo.image.size == (size, size) and photo.image.mode == "RGB"
     assert left >= 0 and top >= 0 and left + width <= size + 1 and top + height <= size + 1
     assert max(width, height) > size / 3
 
 
-def test_a_picture_follows_from_its_keys() -> None:
+def test_an_image_follows_from_its_keys() -> None:
     def bytes_of(bird: int, moment: int) -> bytes:
-        return photograph(individual(SPECIES[3].look, bird), 48, moment).picture.tobytes()
+        return photograph(individual(SPECIES[3].look, bird), 48, moment).image.tobytes()
 
     assert bytes_of(1, 2) == bytes_of(1, 2)
     assert len({bytes_of(1, 2), bytes_of(1, 3), bytes_of(2, 2)}) == 3
 
 
-def test_pictures_are_the_same_on_every_machine() -> None:
+def test_images_are_the_same_on_every_machine() -> None:
     """The pixels of one bird of every genus. Where this fails after a change of the drawings, raise VERSION in folder.py with it."""
-    pixels = b"".join(photograph(individual(species.look, 5), 64, 6).picture.tobytes() for species in SPECIES[::3])
+    pixels = b"".join(photograph(individual(species.look, 5), 64, 6).image.tobytes() for species in SPECIES[::3])
     assert hashlib.sha256(pixels).hexdigest() == "6a8567b8af774d602ab06996cd3bf1ecfe0749b645f90db6509f146cf0040987"
 
 

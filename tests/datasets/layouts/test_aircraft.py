@@ -83,14 +83,14 @@ def test_a_corner_at_zero_is_the_edge(root: Path) -> None:
             "variants.txt",
             "F/A-18",
             "F/A-18\nYak-42",
-            "variants.txt, line 5: no picture in images_family_train|val|test.txt gives Yak-42 a family",
+            "variants.txt, line 5: no image in images_family_train|val|test.txt gives Yak-42 a family",
         ),
         ("images_variant_val.txt", "1021965 ", "../1021965 ", "images_variant_val.txt, line 1: the path '../1021965.jpg' leads out of"),
         (
             "images_variant_val.txt",
             "1021965 ",
             "0034309 ",
-            "images_variant_val.txt, line 1: the picture 'images/0034309.jpg' is listed twice",
+            "images_variant_val.txt, line 1: the image 'images/0034309.jpg' is listed twice",
         ),
     ],
 )

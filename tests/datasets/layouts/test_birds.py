@@ -57,9 +57,9 @@ def test_the_word_birds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: 
     assert read_dataset("./birds").root == tmp_path / "birds"
 
 
-def test_the_pictures_can_be_opened_later(drawn: Path) -> None:
+def test_the_images_can_be_opened_later(drawn: Path) -> None:
     dataset = read_dataset(drawn)
-    assert LAYOUTS["birds"].pictures(dataset.root).read(dataset.paths[0]) == (drawn / dataset.paths[0]).read_bytes()
+    assert LAYOUTS["birds"].images(dataset.root).read(dataset.paths[0]) == (drawn / dataset.paths[0]).read_bytes()
 
 
 @pytest.mark.parametrize("change", ["header", "no table"])
@@ -87,4 +87,4 @@ def test_a_table_that_was_damaged(tmp_path: Path, drawn: Path) -> None:
     (data / birds.TABLE).write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
         read_dataset(data)
-    assert "birds.csv, line 4: the box" in str(caught.value) and "birds.csv, line 6: the picture" in str(caught.value)
+    assert "birds.csv, line 4: the box" in str(caught.value) and "birds.csv, line 6: the image" in str(caught.value)

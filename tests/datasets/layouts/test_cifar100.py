@@ -37,9 +37,9 @@ def test_labels_and_pixels_of_known_records(tmp_path: Path) -> None:
     dataset = read_dataset(change(tmp_path, data=planes.reshape(6, 3072)))
     row = dataset.paths.index("train#4.png")
     assert dataset.label_names()[row] == "aquarium fish" and dataset.splits[row] == "train"
-    pixels = decode(dataset.pictures.read("train#4.png"))
+    pixels = decode(dataset.images.read("train#4.png"))
     assert pixels.shape == (32, 32, 3) and pixels[2, 5].tolist() == [10, 20, 30] and pixels.sum() == 60
-    assert dataset.pictures.stamp("train#4.png") == (3072, (dataset.root / "train").stat().st_mtime_ns)
+    assert dataset.images.stamp("train#4.png") == (3072, (dataset.root / "train").stat().st_mtime_ns)
     assert dataset.name == "cifar-100-python"
 
 
@@ -47,8 +47,8 @@ def test_names_that_several_records_have_stay_apart(tmp_path: Path) -> None:
     dataset = read_dataset(change(tmp_path, filenames=["a.png", "b#1.png", "a.png", "c.png", "d.png", "e.png"]))
     train = [path for path in dataset.paths if path.startswith("train")]
     assert train == ["train#a (1).png", "train#a (3).png", "train#b%231.png", "train#c.png", "train#d.png", "train#e.png"]
-    first, third = (dataset.pictures.read(path) for path in train[:2])
-    assert first != third and first == LAYOUTS["cifar100"].pictures(dataset.root).read("train#a (1).png")
+    first, third = (dataset.images.read(path) for path in train[:2])
+    assert first != third and first == LAYOUTS["cifar100"].images(dataset.root).read("train#a (1).png")
 
 
 def test_the_archive_gives_the_same_as_the_folder(tmp_path: Path) -> None:
@@ -56,25 +56,25 @@ def test_the_archive_gives_the_same_as_the_folder(tmp_path: Path) -> None:
     folder = read_dataset(tmp_path / "unpacked" / "cifar-100-python")
     assert archive.root.is_file() and archive.notes[0] == "recognised as CIFAR-100 by cifar-100-python"
     assert archive.paths == folder.paths and archive.labels.tolist() == folder.labels.tolist()
-    assert all(archive.pictures.read(path) == folder.pictures.read(path) for path in folder.paths)
+    assert all(archive.images.read(path) == folder.images.read(path) for path in folder.paths)
 
 
 def test_many_threads_read_at_once(tmp_path: Path) -> None:
     dataset = read_dataset(cifar100.write(tmp_path))
-    later = LAYOUTS["cifar100"].pictures(dataset.root)
+    later = LAYOUTS["cifar100"].images(dataset.root)
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(later.read, dataset.paths * 8)) == [dataset.pictures.read(path) for path in dataset.paths * 8]
+        assert list(pool.map(later.read, dataset.paths * 8)) == [dataset.images.read(path) for path in dataset.paths * 8]
 
 
-def test_pictures_that_are_not_there(tmp_path: Path) -> None:
+def test_images_that_are_not_there(tmp_path: Path) -> None:
     folder = cifar100.write(tmp_path)
-    pictures = LAYOUTS["cifar100"].pictures(folder)
+    images = LAYOUTS["cifar100"].images(folder)
     for path in ("train#nothing.png", "meta#a.png", "../train#a.png", "train"):
         with pytest.raises(UnreadableImage):
-            pictures.read(path)
+            images.read(path)
     (folder / "test").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(UnreadableImage, match=r"calls os\.system, which is not data"):
-        pictures.read("test#a.png")
+        images.read("test#a.png")
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_pictures_that_are_not_there(tmp_path: Path) -> None:
         ({"coarse_labels": [1, 0, 1, 0, 0, 1]}, "record 4: apple is of the superclass fish here, and of fruit_and_vegetables in t"),
         ({"fine_labels": [0, 1, 2, 0, 1, 3]}, "train, record 6: fine_labels is 3, and should be from 0 to 2"),
         ({"coarse_labels": [1, 0, 1, 1, 0, 2]}, "train, record 6: coarse_labels is 2, and should be from 0 to 1"),
-        ({"fine_labels": [0, 1, 2]}, "it holds 6 pictures, but 6 filenames, 3 fine_labels, 6 coarse_labels"),
+        ({"fine_labels": [0, 1, 2]}, "it holds 6 images, but 6 filenames, 3 fine_labels, 6 coarse_labels"),
         ({"fine_labels": ["0"] * 6}, "its fine_labels should be a list of whole numbers"),
         ({"filenames": [0] * 6}, "its filenames should be a list of names"),
         ({"filenames": ["../a.png", *NAMES[1:]]}, "train, record 1: the path '../a.png' leads out of the data's folder"),
-        ({"data": np.zeros((6, 3071), np.uint8)}, "its data should be bytes, 3,072 for each picture"),
+        ({"data": np.zeros((6, 3071), np.uint8)}, "its data should be bytes, 3,072 for each image"),
         ({"data": np.zeros((6, 3072), np.float32)}, "its data should be bytes"),
         ({"data": None}, "its data should be bytes"),
     ],
@@ -96,10 +96,10 @@ def test_what_is_wrong_is_named_with_its_record(tmp_path: Path, changed: dict[st
     assert reason in error_of(change(tmp_path, **changed))
 
 
-def test_a_class_without_pictures_has_no_superclass(tmp_path: Path) -> None:
+def test_a_class_without_images_has_no_superclass(tmp_path: Path) -> None:
     folder = change(tmp_path, fine_labels=[0, 1] * 3, coarse_labels=[1, 0] * 3)
     put(folder / "test", cpickle(batch([0, 1] * 3, NAMES, "testing batch 1 of 1", 0)))
-    assert "meta: pear has no pictures in train and test" in error_of(folder)
+    assert "meta: pear has no images in train and test" in error_of(folder)
 
 
 def test_a_planted_call_is_refused_and_not_made(tmp_path: Path) -> None:

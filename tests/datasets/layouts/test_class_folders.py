@@ -22,7 +22,7 @@ CARS = Path(__file__).parents[3].parent / "shared" / "data" / "cars"
 
 
 def make(root: Path, *files: str, folders: Iterable[str] = ()) -> Path:
-    """Empty files stand for pictures: a layout reader opens none."""
+    """Empty files stand for images: a layout reader opens none."""
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -82,27 +82,27 @@ def test_hidden_names_are_ignored_and_other_files_noted(tmp_path: Path) -> None:
     files = ["a/1.jpg", "b/1.jpg", ".git/x.jpg", "a/.hidden.jpg", "a/._1.jpg", "a/.thumbs/1.jpg", ".DS_Store"]
     dataset = read_dataset(make(tmp_path, *files, "a/notes.txt", "b/data.csv", "readme.md", "b/jpg", "loose.png"))
     assert dataset.paths == ("a/1.jpg", "b/1.jpg") and dataset.class_names == ("a", "b")
-    assert "passed over files that are not pictures: 4 (first: a/notes.txt)" in dataset.notes
-    assert "passed over pictures outside any class folder: 1 (first: loose.png)" in dataset.notes
+    assert "passed over files that are not images: 4 (first: a/notes.txt)" in dataset.notes
+    assert "passed over images outside any class folder: 1 (first: loose.png)" in dataset.notes
 
 
-def test_loose_pictures_in_splits_are_noted_once(tmp_path: Path) -> None:
+def test_loose_images_in_splits_are_noted_once(tmp_path: Path) -> None:
     files = ["train/a/1.jpg", "train/b/1.jpg", "train/x.jpg", "train/x.txt", "test/y.jpg", "z.jpg", "extra/a/1.jpg"]
     dataset = read_dataset(make(tmp_path, *files))
     notes = dataset.notes
-    assert "passed over pictures outside any class folder: 2 (first: train/x.jpg)" in notes
-    assert "passed over files that are not pictures: 1 (first: train/x.txt)" in notes
+    assert "passed over images outside any class folder: 2 (first: train/x.jpg)" in notes
+    assert "passed over files that are not images: 1 (first: train/x.txt)" in notes
     assert "passed over beside train, test: extra" in notes
-    assert "test holds pictures and no class folders: they are unlabelled" in notes
+    assert "test holds images and no class folders: they are unlabelled" in notes
     assert [dataset.paths[row] for row in dataset.rows("unlabelled")] == ["test/y.jpg"] and dataset.labels[0] == -1
 
 
 def test_an_empty_or_mixed_test_counts_as_missing(tmp_path: Path) -> None:
     dataset = read_dataset(make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "test/y.jpg", folders=["test/a"]))
-    assert "test has no pictures in class folders and counts as missing" in dataset.notes and len(dataset) == 2
+    assert "test has no images in class folders and counts as missing" in dataset.notes and len(dataset) == 2
 
 
-def test_pictures_deep_inside_belong_to_the_class(tmp_path: Path) -> None:
+def test_images_deep_inside_belong_to_the_class(tmp_path: Path) -> None:
     dataset = read_dataset(make(tmp_path, "a/x/y/z/1.jpg", "a/x/1.jpg", "b/1.jpg"))
     assert table(dataset) == [("a/x/1.jpg", "a", "train"), ("a/x/y/z/1.jpg", "a", "train"), ("b/1.jpg", "b", "train")]
 
@@ -120,7 +120,7 @@ def test_classes_inside_splits_may_be_called_like_splits(tmp_path: Path) -> None
 
 def test_unlabelled_splits_do_not_become_classes(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "train/1.jpg", "test/2.jpg"))
-    assert "no class folders with pictures; 1 picture lies outside any class folder" in message
+    assert "no class folders with images; 1 image lies outside any class folder" in message
 
 
 @pytest.mark.parametrize("pair", [("val", "valid"), ("train", "Training"), ("test", "testing")])
@@ -137,7 +137,7 @@ def test_splits_without_train(tmp_path: Path) -> None:
 def test_empty_classes_are_all_named(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "train/a/1.jpg", "train/b/notes.txt", "test/x/1.jpg", folders=["train/c", "train/d/.e"]))
     for name in "bcd":
-        assert f"class folder train/{name} has no pictures: add some, or move it elsewhere" in message
+        assert f"class folder train/{name} has no images: add some, or move it elsewhere" in message
     assert "train/a " not in message and "'x'" in message
 
 
@@ -152,13 +152,13 @@ def test_a_folder_above_the_splits_is_recognised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [(), ("a/notes.txt", "b/x.csv"), ("notes.txt",)])
-def test_no_pictures(tmp_path: Path, files: tuple[str, ...]) -> None:
+def test_no_images(tmp_path: Path, files: tuple[str, ...]) -> None:
     message = error_of(make(tmp_path, *files, folders=["a", "b"]))
-    assert f"there are no pictures in {tmp_path}" in message and ".jpg" in message
+    assert f"there are no images in {tmp_path}" in message and ".jpg" in message
 
 
-def test_only_loose_pictures(tmp_path: Path) -> None:
-    assert "3 pictures lie outside" in error_of(make(tmp_path, "1.jpg", "2.jpg", "3.png"))
+def test_only_loose_images(tmp_path: Path) -> None:
+    assert "3 images lie outside" in error_of(make(tmp_path, "1.jpg", "2.jpg", "3.png"))
 
 
 def test_missing_folder_suggests_the_nearest(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_missing_folder_suggests_the_nearest(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_folder(tmp_path: Path) -> None:
-    make(tmp_path, "a/1.jpg", "pictures.zip")
+    make(tmp_path, "a/1.jpg", "images.zip")
     assert "is a file, not a folder" in error_of(tmp_path / "a" / "1.jpg")
-    assert "Unpack it" in error_of(tmp_path / "pictures.zip")
+    assert "Unpack it" in error_of(tmp_path / "images.zip")
     assert "there is no file or folder" in error_of(tmp_path / "a" / "1.jpg" / "deeper")
     assert "there is no file or folder" in error_of(tmp_path / ("x" * 300))
     assert "DATA is empty" in error_of("")
@@ -233,22 +233,22 @@ def test_dead_links_and_special_files_are_noted(tmp_path: Path) -> None:
     dataset = read_dataset(root)
     assert dataset.paths == ("a/1.jpg", "b/1.jpg")
     assert "passed over links that lead nowhere: 2 (first: a/dead.jpg)" in dataset.notes
-    assert "passed over files that are not pictures: 1 (first: b/pipe.jpg)" in dataset.notes
+    assert "passed over files that are not images: 1 (first: b/pipe.jpg)" in dataset.notes
 
 
 def test_test_may_not_be_train_by_a_link(tmp_path: Path) -> None:
     root = make(tmp_path / "whole", "train/a/1.jpg", "train/b/1.jpg")
     (root / "test").symlink_to("train")
-    assert "train and test are one and the same folder: test needs pictures of its own" in error_of(root)
+    assert "train and test are one and the same folder: test needs images of its own" in error_of(root)
     root = make(tmp_path / "part", "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg")
     (root / "test" / "b").symlink_to("../train/b")
-    assert "train/b and test/b are one and the same folder: its pictures cannot be in train and in test" in error_of(root)
+    assert "train/b and test/b are one and the same folder: its images cannot be in train and in test" in error_of(root)
 
 
 def test_one_folder_in_two_classes(tmp_path: Path) -> None:
     root = make(tmp_path, "a/1.jpg", "b/1.jpg")
     (root / "c").symlink_to("a")
-    assert "a and c are one and the same folder: its pictures cannot be in two classes" in error_of(root)
+    assert "a and c are one and the same folder: its images cannot be in two classes" in error_of(root)
 
 
 @contextmanager
@@ -279,7 +279,7 @@ def test_unreadable_folders_are_all_named() -> None:
         message = error_of(root)
         for folder in ("train/b", "train/d", "test/a/deep"):
             assert f"{root / folder} cannot be read (Permission denied): make it readable, or move it away" in message
-        assert "class folder train/empty has no pictures" in message and "class folder train/b" not in message
+        assert "class folder train/empty has no images" in message and "class folder train/b" not in message
 
 
 @pytest.mark.parametrize(("locked", "mode"), [("data", 0), ("", 0), ("data", 0o444)])
@@ -318,7 +318,7 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
         pass
     dataset = read_dataset(tmp_path)
     assert dataset.paths == ("a/1.jpg", "b/1.jpg")
-    assert r"passed over pictures whose names are not valid Unicode: 2 (first: a/\xff.jpg)" in dataset.notes
+    assert r"passed over images whose names are not valid Unicode: 2 (first: a/\xff.jpg)" in dataset.notes
     os.mkdir(os.fsencode(tmp_path) + b"/\xfd")
     assert r"the name of the class folder \xfd is not valid Unicode: rename the folder" in error_of(tmp_path)
 

@@ -44,7 +44,7 @@ def test_rows_as_published(root: Path) -> None:
     assert dataset.notes == (
         "recognised as COCO JSON by train2019.json, val2019.json and test2019.json",
         "its official splits are used: train, val",
-        "1 of 5 categories have no picture in train and are left out",
+        "1 of 5 categories have no image in train and are left out",
     )
 
 
@@ -90,11 +90,11 @@ def test_files_in_a_folder_called_annotations(root: Path) -> None:
     for data in (root, root / "annotations"):
         dataset = read_dataset(data)
         assert (dataset.root, dataset.paths, dataset.name) == (root, whole.paths, "inat2019")
-        assert dataset.pictures.read(dataset.paths[0])
+        assert dataset.images.read(dataset.paths[0])
 
 
 @pytest.mark.parametrize("folder", ["images", "train2019", "train"])
-def test_pictures_may_lie_in_a_folder_of_their_own(root: Path, folder: str) -> None:
+def test_images_may_lie_in_a_folder_of_their_own(root: Path, folder: str) -> None:
     (root / "val2019.json").unlink()
     (root / "test2019.json").unlink()
     (root / "train_val2019").rename(root / "moved")
@@ -102,10 +102,10 @@ def test_pictures_may_lie_in_a_folder_of_their_own(root: Path, folder: str) -> N
     (root / "moved").rename(root / folder / "train_val2019")
     dataset = read_dataset(root)
     assert dataset.paths[0].startswith(f"{folder}/train_val2019/")
-    assert dataset.pictures.read(dataset.paths[0])
+    assert dataset.images.read(dataset.paths[0])
 
 
-def test_pictures_that_are_nowhere_are_not_missed_here(root: Path) -> None:
+def test_images_that_are_nowhere_are_not_missed_here(root: Path) -> None:
     (root / "train_val2019").rename(root / "elsewhere")
     assert len(read_dataset(root).rows("train")) == 8
 
@@ -190,22 +190,22 @@ def _set(key: str, position: int, **fields: Any) -> Callable[[dict[str, Any]], o
         (
             "train",
             lambda content: content["annotations"].pop(1),
-            "train2019.json, images record 2: {path} has no annotation, which pictures of train need",
+            "train2019.json, images record 2: {path} has no annotation, which images of train need",
         ),
         (
             "val",
             lambda content: content["annotations"].pop(1),
-            "val2019.json, images record 2: {path} has no annotation, which pictures of val need",
+            "val2019.json, images record 2: {path} has no annotation, which images of val need",
         ),
         (
             "train",
             lambda content: content["annotations"].append({"id": 99, "image_id": 2, "category_id": 3}),
-            "annotations record 9: {path} shows Oenothera biennis and Setophaga coronata: this reader takes one object per picture",
+            "annotations record 9: {path} shows Oenothera biennis and Setophaga coronata: this reader takes one object per image",
         ),
         (
             "val",
             _set("annotations", 1, category_id=2),
-            "val2019.json, annotations record 2: val has pictures of Setophaga petechia, of which train has none",
+            "val2019.json, annotations record 2: val has images of Setophaga petechia, of which train has none",
         ),
         ("train", _set("annotations", 1, category_id=77), "train2019.json, annotations record 2: there is no category with the id 77"),
         ("train", _set("annotations", 1, image_id=77), "train2019.json, annotations record 2: there is no image with the id 77"),
@@ -267,10 +267,10 @@ def test_a_class_that_train_lacks_is_named_once(root: Path) -> None:
     assert refusal(root).count("Setophaga petechia") == 1
 
 
-def test_a_picture_in_two_splits_is_named(root: Path) -> None:
+def test_an_image_in_two_splits_is_named(root: Path) -> None:
     path = path_of(root, "train", 0)
     edit(root, "val", _set("images", 0, file_name=path))
-    assert f"the picture {path!r} is listed twice" in refusal(root)
+    assert f"the image {path!r} is listed twice" in refusal(root)
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,14 @@ def test_it_is_recognised_and_read_as_published(tmp_path: Path, miniature: Minia
         assert named.paths == dataset.paths and (named.labels == dataset.labels).all() and (named.splits == dataset.splits).all()
 
 
-def test_its_pictures_can_be_opened_now_and_later(tmp_path: Path, miniature: Miniature) -> None:
+def test_its_images_can_be_opened_now_and_later(tmp_path: Path, miniature: Miniature) -> None:
     dataset = read_dataset(miniature.write(tmp_path))
-    later = LAYOUTS[dataset.layout].pictures(dataset.root)
+    later = LAYOUTS[dataset.layout].images(dataset.root)
     for row, path in enumerate(dataset.paths):
-        data = dataset.pictures.read(path)
+        data = dataset.images.read(path)
         assert open_rgb(data, path).mode == "RGB"
         assert later.read(path) == data
-        assert dataset.pictures.stamp(path) == later.stamp(path)
+        assert dataset.images.stamp(path) == later.stamp(path)
         if dataset.boxes is not None and not np.isnan(dataset.boxes[row]).any():
             width, height = dimensions(data, path)
             left, top, right, bottom = dataset.boxes[row]

@@ -38,7 +38,7 @@ def test_rows_are_as_published(tmp_path: Path) -> None:
     assert found[f"Images/{SPANIEL}/n02086646_6001.jpg"] == ("Blenheim spaniel", "train", [0, 0, 64, 48])
     assert dataset.notes[1:] == (
         "its official splits are used: train, test",
-        "1 pictures have several dogs; their box is around all of them",
+        "1 images have several dogs; their box is around all of them",
     )
 
 
@@ -54,7 +54,7 @@ def test_without_annotations_there_are_no_boxes_and_a_note(tmp_path: Path) -> No
     assert dataset.notes[-1] == "there are no boxes, for there is no Annotation folder"
 
 
-def test_a_picture_without_dogs_has_no_box(tmp_path: Path) -> None:
+def test_an_image_without_dogs_has_no_box(tmp_path: Path) -> None:
     data = dogs.write(tmp_path)
     put(data / "Annotation" / CHIHUAHUA / "n02085620_1000", annotation("Chihuahua"))
     dataset = read_dataset(data)
@@ -83,20 +83,20 @@ def test_wrong_records_are_named_with_their_number(tmp_path: Path) -> None:
     put_train(data, files, [1, 1, 1, 1, 1, 1, 1, 1, 1, 121, 1])
     shape = "should be text as in n02085620-Chihuahua/n02085620_7.jpg"
     assert problems(data).splitlines() == [
-        f"lists/train_list.mat, record 2: the picture is 7, and {shape}",
-        f"lists/train_list.mat, record 3: the picture is 'a.jpg', and {shape}",
-        f"lists/train_list.mat, record 4: the picture is 'a/b/c.jpg', and {shape}",
-        f"lists/train_list.mat, record 5: the picture is 'a/.', and {shape}",
+        f"lists/train_list.mat, record 2: the image is 7, and {shape}",
+        f"lists/train_list.mat, record 3: the image is 'a.jpg', and {shape}",
+        f"lists/train_list.mat, record 4: the image is 'a/b/c.jpg', and {shape}",
+        f"lists/train_list.mat, record 5: the image is 'a/.', and {shape}",
         "lists/train_list.mat, record 6: '' is not a path",
         "lists/train_list.mat, record 7: the path '../x/y.jpg' leads out of the data's folder, which is refused",
         "lists/train_list.mat, record 8: the path '/etc/passwd' leads out of the data's folder, which is refused",
         f"lists/train_list.mat, record 9: label 1 is that of {SPANIEL} here, and of {CHIHUAHUA} in lists/train_list.mat, record 1",
         "lists/train_list.mat, record 10: label is '121', and should be a whole number from 1 to 120",
-        f"lists/train_list.mat, record 11: the picture 'Images/{whole}' is listed twice (also in lists/train_list.mat, record 1)",
+        f"lists/train_list.mat, record 11: the image 'Images/{whole}' is listed twice (also in lists/train_list.mat, record 1)",
     ]
 
 
 def test_a_list_that_lacks_labels_is_named(tmp_path: Path) -> None:
     data = dogs.write(tmp_path)
     put_train(data, [f"{CHIHUAHUA}/n02085620_1000.jpg", f"{CHIHUAHUA}/n02085620_1001.jpg"], [1])
-    assert "lists/train_list.mat: it lists 2 pictures and 1 labels" in problems(data)
+    assert "lists/train_list.mat: it lists 2 images and 1 labels" in problems(data)

@@ -1,4 +1,4 @@
-"""Oxford Flowers-102: rows, names, splits that overlap, and the folders that its pictures may lie in."""
+"""Oxford Flowers-102: rows, names, splits that overlap, and the folders that its images may lie in."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def test_classes_are_the_labels_that_occur(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["102flowers", "flowers-102"])
-def test_pictures_may_lie_in_a_folder_beside_the_annotations(tmp_path: Path, folder: str) -> None:
+def test_images_may_lie_in_a_folder_beside_the_annotations(tmp_path: Path, folder: str) -> None:
     data = flowers.write(tmp_path)
     (data / folder).mkdir()
     (data / "jpg").rename(data / folder / "jpg")
     assert read_dataset(data).paths[0] == f"{folder}/jpg/image_00001.jpg"
 
 
-def test_pictures_in_no_split_are_left_out_with_a_note(tmp_path: Path) -> None:
+def test_images_in_no_split_are_left_out_with_a_note(tmp_path: Path) -> None:
     data = flowers.write(tmp_path)
     put_splits(data, tstid=SPLITS["tstid"][:4])
     dataset = read_dataset(data)
     assert len(dataset) == len(LABELS) - 2
-    assert dataset.notes[-1] == "2 pictures that setid.mat puts into no split are left out"
+    assert dataset.notes[-1] == "2 images that setid.mat puts into no split are left out"
 
 
 def test_wrong_splits_are_named_with_their_records(tmp_path: Path) -> None:
     data = flowers.write(tmp_path)
     put_splits(data, valid=[3, 2, 13, 0], tstid=[7.5, 7, 7])
     assert problems(data).splitlines() == [
-        "setid.mat, valid record 2: picture 2 is in setid.mat, trnid record 2 as well",
-        "setid.mat, valid record 3: the number of a picture is '13', and should be a whole number from 1 to 12",
-        "setid.mat, valid record 4: the number of a picture is '0', and should be a whole number from 1 to 12",
-        "setid.mat, tstid record 1: the number of a picture is '7.5', and should be a whole number from 1 to 12",
-        "setid.mat, tstid record 3: picture 7 is in setid.mat, tstid record 2 as well",
+        "setid.mat, valid record 2: image 2 is in setid.mat, trnid record 2 as well",
+        "setid.mat, valid record 3: the number of an image is '13', and should be a whole number from 1 to 12",
+        "setid.mat, valid record 4: the number of an image is '0', and should be a whole number from 1 to 12",
+        "setid.mat, tstid record 1: the number of an image is '7.5', and should be a whole number from 1 to 12",
+        "setid.mat, tstid record 3: image 7 is in setid.mat, tstid record 2 as well",
     ]
     put_mat(data / "setid.mat", trnid=cells(["1", cells([2.0])]), valid=np.arange(1, 3))
     assert problems(data).splitlines()[0] == "setid.mat: it holds no tstid"

@@ -139,7 +139,7 @@ def test_the_parquet_files_and_nothing_else_are_fetched_once(hub: Hub, tmp_path:
     assert sorted(hub.fetched) == sorted(str(file.relative_to(folder)) for file in folder.glob("data/*.parquet"))
     hub.fetched.clear()
     assert read_dataset("hf:owner/trees").paths == dataset.paths and hub.fetched == []
-    assert dataset.pictures.read(dataset.paths[0]).startswith(b"\xff\xd8")
+    assert dataset.images.read(dataset.paths[0]).startswith(b"\xff\xd8")
 
 
 def test_what_the_hub_has_converted_is_taken_where_there_is_nothing_else(hub: Hub, tmp_path: Path) -> None:

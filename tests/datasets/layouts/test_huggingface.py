@@ -14,7 +14,7 @@ from miniatures.huggingface import parquet
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
-from fieldmark.datasets.layouts import row_images as row_pictures
+from fieldmark.datasets.layouts import row_images as row_images
 from fieldmark.datasets.layouts.huggingface import LAYOUT
 from fieldmark.runtime.decode import UnreadableImage
 
@@ -22,9 +22,9 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def rows(count: int = 4, hub: Mapping[str, object] | None = None, **columns: list) -> pa.Table:
-    """A table with a column of pictures called image; `hub` is what its schema says of columns."""
-    pictures = pa.array([{"bytes": jpeg(row), "path": None} for row in range(count)], IMAGE)
-    made = pa.table({"image": pictures, **columns})
+    """A table with a column of images called image; `hub` is what its schema says of columns."""
+    images = pa.array([{"bytes": jpeg(row), "path": None} for row in range(count)], IMAGE)
+    made = pa.table({"image": images, **columns})
     return made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": hub}})}) if hub else made
 
 
@@ -46,24 +46,24 @@ def error_of(data: Path, columns: Mapping[str, str] | None = None) -> str:
 def test_known_rows(tmp_path: Path) -> None:
     for module, file in ((huggingface, "data/train-00001-of-00002.parquet"), (huggingface_arrow, "train/data-00001-of-00002.arrow")):
         dataset = read_dataset(module.write(tmp_path / module.__name__))
-        assert table(dataset)[f"{file}#2"] == ("pike", "train") and dataset.pictures.read(f"{file}#2") == jpeg(10)
+        assert table(dataset)[f"{file}#2"] == ("pike", "train") and dataset.images.read(f"{file}#2") == jpeg(10)
         status = (dataset.root / file).stat()
-        assert dataset.pictures.stamp(f"{file}#2") == (status.st_size, status.st_mtime_ns)
-        assert "pictures are in the column img, labels in fine_label" in dataset.notes
+        assert dataset.images.stamp(f"{file}#2") == (status.st_size, status.st_mtime_ns)
+        assert "images are in the column img, labels in fine_label" in dataset.notes
 
 
 def test_rows_sort_as_numbers(tmp_path: Path) -> None:
     parquet(tmp_path / "train.parquet", rows(12, label=["a", "b"] * 6))
     dataset = read_dataset(tmp_path)
     assert dataset.paths == tuple(f"train.parquet#{row:02d}" for row in range(12))
-    assert dataset.class_names == ("a", "b") and dataset.pictures.read("train.parquet#11") == jpeg(11)
+    assert dataset.class_names == ("a", "b") and dataset.images.read("train.parquet#11") == jpeg(11)
 
 
 def test_one_file_is_a_dataset(tmp_path: Path) -> None:
     parquet(tmp_path / "birds" / "garden.parquet", rows(label=[3, 10, 3, 10]))
     dataset = read_dataset(tmp_path / "birds" / "garden.parquet")
     assert (dataset.name, dataset.class_names) == ("garden", ("03", "10")) and set(dataset.splits) == {"train"}
-    assert LAYOUTS["huggingface"].pictures(dataset.root).read("garden.parquet#1") == jpeg(1)
+    assert LAYOUTS["huggingface"].images(dataset.root).read("garden.parquet#1") == jpeg(1)
 
 
 def test_a_saved_dataset_without_splits(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_several_columns_of_labels(tmp_path: Path) -> None:
     assert "data.columns: box means nothing" in error_of(tmp_path, {"box": "coat"})
 
 
-def test_several_columns_of_pictures(tmp_path: Path) -> None:
+def test_several_columns_of_images(tmp_path: Path) -> None:
     both = rows(label=["a", "b", "a", "b"]).append_column(
         "mask#1", pa.array([{"bytes": jpeg(row + 50), "path": None} for row in range(4)], IMAGE)
     )
@@ -146,7 +146,7 @@ def test_several_columns_of_pictures(tmp_path: Path) -> None:
     for key in ("image", "path"):
         dataset = read_dataset(tmp_path, columns={key: "mask#1"})
         assert dataset.paths[2] == "train.parquet#mask%231/2"
-        assert dataset.pictures.read(dataset.paths[2]) == LAYOUT.pictures(dataset.root).read(dataset.paths[2]) == jpeg(52)
+        assert dataset.images.read(dataset.paths[2]) == LAYOUT.images(dataset.root).read(dataset.paths[2]) == jpeg(52)
 
 
 def test_only_a_coarser_column_becomes_a_level(tmp_path: Path) -> None:
@@ -182,28 +182,28 @@ def test_files_must_agree(tmp_path: Path) -> None:
     assert "val.parquet: it has no column label" in error_of(tmp_path)
 
 
-def test_pictures_that_are_given_by_paths(tmp_path: Path) -> None:
+def test_images_that_are_given_by_paths(tmp_path: Path) -> None:
     paths = pa.array([{"bytes": None, "path": f"/data/{row}.jpg"} for row in range(4)], IMAGE)
     only_paths = rows(label=["a", "b", "a", "b"]).set_column(0, "image", paths)
     parquet(tmp_path / "a" / "train.parquet", only_paths)
-    assert "train.parquet: its column image holds paths and no pictures" in error_of(tmp_path / "a")
+    assert "train.parquet: its column image holds paths and no images" in error_of(tmp_path / "a")
     huggingface_arrow.save(tmp_path / "b", [only_paths.replace_schema_metadata({"huggingface": '{"info": {"features": {}}}'})])
-    assert "data-00000-of-00001.arrow: its column image holds paths and no pictures" in error_of(tmp_path / "b")
+    assert "data-00000-of-00001.arrow: its column image holds paths and no images" in error_of(tmp_path / "b")
     mixed = pa.array([{"bytes": jpeg(0), "path": None}, {"bytes": None, "path": "x.jpg"}, None, {"bytes": b"", "path": None}], IMAGE)
     parquet(tmp_path / "c" / "train.parquet", only_paths.set_column(0, "image", mixed))
     dataset = read_dataset(tmp_path / "c")
-    assert dataset.pictures.read(dataset.paths[0]) == jpeg(0) and dataset.pictures.read(dataset.paths[3]) == b""
+    assert dataset.images.read(dataset.paths[0]) == jpeg(0) and dataset.images.read(dataset.paths[3]) == b""
     for path in dataset.paths[1:3]:
-        with pytest.raises(UnreadableImage, match="does not hold the picture"):
-            dataset.pictures.read(path)
+        with pytest.raises(UnreadableImage, match="does not hold the image"):
+            dataset.images.read(path)
 
 
-def test_bytes_that_are_said_to_be_pictures(tmp_path: Path) -> None:
+def test_bytes_that_are_said_to_be_images(tmp_path: Path) -> None:
     plain = pa.table({"photo": pa.array([jpeg(row) for row in range(4)], pa.binary()), "label": ["a", "b", "a", "b"]})
     hub = {"huggingface": json.dumps({"info": {"features": {"photo": {"_type": "Image"}}}})}
     parquet(tmp_path / "train.parquet", plain.replace_schema_metadata(hub))
     dataset = read_dataset(tmp_path)
-    assert dataset.pictures.read("train.parquet#3") == jpeg(3)
+    assert dataset.images.read("train.parquet#3") == jpeg(3)
     parquet(tmp_path / "train.parquet", plain)
     assert LAYOUT.recognise(tmp_path) is None
 
@@ -234,7 +234,7 @@ def test_state_files_lead_nowhere_else(tmp_path: Path) -> None:
     assert error_of(root).startswith("dataset_dict.json, line 1: it is not JSON")
 
 
-def test_more_rows_than_a_file_can_hold_pictures(tmp_path: Path) -> None:
+def test_more_rows_than_a_file_can_hold_images(tmp_path: Path) -> None:
     parquet(tmp_path / "train.parquet", rows(label=["a", "b", "a", "b"]))
     nothing = pa.table({"image": pa.nulls(300_000, IMAGE), "label": pa.array(["a"] * 300_000)})
     pq.write_table(nothing, tmp_path / "test.parquet")
@@ -256,34 +256,34 @@ def test_a_damaged_schema_never_ends_the_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", [huggingface, huggingface_arrow])
 def test_many_threads_read_at_once(tmp_path: Path, module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_pictures, "_CACHE_BYTES", 5_000)  # less than all row groups
+    monkeypatch.setattr(row_images, "_CACHE_BYTES", 5_000)  # less than all row groups
     dataset = read_dataset(module.write(tmp_path))
-    later = LAYOUT.pictures(dataset.root)
+    later = LAYOUT.images(dataset.root)
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(later.read, [*dataset.paths, *reversed(dataset.paths)] * 5))
-    once = [dataset.pictures.read(path) for path in dataset.paths]
+    once = [dataset.images.read(path) for path in dataset.paths]
     assert read == [*once, *reversed(once)] * 5 and set(once) == {jpeg(seed) for seed in range(18)}
 
 
 def test_a_row_group_is_read_once_and_kept_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = read_dataset(huggingface.write(tmp_path))
     loaded: list[int] = []
-    load = row_pictures._Parquet._group
-    monkeypatch.setattr(row_pictures._Parquet, "_group", lambda self, name, group: loaded.append(group) or load(self, name, group))
-    pictures = LAYOUT.pictures(dataset.root)
+    load = row_images._Parquet._group
+    monkeypatch.setattr(row_images._Parquet, "_group", lambda self, name, group: loaded.append(group) or load(self, name, group))
+    images = LAYOUT.images(dataset.root)
     first = [path for path in dataset.paths if "train-00000" in path]
     for path in first * 2:
-        pictures.read(path)
+        images.read(path)
     assert loaded == [0, 1, 2]
     loaded.clear()
-    monkeypatch.setattr(row_pictures, "_CACHE_BYTES", 1)
-    pictures = LAYOUT.pictures(dataset.root)
+    monkeypatch.setattr(row_images, "_CACHE_BYTES", 1)
+    images = LAYOUT.images(dataset.root)
     for path in first * 2:
-        pictures.read(path)
+        images.read(path)
     assert loaded == [0, 1, 2, 0, 1, 2]
 
 
-def test_pictures_are_not_read_with_the_labels(tmp_path: Path) -> None:
+def test_images_are_not_read_with_the_labels(tmp_path: Path) -> None:
     """Rows after the first need not be whole for the labels to be read."""
     root = huggingface.write(tmp_path)
     file = root / "data" / "train-00000-of-00002.parquet"
@@ -293,16 +293,16 @@ def test_pictures_are_not_read_with_the_labels(tmp_path: Path) -> None:
     data[place - 4 : place + 40] = bytes(44)
     file.write_bytes(data)
     dataset = read_dataset(root)
-    assert dataset.pictures.read("data/train-00000-of-00002.parquet#0") == jpeg(0)
+    assert dataset.images.read("data/train-00000-of-00002.parquet#0") == jpeg(0)
     with pytest.raises(UnreadableImage):
-        dataset.pictures.read("data/train-00000-of-00002.parquet#7")
+        dataset.images.read("data/train-00000-of-00002.parquet#7")
 
 
-def test_pictures_that_are_not_there(tmp_path: Path) -> None:
+def test_images_that_are_not_there(tmp_path: Path) -> None:
     for module, file in ((huggingface, "data/test-00000-of-00001.parquet"), (huggingface_arrow, "test/data-00000-of-00001.arrow")):
         root = module.write(tmp_path / module.__name__)
-        pictures = LAYOUT.pictures(root)
-        assert pictures.read(f"{file}#1") == jpeg(17)
+        images = LAYOUT.images(root)
+        assert images.read(f"{file}#1") == jpeg(17)
         for path in (f"{file}#2", f"{file}#-1", f"{file}#x", f"{file}#other/1", file, "nothing.parquet#0", f"../{root.name}/{file}#0"):
             with pytest.raises(UnreadableImage):
-                pictures.read(path)
+                images.read(path)

@@ -22,7 +22,7 @@ def test_rows_as_published(root: Path) -> None:
     row = dataset.paths.index("images/american_bulldog_102.jpg")
     assert dataset.splits[row] == "test"
     assert np.isnan(dataset.boxes[row]).all()
-    assert "boxes are those of heads, which 4 of 12 pictures have" in dataset.notes
+    assert "boxes are those of heads, which 4 of 12 images have" in dataset.notes
 
 
 def test_it_needs_no_boxes(root: Path) -> None:
@@ -30,7 +30,7 @@ def test_it_needs_no_boxes(root: Path) -> None:
         file.unlink()
     dataset = read_dataset(root)
     assert dataset.boxes is None
-    assert "boxes are those of heads, which 0 of 12 pictures have" in dataset.notes
+    assert "boxes are those of heads, which 0 of 12 images have" in dataset.notes
 
 
 def test_odd_files_do_not_matter(root: Path) -> None:
@@ -50,7 +50,7 @@ def test_several_heads_make_one_box(root: Path) -> None:
 
 def test_an_xml_without_objects_gives_no_box(root: Path) -> None:
     (root / "annotations/xmls/Abyssinian_100.xml").write_text("<annotation></annotation>")
-    assert "boxes are those of heads, which 3 of 12 pictures have" in read_dataset(root).notes
+    assert "boxes are those of heads, which 3 of 12 images have" in read_dataset(root).notes
 
 
 def test_classes_are_in_the_order_of_their_ids(root: Path) -> None:

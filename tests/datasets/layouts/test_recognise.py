@@ -63,7 +63,7 @@ def test_a_folder_with_an_archive_says_to_unpack_it(tmp_path: Path) -> None:
     assert "but archives: photos.zip" in error_of(tmp_path) and "Unpack" in error_of(tmp_path)
 
 
-def test_boxes_that_are_shares_of_the_picture(tmp_path: Path) -> None:
+def test_boxes_that_are_shares_of_the_image(tmp_path: Path) -> None:
     put(tmp_path / "list.csv", "path,label,x1,y1,x2,y2\na.jpg,wren,0.1,0.1,0.9,0.8\nb.jpg,finch,0,0,1,1\n")
     message = error_of(tmp_path / "list.csv")
     assert "lie between 0 and 1" in message and "in pixels" in message
@@ -71,7 +71,7 @@ def test_boxes_that_are_shares_of_the_picture(tmp_path: Path) -> None:
     assert len(read_dataset(tmp_path / "list.csv")) == 2
 
 
-def test_tables_of_pictures_that_are_not_listed(tmp_path: Path) -> None:
+def test_tables_of_images_that_are_not_listed(tmp_path: Path) -> None:
     data = cub.MINIATURE.write(tmp_path)
     lines = (data / "images.txt").read_text().splitlines(keepends=True)
     (data / "images.txt").write_text("".join(lines[:-1]))

@@ -107,7 +107,7 @@ def test_words_for_splits(tmp_path: Path) -> None:
     assert "left out" not in notes(dataset)
 
 
-def test_other_words_for_splits_leave_pictures_out_whatever_they_are(tmp_path: Path) -> None:
+def test_other_words_for_splits_leave_images_out_whatever_they_are(tmp_path: Path) -> None:
     file = put(
         tmp_path / "t.csv",
         *("path,label,split,genus", "1.jpg,a,train,A", "2.jpg,b,test,B"),
@@ -116,12 +116,12 @@ def test_other_words_for_splits_leave_pictures_out_whatever_they_are(tmp_path: P
     dataset = read_dataset(file)
     assert rows(dataset) == [("1.jpg", "a", "train"), ("2.jpg", "b", "test")]
     assert dataset.levels[0].of_classes() == ["A", "B"]
-    assert "pictures whose split is none of train, val, test, unlabelled are left out: unseen (2), True (1)" in notes(dataset)
+    assert "images whose split is none of train, val, test, unlabelled are left out: unseen (2), True (1)" in notes(dataset)
 
 
 def test_only_other_words_for_splits(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "path,label,split", "1.jpg,a,0", "2.jpg,b,1"))
-    assert "no labelled pictures" in message and "0 (1), 1 (1)" in message and "validation" in message
+    assert "no labelled images" in message and "0 (1), 1 (1)" in message and "validation" in message
 
 
 def test_a_blank_label(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_a_folder_reached_by_a_link(tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "link" / "t.csv").paths == ("1.jpg", "2.jpg")
 
 
-def test_a_picture_that_is_listed_twice(tmp_path: Path) -> None:
+def test_an_image_that_is_listed_twice(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "path,label", "1.jpg,a", "2.jpg,b", "./1.jpg,b"))
-    assert "t.csv, line 4: the picture '1.jpg' is listed twice (also in t.csv, line 2)" in message
+    assert "t.csv, line 4: the image '1.jpg' is listed twice (also in t.csv, line 2)" in message
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         "t.csv, line 9: it holds a zero byte",
         "t.csv, line 10: it is not UTF-8 text",
         "t.csv, line 11: the path '../7.jpg' leads out of the data's folder, which is refused",
-        "t.csv, line 12: the picture '1.jpg' is listed twice (also in t.csv, line 2)",
+        "t.csv, line 12: the image '1.jpg' is listed twice (also in t.csv, line 2)",
         "t.csv, line 13: the label '\\x07' holds control characters",
         "t.csv, line 14: it cannot be read as CSV (unexpected end of data)",
     ):
@@ -240,7 +240,7 @@ def test_a_header_that_says_nothing(tmp_path: Path) -> None:
 
 def test_too_few_classes(tmp_path: Path) -> None:
     assert "only one class, 'a'" in error_of(put(tmp_path / "t.csv", "path,label", "1.jpg,a", "2.jpg,a"))
-    assert "no labelled pictures" in error_of(put(tmp_path / "t.csv", "path,label", "1.jpg,", "2.jpg,"))
+    assert "no labelled images" in error_of(put(tmp_path / "t.csv", "path,label", "1.jpg,", "2.jpg,"))
 
 
 def test_columns_that_are_asked_for(tmp_path: Path) -> None:
@@ -285,15 +285,15 @@ def test_a_class_without_a_parent(tmp_path: Path) -> None:
 
 def test_the_table_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "shells"
-    put(folder / "list.csv", "path,label", "pictures/1.jpg,a", "pictures/2.jpg,b")
+    put(folder / "list.csv", "path,label", "images/1.jpg,a", "images/2.jpg,b")
     put(folder / "prices.csv", "shell,price", "a,3")
     put(folder / ".hidden.csv", "path,label", "1.jpg,a")
-    touch(folder, "pictures/1.jpg", "pictures/2.jpg", "pictures/more/3.jpg")
+    touch(folder, "images/1.jpg", "images/2.jpg", "images/more/3.jpg")
     for data in (folder, tmp_path):
         dataset = read_dataset(data)
         assert (dataset.name, dataset.layout, dataset.root) == ("shells", "table", folder)
-        assert dataset.notes[0].startswith("recognised as a table of pictures by list.csv")
-    assert LAYOUTS["table"].pictures(dataset.root).read("pictures/1.jpg") == b"\n"
+        assert dataset.notes[0].startswith("recognised as a table of images by list.csv")
+    assert LAYOUTS["table"].images(dataset.root).read("images/1.jpg") == b"\n"
 
 
 def test_tables_named_after_splits(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_tables_named_after_splits(tmp_path: Path) -> None:
     asked = read_dataset(tmp_path, columns={"path": "path", "label": "label"})
     assert rows(asked) == rows(dataset)
     put(tmp_path / "test.csv", "path,label", "train/2.jpg,a", "test/3.jpg,")
-    assert "train.csv, line 3: the picture 'train/2.jpg' is listed twice (also in test.csv, line 2)" in error_of(tmp_path)
+    assert "train.csv, line 3: the image 'train/2.jpg' is listed twice (also in test.csv, line 2)" in error_of(tmp_path)
     put(tmp_path / "train.csv", "path,label", "1.jpg,")
     assert "train.csv, line 2: it has no label, and is in train" in error_of(tmp_path)
 
@@ -337,7 +337,7 @@ def test_class_folders_beside_a_table(tmp_path: Path, folders: tuple[str, ...]) 
         assert read_dataset(tmp_path, "class-folders").class_names == ("a", "b")
 
 
-def test_folders_named_after_splits_that_hold_pictures_are_no_class_folders(tmp_path: Path) -> None:
+def test_folders_named_after_splits_that_hold_images_are_no_class_folders(tmp_path: Path) -> None:
     put(tmp_path / "list.csv", "path,label", "train/1.jpg,x", "test/1.jpg,y")
     touch(tmp_path, "train/1.jpg", "test/1.jpg", "val/1.jpg")
     assert read_dataset(tmp_path).class_names == ("x", "y")
@@ -390,7 +390,7 @@ def test_numbers_in_parquet(tmp_path: Path) -> None:
 def test_problems_in_parquet(tmp_path: Path) -> None:
     path = pa.array([f"{number // 2}.jpg" for number in range(3)])
     message = error_of(parquet(tmp_path / "t.parquet", path=path, label=pa.array(["a", "b", "c"])))
-    assert "t.parquet, record 2: the picture '0.jpg' is listed twice (also in t.parquet, record 1)" in message
+    assert "t.parquet, record 2: the image '0.jpg' is listed twice (also in t.parquet, record 1)" in message
     message = error_of(parquet(tmp_path / "t.parquet", path=path, label=pa.array([b"\xff", b"b", b"c"])))
     assert "t.parquet: it is not a Parquet file that can be read" in message and "UTF8" in message
     file = put(tmp_path / "t.parquet", "path,label")
@@ -399,7 +399,7 @@ def test_problems_in_parquet(tmp_path: Path) -> None:
     assert "t.parquet has no column of labels" in message
 
 
-def test_a_parquet_that_holds_the_pictures_is_another_layout(tmp_path: Path) -> None:
+def test_a_parquet_that_holds_the_images_is_another_layout(tmp_path: Path) -> None:
     label = pa.array(["a", "b"])
     with_struct = pa.table({"image": pa.array([{"bytes": b"x", "path": "1.jpg"}] * 2), "label": label})
     features = {"info": {"features": {"image": {"_type": "Image"}, "label": {"dtype": "string", "_type": "Value"}}}}
@@ -473,8 +473,8 @@ def test_paths_that_are_wrong_in_one_way_are_told_once(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "image,label", *lines, ",a"))
     assert message.splitlines()[:3] == [
         "t.csv, line 2: the path '../0.jpg' leads out of the data's folder, which is refused: put the table into a folder above the"
-        " pictures (and 29 more like it)",
-        "t.csv, line 3: 'https://x.y/0.jpg' is a web address, and pictures should be files: fetch them first (and 29 more like it)",
+        " images (and 29 more like it)",
+        "t.csv, line 3: 'https://x.y/0.jpg' is a web address, and images should be files: fetch them first (and 29 more like it)",
         "t.csv, line 62: '' is not a path",
     ]
 
@@ -493,13 +493,13 @@ def test_labels_that_differ_only_in_case(tmp_path: Path) -> None:
     assert "differ only" not in notes(read_dataset(put(tmp_path / "t.csv", "image,label", *lines[::2])))
 
 
-def test_an_unknown_table_of_pictures_beside_folders(tmp_path: Path) -> None:
+def test_an_unknown_table_of_images_beside_folders(tmp_path: Path) -> None:
     touch(tmp_path, "2019/1.jpg", "2020/2.jpg")
     put(tmp_path / "prices.csv", "shell;price", "a;3")
     assert read_dataset(tmp_path).class_names == ("2019", "2020")
     file = put(tmp_path / "käfer.csv", "Datei;Art", "2019/1.JPG ;Laufkäfer", "2020/2.jpg;Hirschkäfer")
     message = error_of(tmp_path)
-    assert "looks like a table of pictures, with käfer.csv" in message and "it has Datei, Art" in message
+    assert "looks like a table of images, with käfer.csv" in message and "it has Datei, Art" in message
     assert "data.columns='path=Datei,label=Art'" in message and "data.layout=class-folders" in message
     assert read_dataset(tmp_path, "class-folders").class_names == ("2019", "2020")
     assert read_dataset(file, columns={"path": "Datei", "label": "Art"}).class_names == ("Hirschkäfer", "Laufkäfer")
@@ -518,7 +518,7 @@ def test_other_tables_beside_folders_are_passed_over(tmp_path: Path, lines: tupl
     assert read_dataset(tmp_path).class_names == ("2019", "2020")
 
 
-def test_an_unknown_parquet_of_pictures(tmp_path: Path) -> None:
+def test_an_unknown_parquet_of_images(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "b/1.jpg")
     parquet(tmp_path / "t.parquet", tags=pa.array([["x"]]), Art=pa.array(["x"]), Datei=pa.array(["1.png"]))
     assert "data.columns='path=Datei,label=Art'" in error_of(tmp_path)

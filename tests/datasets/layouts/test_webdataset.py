@@ -16,7 +16,7 @@ from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 from fieldmark.runtime.decode import UnreadableImage
 
-PICTURE = jpeg(1)
+IMAGE = jpeg(1)
 
 
 def table(dataset: Dataset) -> dict[str, tuple[str, str]]:
@@ -31,11 +31,11 @@ def error_of(data: Path, layout: str = "webdataset") -> str:
 
 
 def labelled(**labels: str | object) -> list[tuple[str, bytes]]:
-    """A picture for each, with its label in .cls, or in .json where it is no text."""
+    """An image for each, with its label in .cls, or in .json where it is no text."""
     members = []
     for name, label in labels.items():
         cls = isinstance(label, str)
-        members += [(f"{name}.jpg", PICTURE), (f"{name}.cls" if cls else f"{name}.json", (label if cls else json.dumps(label)).encode())]  # type: ignore[union-attr]
+        members += [(f"{name}.jpg", IMAGE), (f"{name}.cls" if cls else f"{name}.json", (label if cls else json.dumps(label)).encode())]  # type: ignore[union-attr]
     return members
 
 
@@ -46,9 +46,9 @@ def test_known_samples(tmp_path: Path) -> None:
     assert rows["train-000001.tar#sample000008.jpg"] == ("cassins finch", "train")
     assert rows["val-000000.tar#sample000009.jpg"] == ("house finch", "val")
     assert rows["test-000000.tar#sample000014.jpg"] == ("cassins finch", "test")
-    assert dataset.pictures.read("train-000000.tar#sample000004.jpg") == jpeg(4)
+    assert dataset.images.read("train-000000.tar#sample000004.jpg") == jpeg(4)
     status = (dataset.root / "val-000000.tar").stat()
-    assert dataset.pictures.stamp("val-000000.tar#sample000009.jpg") == (status.st_size, status.st_mtime_ns)
+    assert dataset.images.stamp("val-000000.tar#sample000009.jpg") == (status.st_size, status.st_mtime_ns)
     assert "classes are named by classnames.txt" in dataset.notes
 
 
@@ -56,8 +56,8 @@ def test_one_tar_file_is_a_dataset(tmp_path: Path) -> None:
     file = shard(tmp_path / "birds" / "garden.tar", labelled(a="wren", b="song_thrush", c="wren"))
     dataset = read_dataset(file)
     assert (dataset.name, dataset.class_names) == ("garden", ("song thrush", "wren"))
-    assert table(dataset)["garden.tar#c.jpg"] == ("wren", "train") and dataset.pictures.read("garden.tar#c.jpg") == PICTURE
-    assert LAYOUTS["webdataset"].pictures(dataset.root).read("garden.tar#c.jpg") == PICTURE
+    assert table(dataset)["garden.tar#c.jpg"] == ("wren", "train") and dataset.images.read("garden.tar#c.jpg") == IMAGE
+    assert LAYOUTS["webdataset"].images(dataset.root).read("garden.tar#c.jpg") == IMAGE
 
 
 @pytest.mark.parametrize("key", ["label", "cls", "class", "category"])
@@ -82,7 +82,7 @@ def test_json_may_name_what_cls_counts(tmp_path: Path) -> None:
 
 
 def test_text_is_a_label_only_where_there_is_no_other(tmp_path: Path) -> None:
-    captions = [("a.txt", b"a wren on a branch"), ("b.txt", b"an owl"), ("c.jpg", PICTURE), ("c.txt", b"crow\n")]
+    captions = [("a.txt", b"a wren on a branch"), ("b.txt", b"an owl"), ("c.jpg", IMAGE), ("c.txt", b"crow\n")]
     shard(tmp_path / "0.tar", [*labelled(a="wren", b={"label": "owl"}), *captions])
     assert read_dataset(tmp_path).class_names == ("crow", "owl", "wren")
 
@@ -91,10 +91,10 @@ def test_members_of_one_sample_may_have_any_order_and_dots(tmp_path: Path) -> No
     members = [
         ("x/1.cls", b"a"),
         ("y/1.cls", b"b"),
-        ("x/1.left.PNG", PICTURE),
-        ("./y/1.jpg", PICTURE),
+        ("x/1.left.PNG", IMAGE),
+        ("./y/1.jpg", IMAGE),
         ("._1.jpg", b"mac"),
-        ("z/odd#1.jpg", PICTURE),
+        ("z/odd#1.jpg", IMAGE),
     ]
     shard(tmp_path / "0.tar", [*members, ("z/odd#1.cls", b"a"), ("notes.md", b""), ("lone.cls", b"3")])
     dataset = read_dataset(tmp_path)
@@ -103,8 +103,8 @@ def test_members_of_one_sample_may_have_any_order_and_dots(tmp_path: Path) -> No
         "0.tar#y/1.jpg": ("b", "train"),
         "0.tar#z/odd%231.jpg": ("a", "train"),
     }
-    assert all(dataset.pictures.read(path) == PICTURE for path in dataset.paths)
-    assert "passed over 2 members that are no pictures and no labels" in dataset.notes
+    assert all(dataset.images.read(path) == IMAGE for path in dataset.paths)
+    assert "passed over 2 members that are no images and no labels" in dataset.notes
 
 
 def test_splits_by_folder_by_name_and_by_none(tmp_path: Path) -> None:
@@ -128,11 +128,11 @@ def test_what_the_names_of_shards_miss(tmp_path: Path) -> None:
 
 def test_test_may_be_unlabelled_and_train_may_not(tmp_path: Path) -> None:
     shard(tmp_path / "train.tar", labelled(a="0", b="1"))
-    shard(tmp_path / "test.tar", [("c.jpg", PICTURE), *labelled(d="-1", e="1")])
+    shard(tmp_path / "test.tar", [("c.jpg", IMAGE), *labelled(d="-1", e="1")])
     assert table(read_dataset(tmp_path))["test.tar#c.jpg"] == ("", "unlabelled")
     assert table(read_dataset(tmp_path))["test.tar#d.jpg"] == ("", "unlabelled")
     assert table(read_dataset(tmp_path))["test.tar#e.jpg"] == ("1", "test")
-    shard(tmp_path / "val.tar", [("c.jpg", PICTURE), ("c.json", b'{"width": 3}'), *labelled(d="-1")])
+    shard(tmp_path / "val.tar", [("c.jpg", IMAGE), ("c.json", b'{"width": 3}'), *labelled(d="-1")])
     message = error_of(tmp_path)
     assert "val.tar, member 1: the sample has no label in .cls, .json or .txt; it has .json" in message
     assert "val.tar, member 3: the label is -1" in message
@@ -155,24 +155,24 @@ def test_test_may_be_unlabelled_and_train_may_not(tmp_path: Path) -> None:
 )
 def test_labels_that_there_cannot_be(tmp_path: Path, member: tuple[str, bytes], reason: str) -> None:
     put(tmp_path / "classes.txt", "one\ntwo\n")
-    shard(tmp_path / "0.tar", [*labelled(ok="0"), ("a.jpg", PICTURE), member])
+    shard(tmp_path / "0.tar", [*labelled(ok="0"), ("a.jpg", IMAGE), member])
     assert reason in error_of(tmp_path)
 
 
 def test_samples_that_there_cannot_be(tmp_path: Path) -> None:
-    shard(tmp_path / "0.tar", [*labelled(a="0", b="1"), ("a.png", PICTURE), ("b.cls", b"2"), *labelled(a="0")])
+    shard(tmp_path / "0.tar", [*labelled(a="0", b="1"), ("a.png", IMAGE), ("b.cls", b"2"), *labelled(a="0")])
     message = error_of(tmp_path)
-    assert "the sample has 3 pictures, and should have one: a.jpg, a.png, a.jpg" in message
+    assert "the sample has 3 images, and should have one: a.jpg, a.png, a.jpg" in message
     assert "0.tar, member 6: the sample has a .cls already" in message
 
 
 def test_paths_that_lead_out_are_refused(tmp_path: Path) -> None:
-    shard(tmp_path / "0.tar", [*labelled(a="0", b="1"), ("../../evil.jpg", PICTURE), ("/etc/evil.cls", b"0")])
+    shard(tmp_path / "0.tar", [*labelled(a="0", b="1"), ("../../evil.jpg", IMAGE), ("/etc/evil.cls", b"0")])
     message = error_of(tmp_path)
     assert "0.tar, member 5: the path '../../evil.jpg' leads out" in message and "member 6: the path '/etc/evil.cls' leads out" in message
 
 
-def test_links_and_devices_are_no_pictures(tmp_path: Path) -> None:
+def test_links_and_devices_are_no_images(tmp_path: Path) -> None:
     file = shard(tmp_path / "0.tar", labelled(a="0", b="1"))
     with tarfile.open(file, "a") as tar:
         for name, kind in (("c.jpg", tarfile.SYMTYPE), ("d.jpg", tarfile.LNKTYPE), ("e.png", tarfile.CHRTYPE), ("readme", tarfile.SYMTYPE)):
@@ -199,7 +199,7 @@ def test_compressed_shards_must_be_decompressed(tmp_path: Path) -> None:
 def test_a_shard_that_is_cut_short(tmp_path: Path) -> None:
     file = shard(tmp_path / "0.tar", labelled(a="0", b="1"))
     whole = file.read_bytes()
-    end = 6 * 512 + 2 * -(-len(PICTURE) // 512) * 512  # four headers, two labels and two pictures
+    end = 6 * 512 + 2 * -(-len(IMAGE) // 512) * 512  # four headers, two labels and two images
     assert whole[end:].count(0) == len(whole) - end
     for size in (0, 1500, end - 512, end):
         file.write_bytes(whole[:size])
@@ -212,7 +212,7 @@ def test_a_shard_that_is_cut_short(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_no_end(tmp_path: Path) -> None:
     file = shard(tmp_path / "0.tar", labelled(a="0", b="1"))
     data = bytearray(file.read_bytes())
-    data[512 + -(-len(PICTURE) // 512) * 512] ^= 0xFF  # the first byte of the second header
+    data[512 + -(-len(IMAGE) // 512) * 512] ^= 0xFF  # the first byte of the second header
     file.write_bytes(data)
     assert "0.tar: it is damaged after member 1" in error_of(tmp_path)
 
@@ -231,32 +231,32 @@ def test_headers_that_loop_or_ask_for_gigabytes(tmp_path: Path) -> None:
         assert "0.tar: it " in error_of(tmp_path)
 
 
-def test_pictures_that_are_not_there(tmp_path: Path) -> None:
-    pictures = read_dataset(webdataset.write(tmp_path)).pictures
-    later = LAYOUTS["webdataset"].pictures(tmp_path / "finches")
+def test_images_that_are_not_there(tmp_path: Path) -> None:
+    images = read_dataset(webdataset.write(tmp_path)).images
+    later = LAYOUTS["webdataset"].images(tmp_path / "finches")
     for path in ("train-000000.tar#nothing.jpg", "nothing.tar#a.jpg", "../finches/val-000000.tar#sample000009.jpg", "sample000009.jpg"):
         with pytest.raises(UnreadableImage):
-            pictures.read(path)
+            images.read(path)
         with pytest.raises(UnreadableImage):
             later.read(path)
-    assert pictures.read("val-000000.tar#sample000009.jpg") == jpeg(9)
+    assert images.read("val-000000.tar#sample000009.jpg") == jpeg(9)
     (tmp_path / "finches" / "val-000000.tar").write_bytes(b"")
     with pytest.raises(UnreadableImage, match="cut short"):
-        pictures.read("val-000000.tar#sample000009.jpg")
+        images.read("val-000000.tar#sample000009.jpg")
 
 
 def test_many_threads_read_at_once(tmp_path: Path) -> None:
     dataset = read_dataset(webdataset.write(tmp_path))
-    later = LAYOUTS["webdataset"].pictures(dataset.root)
+    later = LAYOUTS["webdataset"].images(dataset.root)
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(later.read, dataset.paths * 8))
     assert read == [jpeg(int(path[-10:-4])) for path in dataset.paths] * 8
 
 
 def test_tar_files_without_samples_are_not_taken_for_shards(tmp_path: Path) -> None:
-    shard(tmp_path / "photos" / "backup.tar", [("a.jpg", PICTURE), ("b.jpg", PICTURE), ("about.txt", b"")])
-    put(tmp_path / "photos" / "wren" / "1.jpg", PICTURE)
-    put(tmp_path / "photos" / "owl" / "1.jpg", PICTURE)
+    shard(tmp_path / "photos" / "backup.tar", [("a.jpg", IMAGE), ("b.jpg", IMAGE), ("about.txt", b"")])
+    put(tmp_path / "photos" / "wren" / "1.jpg", IMAGE)
+    put(tmp_path / "photos" / "owl" / "1.jpg", IMAGE)
     assert read_dataset(tmp_path / "photos").layout == "class-folders"
 
 

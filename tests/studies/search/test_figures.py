@@ -74,8 +74,8 @@ def test_a_panel_for_the_course_and_one_for_each_dimension(tmp_path, monkeypatch
     states = {4: "stopped", 5: "failed", 6: "running"}
     trials = [a_trial(number, states.get(number, "finished")) for number in range(1, 21)]
     result = a_result(trials, shares={"optim.lr": 0.7, "optim.name": 0.3})
-    figure, picture = drawn(tmp_path, result, monkeypatch)
-    assert picture.width > picture.height > 150
+    figure, image = drawn(tmp_path, result, monkeypatch)
+    assert image.width > image.height > 150
     course, *panels = figure.axes
     titles = ["optim.name", "optim.lr", "optim.momentum (sgd)", "augment.crop.area", "train.batch"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["trial", *titles]
@@ -112,11 +112,11 @@ def test_a_trial_far_off_stands_at_the_edge(tmp_path, monkeypatch, state):
 
 @pytest.mark.parametrize("trials", [[a_trial(1, "failed")], [a_trial(1)], [a_trial(1, "stopped", value=math.nan)]])
 def test_few_or_no_figures(tmp_path, monkeypatch, trials):
-    figure, picture = drawn(tmp_path, a_result(trials), monkeypatch)
-    assert picture.width > 150 and len(figure.axes) == 6
+    figure, image = drawn(tmp_path, a_result(trials), monkeypatch)
+    assert image.width > 150 and len(figure.axes) == 6
 
 
-def test_equal_searches_give_equal_pictures(tmp_path):
+def test_equal_searches_give_equal_images(tmp_path):
     trials = [a_trial(number) for number in range(1, 6)]
     for name in ("one.png", "other.png"):
         write_search_figure(a_result(trials), replace(a_space(), dimensions=()), tmp_path / name)

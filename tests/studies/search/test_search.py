@@ -97,9 +97,9 @@ class FakeEngine:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """These searches last as long as their disk and their pictures, which are tested elsewhere."""
+    """These searches last as long as their disk and their images, which are tested elsewhere."""
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("fieldmark.studies.search.search.write_search_figure", lambda result, space, path: path.write_text("a picture"))
+    monkeypatch.setattr("fieldmark.studies.search.search.write_search_figure", lambda result, space, path: path.write_text("an image"))
 
 
 def val(recipe, epoch):

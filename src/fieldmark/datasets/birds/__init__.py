@@ -1,1 +1,1 @@
-"""The built-in birds: drawn pictures of made-up species, told apart by their field marks."""
+"""The built-in birds: drawn images of made-up species, told apart by their field marks."""

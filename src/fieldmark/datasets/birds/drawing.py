@@ -32,7 +32,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Drawn:
-    picture: Image.Image
+    image: Image.Image
     """RGB; of interest where `cover` is."""
     cover: Image.Image
     """L: 255 where the bird is."""
@@ -51,13 +51,13 @@ def draw_bird(look: Look, pose: Pose, side: int, scale: float, light: float, gra
     sketch = _Sketch(side, scale, pose)
     bird = _Bird(look, sketch)
     bird.draw()
-    picture = _lit(sketch, light - (2 * light if pose.facing_left else 0), grain)
+    image = _lit(sketch, light - (2 * light if pose.facing_left else 0), grain)
     cover = sketch.cover
     feet_x, feet_y = bird.feet
     if pose.facing_left:
-        picture, cover = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), cover.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image, cover = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), cover.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         feet_x = side - feet_x
-    return Drawn(picture, cover, (feet_x, feet_y))
+    return Drawn(image, cover, (feet_x, feet_y))
 
 
 class _Sketch:
@@ -65,7 +65,7 @@ class _Sketch:
 
     def __init__(self, side: int, scale: float, pose: Pose):
         self.side, self.scale, self.pose = side, scale, pose
-        self.picture = Image.new("RGB", (side, side))
+        self.image = Image.new("RGB", (side, side))
         self.cover = Image.new("L", (side, side))
         self.narrow = math.cos(math.radians(pose.yaw))
 
@@ -101,7 +101,7 @@ class _Sketch:
             self.cover.paste(ImageChops.lighter(self.cover.crop(box), image), box)
         else:
             image = ImageChops.multiply(image, within.crop(box))
-        self.picture.paste(_rgb(colour), box, image)
+        self.image.paste(_rgb(colour), box, image)
 
 
 class _Mask(NamedTuple):
@@ -306,7 +306,7 @@ def _lit(sketch: _Sketch, light: float, grain: np.ndarray) -> Image.Image:
     texture = Image.fromarray((grain * 127 + 128).astype(np.uint8)).resize((sketch.side, sketch.side), Image.Resampling.BICUBIC)
     feathers = (np.asarray(texture, np.float32) - 128) / 127
     shade = 1 + 0.95 * slope + 0.09 * feathers
-    return Image.fromarray(np.clip(np.asarray(sketch.picture) * shade[..., None], 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.asarray(sketch.image) * shade[..., None], 0, 255).astype(np.uint8))
 
 
 def _turned(points: np.ndarray, degrees: float) -> np.ndarray:

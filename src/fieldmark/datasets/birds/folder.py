@@ -1,4 +1,4 @@
-"""A set of bird pictures on disk: class folders, and a table of boxes, genera and individuals beside them."""
+"""A set of bird images on disk: class folders, and a table of boxes, genera and individuals beside them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERSION = "2"  # of the drawings: raise it whenever they change
 TABLE = "birds.csv"
 SHEET = "species.jpg"
 PER_INDIVIDUAL = 3
-"""Pictures of one bird, at most."""
+"""Images of one bird, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def write_birds(
     processes: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Draw birds into root/{train,val,test}/<species>/<bird>-<picture>.png, each size x size RGB.
+    """Draw birds into root/{train,val,test}/<species>/<bird>-<image>.png, each size x size RGB.
 
-    Of every species' birds a fifth goes to test and a tenth to val, at least one each; all pictures of one bird are in one split. The first
-    species are three each of one genus. Beside them, root/unseen holds a sixth as many pictures each of species that are in no split,
-    root/birds.csv says of every picture which bird it shows and where, and root/species.jpg shows one of every species. The same arguments
+    Of every species' birds a fifth goes to test and a tenth to val, at least one each; all images of one bird are in one split. The first
+    species are three each of one genus. Beside them, root/unseen holds a sixth as many images each of species that are in no split,
+    root/birds.csv says of every image which bird it shows and where, and root/species.jpg shows one of every species. The same arguments
     give the same pixels.
 
     Raises InputError where the numbers cannot be or `root` cannot be written.
@@ -139,16 +139,16 @@ class _Bird:
     species: Species
     split: str
     number: int
-    pictures: int
+    images: int
 
 
 def _birds(species: Species, count: int, splits: tuple[str, ...]) -> Iterator[_Bird]:
-    """Birds with `count` pictures in all; the first ones go to the first splits, the rest to the last."""
+    """Birds with `count` images in all; the first ones go to the first splits, the rest to the last."""
     shares = [max(1, round(count * share)) for share in (0.2, 0.1)][: len(splits) - 1]
     number = 0
-    for split, pictures in zip(splits, [*shares, count - sum(shares)], strict=True):
-        for first in range(0, pictures, PER_INDIVIDUAL):
-            yield _Bird(species, split, number, min(PER_INDIVIDUAL, pictures - first))
+    for split, images in zip(splits, [*shares, count - sum(shares)], strict=True):
+        for first in range(0, images, PER_INDIVIDUAL):
+            yield _Bird(species, split, number, min(PER_INDIVIDUAL, images - first))
             number += 1
 
 
@@ -156,10 +156,10 @@ def _draw(root: Path, size: int, seed: int, bird: _Bird) -> list[Row]:
     species, name = bird.species, f"{bird.number:03d}"
     seen = individual(species.look, randomness.key(seed, species.name, name))
     rows = []
-    for number in range(bird.pictures):
+    for number in range(bird.images):
         photo = photograph(seen, size, randomness.key(seed, species.name, name, number))
         path = f"{bird.split}/{species.name}/{name}-{number}.png"
-        photo.picture.save(root / path, compress_level=1)
+        photo.image.save(root / path, compress_level=1)
         rows.append(Row(path, bird.split, species.name, species.genus, f"{species.name} {name}", seen.plumage, *photo.box))
     return rows
 

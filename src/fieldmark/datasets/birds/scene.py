@@ -1,4 +1,4 @@
-"""One picture of a bird: what it stands on, what is behind and before it, the light and the camera."""
+"""One image of a bird: what it stands on, what is behind and before it, the light and the camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLUMAGES = ("male", "female", "young")
 
 @dataclass(frozen=True)
 class Individual:
-    """One bird: all its pictures show this plumage and build."""
+    """One bird: all its images show this plumage and build."""
 
     look: Look
     plumage: str
@@ -29,7 +29,7 @@ class Individual:
 
 @dataclass(frozen=True)
 class Photo:
-    picture: Image.Image
+    image: Image.Image
     box: tuple[int, int, int, int]
     """Left, top, width and height of the whole bird in pixels, hidden parts included."""
 
@@ -83,7 +83,7 @@ def individual(look: Look, key: int) -> Individual:
 
 
 def photograph(bird: Individual, size: int, key: int) -> Photo:
-    """A picture of `size` x `size` pixels; pose, distance, surroundings, light and camera follow from `key`."""
+    """An image of `size` x `size` pixels; pose, distance, surroundings, light and camera follow from `key`."""
     draw = _numbers(key, 400)
     fine = size * (3 if size <= 160 else 2)
     look = bird.look
@@ -102,21 +102,21 @@ def photograph(bird: Individual, size: int, key: int) -> Photo:
     drawn = draw_bird(look, pose, side, scale, draw(-40, 40), grain)
     bounds = drawn.cover.getbbox()
     assert bounds is not None
-    (left, top), feathers, cover = bounds[:2], drawn.picture.crop(bounds), drawn.cover.crop(bounds)
+    (left, top), feathers, cover = bounds[:2], drawn.image.crop(bounds), drawn.cover.crop(bounds)
     width, tall = cover.size
     x = _between(0.0, fine - width, draw(0.15, 0.85))
     y = _between(0.0, fine - tall, draw(0.2, 0.8))
     ground = y + drawn.feet[1] - top
 
-    picture = _surroundings(fine, key, draw)
+    image = _surroundings(fine, key, draw)
     shade = draw(0.55, 0.9)
-    _perch(picture, (x + drawn.feet[0] - left, ground), fine, scale, draw)
+    _perch(image, (x + drawn.feet[0] - left, ground), fine, scale, draw)
     shadow = cover.point(lambda value: value * (1 - shade)).filter(ImageFilter.GaussianBlur(0.03 * fine))
-    picture.paste((20, 20, 24), (x + round(draw(-0.04, 0.04) * fine), y + round(0.03 * fine)), shadow)
-    picture.paste(feathers, (x, y), cover)
-    _foreground(picture, (x, y, width, tall), fine, draw)
+    image.paste((20, 20, 24), (x + round(draw(-0.04, 0.04) * fine), y + round(0.03 * fine)), shadow)
+    image.paste(feathers, (x, y), cover)
+    _foreground(image, (x, y, width, tall), fine, draw)
     box = (round(x * size / fine), round(y * size / fine), round(width * size / fine), round(tall * size / fine))
-    return Photo(_camera(picture, size, key, draw), box)
+    return Photo(_camera(image, size, key, draw), box)
 
 
 def _surroundings(side: int, key: int, draw: Draw) -> Image.Image:
@@ -129,8 +129,8 @@ def _surroundings(side: int, key: int, draw: Draw) -> Image.Image:
     steep = 14 if habitat.horizon else 1.0
     ramp = np.clip((np.arange(small) / small - line) * steep + 0.5, 0, 1)[:, None, None]
     pixels = np.broadcast_to(np.array(above) * (1 - ramp) + np.array(below) * ramp, (small, small, 3))
-    picture = Image.fromarray(np.clip(pixels + 18 * _stretched(_noise(key, 2, 7), small)[..., None], 0, 255).astype(np.uint8))
-    brush = ImageDraw.Draw(picture)
+    image = Image.fromarray(np.clip(pixels + 18 * _stretched(_noise(key, 2, 7), small)[..., None], 0, 255).astype(np.uint8))
+    brush = ImageDraw.Draw(image)
     for _ in range(habitat.blobs):
         x, y, radius = small * draw(0, 1), small * draw(0, 1), small * draw(0.04, 0.16)
         brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_shaded(above if draw(0, 1) < 0.5 else below, draw(0.6, 1.3)))
@@ -138,15 +138,15 @@ def _surroundings(side: int, key: int, draw: Draw) -> Image.Image:
         x, lean = small * draw(-0.1, 1.1), small * draw(-0.2, 0.2)
         colour = _shaded(below, draw(0.6, 1.35))
         brush.line([(x, small), (x + lean, small * draw(0.0, 0.4))], fill=colour, width=max(round(small * draw(0.01, 0.035)), 1))
-    picture = picture.filter(ImageFilter.GaussianBlur(small * draw(0.015, 0.05)))
-    return picture.resize((side, side), Image.Resampling.BICUBIC)
+    image = image.filter(ImageFilter.GaussianBlur(small * draw(0.015, 0.05)))
+    return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def _perch(picture: Image.Image, feet: tuple[float, float], side: int, scale: float, draw: Draw) -> None:
+def _perch(image: Image.Image, feet: tuple[float, float], side: int, scale: float, draw: Draw) -> None:
     """A branch, a post or the ground under the feet."""
     x, y = feet
     kind = int(draw(0, 3.999))
-    brush = ImageDraw.Draw(picture)
+    brush = ImageDraw.Draw(image)
     wood = (88 + draw(-24, 30), 72 + draw(-18, 22), 56 + draw(-14, 18))
     if kind <= 1:
         slope, thick = draw(-0.14, 0.14), scale * draw(0.05, 0.10)
@@ -172,7 +172,7 @@ def _perch(picture: Image.Image, feet: tuple[float, float], side: int, scale: fl
             brush.ellipse((px - r, py - r * 0.5, px + r, py + r * 0.5), fill=_shaded(earth, draw(0.72, 1.2)))
 
 
-def _foreground(picture: Image.Image, box: tuple[int, int, int, int], side: int, draw: Draw) -> None:
+def _foreground(image: Image.Image, box: tuple[int, int, int, int], side: int, draw: Draw) -> None:
     """Sometimes a blade of grass or a leaf before the bird, out of focus; never much of it hidden."""
     if draw(0, 1) < 0.55:
         return
@@ -188,17 +188,17 @@ def _foreground(picture: Image.Image, box: tuple[int, int, int, int], side: int,
             brush.ellipse((foot - long, y - wide, foot + long, y + wide), fill=255)
     mask = mask.filter(ImageFilter.GaussianBlur(side * draw(0.004, 0.014))).point(lambda value: value * 0.9)
     green = draw(0.6, 1.2)
-    picture.paste(_shaded((98, 118, 62), green), mask=mask)
+    image.paste(_shaded((98, 118, 62), green), mask=mask)
 
 
-def _camera(picture: Image.Image, size: int, key: int, draw: Draw) -> Image.Image:
+def _camera(image: Image.Image, size: int, key: int, draw: Draw) -> Image.Image:
     """Dappled light, exposure, colour of the light, contrast, blur, and the sensor's noise."""
     blur, motion = draw(0.0, 0.007), draw(0, 1)
     if motion < 0.12:
-        step = round(picture.width * draw(0.006, 0.014))
-        picture = Image.blend(picture, ImageChops.offset(picture, step, round(step * draw(-1, 1))), 0.5)
-    picture = picture.filter(ImageFilter.GaussianBlur(blur * picture.width)).resize((size, size), Image.Resampling.BOX)
-    pixels = np.asarray(picture, np.float64)
+        step = round(image.width * draw(0.006, 0.014))
+        image = Image.blend(image, ImageChops.offset(image, step, round(step * draw(-1, 1))), 0.5)
+    image = image.filter(ImageFilter.GaussianBlur(blur * image.width)).resize((size, size), Image.Resampling.BOX)
+    pixels = np.asarray(image, np.float64)
     dapple = 1 + draw(0.0, 0.16) * _stretched(_noise(key, 3, 5), size)[..., None]
     warm = draw(-0.09, 0.09)
     light = draw(0.72, 1.22) * np.array([1 + warm, 1 + draw(-0.03, 0.03), 1 - warm])

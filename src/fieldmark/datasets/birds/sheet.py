@@ -21,7 +21,7 @@ def contact_sheet(size: int = 160, seed: int = 0) -> Image.Image:
         for column, species in enumerate(kin):
             x, y = _GAP + column * across, _GAP + row * down
             bird = individual(species.look, randomness.key(seed, "sheet", species.name))
-            sheet.paste(photograph(bird, size, randomness.key(seed, "sheet", species.name, "picture")).picture, (x, y))
+            sheet.paste(photograph(bird, size, randomness.key(seed, "sheet", species.name, "picture")).image, (x, y))
             unseen = " (unseen)" if species in UNSEEN_SPECIES else ""
             brush.text((x + size / 2, y + size + 3), f"{species.name}{unseen}", fill=(40, 40, 40), font=font, anchor="ma")
     return sheet

@@ -117,4 +117,4 @@ GENERA = tuple(_MARKS)
 SPECIES = tuple(_species(genus, index) for genus in GENERA for index in range(3))
 """Those that can be trained on, three of each genus in turn."""
 UNSEEN_SPECIES = tuple(_species(genus, 3) for genus in GENERA)
-"""One more of each genus, never in training: pictures of something unknown."""
+"""One more of each genus, never in training: images of something unknown."""

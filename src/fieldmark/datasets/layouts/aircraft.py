@@ -14,7 +14,7 @@ def read(source: Source) -> Dataset:
     """Read the folder that holds images_variant_train.txt, which is data/ in the published archive.
 
     Variants are the classes. Of train, val and trainval, which is the first two together, either train and val or trainval is enough.
-    Corners of boxes count from 1 and are inclusive. The copyright banner is the bottom 20 rows of every picture.
+    Corners of boxes count from 1 and are inclusive. The copyright banner is the bottom 20 rows of every image.
     """
     notes = Annotations(source.path)
     split_of = {"train": "train", "val": "val", "test": "test"}
@@ -60,7 +60,7 @@ def _names(notes: Annotations, file: str) -> dict[str, Place]:
 
 
 def _parents(notes: Annotations, level: str, file_ends: list[str], variants: dict[str, Place], variant_of: dict[str, str]) -> list[str]:
-    """The family (or manufacturer) of each variant, which is that of all its pictures."""
+    """The family (or manufacturer) of each variant, which is that of all its images."""
     known = _names(notes, _LEVELS[level])
     parents: dict[str, tuple[str, Place]] = {}
     for end in file_ends:
@@ -73,7 +73,7 @@ def _parents(notes: Annotations, level: str, file_ends: list[str], variants: dic
                     notes.wrong(place, f"the {level} of {variant_of[image]} is {parent} here, and {first} in {first_place}")
     for variant, place in variants.items():
         if variant not in parents:
-            notes.wrong(place, f"no picture in images_{level}_{'|'.join(file_ends)}.txt gives {variant} a {level}")
+            notes.wrong(place, f"no image in images_{level}_{'|'.join(file_ends)}.txt gives {variant} a {level}")
     return [parents[variant][0] if variant in parents else "" for variant in variants]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
-from fieldmark.datasets.images import Files, Pictures
+from fieldmark.datasets.images import Files, Images
 
 _SHOWN = 20
 _FILE_LIMIT = 2 * 2**30
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture. `label` is None where it is not known; the box is (left, top, right, bottom), as in Dataset."""
+    """One image. `label` is None where it is not known; the box is (left, top, right, bottom), as in Dataset."""
 
     place: Place
     path: str
@@ -190,7 +190,7 @@ class Annotations:
     def pixel_box(self, place: Place, values: Sequence[str | float]) -> Box | None:
         """From the first and last column and row of pixels that belong to the object: left, top, right, bottom, counted from 1.
 
-        Some annotators count from 0: a first column or row 0 is the picture's first as well.
+        Some annotators count from 0: a first column or row 0 is the image's first as well.
         """
         numbers = self._four(place, values)
         if numbers is None:
@@ -226,7 +226,7 @@ class Annotations:
         rows: Iterable[Row],
         levels: Mapping[str, Sequence[str]] | None = None,
         name: str | None = None,
-        pictures: Pictures | None = None,
+        images: Images | None = None,
         banner: int = 0,
         notes: Sequence[str] = (),
     ) -> Dataset:
@@ -237,7 +237,7 @@ class Annotations:
         ordered = sorted(rows, key=lambda row: row.path)
         for before, row in pairwise(ordered):
             if before.path == row.path:
-                self.wrong(row.place, f"the picture {_quoted(row.path)} is listed twice (also in {before.place})")
+                self.wrong(row.place, f"the image {_quoted(row.path)} is listed twice (also in {before.place})")
         root = shown(self.root)
         for class_name, times in Counter(class_names).items():
             if times > 1:
@@ -250,7 +250,7 @@ class Annotations:
         if len(class_names) < 2:
             raise InputError(f"{root} names {len(class_names)} classes: a classifier needs at least two")
         if not any(row.label is not None for row in ordered):
-            raise InputError(f"{root} names no labelled pictures")
+            raise InputError(f"{root} names no labelled images")
         return Dataset(
             name=name or self.root.resolve().name,
             root=self.root,
@@ -259,7 +259,7 @@ class Annotations:
             paths=tuple(row.path for row in ordered),
             labels=np.array([-1 if row.label is None else row.label for row in ordered], np.int32),
             splits=np.array([row.split for row in ordered], np.str_),
-            pictures=pictures or Files(self.root),
+            images=images or Files(self.root),
             boxes=np.array([row.box or _NAN_BOX for row in ordered], np.float32) if any(row.box for row in ordered) else None,
             levels=tuple(Level.of(level, parents) for level, parents in (levels or {}).items()),
             banner=banner,
@@ -268,11 +268,11 @@ class Annotations:
 
 
 def refuse_shares(boxes: np.ndarray, where: str) -> None:
-    """Raise InputError where all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the picture do."""
+    """Raise InputError where all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the image do."""
     if (largest := np.nanmax(boxes, initial=0)) <= 1 and largest > 0:
         raise InputError(
-            f"the boxes of {where} lie between 0 and 1: they look like shares of the picture",
-            hint="Give them in pixels: multiply by the width and the height of each picture.",
+            f"the boxes of {where} lie between 0 and 1: they look like shares of the image",
+            hint="Give them in pixels: multiply by the width and the height of each image.",
         )
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky, 2009): 100 classes in 20 superclasses, 60,000 pictures of 32 × 32 pixels, in its "python version"."""
+"""CIFAR-100 (Krizhevsky, 2009): 100 classes in 20 superclasses, 60,000 images of 32 × 32 pixels, in its "python version"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
 from fieldmark.datasets.layouts.class_names import readable
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
-from fieldmark.datasets.layouts.part_images import PartPictures, escaped
+from fieldmark.datasets.layouts.part_images import PartImages, escaped
 from fieldmark.datasets.layouts.plain_pickle import NotPlainData, load
 from fieldmark.datasets.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import UnreadableImage
@@ -69,7 +69,7 @@ def read(source: Source) -> Dataset:
                 names = superclasses[coarse], superclasses[known]
                 notes.wrong(place, f"{classes[fine]} is of the superclass {names[0]} here, and of {names[1]} in {where}")
     for fine in sorted(set(range(len(classes))) - set(superclass_of)):
-        notes.wrong(Place(_META), f"{classes[fine]} has no pictures in train and test")
+        notes.wrong(Place(_META), f"{classes[fine]} has no images in train and test")
     notes.check()
     parents = readable(superclasses)
     return notes.dataset(
@@ -78,13 +78,13 @@ def read(source: Source) -> Dataset:
         rows=rows,
         levels={"superclass": [parents[superclass_of[fine][0]] for fine in range(len(classes))]},
         name=_FOLDER,
-        pictures=CifarPictures(root, batches),
+        images=CifarImages(root, batches),
         notes=["its official splits are used: train, test"],
     )
 
 
-class CifarPictures(PartPictures[dict[str, np.ndarray]]):
-    """The pictures in train and test, as PPM. A file is read as a whole."""
+class CifarImages(PartImages[dict[str, np.ndarray]]):
+    """The images in train and test, as PPM. A file is read as a whole."""
 
     def __init__(self, root: Path, batches: Mapping[str, _Batch] | None = None):
         super().__init__(root)
@@ -108,7 +108,7 @@ class CifarPictures(PartPictures[dict[str, np.ndarray]]):
 
 
 def _pixels(split: str, batch: _Batch) -> dict[str, np.ndarray]:
-    """The pixels of each picture by its path."""
+    """The pixels of each image by its path."""
     return dict(zip(_paths(split, batch.names), batch.pixels, strict=True))
 
 
@@ -204,11 +204,11 @@ def _batch(notes: Annotations, split: str, files: dict[str, bytes], fine: int = 
         fields.get("data", np.empty(0)),
     )
     if not (isinstance(batch.pixels, np.ndarray) and batch.pixels.dtype == np.uint8 and batch.pixels.shape[1:] == (_VALUES,)):
-        notes.wrong(Place(split), f"its data should be bytes, {_VALUES:,} for each picture")
+        notes.wrong(Place(split), f"its data should be bytes, {_VALUES:,} for each image")
     elif not len(batch.names) == len(batch.fine) == len(batch.coarse) == len(batch.pixels):
         lists = zip(("filenames", "fine_labels", "coarse_labels"), (batch.names, batch.fine, batch.coarse), strict=True)
         counts = ", ".join(f"{len(each):,} {name}" for name, each in lists)
-        notes.wrong(Place(split), f"it holds {len(batch.pixels):,} pictures, but {counts}")
+        notes.wrong(Place(split), f"it holds {len(batch.pixels):,} images, but {counts}")
     return batch
 
 
@@ -243,5 +243,5 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="cifar-100-python/",
-    pictures=CifarPictures,
+    images=CifarImages,
 )

@@ -1,4 +1,4 @@
-"""Class folders: one folder of pictures per class, by itself or under train, val and test."""
+"""Class folders: one folder of images per class, by itself or under train, val and test."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 def read(source: Source) -> Dataset:
     """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
 
-    Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Pictures deeper inside a class
-    folder belong to that class. A test folder that holds pictures and no folders is unlabelled. Names of cars give levels. Links are
+    Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Images deeper inside a class
+    folder belong to that class. A test folder that holds images and no folders is unlabelled. Names of cars give levels. Links are
     followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is opened or changed.
     Raises InputError, with all problems at once.
     """
@@ -42,7 +42,7 @@ def read(source: Source) -> Dataset:
             else "Give the folder that holds one folder per class, or a table that ends in .csv, .tsv or .parquet.",
         )
     survey = _Survey(root)
-    top_folders, top_pictures = survey.listing("")
+    top_folders, top_images = survey.listing("")
     survey.stop_at_problems()
     split_folders = _split_folders(survey, top_folders)
 
@@ -61,42 +61,42 @@ def read(source: Source) -> Dataset:
         if named := [folder for folder in top_folders if folder.lower() in SPLIT_NAMES]:
             survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
 
-    pictures: dict[str, dict[str, list[str]]] = {}
+    images: dict[str, dict[str, list[str]]] = {}
     unlabelled: list[str] = []
     for split, folder in split_folders.items():
-        class_folders, loose = survey.listing(folder) if folder else (top_folders, top_pictures)
+        class_folders, loose = survey.listing(folder) if folder else (top_folders, top_images)
         if split == "test" and loose and not class_folders:
             unlabelled = loose
-            survey.notes.append(f"{folder} holds pictures and no class folders: they are unlabelled")
+            survey.notes.append(f"{folder} holds images and no class folders: they are unlabelled")
             continue
-        below = {name: survey.pictures_below(name, split, folder) for name in class_folders}
-        pictures[split] = {name: paths for name, paths in below.items() if paths is not None}
-        survey.passed_over("pictures outside any class folder", loose)
+        below = {name: survey.images_below(name, split, folder) for name in class_folders}
+        images[split] = {name: paths for name, paths in below.items() if paths is not None}
+        survey.passed_over("images outside any class folder", loose)
     if split_folders["train"]:
-        survey.passed_over("pictures outside any class folder", top_pictures)
+        survey.passed_over("images outside any class folder", top_images)
 
-    if not survey.problems and not any(pictures["train"].values()):
-        raise _no_pictures(survey, root, split_folders["train"])
-    class_names = _train_classes(survey, pictures["train"])
+    if not survey.problems and not any(images["train"].values()):
+        raise _no_images(survey, root, split_folders["train"])
+    class_names = _train_classes(survey, images["train"])
     if not survey.problems and len(class_names) == 1:
-        inside, _ = survey.listing(next(iter(pictures["train"])))
+        inside, _ = survey.listing(next(iter(images["train"])))
         raise InputError(
             f"{shown(_join(root, split_folders['train']))} has one class only ({class_names[0]}): a classifier needs at least two classes",
-            hint=f"If the classes are the folders inside, give {shown(_join(root, *pictures['train']))}."
+            hint=f"If the classes are the folders inside, give {shown(_join(root, *images['train']))}."
             if inside and not split_folders["train"]
-            else "Put the pictures of each class into a folder of its own.",
+            else "Put the images of each class into a folder of its own.",
         )
     label_of = {_key(name): label for label, name in enumerate(class_names)}
-    for split in pictures:
+    for split in images:
         if split != "train":
-            _check_against_train(survey, split_folders[split], pictures[split], class_names)
-            if not any(pictures[split].values()):
-                survey.notes.append(f"{split_folders[split]} has no pictures in class folders and counts as missing")
+            _check_against_train(survey, split_folders[split], images[split], class_names)
+            if not any(images[split].values()):
+                survey.notes.append(f"{split_folders[split]} has no images in class folders and counts as missing")
     survey.stop_at_problems()
 
     labelled = [
         (path, label_of[_key(_last(folder))], split)
-        for split, classes in pictures.items()
+        for split, classes in images.items()
         for folder, paths in classes.items()
         for path in paths
     ]
@@ -109,7 +109,7 @@ def read(source: Source) -> Dataset:
         paths=tuple(path for path, _, _ in table),
         labels=np.fromiter((label for _, label, _ in table), np.int32, len(table)),
         splits=np.array([split for _, _, split in table], np.str_),
-        pictures=Files(root),
+        images=Files(root),
         levels=tuple(Level.of(level, parents) for level, parents in (car_levels(class_names) or {}).items()),
         notes=(layout_note, *survey.notes, *survey.passed_over_notes()),
     )
@@ -143,40 +143,40 @@ class _Survey:
         return self._passed_over.get(what, [])
 
     def listing(self, folder: str) -> tuple[list[str], list[str]]:
-        """Relative paths of the folders and of the pictures directly inside `folder`, sorted."""
+        """Relative paths of the folders and of the images directly inside `folder`, sorted."""
         if folder not in self._listings:
             folders: list[str] = []
-            pictures: list[str] = []
+            images: list[str] = []
             try:
                 with os.scandir(_join(self.root, folder)) as entries:
                     for entry in entries:
                         if not is_hidden(entry.name):
-                            self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, pictures)
+                            self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, images)
             except OSError as error:
                 self._unreadable(folder, error)
-            self._listings[folder] = sorted(folders), sorted(pictures)
+            self._listings[folder] = sorted(folders), sorted(images)
         return self._listings[folder]
 
-    def _sort_out(self, entry: os.DirEntry[str], path: str, folders: list[str], pictures: list[str]) -> None:
+    def _sort_out(self, entry: os.DirEntry[str], path: str, folders: list[str], images: list[str]) -> None:
         try:
             if entry.is_dir():
                 folders.append(path)
             elif entry.is_symlink() and not entry.is_file():
                 self.passed_over("links that lead nowhere", [path])
             elif os.path.splitext(entry.name)[1].lower() not in IMAGE_EXTENSIONS or not entry.is_file():
-                self.passed_over("files that are not pictures", [path])
+                self.passed_over("files that are not images", [path])
             elif not is_text(path):
-                self.passed_over("pictures whose names are not valid Unicode", [path])
+                self.passed_over("images whose names are not valid Unicode", [path])
             else:
-                pictures.append(path)
+                images.append(path)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 self.passed_over("links that lead nowhere", [path])
             else:
                 self._unreadable(path, error)
 
-    def pictures_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
-        """Relative paths of all pictures at any depth in a class folder; None if it is a link to a folder above itself.
+    def images_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
+        """Relative paths of all images at any depth in a class folder; None if it is a link to a folder above itself.
 
         Links that lead back to a folder above, or to one already met in this class, are passed over.
         """
@@ -202,11 +202,11 @@ class _Survey:
                     return None
             elif owner != class_folder:
                 conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
-                self.problems.append(f"{first_met} and {shown(folder)} are one and the same folder: its pictures cannot be in {conflict}")
+                self.problems.append(f"{first_met} and {shown(folder)} are one and the same folder: its images cannot be in {conflict}")
             else:
                 self._owners[identity] = split, class_folder, folder
-                folders, pictures = self.listing(folder)
-                found += pictures
+                folders, images = self.listing(folder)
+                found += images
                 waiting += reversed(folders)
         if len(self.problems) > problems:
             self.damaged.add(class_folder)
@@ -255,25 +255,25 @@ def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
     chosen = {split: by_split[split][0] for split in SPLITS if split in by_split}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if first in chosen and second in chosen and survey.same_folder(chosen[first], chosen[second]):
-            survey.problems.append(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs pictures of its own")
+            survey.problems.append(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs images of its own")
     survey.stop_at_problems()
     return chosen
 
 
-def _train_classes(survey: _Survey, pictures: dict[str, list[str]]) -> tuple[str, ...]:
-    """Class names, sorted; every class of train must have pictures."""
-    for folder, paths in pictures.items():
+def _train_classes(survey: _Survey, images: dict[str, list[str]]) -> tuple[str, ...]:
+    """Class names, sorted; every class of train must have images."""
+    for folder, paths in images.items():
         if not paths and folder not in survey.damaged:
-            survey.problems.append(f"class folder {folder} has no pictures: add some, or move it elsewhere")
-    _check_distinct(survey, pictures)
-    return tuple(sorted(_last(folder) for folder in pictures))
+            survey.problems.append(f"class folder {folder} has no images: add some, or move it elsewhere")
+    _check_distinct(survey, images)
+    return tuple(sorted(_last(folder) for folder in images))
 
 
-def _check_against_train(survey: _Survey, split_folder: str, pictures: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
+def _check_against_train(survey: _Survey, split_folder: str, images: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
     known = {_key(name) for name in class_names}
     by_lower = {name.lower(): name for name in reversed(class_names)}
     unknown = []
-    for name in (_last(folder) for folder, paths in pictures.items() if paths):
+    for name in (_last(folder) for folder, paths in images.items() if paths):
         if _key(name) not in known:
             near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
             unknown.append(repr(name) + (f" (train has {by_lower[near[0]]!r})" if near else ""))
@@ -283,7 +283,7 @@ def _check_against_train(survey: _Survey, split_folder: str, pictures: dict[str,
             f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}. "
             "Classes are matched by the names of their folders: rename, delete or add them to train"
         )
-    _check_distinct(survey, pictures)
+    _check_distinct(survey, images)
 
 
 def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
@@ -296,21 +296,21 @@ def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
             )
 
 
-def _no_pictures(survey: _Survey, root: Path, train_folder: str) -> InputError:
+def _no_images(survey: _Survey, root: Path, train_folder: str) -> InputError:
     folder = shown(_join(root, train_folder))
-    loose = len(survey.of_kind("pictures outside any class folder"))
+    loose = len(survey.of_kind("images outside any class folder"))
     if loose:
         return InputError(
-            f"{folder} has no class folders with pictures; {loose:,} picture{'s lie' if loose > 1 else ' lies'} outside any class folder",
-            hint="Put the pictures of each class into a folder named after the class.",
+            f"{folder} has no class folders with images; {loose:,} image{'s lie' if loose > 1 else ' lies'} outside any class folder",
+            hint="Put the images of each class into a folder named after the class.",
         )
-    others = survey.of_kind("files that are not pictures")
+    others = survey.of_kind("files that are not images")
     if archives := [path for path in others if path.lower().endswith(_ARCHIVES)]:
-        return InputError(f"there are no pictures in {folder}, but archives: {some(archives)}", hint="Unpack them and give the folder.")
+        return InputError(f"there are no images in {folder}, but archives: {some(archives)}", hint="Unpack them and give the folder.")
     kinds = f" ({some(others)})" if others else ""
     return InputError(
-        f"there are no pictures in {folder}{kinds}",
-        hint=f"A picture is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
+        f"there are no images in {folder}{kinds}",
+        hint=f"An image is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""COCO JSON for classification, as iNaturalist (Van Horn et al., 2018) is published in: a file for each split, one object per picture."""
+"""COCO JSON for classification, as iNaturalist (Van Horn et al., 2018) is published in: a file for each split, one object per image."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Id = int | str
 
 @dataclass
 class _Part:
-    """One file: pictures, categories and what is in the pictures, by their ids."""
+    """One file: images, categories and what is in the images, by their ids."""
 
     file: str
     split: str
-    pictures: dict[Id, tuple[Place, str]] = field(default_factory=dict)
+    images: dict[Id, tuple[Place, str]] = field(default_factory=dict)
     categories: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     names: dict[Id, str] = field(default_factory=dict)
     labels: dict[Id, tuple[Place, Id]] = field(default_factory=dict)
@@ -42,12 +42,12 @@ class _Part:
 def read(source: Source) -> Dataset:
     """Read train*.json, and val*.json and test*.json where they are, in the folder or in its folder "annotations".
 
-    Pictures of train and val need an annotation; those of test without one are unlabelled. Several objects of one category make one box
-    around all of them. Classes are the categories of train's pictures, in train's order, and are matched by name. The levels are those of
+    Images of train and val need an annotation; those of test without one are unlabelled. Several objects of one category make one box
+    around all of them. Classes are the categories of train's images, in train's order, and are matched by name. The levels are those of
     genus, family, order, class, phylum, kingdom and supercategory that every class has and that tell some of them apart, but not all.
 
-    A picture's file_name is relative to the folder (the one above "annotations"), or to its folder "images", or to one named like the
-    JSON file or the split: the first of these in which one of the first pictures of the file is.
+    An image's file_name is relative to the folder (the one above "annotations"), or to its folder "images", or to one named like the
+    JSON file or the split: the first of these in which one of the first images of the file is.
     """
     notes = Annotations(_root(source.path))
     files = _files(notes.root)
@@ -75,7 +75,7 @@ def read(source: Source) -> Dataset:
         levels=_levels([train.categories[category] for category in classes]),
         notes=[
             f"its official splits are used: {', '.join(part.split for part in (train, *rest) if part.labels)}",
-            *([f"{dropped:,} of {len(train.categories):,} categories have no picture in train and are left out"] if dropped else []),
+            *([f"{dropped:,} of {len(train.categories):,} categories have no image in train and are left out"] if dropped else []),
         ],
     )
 
@@ -127,10 +127,10 @@ def _read_part(notes: Annotations, file: str, split: str) -> _Part:
         return part
     optional = split == "test"
     for place, record in _records(notes, file, content, "images"):
-        key, text = _id(notes, place, record, "id", part.pictures), _text(notes, place, record, "file_name")
+        key, text = _id(notes, place, record, "id", part.images), _text(notes, place, record, "file_name")
         path = None if text is None else notes.inner_path(place, text)
         if key is not None and path is not None:
-            part.pictures[key] = place, path
+            part.images[key] = place, path
     for place, record in _records(notes, file, content, "categories", optional):
         key, name = _id(notes, place, record, "id", part.categories), _text(notes, place, record, "name")
         if key is not None and name is not None:
@@ -140,24 +140,24 @@ def _read_part(notes: Annotations, file: str, split: str) -> _Part:
     for place, record in _records(notes, file, content, "annotations", optional):
         _read_object(notes, part, place, record)
     if not optional:
-        for key, (place, path) in part.pictures.items():
+        for key, (place, path) in part.images.items():
             if key not in part.labels:
-                notes.wrong(place, f"{path} has no annotation, which pictures of {split} need")
-    _find_pictures(notes.root, part)
+                notes.wrong(place, f"{path} has no annotation, which images of {split} need")
+    _find_images(notes.root, part)
     return part
 
 
 def _read_object(notes: Annotations, part: _Part, place: Place, record: Mapping[str, Any]) -> None:
     image, category = _id(notes, place, record, "image_id"), _id(notes, place, record, "category_id")
-    for key, known, what in ((image, part.pictures, "image"), (category, part.categories, "category")):
+    for key, known, what in ((image, part.images, "image"), (category, part.categories, "category")):
         if key is not None and key not in known:
             notes.wrong(place, f"there is no {what} with the id {_shown(key)}")
-    if image not in part.pictures or category not in part.categories:
+    if image not in part.images or category not in part.categories:
         return
     _, first = part.labels.setdefault(image, (place, category))
     if first != category:
-        what = f"{part.pictures[image][1]} shows {part.names[first]} and {part.names[category]}"
-        notes.wrong(place, f"{what}: this reader takes one object per picture")
+        what = f"{part.images[image][1]} shows {part.names[first]} and {part.names[category]}"
+        notes.wrong(place, f"{what}: this reader takes one object per image")
     if box := record.get("bbox"):
         if not isinstance(box, list) or not all(isinstance(side, int | float) for side in box):
             notes.wrong(place, "bbox should be four numbers: left, top, width and height")
@@ -165,12 +165,12 @@ def _read_object(notes: Annotations, part: _Part, place: Place, record: Mapping[
             part.boxes.setdefault(image, []).append(edges)
 
 
-def _find_pictures(root: Path, part: _Part) -> None:
-    """Make the paths of the pictures relative to root."""
-    first = [path for _, path in islice(part.pictures.values(), _LOOKED_FOR)]
+def _find_images(root: Path, part: _Part) -> None:
+    """Make the paths of the images relative to root."""
+    first = [path for _, path in islice(part.images.values(), _LOOKED_FOR)]
     for folder in ("", "images", Path(part.file).stem, part.split):
         if any(os.path.isfile(root / folder / path) for path in first):
-            part.pictures = {key: (place, str(PurePosixPath(folder, path))) for key, (place, path) in part.pictures.items()}
+            part.images = {key: (place, str(PurePosixPath(folder, path))) for key, (place, path) in part.images.items()}
             break
 
 
@@ -179,12 +179,12 @@ def _check_classes(notes: Annotations, part: _Part, index: Mapping[str, int]) ->
     for place, category in part.labels.values():
         name = part.names[category]
         if name not in known:
-            notes.wrong(place, f"{part.split} has pictures of {name}, of which train has none")
+            notes.wrong(place, f"{part.split} has images of {name}, of which train has none")
             known.add(name)
 
 
 def _rows(part: _Part, index: Mapping[str, int]) -> Iterator[Row]:
-    for key, (place, path) in part.pictures.items():
+    for key, (place, path) in part.images.items():
         if key in part.labels:
             _, category = part.labels[key]
             yield Row(place, path, index[part.names[category]], part.split, enclosing(part.boxes.get(key, ())))

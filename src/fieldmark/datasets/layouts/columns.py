@@ -70,7 +70,7 @@ def normal(name: str) -> str:
 def parse(text: str) -> dict[str, str]:
     """From "label=species,box=x1 y1 x2 y2" to its keys and values. Several names of one key are separated by spaces or "+".
 
-    Raises InputError where that is not its form, or a key is neither one of KEYS nor "image", the pictures of a Hugging Face dataset.
+    Raises InputError where that is not its form, or a key is neither one of KEYS nor "image", the images of a Hugging Face dataset.
     """
     asked: dict[str, str] = {}
     problems = []

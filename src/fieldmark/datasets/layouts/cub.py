@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Wah et al., 2011): 200 bird species, official train and test, a box for every picture."""
+"""CUB-200-2011 (Wah et al., 2011): 200 bird species, official train and test, a box for every image."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fieldmark.datasets.layouts.layout import Layout, Source, marks
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What the tables say of one picture; `label` is the id of its class, which stands at `labelled`."""
+class Image:
+    """What the tables say of one image; `label` is the id of its class, which stands at `labelled`."""
 
     place: Place
     path: str
@@ -30,19 +30,19 @@ class Picture:
         return Row(self.place, self.path, index[self.label], self.split, self.box)
 
 
-def read_pictures(notes: Annotations) -> list[Picture]:
+def read_images(notes: Annotations) -> list[Image]:
     """Read images.txt, image_class_labels.txt, train_test_split.txt and bounding_boxes.txt: left, top, width and height in pixels."""
-    images = notes.keyed("images.txt", "image", "path", rest=True)
+    files = notes.keyed("images.txt", "image", "path", rest=True)
     labels = notes.keyed("image_class_labels.txt", "image", "class")
     splits = notes.keyed("train_test_split.txt", "image", "is train")
     boxes = notes.keyed("bounding_boxes.txt", "image", "left", "top", "width", "height")
     tables = {"class": labels, "split": splits, "box": boxes}
     for name, table in tables.items():
         for image, (place, _) in table.items():
-            if image not in images:
+            if image not in files:
                 notes.wrong(place, f"a {name} of image {image}, which is not in images.txt")
-    pictures = []
-    for image, (place, (text,)) in images.items():
+    images = []
+    for image, (place, (text,)) in files.items():
         path = notes.inner_path(place, text, "images")
         if missing := [name for name, table in tables.items() if image not in table]:
             notes.wrong(place, f"image {image} has no {' and no '.join(missing)}")
@@ -52,8 +52,8 @@ def read_pictures(notes: Annotations) -> list[Picture]:
         is_train = notes.integer(split_place, flag, "is train", 0, 1)
         box = notes.corner_box(*boxes[image])
         if path is not None and is_train is not None:
-            pictures.append(Picture(place, path, labelled, label, "train" if is_train else "test", box))
-    return pictures
+            images.append(Image(place, path, labelled, label, "train" if is_train else "test", box))
+    return images
 
 
 def read(source: Source) -> Dataset:
@@ -63,15 +63,15 @@ def read(source: Source) -> Dataset:
     """
     notes = Annotations(source.path)
     classes = notes.keyed("classes.txt", "class", "name", rest=True)
-    pictures = read_pictures(notes)
+    images = read_images(notes)
     index = {key: position for position, key in enumerate(classes)}
-    if empty := [key for key in classes if key not in {picture.label for picture in pictures}]:
+    if empty := [key for key in classes if key not in {image.label for image in images}]:
         place, (name,) = classes[empty[0]]
-        notes.wrong(place, f"class {name!r} has no pictures ({len(empty):,} classes have none); NABirds without its hierarchy.txt looks so")
+        notes.wrong(place, f"class {name!r} has no images ({len(empty):,} classes have none); NABirds without its hierarchy.txt looks so")
     return notes.dataset(
         layout=LAYOUT.name,
         class_names=readable([name.partition(".")[2] or name for _, (name,) in classes.values()]),
-        rows=[row for picture in pictures if (row := picture.row(notes, index)) is not None],
+        rows=[row for image in images if (row := image.row(notes, index)) is not None],
         notes=["its official splits are used: train, test"],
     )
 

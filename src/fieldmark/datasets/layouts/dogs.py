@@ -17,43 +17,43 @@ _CLASSES = 120
 def read(source: Source) -> Dataset:
     """Read train_list.mat and test_list.mat, which lie in the folder itself or in lists/, and the boxes in Annotation/.
 
-    Class names lose their WordNet id and underscores: "n02086646-Blenheim_spaniel" is "Blenheim spaniel". The box of a picture with
+    Class names lose their WordNet id and underscores: "n02086646-Blenheim_spaniel" is "Blenheim spaniel". The box of an image with
     several dogs, which are of one breed, is around all of them.
     """
     notes = Annotations(source.path)
     with_boxes = (source.path / "Annotation").is_dir()
     folders: dict[int, tuple[str, Place]] = {}
-    pictures = []
+    images = []
     several = 0
     for split in ("train", "test"):
         file = _list_file(source.path, split)
         columns = load_mat(notes, file, "file_list", "labels")
         if len(columns["file_list"]) != len(columns["labels"]):
-            notes.wrong(Place(file), f"it lists {len(columns['file_list']):,} pictures and {len(columns['labels']):,} labels")
+            notes.wrong(Place(file), f"it lists {len(columns['file_list']):,} images and {len(columns['labels']):,} labels")
         for number, (text, value) in enumerate(zip(columns["file_list"], columns["labels"], strict=False), 1):
             place = Place(file, number, "record")
             label = notes.integer(place, str(value), "label", 1, _CLASSES)
-            picture = _picture(notes, place, text)
-            if picture is None or label is None:
+            image = _image(notes, place, text)
+            if image is None or label is None:
                 continue
-            folder = picture.parent.name
+            folder = image.parent.name
             first, first_place = folders.setdefault(label, (folder, place))
             if folder != first:
                 notes.wrong(place, f"label {label} is that of {folder} here, and of {first} in {first_place}")
-            boxes = object_boxes(notes, f"Annotation/{folder}/{picture.stem}") if with_boxes else None
+            boxes = object_boxes(notes, f"Annotation/{folder}/{image.stem}") if with_boxes else None
             several += len(boxes or ()) > 1
-            pictures.append((place, str(picture), label, split, enclosing(boxes or ())))
+            images.append((place, str(image), label, split, enclosing(boxes or ())))
 
     index = {label: position for position, label in enumerate(sorted(folders))}
     remarks = ["its official splits are used: train, test"]
     if not with_boxes:
         remarks.append("there are no boxes, for there is no Annotation folder")
     elif several:
-        remarks.append(f"{several:,} pictures have several dogs; their box is around all of them")
+        remarks.append(f"{several:,} images have several dogs; their box is around all of them")
     return notes.dataset(
         layout=LAYOUT.name,
         class_names=readable([folder.partition("-")[2] or folder for folder in (folders[label][0] for label in index)]),
-        rows=[Row(place, path, index[label], split, box) for place, path, label, split, box in pictures],
+        rows=[Row(place, path, index[label], split, box) for place, path, label, split, box in images],
         notes=remarks,
     )
 
@@ -63,15 +63,15 @@ def _list_file(root: Path, split: str) -> str:
     return next((file for file in files if (root / file).exists()), files[0])
 
 
-def _picture(notes: Annotations, place: Place, text: object) -> PurePosixPath | None:
+def _image(notes: Annotations, place: Place, text: object) -> PurePosixPath | None:
     path = notes.inner_path(place, text, "Images") if isinstance(text, str) else ""
     if path is None:
         return None
-    picture = PurePosixPath(path)
-    if len(picture.parts) != 3:
-        notes.wrong(place, f"the picture is {text!r:.100}, and should be text as in n02085620-Chihuahua/n02085620_7.jpg")
+    image = PurePosixPath(path)
+    if len(image.parts) != 3:
+        notes.wrong(place, f"the image is {text!r:.100}, and should be text as in n02085620-Chihuahua/n02085620_7.jpg")
         return None
-    return picture
+    return image
 
 
 LAYOUT = Layout(

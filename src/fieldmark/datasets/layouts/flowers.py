@@ -8,14 +8,14 @@ from fieldmark.datasets.layouts.layout import Layout, Source, marks
 from fieldmark.datasets.layouts.matlab import load_mat
 
 _SPLITS = {"trnid": "train", "valid": "val", "tstid": "test"}
-_PICTURES = ("jpg", "102flowers/jpg", "flowers-102/jpg")
+_IMAGES = ("jpg", "102flowers/jpg", "flowers-102/jpg")
 _NAMES = "cat_to_name.json"
 
 
 def read(source: Source) -> Dataset:
-    """Read imagelabels.mat, a label for each picture, and setid.mat, the numbers of the pictures of each split.
+    """Read imagelabels.mat, a label for each image, and setid.mat, the numbers of the images of each split.
 
-    The classes are the labels that occur, in their order. Their names, which are not published with the pictures, are those of
+    The classes are the labels that occur, in their order. Their names, which are not published with the images, are those of
     cat_to_name.json where it is there (label → name), and otherwise those known to torchvision.
     """
     notes = Annotations(source.path)
@@ -31,19 +31,19 @@ def read(source: Source) -> Dataset:
     notes.check()
     index = {label: position for position, label in enumerate(sorted(set(labels)))}
 
-    folder = next((folder for folder in _PICTURES if (source.path / folder).is_dir()), _PICTURES[0])
+    folder = next((folder for folder in _IMAGES if (source.path / folder).is_dir()), _IMAGES[0])
     rows: dict[int, Row] = {}
     for variable, numbers in load_mat(notes, "setid.mat", *_SPLITS).items():
         for record, value in enumerate(numbers, 1):
             place = Place("setid.mat", record, f"{variable} record")
-            picture = notes.integer(place, str(value), "the number of a picture", 1, len(labels))
-            if picture in rows:
-                notes.wrong(place, f"picture {picture} is in {rows[picture].place} as well")
-            elif picture is not None:
-                rows[picture] = Row(place, f"{folder}/image_{picture:05d}.jpg", index[labels[picture - 1]], _SPLITS[variable])
+            image = notes.integer(place, str(value), "the number of an image", 1, len(labels))
+            if image in rows:
+                notes.wrong(place, f"image {image} is in {rows[image].place} as well")
+            elif image is not None:
+                rows[image] = Row(place, f"{folder}/image_{image:05d}.jpg", index[labels[image - 1]], _SPLITS[variable])
     remarks = ["its official splits are used: train, val, test"]
     if unused := len(labels) - len(rows):
-        remarks.append(f"{unused:,} pictures that setid.mat puts into no split are left out")
+        remarks.append(f"{unused:,} images that setid.mat puts into no split are left out")
     return notes.dataset(layout=LAYOUT.name, class_names=[names[label] for label in index], rows=rows.values(), notes=remarks)
 
 
@@ -70,7 +70,7 @@ def _given_names(notes: Annotations) -> dict[int, str]:
 LAYOUT = Layout(
     name="flowers",
     title="Oxford Flowers-102",
-    recognise=marks("imagelabels.mat", "setid.mat", "|".join(_PICTURES)),
+    recognise=marks("imagelabels.mat", "setid.mat", "|".join(_IMAGES)),
     read=read,
     example="flowers-102/",
 )

@@ -1,4 +1,4 @@
-"""Datasets as the Hugging Face hub and its library datasets (Lhoest et al., 2021) store them: pictures and labels in rows."""
+"""Datasets as the Hugging Face hub and its library datasets (Lhoest et al., 2021) store them: images and labels in rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fieldmark.datasets.layouts.class_names import names_of, readable
 from fieldmark.datasets.layouts.huggingface_files import DICT, STATE, find_parquet, is_saved, parquet_files, saved_features, saved_files
 from fieldmark.datasets.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
-from fieldmark.datasets.layouts.row_images import ARROW_ERRORS, RowPictures, image_columns, read_schema
+from fieldmark.datasets.layouts.row_images import ARROW_ERRORS, RowImages, image_columns, read_schema
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 
 _MANY_FOLDERS = 50
@@ -22,9 +22,9 @@ _MANY_FOLDERS = 50
 def read(source: Source) -> Dataset:
     """Read a folder of Parquet files as downloaded from the hub, one such file, or what save_to_disk of datasets has written.
 
-    One column holds pictures and one labels: numbers with names, or else names or numbers. Where there are several, `data.columns` says
+    One column holds images and one labels: numbers with names, or else names or numbers. Where there are several, `data.columns` says
     which. Another column of numbers with names, of which every class has one, becomes a level. In test a label may be -1 or null, which
-    means that it is not known. The paths are the file, "#" and the row from 0. Pictures are not read. Raises InputError with all problems
+    means that it is not known. The paths are the file, "#" and the row from 0. Images are not read. Raises InputError with all problems
     at once.
     """
     path = source.path
@@ -59,8 +59,8 @@ def read(source: Source) -> Dataset:
         rows=rows,
         levels=_levels(samples, chosen, index),
         name=_name(path),
-        pictures=RowPictures(root),
-        notes=[*remarks, f"pictures are in the column {chosen.image}, labels in {chosen.label}"],
+        images=RowImages(root),
+        notes=[*remarks, f"images are in the column {chosen.image}, labels in {chosen.label}"],
     )
 
 
@@ -92,7 +92,7 @@ def _name(path: Path) -> str:
 
 def _recognise(path: Path) -> Evidence | None:
     if not path.is_dir():
-        return Evidence((path.name,)) if path.name.endswith(".parquet") and _holds_pictures(path) else None
+        return Evidence((path.name,)) if path.name.endswith(".parquet") and _holds_images(path) else None
     if (path / DICT).is_file():
         return Evidence((DICT,))
     if (path / STATE).is_file() and (streams := sorted(path.glob("*.arrow"))):
@@ -100,10 +100,10 @@ def _recognise(path: Path) -> Evidence | None:
     if states := [f"{name}/{STATE}" for name in SPLIT_NAMES if (path / name / STATE).is_file()]:
         return Evidence((states[0],), (DICT,))
     first = next(find_parquet(path, _MANY_FOLDERS), None)
-    return Evidence((first,)) if first is not None and _holds_pictures(path / first) else None
+    return Evidence((first,)) if first is not None and _holds_images(path / first) else None
 
 
-def _holds_pictures(file: Path) -> bool:
+def _holds_images(file: Path) -> bool:
     try:
         return bool(image_columns(read_schema(file)))
     except ARROW_ERRORS:
@@ -116,6 +116,6 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="hf:owner/name",
-    pictures=RowPictures,
+    images=RowImages,
     takes_columns=True,
 )

@@ -1,4 +1,4 @@
-"""The columns of a Hugging Face dataset: which holds the pictures, which the labels, and what its rows say."""
+"""The columns of a Hugging Face dataset: which holds the images, which the labels, and what its rows say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fieldmark.datasets.layouts.row_images import ARROW_ERRORS, features, image_
 _PREFERRED = ("label", "labels", "fine_label")
 _FIRST_ROWS = 16
 _KEYS = {"image": "image", "path": "image", "label": "label"}
-"""What data.columns may say; tables call the column of pictures "path"."""
+"""What data.columns may say; tables call the column of images "path"."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _pick(file: str, schema: pa.Schema, what: str, candidates: Sequence[str], wa
     if not candidates:
         kinds = "structures with bytes" if what == "image" else "whole numbers or texts"
         raise InputError(
-            f"{file} has no column of {what}s, which are {kinds}; {listed}", hint="Is it a dataset of pictures with one label each?"
+            f"{file} has no column of {what}s, which are {kinds}; {listed}", hint="Is it a dataset of images with one label each?"
         )
     raise InputError(
         f"{file} has {len(candidates)} columns of {what}s, {', '.join(candidates[:30])}; {listed}",
@@ -137,8 +137,8 @@ def labelled(
     except ARROW_ERRORS as error:
         notes.wrong(Place(file), f"it cannot be read ({reason(error)}); fetch it again")
         return []
-    if _lacks_pictures(path, schema, chosen.image):
-        notes.wrong(Place(file), f"its column {chosen.image} holds paths and no pictures; save it again with the pictures embedded")
+    if _lacks_images(path, schema, chosen.image):
+        notes.wrong(Place(file), f"its column {chosen.image} holds paths and no images; save it again with the images embedded")
         return []
     several = chosen.image if len(image_columns(schema)) > 1 else ""
     unknown = [None] * count
@@ -180,8 +180,8 @@ def _read_stream(file: Path, schema: pa.Schema, wanted: list[str], image: str) -
     return sum(map(len, batches)), {name: _values([batch.column(name) for batch in batches]) for name in wanted}
 
 
-def _lacks_pictures(file: Path, schema: pa.Schema, image: str) -> bool:
-    """Whether the first rows have no pictures, but their paths at most. Damaged ones are left to be found out with all others."""
+def _lacks_images(file: Path, schema: pa.Schema, image: str) -> bool:
+    """Whether the first rows have no images, but their paths at most. Damaged ones are left to be found out with all others."""
     try:
         if file.suffix == ".parquet":
             with pq.ParquetFile(file, buffer_size=2**16) as parquet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.datasets.dataset import Dataset
-from fieldmark.datasets.images import Files, Pictures
+from fieldmark.datasets.images import Files, Images
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Layout:
         title: what people call it.
         recognise: the evidence that a path, which exists, is of this layout; None without any.
         read: gives the dataset. Raises InputError with all problems at once, each with its file and line.
-        pictures: opens the pictures again, given the root of a dataset read before.
+        images: opens the images again, given the root of a dataset read before.
         example: what the user types as DATA.
         takes_columns: whether `data.columns` means something to it.
     """
@@ -51,7 +51,7 @@ class Layout:
     recognise: Recognise
     read: Callable[[Source], Dataset]
     example: str
-    pictures: Callable[[Path], Pictures] = Files
+    images: Callable[[Path], Images] = Files
     takes_columns: bool = False
 
 

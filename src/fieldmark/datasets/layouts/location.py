@@ -15,7 +15,7 @@ def locate(data: str | Path) -> Path:
     """DATA as an absolute path to what exists. Raises InputError, with what exists nearest to it, where it does not."""
     text = os.path.expanduser(data)
     if not text:
-        raise InputError("DATA is empty", hint="Give a folder of pictures, or birds for the built-in set.")
+        raise InputError("DATA is empty", hint="Give a folder of images, or birds for the built-in set.")
     try:
         path = Path(text).absolute()
         os.stat(path)

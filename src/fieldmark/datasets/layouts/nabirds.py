@@ -1,4 +1,4 @@
-"""NABirds (Van Horn et al., 2015): 555 plumages of 404 bird species with a taxonomy, official train and test, a box for every picture."""
+"""NABirds (Van Horn et al., 2015): 555 plumages of 404 bird species with a taxonomy, official train and test, a box for every image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place
 from fieldmark.datasets.layouts.class_names import unique_names
-from fieldmark.datasets.layouts.cub import read_pictures
+from fieldmark.datasets.layouts.cub import read_images
 from fieldmark.datasets.layouts.layout import Layout, Source, marks
 
 _RANKS = ("species", "family", "order")
@@ -19,7 +19,7 @@ Table = Mapping[str, tuple[Place, list[str]]]
 def read(source: Source) -> Dataset:
     """Read the tables that CUB-200-2011 has too, and hierarchy.txt.
 
-    classes.txt names the inner nodes of the hierarchy as well; those with pictures are the classes, in the order of that file. Names that
+    classes.txt names the inner nodes of the hierarchy as well; those with images are the classes, in the order of that file. Names that
     several of them share are told apart by their ids.
 
     Levels are counted from the classes upwards: the parent of a class is its species and the parent of that its family, but only families
@@ -29,11 +29,11 @@ def read(source: Source) -> Dataset:
     notes = Annotations(source.path)
     nodes = notes.keyed("classes.txt", "class", "name", rest=True)
     parents = notes.keyed("hierarchy.txt", "class", "parent")
-    pictures = read_pictures(notes)
-    with_pictures = {picture.label for picture in pictures}
-    classes = [node for node in nodes if node in with_pictures]
+    images = read_images(notes)
+    with_images = {image.label for image in images}
+    classes = [node for node in nodes if node in with_images]
     index = {key: position for position, key in enumerate(classes)}
-    rows = [row for picture in pictures if (row := picture.row(notes, index)) is not None]
+    rows = [row for image in images if (row := image.row(notes, index)) is not None]
     lineages = _lineages(notes, nodes, parents)
     notes.check()
     return notes.dataset(

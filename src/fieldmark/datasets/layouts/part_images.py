@@ -1,4 +1,4 @@
-"""Pictures inside larger files, by paths such as "train.tar#1.jpg": the file, "#", and what the picture is called in it."""
+"""Images inside larger files, by paths such as "train.tar#1.jpg": the file, "#", and what the image is called in it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fieldmark.runtime.decode import UnreadableImage
 Opened = TypeVar("Opened")
 
 
-class PartPictures(ABC, Generic[Opened]):
-    """A file is opened when the first of its pictures is asked for, once however many threads ask, and kept."""
+class PartImages(ABC, Generic[Opened]):
+    """A file is opened when the first of its images is asked for, once however many threads ask, and kept."""
 
     def __init__(self, root: Path):
         self._root = root
@@ -35,7 +35,7 @@ class PartPictures(ABC, Generic[Opened]):
         return status.st_size, status.st_mtime_ns
 
     def _file(self, path: str) -> Opened:
-        """The file of a picture, opened. Raises UnreadableImage."""
+        """The file of an image, opened. Raises UnreadableImage."""
         file = path.rpartition("#")[0]
         if file not in self._opened:
             with self._lock:

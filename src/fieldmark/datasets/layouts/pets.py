@@ -14,13 +14,13 @@ _SPECIES = ("cat", "dog")
 def read(source: Source) -> Dataset:
     """Read annotations/trainval.txt, which is train, annotations/test.txt, and the boxes in annotations/xmls.
 
-    Classes are in the order of their ids, and get their names from those of the pictures: "american_bulldog_100" is an "american bulldog".
-    A box is that of a head, of all heads where there are several; most pictures of test have none.
+    Classes are in the order of their ids, and get their names from those of the images: "american_bulldog_100" is an "american bulldog".
+    A box is that of a head, of all heads where there are several; most images of test have none.
     """
     notes = Annotations(source.path)
     with_box = {file.name for file in source.path.glob("annotations/xmls/*.xml")}
     classes: dict[int, tuple[tuple[str, str], Place]] = {}
-    pictures = []
+    images = []
     for file, split in _SPLITS.items():
         for place, (image, number, species_number, _) in notes.fields(file, "image", "class", "species", "breed"):
             path = notes.inner_path(place, f"{image}.jpg", "images")
@@ -36,19 +36,19 @@ def read(source: Source) -> Dataset:
                 notes.wrong(place, f"class {key} is {' and a '.join(breed)} here, and {' and a '.join(first)} in {first_place}")
             xml = f"{image}.xml"
             heads = object_boxes(notes, f"annotations/xmls/{xml}") if xml in with_box else None
-            pictures.append((place, path, key, split, enclosing(heads or ())))
+            images.append((place, path, key, split, enclosing(heads or ())))
 
     index = {key: position for position, key in enumerate(sorted(classes))}
     breeds = [classes[key][0] for key in index]
-    heads_known = sum(box is not None for *_, box in pictures)
+    heads_known = sum(box is not None for *_, box in images)
     return notes.dataset(
         layout=LAYOUT.name,
         class_names=[name for name, _ in breeds],
-        rows=[Row(place, path, index[key], split, box) for place, path, key, split, box in pictures],
+        rows=[Row(place, path, index[key], split, box) for place, path, key, split, box in images],
         levels={"species": [species for _, species in breeds]},
         notes=[
             "its official splits are used: trainval, test",
-            f"boxes are those of heads, which {heads_known:,} of {len(pictures):,} pictures have",
+            f"boxes are those of heads, which {heads_known:,} of {len(images):,} images have",
         ],
     )
 

@@ -36,8 +36,8 @@ class Table(ABC):
     """A table file below the root of `notes`, which takes what is wrong with it.
 
     Args:
-        header: the names of its columns, none where they cannot be read; "" for a column of lists, structures or pictures.
-        holds_pictures: whether pictures are in the table themselves.
+        header: the names of its columns, none where they cannot be read; "" for a column of lists, structures or images.
+        holds_images: whether images are in the table themselves.
         decimal_commas: whether a comma in a number is a decimal one.
     """
 
@@ -47,7 +47,7 @@ class Table(ABC):
         self.notes = notes
         self.file = file
         self.header: tuple[str, ...] = ()
-        self.holds_pictures = False
+        self.holds_images = False
         self.decimal_commas = False
 
     def place(self, number: int) -> Place:
@@ -156,9 +156,9 @@ class _Parquet(Table):
             with pq.ParquetFile(notes.root / file) as parquet:
                 schema = parquet.schema_arrow
                 self._texts = [field.name for field in schema if types.is_string(field.type)]
-                pictures = image_columns(schema)
-                self.header = tuple("" if types.is_nested(field.type) or field.name in pictures else field.name for field in schema)
-                self.holds_pictures = bool(pictures)
+                images = image_columns(schema)
+                self.header = tuple("" if types.is_nested(field.type) or field.name in images else field.name for field in schema)
+                self.holds_images = bool(images)
         except Exception as error:  # a damaged file raises almost anything
             self._unreadable(error)
 

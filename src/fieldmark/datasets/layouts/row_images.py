@@ -1,4 +1,4 @@
-"""Pictures in the rows of Parquet files and of Arrow streams."""
+"""Images in the rows of Parquet files and of Arrow streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldmark.datasets.layouts.annotations import reason
-from fieldmark.datasets.layouts.part_images import PartPictures, escaped
+from fieldmark.datasets.layouts.part_images import PartImages, escaped
 from fieldmark.runtime.decode import FILE_LIMIT, UnreadableImage
 
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
@@ -44,7 +44,7 @@ def features(schema: pa.Schema) -> dict[str, dict]:
 
 
 def image_columns(schema: pa.Schema) -> list[str]:
-    """Columns of struct<bytes: binary, …>, and of binary that are said to be pictures."""
+    """Columns of struct<bytes: binary, …>, and of binary that are said to be images."""
     said = features(schema)
     return [
         field.name
@@ -54,7 +54,7 @@ def image_columns(schema: pa.Schema) -> list[str]:
 
 
 def row_counts(file: Path, metadata: pq.FileMetaData) -> list[int]:
-    """Rows in each row group. Raises ValueError where there are more than a file of its size can hold pictures."""
+    """Rows in each row group. Raises ValueError where there are more than a file of its size can hold images."""
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if any(count < 0 for count in counts) or sum(counts) != metadata.num_rows or sum(counts) > file.stat().st_size:
         raise ValueError(f"it says that it has {metadata.num_rows:,} rows")
@@ -71,16 +71,16 @@ def stream_batches(file: Path, schema: pa.Schema, columns: Sequence[str]) -> Ite
 
 
 def row_path(file: str, row: int, rows: int, column: str = "") -> str:
-    """The name of a picture: the file, "#" and the row from 0, in as many digits as the last one has, so that names sort as rows do.
+    """The name of an image: the file, "#" and the row from 0, in as many digits as the last one has, so that names sort as rows do.
 
-    `column` is said where the file has more than one of pictures.
+    `column` is said where the file has more than one of images.
     """
     place = f"{row:0{len(str(rows - 1))}d}"
     return f"{file}#{escaped(column)}/{place}" if column else f"{file}#{place}"
 
 
-class RowPictures(PartPictures["_Parquet | _Stream"]):
-    """Pictures by the names that `row_path` gives them, in the Parquet files and Arrow streams of a folder."""
+class RowImages(PartImages["_Parquet | _Stream"]):
+    """Images by the names that `row_path` gives them, in the Parquet files and Arrow streams of a folder."""
 
     def __init__(self, root: Path):
         super().__init__(root)
@@ -89,11 +89,11 @@ class RowPictures(PartPictures["_Parquet | _Stream"]):
     def read(self, path: str) -> bytes:
         column, _, row = path.rpartition("#")[2].rpartition("/")
         try:
-            data = self._file(path).picture(column, int(row))
+            data = self._file(path).image(column, int(row))
         except ARROW_ERRORS as error:
             raise UnreadableImage(path, f"its row cannot be read ({reason(error)})") from error
         if data is None:
-            raise UnreadableImage(path, "its row does not hold the picture; datasets can embed pictures that are given by paths")
+            raise UnreadableImage(path, "its row does not hold the image; datasets can embed images that are given by paths")
         if len(data) > FILE_LIMIT:
             raise UnreadableImage(path, f"it is larger than {FILE_LIMIT // 2**30} GiB")
         return data
@@ -114,7 +114,7 @@ class _Parquet:
         self._columns = image_columns(self._schema)
         self._starts = np.cumsum([0, *row_counts(file, self._metadata)])
 
-    def picture(self, column: str, row: int) -> bytes | None:
+    def image(self, column: str, row: int) -> bytes | None:
         name = _chosen(self._columns, column)
         group, inside = _position(self._starts, row)
         return _bytes(self._groups.get((str(self._file), name, group), lambda: self._group(name, group))[inside])
@@ -132,7 +132,7 @@ class _Parquet:
 
 
 class _Stream:
-    """The file is mapped into memory, of which only the pictures that are asked for are read."""
+    """The file is mapped into memory, of which only the images that are asked for are read."""
 
     def __init__(self, file: Path):
         schema = read_schema(file)
@@ -140,7 +140,7 @@ class _Stream:
         self._batches = list(stream_batches(file, schema, self._columns))
         self._starts = np.cumsum([0, *map(len, self._batches)])
 
-    def picture(self, column: str, row: int) -> bytes | None:
+    def image(self, column: str, row: int) -> bytes | None:
         batch, inside = _position(self._starts, row)
         return _bytes(self._batches[batch].column(_chosen(self._columns, column))[inside])
 
@@ -176,7 +176,7 @@ def _chosen(columns: Sequence[str], column: str) -> str:
     """The column that a path says, or the only one."""
     chosen = [name for name in columns if column in ("", escaped(name))]
     if len(chosen) != 1:
-        raise LookupError("it has no such column of pictures")
+        raise LookupError("it has no such column of images")
     return chosen[0]
 
 

@@ -1,4 +1,4 @@
-"""Pictures inside tar files."""
+"""Images inside tar files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from fieldmark.datasets.layouts.annotations import Annotations, Place
-from fieldmark.datasets.layouts.part_images import PartPictures, escaped
+from fieldmark.datasets.layouts.part_images import PartImages, escaped
 from fieldmark.datasets.layouts.tar import DamagedTar, members
 from fieldmark.runtime.decode import FILE_LIMIT, IMAGE_EXTENSIONS, UnreadableImage
 
 
-class ShardPictures(PartPictures[dict[str, tuple[int, int]]]):
-    """Pictures inside the tar files of a folder. Of a shard the headers are read, and then the pictures that are asked for."""
+class ShardImages(PartImages[dict[str, tuple[int, int]]]):
+    """Images inside the tar files of a folder. Of a shard the headers are read, and then the images that are asked for."""
 
     def read(self, path: str) -> bytes:
         shard, _, member = path.rpartition("#")
         offset, size = self._file(path).get(member, (0, -1))
         if size < 0:
-            raise UnreadableImage(path, "there is no such picture in the shard")
+            raise UnreadableImage(path, "there is no such image in the shard")
         if size > FILE_LIMIT:
             raise UnreadableImage(path, f"it has {size / 2**30:.1f} GiB, more than the limit of {FILE_LIMIT // 2**30} GiB")
         try:
@@ -34,9 +34,9 @@ class ShardPictures(PartPictures[dict[str, tuple[int, int]]]):
         return data
 
     def _open(self, file: str) -> dict[str, tuple[int, int]]:
-        """Offset and size in bytes of every picture."""
+        """Offset and size in bytes of every image."""
         notes = Annotations(self._root)
-        index = {name: (entry.offset_data, entry.size) for _, name, entry, _ in entries(notes, file) if is_picture(name)}
+        index = {name: (entry.offset_data, entry.size) for _, name, entry, _ in entries(notes, file) if is_image(name)}
         notes.check()
         return index
 
@@ -50,8 +50,8 @@ def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfil
                 if member.isdir() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 if not member.isreg() or member.issparse():
-                    if is_picture(member.name):
-                        notes.wrong(place, f"{member.name!r} is a link, a device or a sparse file, and should be a picture's own bytes")
+                    if is_image(member.name):
+                        notes.wrong(place, f"{member.name!r} is a link, a device or a sparse file, and should be an image's own bytes")
                     continue
                 inner = notes.inner_path(place, member.name)
                 if inner is not None:
@@ -62,6 +62,6 @@ def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfil
         notes.wrong(Place(shard), f"it cannot be read ({error.strerror})")
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     """By its ending."""
     return PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS

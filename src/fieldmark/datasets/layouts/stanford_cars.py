@@ -1,4 +1,4 @@
-"""Stanford Cars (Krause et al., 2013): 196 cars by make, model and year, official train and test, a box for every picture."""
+"""Stanford Cars (Krause et al., 2013): 196 cars by make, model and year, official train and test, a box for every image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(source: Source) -> Dataset:
     """Read the devkit's files, the one table of cars_annos.mat, or the tables beside class folders, whichever is there.
 
     Test is unlabelled where only the devkit is there, without cars_test_annos_withlabels.mat, which was published later. Corners of boxes
-    count from 1 and are inclusive; a few boxes reach beyond their picture by a pixel.
+    count from 1 and are inclusive; a few boxes reach beyond their image by a pixel.
     """
     notes = Annotations(source.path)
     packaging = _packaging(source.path)
@@ -75,7 +75,7 @@ def _from_class_folders(notes: Annotations) -> _Read:
         if line.place.line != len(names):
             notes.wrong(line.place, "there is an empty line before it, where the name of a class should be")
     notes.check()
-    pictures = "car_data/car_data" if (notes.root / "car_data" / "car_data").is_dir() else "car_data"
+    images = "car_data/car_data" if (notes.root / "car_data" / "car_data").is_dir() else "car_data"
     rows = []
     for split in ("train", "test"):
         for line in notes.lines(f"anno_{split}.csv"):
@@ -87,7 +87,7 @@ def _from_class_folders(notes: Annotations) -> _Read:
             label = _label(notes, line.place, number, names)
             if label is not None:
                 file = f"{names[label].replace('/', '-')}/{file}"
-                rows += _row(notes, line.place, f"{pictures}/{split}", file, corners, label, split)
+                rows += _row(notes, line.place, f"{images}/{split}", file, corners, label, split)
     return names, rows
 
 
@@ -138,15 +138,15 @@ def _devkit(root: Path) -> str:
 
 
 def _recognise_devkit(path: Path) -> Evidence | None:
-    """The devkit's files are enough where they lie in a folder of their own; in the published one, pictures belong to them."""
+    """The devkit's files are enough where they lie in a folder of their own; in the published one, images belong to them."""
     devkit = _devkit(path)
-    pictures = [f"{folder}/*.jpg|{folder}/{folder}/*.jpg" for folder in ("cars_train", "cars_test")]
+    images = [f"{folder}/*.jpg|{folder}/{folder}/*.jpg" for folder in ("cars_train", "cars_test")]
     if not (path / devkit).is_dir():
-        evidence = marks(*pictures)(path)
+        evidence = marks(*images)(path)
         return evidence and Evidence(evidence.found, (*evidence.missing, "devkit"))
     test = "|".join((devkit + _TEST, _WITH_LABELS, devkit + _WITH_LABELS))
     alone = devkit == "" and path.name != "devkit"
-    return marks(devkit + _META, devkit + _TRAIN, test, *([] if alone else pictures))(path)
+    return marks(devkit + _META, devkit + _TRAIN, test, *([] if alone else images))(path)
 
 
 _recognise_one_table = marks("cars_annos.mat", "car_ims/*.jpg")

@@ -1,4 +1,4 @@
-"""Tables of pictures, CSV, TSV or Parquet: a path and a label in each record, perhaps with a split, a box, a group and coarser names."""
+"""Tables of images, CSV, TSV or Parquet: a path and a label in each record, perhaps with a split, a box, a group and coarser names."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def read(source: Source) -> Dataset:
     """Read a table file, or the one table in a folder, or a folder's tables that are named after the splits (train.csv, test.csv …).
 
     Columns are found by their names (`columns`). Paths are relative to the table's folder and lead nowhere out of it. A blank split is
-    train, or what the file is named after; a split that is none of train, val, test and unlabelled leaves the picture out, with a note.
-    A picture without a label is unlabelled in test and where no split is said, and an error in train and val. Classes are sorted by name,
-    or as numbers where all are. A coarser name is taken as a level where it is the same for all pictures of a class.
+    train, or what the file is named after; a split that is none of train, val, test and unlabelled leaves the image out, with a note.
+    An image without a label is unlabelled in test and where no split is said, and an error in train and val. Classes are sorted by name,
+    or as numbers where all are. A coarser name is taken as a level where it is the same for all images of a class.
     Raises InputError with all problems at once.
     """
     path = source.path
     hint = f"The name of a table ends in {', '.join(SUFFIXES)}."
     if path.is_dir():
-        files = _picture_tables(path, source.columns) or _tables(path)
+        files = _image_tables(path, source.columns) or _tables(path)
         if not files:
             raise InputError(f"{shown(path)} holds no table", hint=hint)
         splits = _splits_of(path, files)
@@ -76,16 +76,16 @@ def _tables(folder: Path) -> list[str]:
         return []
 
 
-def _picture_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
+def _image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
     """The tables that by their headers have paths and labels, and, where all of these are named after splits, a test of paths alone.
 
-    Those that hold the pictures themselves are left to another layout.
+    Those that hold the images themselves are left to another layout.
     """
     tables = _tables(folder)
     if len(tables) > _MANY_TABLES:
         return []
     opened = [open_table(Annotations(folder), file) for file in tables]
-    headers = {table.file: table.header for table in opened if not table.holds_pictures}
+    headers = {table.file: table.header for table in opened if not table.holds_images}
     labelled = [file for file in headers if columns.has(headers[file], asked, "path", "label")]
     if not labelled or not all(map(_own_split, labelled)):
         return labelled
@@ -97,7 +97,7 @@ def _picture_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
 
 
 def _half_a_table(folder: Path) -> Evidence | None:
-    """Evidence of a table that lists pictures but has no column that is known, or of one that cannot be read and has no folders beside."""
+    """Evidence of a table that lists images but has no column that is known, or of one that cannot be read and has no folders beside."""
     files = _tables(folder)
     if len(files) > _MANY_TABLES:
         return None
@@ -105,15 +105,15 @@ def _half_a_table(folder: Path) -> Evidence | None:
     for file in files:
         notes = Annotations(folder)
         table = open_table(notes, file)
-        if not table.holds_pictures and not any(columns.has(table.header, {}, key) for key in ("path", "label")):
+        if not table.holds_images and not any(columns.has(table.header, {}, key) for key in ("path", "label")):
             names = [name for name in table.header if name]
-            pictures = _column_of_pictures(table) if len(names) > 1 else None
-            if pictures is not None:
-                other = next((name for name in names if name != pictures), pictures)
+            images = _column_of_images(table) if len(names) > 1 else None
+            if images is not None:
+                other = next((name for name in names if name != images), images)
                 return Evidence(
                     (file,),
                     (f"columns of known names: it has {columns.shown(names)}",),
-                    f"Give {shown(file)} itself and say which are which: data.columns='path={pictures},label={other}', for example; or "
+                    f"Give {shown(file)} itself and say which are which: data.columns='path={images},label={other}', for example; or "
                     "read the folder as class folders with data.layout=class-folders.",
                 )
             if notes.problems and not table.header and not folders(folder):
@@ -121,8 +121,8 @@ def _half_a_table(folder: Path) -> Evidence | None:
     return damaged
 
 
-def _column_of_pictures(table: Table) -> str | None:
-    """The name of the first column whose first records are all names of picture files."""
+def _column_of_images(table: Table) -> str | None:
+    """The name of the first column whose first records are all names of image files."""
     positions = [position for position, name in enumerate(table.header) if name]
     records = [texts for _, texts in islice(table.rows(positions), _FIRST_RECORDS)]
     for position, texts in zip(positions, zip(*records, strict=True), strict=False):
@@ -158,15 +158,15 @@ def _refuse_rivals(folder: Path, files: Sequence[str]) -> None:
 
 
 def _class_folders(root: Path) -> Iterator[str]:
-    """Folders that could be classes: they hold pictures, and lie in `root` or in its train, val or test."""
+    """Folders that could be classes: they hold images, and lie in `root` or in its train, val or test."""
     for folder in folders(root):
         if folder.name.lower() in SPLIT_NAMES:
-            yield from (f"{folder.name}/{inner.name}" for inner in folders(folder) if _holds_pictures(inner))
-        elif _holds_pictures(folder):
+            yield from (f"{folder.name}/{inner.name}" for inner in folders(folder) if _holds_images(inner))
+        elif _holds_images(folder):
             yield folder.name
 
 
-def _holds_pictures(path: Path) -> bool:
+def _holds_images(path: Path) -> bool:
     try:
         with os.scandir(path) as entries:
             return any(os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS for entry in entries)
@@ -176,16 +176,16 @@ def _holds_pictures(path: Path) -> bool:
 
 def _recognise(path: Path) -> Evidence | None:
     if path.is_dir():
-        files = _picture_tables(path, {})
+        files = _image_tables(path, {})
         return Evidence(tuple(files)) if files else _half_a_table(path)
-    if not is_table(path) or open_table(Annotations(path.parent), path.name).holds_pictures:
+    if not is_table(path) or open_table(Annotations(path.parent), path.name).holds_images:
         return None
     return Evidence((path.name,))
 
 
 LAYOUT = Layout(
     name="table",
-    title="a table of pictures",
+    title="a table of images",
     recognise=_recognise,
     read=read,
     example="photos.csv",

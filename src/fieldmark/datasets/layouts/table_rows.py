@@ -1,4 +1,4 @@
-"""The pictures of a table, collected column by column."""
+"""The images of a table, collected column by column."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Level:
 
 
 class TableRows:
-    """A million pictures take a few hundred megabytes: texts that are repeated are kept as numbers, and numbers in arrays."""
+    """A million images take a few hundred megabytes: texts that are repeated are kept as numbers, and numbers in arrays."""
 
     def __init__(self, notes: Annotations):
         self.notes = notes
@@ -103,7 +103,7 @@ class TableRows:
                 path = inner
             if path in self._rows:
                 before = self._place(self._rows[path])
-                self.notes.wrong(table.place(number), f"the picture {path[:200]!r} is listed twice (also in {before})")
+                self.notes.wrong(table.place(number), f"the image {path[:200]!r} is listed twice (also in {before})")
                 continue
             if table.decimal_commas:
                 left, top, right, bottom = (side.replace(",", ".") for side in (left, top, right, bottom))
@@ -160,7 +160,7 @@ class TableRows:
             paths=tuple(paths),
             labels=labels,
             splits=splits,
-            pictures=Files(self.notes.root),
+            images=Files(self.notes.root),
             boxes=None if np.isnan(boxes).all() else boxes.astype(np.float32)[order],
             groups=np.frombuffer(self._groups, np.int32)[order] if len(self._group_codes) > 1 else None,
             levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
@@ -178,7 +178,7 @@ class TableRows:
 
     def _inner_path(self, place: Place, text: str) -> str | None:
         if "://" in text:
-            self._refuse("web", place, f"{text[:200]!r} is a web address, and pictures should be files: fetch them first")
+            self._refuse("web", place, f"{text[:200]!r} is a web address, and images should be files: fetch them first")
             return None
         path = text.replace("\\", "/")
         for root in (self.notes.root.absolute(), self.notes.root.resolve()):
@@ -188,7 +188,7 @@ class TableRows:
         if inner is None:
             problem = trial.problems[0].removeprefix(f"{place}: ")
             if _LEADS_OUT in problem:
-                self._refuse("out", place, f"{problem}: put the table into a folder above the pictures")
+                self._refuse("out", place, f"{problem}: put the table into a folder above the images")
             else:
                 self._refuse("none", place, problem)
         return inner
@@ -217,7 +217,7 @@ class TableRows:
             self.notes.box(self._place(row), boxes[row].tolist())
 
     def _agreeing_levels(self, class_names: Sequence[str]) -> dict[str, list[str]]:
-        """The parents of the classes in the levels that are the same for all pictures of a class.
+        """The parents of the classes in the levels that are the same for all images of a class.
 
         The other levels are remarked upon, and wrong where they were asked for.
         """
@@ -246,7 +246,7 @@ class TableRows:
         tables = shown(self.notes.root / self._tables[0][1].file) + " and those beside it" * (len(self._tables) > 1)
         if not class_names:
             hint = f"The words for splits are {', '.join(SPLIT_WORDS)}." if self._left_out else None
-            raise InputError(f"{tables}: no labelled pictures", *self._left_out_remark(), hint=hint)
+            raise InputError(f"{tables}: no labelled images", *self._left_out_remark(), hint=hint)
         if len(class_names) == 1:
             raise InputError(f"{tables}: only one class, {class_names[0]!r}; a classifier needs at least two")
 
@@ -254,7 +254,7 @@ class TableRows:
         if not self._left_out:
             return []
         words = some([f"{word[:50]} ({times:,})" for word, times in self._left_out.most_common(6)])
-        return [f"pictures whose split is none of {', '.join(_CODES)} are left out: {words}"]
+        return [f"images whose split is none of {', '.join(_CODES)} are left out: {words}"]
 
 
 def _split_code(word: str, blank: int) -> int:

@@ -1,4 +1,4 @@
-"""Boxes in the XML files of PASCAL VOC (Everingham et al., 2010), one file per picture, a form that ImageNet and others use as well."""
+"""Boxes in the XML files of PASCAL VOC (Everingham et al., 2010), one file per image, a form that ImageNet and others use as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebDataset (Aizman, Maltby and Breuel, 2019): tar files ("shards") in which a picture and its label are members of one name."""
+"""WebDataset (Aizman, Maltby and Breuel, 2019): tar files ("shards") in which an image and its label are members of one name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fieldmark.datasets.dataset import UNLABELLED, Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
 from fieldmark.datasets.layouts.class_names import is_name, names_of, readable
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
-from fieldmark.datasets.layouts.shard_images import ShardPictures, entries
+from fieldmark.datasets.layouts.shard_images import ShardImages, entries
 from fieldmark.datasets.layouts.shards import begins_late, by_split, missing
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.datasets.layouts.tar import DamagedTar, members
@@ -37,10 +37,10 @@ _HEAD = 2**20  # bytes
 
 @dataclass
 class _Sample:
-    """Members of one name: the paths of its pictures, and what its label files hold by their extension."""
+    """Members of one name: the paths of its images, and what its label files hold by their extension."""
 
     place: Place
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     labels: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -56,10 +56,10 @@ class _Labelled:
 
 
 def read(source: Source) -> Dataset:
-    """Read the tar files of a folder and of its folders train, val and test, or a single one. Of pictures only the headers are read.
+    """Read the tar files of a folder and of its folders train, val and test, or a single one. Of images only the headers are read.
 
     The split is a word in the file's name; where none says any, all is train. Members of one name up to the first dot are a sample: one
-    picture, and its label in .cls (a number or a name), in .json (under label, cls, class or category; label_name names the class) or else
+    image, and its label in .cls (a number or a name), in .json (under label, cls, class or category; label_name names the class) or else
     in .txt. Numbers, from 0, are named by classes.txt beside the shards, or by label_name, or stay numbers. Paths are the shard, "#" and
     the member. Raises InputError with all problems at once.
     """
@@ -81,7 +81,7 @@ def read(source: Source) -> Dataset:
             passed_over += others
             advance(done, len(splits))
     if passed_over:
-        remarks.append(f"passed over {passed_over:,} members that are no pictures and no labels")
+        remarks.append(f"passed over {passed_over:,} members that are no images and no labels")
     notes.check()
     class_names, index, remark = _classes(notes, samples)
     rows = [
@@ -94,7 +94,7 @@ def read(source: Source) -> Dataset:
         class_names=class_names,
         rows=rows,
         name=None if source.path.is_dir() else source.path.stem,
-        pictures=ShardPictures(root),
+        images=ShardImages(root),
         notes=[*remarks, remark],
     )
 
@@ -131,14 +131,14 @@ def _no_shards(path: Path) -> InputError:
     compressed = _compressed(path)
     if compressed:
         return InputError(
-            f"the shards in {shown(path)} are compressed ({some(compressed)}), so that no picture in them can be reached directly",
-            hint="Decompress them (gunzip *.tar.gz); pictures are compressed themselves, so that they take hardly more room.",
+            f"the shards in {shown(path)} are compressed ({some(compressed)}), so that no image in them can be reached directly",
+            hint="Decompress them (gunzip *.tar.gz); images are compressed themselves, so that they take hardly more room.",
         )
     return InputError(f"there are no shards in {shown(path)}", hint="Shards are files such as train-000000.tar.")
 
 
 def _read_shard(notes: Annotations, shard: str) -> tuple[list[_Sample], int]:
-    """The samples that have a picture, and how many members are passed over."""
+    """The samples that have an image, and how many members are passed over."""
     samples: dict[str, _Sample] = {}
     others = 0
     for place, name, member, stream in entries(notes, shard):
@@ -149,7 +149,7 @@ def _read_shard(notes: Annotations, shard: str) -> tuple[list[_Sample], int]:
         sample = samples.setdefault(_key(name), _Sample(place))
         if extension in IMAGE_EXTENSIONS:
             sample.place = place
-            sample.pictures.append(f"{shard}#{name}")
+            sample.images.append(f"{shard}#{name}")
         elif extension in sample.labels:
             notes.wrong(place, f"the sample has a {extension} already")
         elif member.size > _LABEL_LIMIT:
@@ -157,8 +157,8 @@ def _read_shard(notes: Annotations, shard: str) -> tuple[list[_Sample], int]:
         else:
             stream.seek(member.offset_data)
             sample.labels[extension] = stream.read(member.size)
-    others += sum(len(sample.labels) for sample in samples.values() if not sample.pictures)
-    return [sample for sample in samples.values() if sample.pictures], others
+    others += sum(len(sample.labels) for sample in samples.values() if not sample.images)
+    return [sample for sample in samples.values() if sample.images], others
 
 
 class _NoLabel(ValueError):
@@ -166,14 +166,14 @@ class _NoLabel(ValueError):
 
 
 def _labelled(notes: Annotations, sample: _Sample, split: str) -> _Labelled | None:
-    if len(sample.pictures) > 1:
-        names = some([path.rpartition("#")[2] for path in sample.pictures])
-        notes.wrong(sample.place, f"the sample has {len(sample.pictures)} pictures, and should have one: {names}")
+    if len(sample.images) > 1:
+        names = some([path.rpartition("#")[2] for path in sample.images])
+        notes.wrong(sample.place, f"the sample has {len(sample.images)} images, and should have one: {names}")
         return None
     try:
         label, name = _label(sample.labels)
         if split == "test" and label in (None, -1):
-            return _Labelled(sample.place, sample.pictures[0], UNLABELLED, None, None)
+            return _Labelled(sample.place, sample.images[0], UNLABELLED, None, None)
         if label is None:
             has = f"; it has {some(sorted(sample.labels))}" if sample.labels else ""
             raise _NoLabel(f"the sample has no label in .cls, .json or .txt{has}")
@@ -182,7 +182,7 @@ def _labelled(notes: Annotations, sample: _Sample, split: str) -> _Labelled | No
     except _NoLabel as error:
         notes.wrong(sample.place, str(error))
         return None
-    return _Labelled(sample.place, sample.pictures[0], split, label, name)
+    return _Labelled(sample.place, sample.images[0], split, label, name)
 
 
 def _label(stored: dict[str, bytes]) -> tuple[int | str | None, str | None]:
@@ -273,7 +273,7 @@ def _recognise(path: Path) -> Evidence | None:
 
 
 def _holds_samples(file: Path) -> bool:
-    """Whether among the first members are a picture and a label of one name."""
+    """Whether among the first members are an image and a label of one name."""
     kinds: dict[str, set[bool]] = defaultdict(set)
     try:
         with gzip.open(file) if file.name.lower().endswith(_COMPRESSED) else file.open("rb") as stream:
@@ -293,5 +293,5 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="shards/",
-    pictures=ShardPictures,
+    images=ShardImages,
 )

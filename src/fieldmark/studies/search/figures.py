@@ -1,4 +1,4 @@
-"""The picture of a search: the best val figure over the trials, and the figure of each trial against each key that was searched over."""
+"""The image of a search: the best val figure over the trials, and the figure of each trial against each key that was searched over."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     said.append(f"chosen on val: trial {result.best.number}, {figure_text(result.monitor, result.best.value)}{_interval(result, 'val')}")
     alike = _alike(result)
     if alike:
-        said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} pictures, hardly tells them apart")
+        said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} images, hardly tells them apart")
     if result.monitor in result.test:
         value = f"{result.test[result.monitor]:.{digits}f}{unit}"
         said.append(f"test {name} {value}{_interval(result, 'test')}: reported for this one only. Val, the best of many, flatters it")

@@ -19,7 +19,7 @@ from fieldmark.datasets.layouts import read_dataset
 class Miniature:
     """`write` makes the dataset below a folder and gives DATA. The rest is what must be read from it.
 
-    `annotations` are patterns, relative to the folder of `write`, of the files that are not pictures; `marks` are those (or folders)
+    `annotations` are patterns, relative to the folder of `write`, of the files that are not images; `marks` are those (or folders)
     without which the layout cannot be read, so that removing one must give an error that names it. `text` says whether problems in the
     annotations are named with their line.
     """
@@ -38,7 +38,7 @@ class Miniature:
 
 
 def jpeg(seed: int, width: int = 64, height: int = 48) -> bytes:
-    """A small noisy picture, another for each seed."""
+    """A small noisy image, another for each seed."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8), "RGB").resize((width, height))
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""FGVC-Aircraft with four variants and two pictures each in train, one in val and one in test."""
+"""FGVC-Aircraft with four variants and two images each in train, one in val and one in test."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ _SPLITS = ("train", "train", "val", "test")
 def write(root: Path) -> Path:
     data = root / "fgvc-aircraft-2013b" / "data"
     tables: dict[str, list[str]] = {"images_box": []}
-    for picture, split in enumerate(_SPLITS):
+    for turn, split in enumerate(_SPLITS):
         for label, (variant, (family, manufacturer)) in enumerate(_VARIANTS.items()):
-            number = picture * len(_VARIANTS) + label
+            number = turn * len(_VARIANTS) + label
             image = f"{34309 + number * 123457:07d}"
             put(data / "images" / f"{image}.jpg", jpeg(number, 64, 68))
-            tables["images_box"].append(f"{image} {1 + picture} {2 + label} 60 {44 - label}")
+            tables["images_box"].append(f"{image} {1 + turn} {2 + label} 60 {44 - label}")
             for end in (split,) if split == "test" else (split, "trainval"):
                 tables.setdefault(f"images_variant_{end}", []).append(f"{image} {variant}")
                 tables.setdefault(f"images_family_{end}", []).append(f"{image} {family}")

@@ -9,11 +9,11 @@ _CLASSES = ("Grünfink", "barn owl", "シジュウカラ")
 
 def write(root: Path) -> Path:
     root = root / "garden birds"
-    for split, pictures in (("train", 3), ("val", 1), ("test", 2)):
+    for split, images in (("train", 3), ("val", 1), ("test", 2)):
         for label, name in enumerate(_CLASSES):
-            for picture in range(pictures):
-                folder = "2019, spring/" if picture == 2 else ""
-                put(root / split / name / f"{folder}photo {picture}.jpg", jpeg(100 * len(split) + 10 * label + picture))
+            for image in range(images):
+                folder = "2019, spring/" if image == 2 else ""
+                put(root / split / name / f"{folder}photo {image}.jpg", jpeg(100 * len(split) + 10 * label + image))
     return root
 
 

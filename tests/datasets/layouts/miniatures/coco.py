@@ -1,4 +1,4 @@
-"""iNaturalist 2019 with four species and one that has no pictures: two pictures each in train, one in val and, unlabelled, in test."""
+"""iNaturalist 2019 with four species and one that has no images: two images each in train, one in val and, unlabelled, in test."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _SPECIES = {
     "Setophaga coronata": ("Birds", "Animalia", "Chordata", "Aves", "Passeriformes", "Parulidae", "Setophaga"),
     "Setophaga virens": ("Birds", "Animalia", "Chordata", "Aves", "Passeriformes", "Parulidae", "Setophaga"),
 }
-_WITHOUT_PICTURES = 2
+_WITHOUT_IMAGES = 2
 
 
 def write(root: Path) -> Path:
@@ -26,7 +26,7 @@ def write(root: Path) -> Path:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for _ in range(per_class):
-            for category in (category for category in categories if category["id"] != _WITHOUT_PICTURES):
+            for category in (category for category in categories if category["id"] != _WITHOUT_IMAGES):
                 number += 1
                 file = f"{hashlib.md5(bytes([number])).hexdigest()}.jpg"
                 folder = "test2019" if split == "test" else f"train_val2019/{category['supercategory']}/{category['id']}"

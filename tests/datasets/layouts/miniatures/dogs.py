@@ -1,4 +1,4 @@
-"""Stanford Dogs with three breeds, two pictures each in train and one in test. One picture has two dogs, the second of them larger."""
+"""Stanford Dogs with three breeds, two images each in train and one in test. One image has two dogs, the second of them larger."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _OBJECT = """\
 		</bndbox>
 	</object>
 """
-# The published files have these placeholders in place of folder and name of some pictures.
+# The published files have these placeholders in place of folder and name of some images.
 _ANNOTATION = """\
 <annotation>
 	<folder>%s</folder>
@@ -46,7 +46,7 @@ def annotation(breed: str, *boxes: tuple[int, int, int, int]) -> str:
 
 def write(root: Path, lists: str = "lists") -> Path:
     root = root / "stanford_dogs"
-    pictures: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
+    images: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
     for folder, label in BREEDS.items():
         synset, _, breed = folder.partition("-")
         for number in range(3):
@@ -56,8 +56,8 @@ def write(root: Path, lists: str = "lists") -> Path:
                 [(1, 2 + number, 20, 30), (4, 0, 64, 48)] if folder == "n02086646-Blenheim_spaniel" and number == 1 else [(5, 7, 60, 48)]
             )
             put(root / "Annotation" / name, annotation(breed, *boxes))
-            pictures["train" if number < 2 else "test"].append((name, label))
-    for split, listed in (("train", pictures["train"]), ("test", pictures["test"]), ("file", pictures["train"] + pictures["test"])):
+            images["train" if number < 2 else "test"].append((name, label))
+    for split, listed in (("train", images["train"]), ("test", images["test"]), ("file", images["train"] + images["test"])):
         put_mat(
             root / lists / ("file_list.mat" if split == "file" else f"{split}_list.mat"),
             file_list=cells([f"{name}.jpg" for name, _ in listed])[:, None],

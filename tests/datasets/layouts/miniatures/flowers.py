@@ -1,4 +1,4 @@
-"""Oxford Flowers-102 with the labels 1 to 3: one picture each in train and in val, two in test."""
+"""Oxford Flowers-102 with the labels 1 to 3: one image each in train and in val, two in test."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mat_files import put_mat
 from miniatures import Miniature, jpeg, put
 
 LABELS = (1, 3, 2, 3, 1, 2, 2, 3, 1, 1, 2, 3)
-# Numbers of pictures, from 1. As published, they are not in order.
+# Numbers of images, from 1. As published, they are not in order.
 SPLITS = {"trnid": (6, 2, 1), "valid": (3, 4, 5), "tstid": (7, 12, 11, 10, 9, 8)}
 
 

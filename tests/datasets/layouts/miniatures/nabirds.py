@@ -1,4 +1,4 @@
-"""NABirds with five classes, of which two are plumages of one species, and three pictures each."""
+"""NABirds with five classes, of which two are plumages of one species, and three images each."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def write(root: Path) -> Path:
         name: [] for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "sizes", "photographers")
     }
     number = 0
-    for picture in range(3):
+    for turn in range(3):
         for label in _CLASSES:
             number += 1
             image = f"{number:08x}-21dc-4d0c-bfe1-4cae3c85c829"
@@ -51,8 +51,8 @@ def write(root: Path) -> Path:
             put(root / "images" / file, jpeg(number))
             tables["images"].append(f"{image} {file}")
             tables["image_class_labels"].append(f"{image} {label}")
-            tables["train_test_split"].append(f"{image} {int(picture < 2)}")
-            tables["bounding_boxes"].append(f"{image} {4 + picture} 6 40 {30 - picture}")
+            tables["train_test_split"].append(f"{image} {int(turn < 2)}")
+            tables["bounding_boxes"].append(f"{image} {4 + turn} 6 40 {30 - turn}")
             tables["sizes"].append(f"{image} 64 48")
             tables["photographers"].append(f"{image} Ann O. Nymous")
     for name, lines in tables.items():

@@ -1,4 +1,4 @@
-"""Oxford-IIIT Pets with four breeds, two pictures each in trainval and one in test, and the odd files of the published archives."""
+"""Oxford-IIIT Pets with four breeds, two images each in trainval and one in test, and the odd files of the published archives."""
 
 from pathlib import Path
 
@@ -52,11 +52,11 @@ def write(root: Path) -> Path:
     annotations = root / "annotations"
     lists: dict[str, list[str]] = {"trainval": [], "test": []}
     for label, (breed, (key, species, number)) in enumerate(_BREEDS.items()):
-        for picture, split in enumerate(("trainval", "trainval", "test")):
-            image = f"{breed}_{100 + picture}"
-            put(root / "images" / f"{image}.jpg", jpeg(label * 3 + picture))
+        for turn, split in enumerate(("trainval", "trainval", "test")):
+            image = f"{breed}_{100 + turn}"
+            put(root / "images" / f"{image}.jpg", jpeg(label * 3 + turn))
             lists[split].append(f"{image} {key} {species} {number}")
-            if picture == 0:
+            if turn == 0:
                 put(annotations / "xmls" / f"{image}.xml", _XML.format(image=image, animal=("cat", "dog")[species - 1], bottom=30 + label))
                 put(annotations / "xmls" / f"._{image}.xml", _APPLE_DOUBLE)
             put(annotations / "trimaps" / f"._{image}.png", _APPLE_DOUBLE)

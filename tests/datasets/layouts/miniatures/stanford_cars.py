@@ -1,4 +1,4 @@
-"""Stanford Cars as published, with the labels of test: three classes, two pictures each in train, one in test."""
+"""Stanford Cars as published, with the labels of test: three classes, two images each in train, one in test."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from miniatures import Miniature, jpeg, put
 CLASSES = ("AM General Hummer SUV 2000", "Acura TL Type-S 2008", "Ram C/V Cargo Van Minivan 2012")
 LEVELS = {"make": ("AM General", "Acura", "Ram"), "type": ("SUV", "other", "Minivan")}
 CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
-# File, corners and class. The corners count from 1, and the last ones of a picture, which is 64 × 48, are 64 and 48.
+# File, corners and class. The corners count from 1, and the last ones of an image, which is 64 × 48, are 64 and 48.
 TRAIN = [(f"{number + 1:05d}.jpg", 1 + number, 3, 64, 48 - number, number % 3 + 1) for number in range(6)]
 TEST = [(f"{number + 1:05d}.jpg", 5, 6 + number, 60 - number, 40, 3 - number) for number in range(3)]
 
@@ -22,7 +22,7 @@ def write_devkit(folder: Path) -> None:
     put_mat(folder / "cars_test_annos.mat", annotations=structs((*CORNERS, "fname"), [(*corners, file) for file, *corners, _ in TEST]))
 
 
-def write_pictures(train: Path, test: Path) -> None:
+def write_images(train: Path, test: Path) -> None:
     for seed, (folder, records) in enumerate(((train, TRAIN), (test, TEST))):
         for number, (file, *_) in enumerate(records):
             put(folder / file, jpeg(100 * seed + number))
@@ -33,7 +33,7 @@ def write(root: Path) -> Path:
     write_devkit(root / "devkit")
     with_labels = structs((*CORNERS, "class", "fname"), [(*corners, label, file) for file, *corners, label in TEST])
     put_mat(root / "cars_test_annos_withlabels.mat", annotations=with_labels)
-    write_pictures(root / "cars_train", root / "cars_test")
+    write_images(root / "cars_train", root / "cars_test")
     return root
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from miniatures import Miniature
-from miniatures.stanford_cars import CLASSES, LEVELS, write_devkit, write_pictures
+from miniatures.stanford_cars import CLASSES, LEVELS, write_devkit, write_images
 
 
 def write(root: Path) -> Path:
     root = root / "archive"
     write_devkit(root / "car_devkit" / "devkit")
-    write_pictures(root / "cars_train" / "cars_train", root / "cars_test" / "cars_test")
+    write_images(root / "cars_train" / "cars_train", root / "cars_test" / "cars_test")
     return root
 
 

@@ -1,4 +1,4 @@
-"""Stanford Cars with all pictures in car_ims and one table, cars_annos.mat, for both splits."""
+"""Stanford Cars with all images in car_ims and one table, cars_annos.mat, for both splits."""
 
 from pathlib import Path
 

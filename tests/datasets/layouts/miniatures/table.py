@@ -1,4 +1,4 @@
-"""A CSV beside a folder of pictures, with all columns that a table can have."""
+"""A CSV beside a folder of images, with all columns that a table can have."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ def write(root: Path) -> Path:
     root = root / "shells"
     lines = ["File Name,Species,Split,Genus,family,x,y,w,h,Specimen,Remarks"]
     for number, (species, genus, family) in enumerate(_SPECIES):
-        for picture, split in enumerate(_SPLITS):
-            file = f"pictures/{number}/{picture}.jpg"
-            put(root / file, jpeg(4 * number + picture))
+        for image, split in enumerate(_SPLITS):
+            file = f"images/{number}/{image}.jpg"
+            put(root / file, jpeg(4 * number + image))
             lines.append(
-                f'{file},"{species}",{split},{genus},{family},{3 + picture},4,{30.5 + number},25,S{number}{picture // 2},"seen, ""dry"""'
+                f'{file},"{species}",{split},{genus},{family},{3 + image},4,{30.5 + number},25,S{number}{image // 2},"seen, ""dry"""'
             )
-    put(root / "pictures/unknown.jpg", jpeg(100))
-    lines.append("pictures/unknown.jpg,,test,,,,,,,,")
+    put(root / "images/unknown.jpg", jpeg(100))
+    lines.append("images/unknown.jpg,,test,,,,,,,,")
     put(root / "shells.csv", "\ufeff" + "\r\n".join(lines) + "\r\n")
     return root
 

@@ -1,4 +1,4 @@
-"""WebDataset shards as its own writer leaves them: pictures with numbers for labels, named by a file beside the shards."""
+"""WebDataset shards as its own writer leaves them: images with numbers for labels, named by a file beside the shards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shard(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
 
 
 def sample(seed: int, label: int) -> list[tuple[str, bytes]]:
-    """A picture with .cls, and .json that says other things."""
+    """An image with .cls, and .json that says other things."""
     key = f"sample{seed:06d}"
     about = json.dumps({"id": seed, "width": 64}).encode()
     return [(f"{key}.cls", str(label).encode()), (f"{key}.jpg", jpeg(seed)), (f"{key}.json", about)]

@@ -1,4 +1,4 @@
-"""Pictures as people have them: what becomes of every kind, alike in training and in prediction."""
+"""Images as people have them: what becomes of every kind, alike in training and in prediction."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from fieldmark.runtime import decode as decoder
 from fieldmark.runtime.decode import FILE_LIMIT, SCAN_LIMIT, UnreadableImage, decode, dimensions, read
 from fieldmark.runtime.preprocess import Preprocess
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_pictures.py"
-spec = importlib.util.spec_from_file_location("benchmarks_fuzz_pictures", SCRIPT)
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_images.py"
+spec = importlib.util.spec_from_file_location("benchmarks_fuzz_images", SCRIPT)
 drawn = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = drawn
 spec.loader.exec_module(drawn)
@@ -126,9 +126,9 @@ def test_orientation_of_a_png_by_text_after_its_pixels(packed: bool) -> None:
     assert dimensions(data) == (WIDTH, HEIGHT)
 
 
-def test_a_thumbnail_is_never_the_picture() -> None:
+def test_a_thumbnail_is_never_the_image() -> None:
     other = encoded("JPEG", Image.new("RGB", (16, 12), "red"))
-    for thumbnail in (other, b"\xff\xd8 no picture", other[:50]):
+    for thumbnail in (other, b"\xff\xd8 no image", other[:50]):
         data = encoded("JPEG", exif=oriented(1, thumbnail=thumbnail))
         np.testing.assert_array_equal(decode(data), decode(encoded("JPEG")))
         assert dimensions(data) == (WIDTH, HEIGHT)
@@ -158,7 +158,7 @@ def test_rubbish_after_the_end_changes_nothing(name: str) -> None:
     np.testing.assert_array_equal(decode(data + rubbish), decode(data))
 
 
-def test_damaged_indices_of_further_pictures_do_not_matter() -> None:
+def test_damaged_indices_of_further_images_do_not_matter() -> None:
     data = drawn.seeds()["mpo"].data
     start = data.index(b"MPF\0") + 4
     length = int.from_bytes(data[start - 6 : start - 4], "big") - 6
@@ -173,7 +173,7 @@ def test_damaged_indices_of_further_pictures_do_not_matter() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF"])
 @pytest.mark.parametrize("width, height", [(1, 1), (1, 16_000), (16_000, 1), (2, 3)])
-def test_tiny_and_narrow_pictures(kind: str, width: int, height: int) -> None:
+def test_tiny_and_narrow_images(kind: str, width: int, height: int) -> None:
     data = encoded(kind, Image.new("RGB", (width, height), (40, 200, 90)))
     assert dimensions(data) == (width, height)
     pixels = decode(data, at_least=24)
@@ -246,10 +246,10 @@ BOMBS = {
 REFUSED = {
     "empty.jpg": (b"", "the file is empty"),
     "zeros.jpg": (bytes(5000), "the file holds nothing but zeros"),
-    "text.jpg": (b"these are not the pixels you look for", "not a picture in a format that can be read"),
-    "page.png": (b"<!doctype html><p>404", "not a picture in a format that can be read"),
-    "vector.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in a format that can be read"),
-    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a format that can be read"),
+    "text.jpg": (b"these are not the pixels you look for", "not an image in a format that can be read"),
+    "page.png": (b"<!doctype html><p>404", "not an image in a format that can be read"),
+    "vector.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format that can be read"),
+    "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a format that can be read"),
     "header.jpg": (encoded("JPEG")[:100], "the file is cut short"),
     "header.png": (encoded("PNG")[:8] + bytes(50), "it begins as PNG, and is damaged or of a kind that cannot be read"),
     "fractions.tif": (
@@ -273,7 +273,7 @@ REFUSED = {
 if "HEIF" not in decoder._FORMATS:
     for brand in (b"heic", b"mif1"):
         data = HEIC.replace(b"ftypheic", b"ftyp" + brand)
-        REFUSED[f"{brand.decode()}.heic"] = data, "it is a HEIC picture, which needs pillow-heif: pip install 'fieldmark[heif]'"
+        REFUSED[f"{brand.decode()}.heic"] = data, "it is a HEIC image, which needs pillow-heif: pip install 'fieldmark[heif]'"
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -310,7 +310,7 @@ for file in sorted(Path(sys.argv[1]).iterdir()):
 
 @pytest.mark.parametrize("name", sorted(drawn.seeds()))
 def test_a_cut_file_is_refused_or_complete(name: str) -> None:
-    """Never half a picture. Two exceptions: half of the last number of a text is a number; an orientation at the very end can be lost."""
+    """Never half an image. Two exceptions: half of the last number of a text is a number; an orientation at the very end can be lost."""
     seed = drawn.seeds()[name]
     whole, length = decode(seed.data), len(seed.data)
     for keep in {*range(0, length, max(1, length // 60)), *range(max(0, length - 12), length)}:
@@ -413,7 +413,7 @@ def test_training_and_prediction_come_to_the_same_verdict(special: dict[str, str
     dataset = read_dataset(root, "auto")
     content = scan(dataset)
     paths = [(dataset.root / dataset.paths[row]) for row in range(len(dataset))]
-    cache = open_pixels(Selection(dataset.pictures, dataset.paths, content.hashes), View(24, "squash"), tmp_path / "cache")
+    cache = open_pixels(Selection(dataset.images, dataset.paths, content.hashes), View(24, "squash"), tmp_path / "cache")
     predict = Preprocess(24, "squash", (0, 0, 0), (1, 1, 1))
     assert len(dataset) == len(files)
     refused = 0

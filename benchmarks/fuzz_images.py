@@ -1,10 +1,10 @@
-"""Damaged pictures by the thousand: the decoder must answer each with pixels or with a reason, in time and in memory.
+"""Damaged images by the thousand: the decoder must answer each with pixels or with a reason, in time and in memory.
 
-    python benchmarks/fuzz_pictures.py --files 10000 --seed 0
-    python benchmarks/fuzz_pictures.py --seed 0 --write 1234 broken.jpg
+    python benchmarks/fuzz_images.py --files 10000 --seed 0
+    python benchmarks/fuzz_images.py --seed 0 --write 1234 broken.jpg
 
 Draws one scene in every format and variant that the decoder opens, checks that each shows the scene, and damages them: flipped bytes,
-overwritten, deleted, inserted and doubled runs, cuts, exchanged fields of the header, other dimensions, two pictures spliced. Half of the
+overwritten, deleted, inserted and doubled runs, cuts, exchanged fields of the header, other dimensions, two images spliced. Half of the
 damaged PNGs get right checksums again, so that the damage reaches the decoder.
 
 A worker process asks `dimensions` and `decode` of each. Pixels must be uint8 (height, width, 3), of the size that `dimensions` gives, and
@@ -48,7 +48,7 @@ WIDTH, HEIGHT = 40, 28
 
 @dataclass(frozen=True)
 class Seed:
-    """A picture of the scene. `error` is the largest mean difference that its format may make."""
+    """An image of the scene. `error` is the largest mean difference that its format may make."""
 
     data: bytes
     shows: np.ndarray
@@ -66,10 +66,10 @@ def seeds() -> dict[str, Seed]:
     """By name; the first word is the format."""
     rgb = scene()
     alpha = np.linspace(0, 255, WIDTH).astype(np.uint8)[None].repeat(HEIGHT, 0)
-    picture = Image.fromarray(rgb)
-    grey, clear = picture.convert("L"), Image.fromarray(np.dstack([rgb, alpha]))
+    image = Image.fromarray(rgb)
+    grey, clear = image.convert("L"), Image.fromarray(np.dstack([rgb, alpha]))
     sixteen = np.asarray(grey).astype(np.uint16) * 257
-    palette, bilevel = picture.quantize(200), picture.convert("1")
+    palette, bilevel = image.quantize(200), image.convert("1")
     keyed = Image.fromarray(np.where(alpha[..., None] < 128, np.uint8([1, 2, 3]), rgb))
     few = keyed.quantize(64)
     key = few.getpixel((0, 0))
@@ -82,7 +82,7 @@ def seeds() -> dict[str, Seed]:
     orientation = Image.Exif()
     orientation[0x0112] = 6
     exif = orientation.tobytes()
-    frames: dict[str, Any] = {"save_all": True, "append_images": [picture.rotate(90), grey.convert("RGB")]}
+    frames: dict[str, Any] = {"save_all": True, "append_images": [image.rotate(90), grey.convert("RGB")]}
 
     found: dict[str, Seed] = {}
 
@@ -90,18 +90,18 @@ def seeds() -> dict[str, Seed]:
         kind = {"heic": "HEIF"}.get(name.split()[0], name.split()[0].upper())
         found[name] = Seed(data if isinstance(data, bytes) else encoded(data, kind, **options), shows, error)
 
-    add("jpeg", picture, colours, 4)
+    add("jpeg", image, colours, 4)
     add("jpeg grey", grey, greys, 4)
-    add("jpeg progressive", picture, colours, 4, progressive=True)
-    add("jpeg restarts", picture, colours, 4, restart_marker_blocks=1)
+    add("jpeg progressive", image, colours, 4, progressive=True)
+    add("jpeg restarts", image, colours, 4, restart_marker_blocks=1)
     add("jpeg turned", turned, colours, 4, exif=exif)
-    add("jpeg profile and comment", picture, colours, 4, icc_profile=bytes(300), comment=b"a" * 40, dpi=(72, 72))
-    add("jpeg cmyk adobe", picture.convert("CMYK"), colours, 6)
-    add("jpeg cmyk plain", plain_cmyk(picture), colours, 6)
-    add("jpeg ycck", ycck(picture), colours, 6)
-    add("mpo", picture, colours, 4, **frames)
+    add("jpeg profile and comment", image, colours, 4, icc_profile=bytes(300), comment=b"a" * 40, dpi=(72, 72))
+    add("jpeg cmyk adobe", image.convert("CMYK"), colours, 6)
+    add("jpeg cmyk plain", plain_cmyk(image), colours, 6)
+    add("jpeg ycck", ycck(image), colours, 6)
+    add("mpo", image, colours, 4, **frames)
 
-    add("png", picture, colours)
+    add("png", image, colours)
     add("png alpha", clear, over_white, 1)
     add("png grey", grey, greys)
     add("png grey alpha", Image.merge("LA", (grey, Image.fromarray(alpha))), over(greys, alpha), 1)
@@ -129,23 +129,23 @@ def seeds() -> dict[str, Seed]:
     add("png turned late", png(np.asarray(turned).reshape(WIDTH, -1), 8, 2, late=late), colours)
     text = (b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 500))
     add("png text and profile", png(rgb.reshape(HEIGHT, -1), 8, 2, text, (b"iCCP", b"p\0\0" + zlib.compress(bytes(300)))), colours)
-    add("png animated", picture, colours, **frames)
+    add("png animated", image, colours, **frames)
 
     add("gif", palette, colours, 6)
     add("gif grey", grey, greys)
     add("gif interlaced", palette, colours, 6, interlace=1)
     add("gif clear", few, half_white, 12, transparency=key)
-    add("gif animated", picture, colours, 8, **frames)
+    add("gif animated", image, colours, 8, **frames)
 
-    add("webp", picture, colours, 5, quality=90)
-    add("webp lossless", picture, colours, lossless=True)
+    add("webp", image, colours, 5, quality=90)
+    add("webp lossless", image, colours, lossless=True)
     add("webp alpha", clear, over_white, 1, lossless=True, exact=True)
     add("webp turned", turned, colours, lossless=True, exif=exif)
-    add("webp animated", picture, colours, 1, lossless=True, **frames)
+    add("webp animated", image, colours, 1, lossless=True, **frames)
 
-    add("tiff", picture, colours)
+    add("tiff", image, colours)
     for compression in ("packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg"):
-        add(f"tiff {compression}", picture, colours, 4 if compression == "jpeg" else 0, compression=compression)
+        add(f"tiff {compression}", image, colours, 4 if compression == "jpeg" else 0, compression=compression)
     add("tiff group 4", bilevel, two, compression="group4")
     add("tiff alpha", clear, over_white, 1)
     add("tiff grey 16 bits", Image.fromarray(sixteen), greys)
@@ -156,39 +156,39 @@ def seeds() -> dict[str, Seed]:
     add("tiff 16 bits", tiff(3, 16, 2, (rgb.astype("<u2") * 257).tobytes()), colours)
     add("tiff 16 bits alpha", tiff(4, 16, 2, (np.dstack([rgb, alpha]).astype("<u2") * 257).tobytes(), {338: [2]}), over_white, 1)
     add("tiff palette", palette, colours, 6)
-    add("tiff cmyk", picture.convert("CMYK"), colours, 2)
-    add("tiff lab", picture.convert("LAB"), colours, 4)
+    add("tiff cmyk", image.convert("CMYK"), colours, 2)
+    add("tiff lab", image.convert("LAB"), colours, 4)
     add("tiff tiled", tiff(3, 8, 2, tiles(rgb, 16), tile=16), colours)
     add("tiff turned", turned, colours, exif=exif)
-    add("tiff pages", picture, colours, **frames)
+    add("tiff pages", image, colours, **frames)
 
-    add("bmp", picture, colours)
+    add("bmp", image, colours)
     add("bmp palette", palette, colours, 6)
     add("bmp bilevel", bilevel, two)
     add("bmp alpha", bmp_alpha(np.dstack([rgb, alpha])), over_white, 1)
     add("bmp run lengths", bmp_run_lengths(np.asarray(bilevel).astype(np.uint8)), np.where(two == 0, np.uint8([30, 20, 10]), two))
 
-    add("ppm", picture, colours)
+    add("ppm", image, colours)
     add("ppm grey", grey, greys)
     add("ppm bilevel", bilevel, two)
     add("ppm grey 16 bits", b"P5 %d %d 65535\n" % (WIDTH, HEIGHT) + sixteen.astype(">u2").tobytes(), greys)
     add("ppm 10 bits", b"P6 %d %d 1020\n" % (WIDTH, HEIGHT) + (rgb.astype(np.uint16) * 4).astype(">u2").tobytes(), colours)
     add("ppm plain", b"P3 # written as text\n%d %d 255\n%s\n" % (WIDTH, HEIGHT, b" ".join(b"%d" % value for value in rgb.ravel())), colours)
 
-    add("avif", picture, colours, 5, quality=90)
+    add("avif", image, colours, 5, quality=90)
     add("avif grey", grey, greys, 5, quality=90)
     add("avif alpha", clear, over_white, 5, quality=90)
     add("avif turned", turned, colours, 5, quality=90, exif=exif)
-    add("avif animated", picture, colours, 5, quality=90, **frames)
+    add("avif animated", image, colours, 5, quality=90, **frames)
     if "HEIF" in decoder._FORMATS:
-        add("heic", picture, colours, 5, quality=90)
+        add("heic", image, colours, 5, quality=90)
         add("heic alpha", clear, over_white, 5, quality=90)
         add("heic turned", turned, colours, 5, quality=90, exif=exif)
     return found
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Copies are saved: Pillow keeps on a picture what one format was told, and trips over it in the next."""
+    """Copies are saved: Pillow keeps on an image what one format was told, and trips over it in the next."""
     stream = io.BytesIO()
     if "append_images" in options:
         options["append_images"] = [frame.copy() for frame in options["append_images"]]
@@ -205,16 +205,16 @@ def over(shown: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.rint(255 - alpha[..., None] / 255.0 * (255.0 - shown)).astype(np.uint8)
 
 
-def plain_cmyk(picture: Image.Image) -> bytes:
+def plain_cmyk(image: Image.Image) -> bytes:
     """CMYK as the JPEG standard has it: no Adobe marker, and nothing inverted."""
-    data = encoded(ImageChops.invert(picture.convert("CMYK")), "JPEG")
+    data = encoded(ImageChops.invert(image.convert("CMYK")), "JPEG")
     start = data.index(b"\xff\xee")
     return data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
 
 
-def ycck(picture: Image.Image) -> bytes:
+def ycck(image: Image.Image) -> bytes:
     """CMYK whose first three channels are coded as luminance and colour differences, which the Adobe marker says."""
-    cyan, magenta, yellow, black = picture.convert("CMYK").split()
+    cyan, magenta, yellow, black = image.convert("CMYK").split()
     inks = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr").split()
     data = encoded(Image.merge("CMYK", [ImageChops.invert(channel) for channel in inks] + [black]), "JPEG")
     transform = data.index(b"Adobe") + 11
@@ -352,7 +352,7 @@ def resize(data: bytearray, rng: random.Random, _: bytes) -> None:
 
 
 def splice(data: bytearray, rng: random.Random, other: bytes) -> None:
-    """The head of one picture and the tail of another."""
+    """The head of one image and the tail of another."""
     data[rng.randrange(len(data)) :] = other[rng.randrange(len(other)) :]
 
 
@@ -374,7 +374,7 @@ DAMAGES: Sequence[Callable[[bytearray, random.Random, bytes], None]] = (
 
 
 def damaged(seed: int, number: int) -> tuple[str, bytes]:
-    """The name of the picture that was damaged, and what became of it."""
+    """The name of the image that was damaged, and what became of it."""
     rng = random.Random(f"{seed} {number}")
     names = sorted(seeds())
     name = names[number % len(names)]
@@ -524,7 +524,7 @@ def fuzz(files: int, seed: int, limit: float, memory: float) -> Report:
 
 
 def untrue_seeds() -> list[str]:
-    """Undamaged pictures that do not show what was drawn."""
+    """Undamaged images that do not show what was drawn."""
     found = []
     for name, seed in seeds().items():
         pixels = decode(seed.data, name)
@@ -548,7 +548,7 @@ def main() -> int:
         print(f"{name}, {len(data):,} bytes: {examine(data)}")
         return 0
 
-    print(f"{len(seeds())} kinds of picture, {decoder.DECODER}")
+    print(f"{len(seeds())} kinds of image, {decoder.DECODER}")
     report = fuzz(args.files, args.seed, args.limit, args.memory)
     print(f"\n{'format':8}{'files':>8}{'decoded':>9}{'refused':>9}{'files/s':>9}")
     for kind in sorted(report.spent):
