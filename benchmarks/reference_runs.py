@@ -31,7 +31,7 @@ RUNS = {
     "refined": ("train", "BIRDS", "--recipe", "refined", *SMALL, *FIXED, "ema.every=2", "schedule.warmup_epochs=0.5"),
     "two-stage": ("train", "BIRDS", "--recipe", "two-stage", *SMALL, *FIXED, "augment.crop.name=none", "augment.flip=0", "augment.rotate=0",
                   "augment.zoom=[1, 1]", "augment.contrast=0", "train.patience=null", STAGES),
-    "cached-views": ("train", "BIRDS", *SMALL, *FIXED, "train.epochs=4",
+    "cached-views": ("train", "BIRDS", *SMALL, *FIXED, "train.epochs=4", "schedule.warmup_epochs=0.5",
                      "stages=[{epochs: 3, trainable: [head], views: 2}, {lr_factor: 0.1}]"),
     "refit": ("train", "BIRDS", *SMALL, *FIXED, "train.refit=true"),
     "ema-better": ("train", "BIRDS", *SMALL, *FIXED, "ema.name=exponential", "ema.decay=0.8", "ema.use=better"),
