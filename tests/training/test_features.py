@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldmark.batches.geometry import Frame, Windows
+from fieldmark.batches.geometry import Frame
 from fieldmark.batches.train_batches import TrainBatches
+from fieldmark.batches.windows import Windows
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
 from fieldmark.core.schema import Augment, Mixup, Model, NoCrop, NoiseErasing, Stage, TrivialAugment

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fieldmark.batches.matrices import homography, identity, scaling, translation
+from fieldmark.batches.windows import Windows
 from fieldmark.core.schema import Augment, NoPolicy, PaddedCrop, RandomResizedCrop
 from fieldmark.runtime.opencv import opencv
 
@@ -24,26 +26,6 @@ OUTSIDE = 128.0
 _SHRINK_WITHOUT_FILTER = 1.25
 _NEARLY = 1e-6
 """Of a pixel: what rounding errors may take from it."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The part of each tile that is the image. `edges` are left, top, right and bottom in tile coordinates, shape (n, 4).
-
-    In training each edge is moved by up to `reach` to either side, shape (n, 2) for horizontal and vertical moves, within the tile.
-    """
-
-    edges: np.ndarray
-    reach: np.ndarray
-
-    def __getitem__(self, rows: np.ndarray) -> Windows:
-        return Windows(self.edges[rows], self.reach[rows])
-
-    def matrices(self, draws: np.ndarray | None = None) -> np.ndarray:
-        """From image to tile, (n, 3, 3); moved at random by `draws` in [0, 1), shape (n, 4)."""
-        edges = self.edges if draws is None else np.clip(self.edges + np.tile(self.reach, 2) * (draws * 2 - 1), -1, 1)
-        middle, half = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]) / 2
-        return _translation(middle[:, 0], middle[:, 1]) @ _scale(half[:, 0], half[:, 1])
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,7 @@ def leaves_image(augment: Augment, resize: str) -> bool:
 
 def view_matrices(frame: Frame, draws: np.ndarray | None = None) -> np.ndarray:
     """The evaluation view: float64 (n, 3, 3) from view to tile coordinates; with `draws`, windows are moved as Windows.matrices says."""
-    matrices = _scale(1 / frame.half_width, 1 / frame.half_height)
+    matrices = scaling(1 / frame.half_width, 1 / frame.half_height)
     return matrices if frame.windows is None else frame.windows.matrices(draws) @ matrices
 
 
@@ -96,7 +78,7 @@ def random_matrices(augment: Augment, frame: Frame, draws: np.ndarray) -> np.nda
     crop_draws, rest = draws[:, : 4 * _TRIES], draws[:, 4 * _TRIES :]
     matrix = view_matrices(frame, rest[:, 14:18]) @ _crop(augment, frame, crop_draws)
     flipped = np.where(rest[:, 0] < augment.flip, -1.0, 1.0)
-    matrix = matrix @ _scale(flipped, np.ones_like(flipped))
+    matrix = matrix @ scaling(flipped, np.ones_like(flipped))
     matrix = matrix @ np.linalg.inv(_affine(augment, rest[:, 1:6]))
     if augment.perspective:
         matrix = matrix @ _perspective(augment.perspective, rest[:, 6:14])
@@ -189,7 +171,7 @@ def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.
         np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]]) for scale, shift in ((side / 2, side / 2), (2 / size, 1 / size - 1))
     )
     ratio = sides / (high - low)
-    steps = _translation(*(-low * ratio - 0.5).T) @ _scale(*ratio.T) @ (to_tile @ matrices @ to_view)
+    steps = translation(*(-low * ratio - 0.5).T) @ scaling(*ratio.T) @ (to_tile @ matrices @ to_view)
     flat = bool((matrices[:, 2] == [0, 0, 1]).all())
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_CONSTANT, "borderValue": (OUTSIDE,) * 4}
     for index, (place, row) in enumerate(zip(places, rows, strict=True)):
@@ -226,7 +208,7 @@ def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -
         source = tiles[places].float()
         total = None
         for column, row in _rook_pattern(int(count)):
-            shift = _translation(np.full(len(chosen), column * 2 / size), np.full(len(chosen), row * 2 / size))
+            shift = translation(np.full(len(chosen), column * 2 / size), np.full(len(chosen), row * 2 / size))
             seen = _sample(source, matrices[chosen] @ shift, size, fill)
             total = seen if total is None else total.add_(seen)
         assert total is not None
@@ -277,7 +259,7 @@ def _crop(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
     crop, count = augment.crop, len(draws)
     if isinstance(crop, PaddedCrop):
         shift = (draws[:, :2] * 2 - 1) * 2 * crop.padding
-        return _translation(shift[:, 0], shift[:, 1])
+        return translation(shift[:, 0], shift[:, 1])
     if not isinstance(crop, RandomResizedCrop):
         return np.broadcast_to(np.eye(3), (count, 3, 3))
     if frame.crop_whole:
@@ -295,7 +277,7 @@ def _crop(augment: Augment, frame: Frame, draws: np.ndarray) -> np.ndarray:
     height = np.minimum(height[each, chosen], half_height)
     left = (tries[each, chosen, 2] * 2 - 1) * (half_width - width)
     top = (tries[each, chosen, 3] * 2 - 1) * (half_height - height)
-    return _translation(left, top) @ _scale(width, height)
+    return translation(left, top) @ scaling(width, height)
 
 
 def _affine(augment: Augment, draws: np.ndarray) -> np.ndarray:
@@ -304,11 +286,11 @@ def _affine(augment: Augment, draws: np.ndarray) -> np.ndarray:
     zoom = np.exp(_between((np.log(augment.zoom[0]), np.log(augment.zoom[1])), draws[:, 1]))
     shear = np.tan(np.deg2rad((draws[:, 2] * 2 - 1) * augment.shear))
     shift = (draws[:, 3:5] * 2 - 1) * augment.translate * 2
-    rotation, slant = _identity(len(draws)), _identity(len(draws))
+    rotation, slant = identity(len(draws)), identity(len(draws))
     rotation[:, 0, 0] = rotation[:, 1, 1] = np.cos(angle)
     rotation[:, 0, 1], rotation[:, 1, 0] = -np.sin(angle), np.sin(angle)
     slant[:, 0, 1] = -shear
-    return _translation(shift[:, 0], shift[:, 1]) @ rotation @ _scale(zoom, zoom) @ slant
+    return translation(shift[:, 0], shift[:, 1]) @ rotation @ scaling(zoom, zoom) @ slant
 
 
 def _perspective(distortion: float, draws: np.ndarray) -> np.ndarray:
@@ -317,35 +299,6 @@ def _perspective(distortion: float, draws: np.ndarray) -> np.ndarray:
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
     moved = corners * (1 - inwards)
     return homography(np.broadcast_to(corners, moved.shape), moved, inverse=True)
-
-
-def homography(source: np.ndarray, target: np.ndarray, inverse: bool = False) -> np.ndarray:
-    """The projective matrices (n, 3, 3) that take four points to four points; both of shape (n, 4, 2)."""
-    if inverse:
-        source, target = target, source
-    rows = np.zeros((len(source), 8, 8))
-    x, y, u, v = source[..., 0], source[..., 1], target[..., 0], target[..., 1]
-    one, zero = np.ones_like(x), np.zeros_like(x)
-    rows[:, 0::2] = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
-    rows[:, 1::2] = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
-    solved = np.linalg.solve(rows, np.stack([u, v], axis=-1).reshape(len(source), 8, 1))[..., 0]
-    return np.concatenate([solved, np.ones((len(source), 1))], axis=1).reshape(-1, 3, 3)
-
-
-def _identity(count: int) -> np.ndarray:
-    return np.tile(np.eye(3), (count, 1, 1))
-
-
-def _scale(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    matrix = _identity(len(x))
-    matrix[:, 0, 0], matrix[:, 1, 1] = x, y
-    return matrix
-
-
-def _translation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    matrix = _identity(len(x))
-    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
-    return matrix
 
 
 def _between(bounds: tuple[float, float], draws: np.ndarray) -> np.ndarray:

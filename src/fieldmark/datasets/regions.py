@@ -1,10 +1,9 @@
-"""Which part of each image is seen: the whole of it, or its object's box with a margin, moved at random in training."""
+"""Which part of each image is seen: the whole of it, or its object's box with a margin."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fieldmark.batches.geometry import Windows
 from fieldmark.core.schema import BoxCrop, Crop
 from fieldmark.runtime.preprocess import grown
 
@@ -31,17 +30,3 @@ def margin_of(crop: Crop) -> float | None:
 def tile_margin_of(crop: Crop) -> float | None:
     """What a training tile must show around the box, so that every place that jitter may move the crop to is on it."""
     return crop.margin + crop.jitter if isinstance(crop, BoxCrop) else None
-
-
-def windows(tiles: np.ndarray, seen: np.ndarray, crop: Crop) -> Windows | None:
-    """Where the seen regions lie on tiles that show larger ones, and how far their edges may move; None where the two are alike.
-
-    Both float64 (n, 4) in pixels of the images.
-    """
-    if not isinstance(crop, BoxCrop) or crop.jitter == 0:
-        return None
-    corners, sides = np.tile(tiles[:, :2], 2), np.tile(tiles[:, 2:] - tiles[:, :2], 2)
-    edges = (seen - corners) / sides * 2 - 1
-    reach = (edges[:, 2:] - edges[:, :2]) * crop.jitter / (1 + 2 * crop.margin)
-    whole = (np.abs(edges) == 1).all(axis=1)  # an image without a box has nothing to move
-    return Windows(edges, np.where(whole[:, None], 0, reach))

@@ -11,11 +11,12 @@ import torch
 
 from fieldmark.batches.geometry import Frame, leaves_image
 from fieldmark.batches.train_batches import TrainBatches
+from fieldmark.batches.windows import windows
 from fieldmark.core.console import Console
 from fieldmark.core.schema import BoxCrop, Data, Recipe
 from fieldmark.datasets.loading import LoadedData, check_readable
 from fieldmark.datasets.pixel_cache import PixelCache, View, default_cache_dir, open_pixels
-from fieldmark.datasets.regions import margin_of, tile_margin_of, windows
+from fieldmark.datasets.regions import margin_of, tile_margin_of
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Built
 from fieldmark.runtime.preprocess import Preprocess

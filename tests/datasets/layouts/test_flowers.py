@@ -9,9 +9,11 @@ import pytest
 from mat_files import cells, put_mat
 from miniatures import flowers, flowers_named, put
 from miniatures.flowers import LABELS, SPLITS
+from torchvision.datasets import Flowers102
 
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.layouts.flower_names import FLOWERS
 
 
 def problems(data: Path) -> str:
@@ -40,6 +42,10 @@ def test_classes_are_the_labels_that_occur(tmp_path: Path) -> None:
     dataset = read_dataset(data)
     assert dataset.class_names == ("pink primrose", "canterbury bells", "blackberry lily")
     assert dataset.label_names()[2] == "blackberry lily"
+
+
+def test_names_are_as_published() -> None:
+    assert tuple(Flowers102.classes) == FLOWERS
 
 
 @pytest.mark.parametrize("folder", ["102flowers", "flowers-102"])

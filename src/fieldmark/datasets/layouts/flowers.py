@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
+from fieldmark.datasets.layouts.flower_names import FLOWERS
 from fieldmark.datasets.layouts.layout import Layout, Source, marks
 from fieldmark.datasets.layouts.matlab import load_mat
 
@@ -16,10 +17,10 @@ def read(source: Source) -> Dataset:
     """Read imagelabels.mat, a label for each image, and setid.mat, the numbers of the images of each split.
 
     The classes are the labels that occur, in their order. Their names, which are not published with the images, are those of
-    cat_to_name.json where it is there (label → name), and otherwise those known to torchvision.
+    cat_to_name.json where it is there (label → name), and otherwise those of flower_names.
     """
     notes = Annotations(source.path)
-    names = _given_names(notes) if (source.path / _NAMES).exists() else _known_names()
+    names = _given_names(notes) if (source.path / _NAMES).exists() else dict(enumerate(FLOWERS, 1))
     labels: list[int] = []
     for number, value in enumerate(load_mat(notes, "imagelabels.mat", "labels")["labels"], 1):
         place = Place("imagelabels.mat", number, "record")
@@ -45,12 +46,6 @@ def read(source: Source) -> Dataset:
     if unused := len(labels) - len(rows):
         remarks.append(f"{unused:,} images that setid.mat puts into no split are left out")
     return notes.dataset(layout=LAYOUT.name, class_names=[names[label] for label in index], rows=rows.values(), notes=remarks)
-
-
-def _known_names() -> dict[int, str]:
-    from torchvision.datasets import Flowers102
-
-    return dict(enumerate(Flowers102.classes, 1))
 
 
 def _given_names(notes: Annotations) -> dict[int, str]:
