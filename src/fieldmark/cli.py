@@ -638,7 +638,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _print_error([str(error)], "`fieldmark --help` lists the commands.")
         code = InputError.exit_code
     except InputError as error:
-        _print_error(list(error.problems), error.hint)
+        _print_error([str(problem) for problem in error.problems], error.hint)
         code = error.exit_code
     except FieldmarkError as error:
         _print_error(str(error).splitlines()[:1], "\n".join(str(error).splitlines()[1:]) or None)

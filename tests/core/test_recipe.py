@@ -14,7 +14,7 @@ from fieldmark.core.recipe import json_schema, load_recipe, recipe_from, to_yaml
 def problems(*settings: str, recipe="default") -> list[str]:
     with pytest.raises(InputError) as caught:
         load_recipe(recipe, settings)
-    return list(caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
 
 
 @pytest.mark.parametrize("name", RECIPES.names())

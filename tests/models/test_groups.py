@@ -84,6 +84,6 @@ def test_a_hidden_layer_belongs_to_the_head():
 def test_unknown_parts_are_said_all_at_once(model):
     with pytest.raises(InputError) as caught:
         by_name(model, ("haed", 10.0), ("norm", 2.0), ("blocks.99", 0.1))
-    first, second = caught.value.problems
+    first, second = map(str, caught.value.problems)
     assert first == "optim.lr_factors: parameters: test_efficientnet has no 'haed'; did you mean head?"
     assert second.startswith("optim.lr_factors: parameters: test_efficientnet has no 'blocks.99'")

@@ -81,7 +81,7 @@ def test_the_width_of_the_small_network():
 def test_other_architectures_have_no_width_and_depth_to_set():
     with pytest.raises(InputError) as caught:
         build(name="resnet18", width=8, depth=3)
-    assert caught.value.problems == (
+    assert tuple(map(str, caught.value.problems)) == (
         "model.width: resnet18 has no width that could be set",
         "model.depth: resnet18 has no depth that could be set",
     )

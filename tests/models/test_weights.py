@@ -114,7 +114,7 @@ def test_a_file_of_another_architecture_is_refused_and_changes_nothing(tmp_path)
     before = states(model)
     with pytest.raises(InputError) as caught:
         load_weights(model, tmp_path / "resnet.safetensors")
-    first, missing, unexpected, wrong = caught.value.problems
+    first, missing, unexpected, wrong = map(str, caught.value.problems)
     assert first == f"{tmp_path / 'resnet.safetensors'} does not hold the weights of test_efficientnet"
     there = set(timm.create_model("resnet10t").state_dict())
     absent = [key for key in before if key[9:] not in there and not key.startswith("head.") and not key.endswith("num_batches_tracked")]
@@ -132,7 +132,7 @@ def test_wrong_shapes_and_kinds_are_listed(saved):
     safetensors.torch.save_file(tensors, path)
     with pytest.raises(InputError) as caught:
         load_weights(model, path)
-    (listed,) = caught.value.problems[1:]
+    (listed,) = map(str, caught.value.problems[1:])
     assert listed.startswith("2 of the wrong shape: backbone.conv_stem.weight ((1, 3, 3, 3) float32 instead of (")
     assert "int8 instead of" in listed
 

@@ -130,7 +130,7 @@ def test_what_could_not_be_made_is_said_before_anything_is_trained(change, metho
     text = TEXT[: TEXT.index("ensembles:")].replace("{optim.lr: 0.03}", f"{{optim.lr: 0.03, {change}}}")
     with pytest.raises(InputError) as caught:
         load_study(write(tmp_path, tiny, f"{text}ensembles:\n  all: {method}\n"))
-    assert any(said in problem for problem in caught.value.problems), caught.value.problems
+    assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
     if "soup" in method or "refit" in change:
         assert load_study(write(tmp_path, tiny, f"{text}ensembles:\n  all: {{method: mean}}\n")).ensembles
 
@@ -154,4 +154,4 @@ def test_what_is_wrong_in_the_section_is_said(section, said, tiny, tmp_path):
     text = TEXT[: TEXT.index("ensembles:")] + f"ensembles: {section}\n"
     with pytest.raises(InputError) as caught:
         load_study(write(tmp_path, tiny, text))
-    assert any(said in problem and "together.yaml, line" in problem for problem in caught.value.problems), caught.value.problems
+    assert any(said in str(problem) and "together.yaml, line" in str(problem) for problem in caught.value.problems), caught.value.problems

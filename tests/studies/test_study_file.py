@@ -27,7 +27,7 @@ def write(folder, text):
 def problems(folder, text, *overrides, **options):
     with pytest.raises(InputError) as caught:
         load_study(write(folder, text), overrides, **options)
-    return caught.value.problems
+    return [str(problem) for problem in caught.value.problems]
 
 
 def test_ladder_adds_each_change_to_those_before(tmp_path):
@@ -206,7 +206,7 @@ independent:
     )
     text = "\n".join(found)
     for wanted in (
-        "seedz: a study has no such key; did you mean seeds? (",
+        "seedz: a study has no such key; did you mean seeds?; it has base, base_name, seeds, ",
         "mine.yaml, line 1)",
         "seeds: expected how many, or a list of whole numbers, got 0",
         "augment.filp: there is no such key; did you mean augment.flip",
@@ -297,8 +297,8 @@ def test_problems_of_the_quick_form_name_their_lines(tmp_path):
     text = "quick:\n  base:\n    train.epocs: 1\n  rungs:\n    base: {train.seed: 3}\n    nobody: {}\n"
     with pytest.raises(InputError) as caught:
         load_study(write(tmp_path, text), quick=True)
-    assert [problem.partition(": ")[0] for problem in caught.value.problems] == ["quick.rungs", "train.epocs"]
-    assert [problem.rpartition(", ")[2] for problem in caught.value.problems] == ["line 6)", "line 3)"]
+    assert [str(problem).partition(": ")[0] for problem in caught.value.problems] == ["quick.rungs", "train.epocs"]
+    assert [str(problem).rpartition(", ")[2] for problem in caught.value.problems] == ["line 6)", "line 3)"]
     with pytest.raises(InputError, match=r"'base': train\.seed is what `seeds` is for"):
         load_study(write(tmp_path, "quick: {rungs: {base: {train.seed: 3}}}"), quick=True)
     with pytest.raises(InputError, match=r"train\.seed: the seeds of a study are its `seeds`"):

@@ -232,7 +232,7 @@ def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, 
 def test_what_the_model_does_not_have_is_refused_before_anything_is_written(setting, expected, birds, tiny, tmp_path):
     with pytest.raises(InputError) as refusal:
         fieldmark.train(birds, *tiny(RESNET, setting), out=tmp_path / "run", quiet=True)
-    assert re.search(expected, " ".join([*refusal.value.problems, refusal.value.hint or ""]), re.DOTALL)
+    assert re.search(expected, " ".join([*map(str, refusal.value.problems), refusal.value.hint or ""]), re.DOTALL)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,8 +1,47 @@
-"""The errors that a user sees: what was wrong, where it came from, what to do."""
+"""The errors that a user sees: what is wrong, where it was written, what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Kind = Literal["input", "machine"]
+"""`input`: what the user gave is wrong. `machine`: the machine is in a passing state, such as a full disk; the same may work later."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. As text it is the sentence that the user sees: "place: what; remedy (origin)".
+
+    Args:
+        what: what is wrong; after a place, the rest of the sentence.
+        place: what `what` is said of: a recipe key, a file with a line, an option.
+        remedy: what to do about it.
+        origin: where the value was written: a file with a line, a preset, the command line.
+        keys: the recipe keys that are involved.
+        kind: what code may decide on.
+    """
+
+    what: str
+    place: str = ""
+    remedy: str = ""
+    origin: str = ""
+    keys: tuple[str, ...] = ()
+    kind: Kind = "input"
+
+    def __str__(self) -> str:
+        place = f"{self.place}: " if self.place else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        origin = f" ({self.origin})" if self.origin else ""
+        return f"{place}{self.what}{remedy}{origin}"
+
+    def within(self, place: str) -> Problem:
+        """The same problem of a part of `place`: "place: part: what"."""
+        return replace(self, place=f"{place}: {self.place}" if self.place else place)
+
+    def written(self, origin: str) -> Problem:
+        """The same problem of what was written at `origin` as well."""
+        return replace(self, origin=f"{self.origin}; {origin}" if self.origin else origin)
 
 
 class FieldmarkError(Exception):
@@ -12,14 +51,14 @@ class FieldmarkError(Exception):
 
 
 class InputError(FieldmarkError):
-    """Something that the user gave cannot be used. Several problems may be reported at once."""
+    """What the user gave cannot be used. Several problems may be reported at once; a plain sentence is a problem without a place."""
 
     exit_code = 2
 
-    def __init__(self, *problems: str, hint: str | None = None):
-        self.problems: Sequence[str] = problems
+    def __init__(self, *problems: str | Problem, hint: str | None = None):
+        self.problems = tuple(Problem(each) if isinstance(each, str) else each for each in problems)
         self.hint = hint
-        super().__init__("\n".join([*problems, *([hint] if hint else [])]))
+        super().__init__("\n".join([*map(str, self.problems), *([hint] if hint else [])]))
 
 
 class CheckFailed(FieldmarkError):

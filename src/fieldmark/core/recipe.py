@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.fields import choices, fields, item_keys, keys, sections
 from fieldmark.core.presets import RECIPES, Source, suggest
 from fieldmark.core.schema import Recipe
 from fieldmark.core.yaml_text import line_of, parse, parse_value, plain, show
 
 _DEEPEST = 8
+_COMMAND_LINE = "command line"
 MEASURED = ("train.precision", "train.memory_format", "train.device", "train.threads")
 """Keys that a run resolves when it begins."""
 
@@ -45,12 +46,12 @@ def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
 
     Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     layers = [*_file_layers(name, problems), command_line_layer(overrides, problems)]
     return _build(layers, problems)
 
 
-def base_layers(base: str | dict[str, Any], source: Source, problems: list[str]) -> list[Layer]:
+def base_layers(base: str | dict[str, Any], source: Source, problems: list[Problem]) -> list[Layer]:
     """The layers of a recipe inside another file (`source`): its name, or a mapping as in a recipe file."""
     if isinstance(base, str):
         return _file_layers(source.beside(base), problems)
@@ -64,7 +65,7 @@ def build_recipe(layers: Sequence[Layer]) -> Recipe:
 
 def recipe_from(values: dict[str, Any], origin: str = "the recipe given") -> Recipe:
     """The recipe of a nested dictionary, checked like a file."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     return _build([_flatten(values, origin, problems)], problems)
 
 
@@ -114,31 +115,31 @@ def json_schema() -> dict[str, Any]:
 # ---- layers -----------------------------------------------------------------------------------------------------------------------
 
 
-def _file_layers(name: str | Path, problems: list[str], seen: tuple[str, ...] = ()) -> list[Layer]:
+def _file_layers(name: str | Path, problems: list[Problem], seen: tuple[str, ...] = ()) -> list[Layer]:
     source = RECIPES.read(name)
     if source.origin in seen:
         raise InputError(f"{source.origin} extends itself: {' -> '.join([*seen, source.origin])}")
     return _extending_layers(parse(source.text, source.origin), source, problems, (*seen, source.origin))
 
 
-def _extending_layers(values: dict[str, Any], source: Source, problems: list[str], seen: tuple[str, ...]) -> list[Layer]:
+def _extending_layers(values: dict[str, Any], source: Source, problems: list[Problem], seen: tuple[str, ...]) -> list[Layer]:
     """The layers of the recipe that `values` extend, and their own."""
     parent = values.get("extends")
     if not isinstance(parent, str | None):
-        raise InputError(f"extends: expected the name of a recipe or a file, got {show(parent)} (in {source.origin})")
+        raise InputError(Problem(f"expected the name of a recipe or a file, got {show(parent)}", place="extends", origin=source.origin))
     layer = [setting for setting in read_layer(values, source.origin, problems) if setting.key != "extends"]
     return [layer] if parent is None else [*_file_layers(source.beside(parent), problems, seen), layer]
 
 
-def read_layer(values: dict[str, Any], origin: str, problems: list[str]) -> Layer:
+def read_layer(values: dict[str, Any], origin: str, problems: list[Problem]) -> Layer:
     """The settings of a nested mapping; keys may be dotted. What is wrong is added to `problems`."""
     layer = _flatten(values, origin, problems)
     keys = [setting.key for setting in layer]
-    problems += [f"{key} is given twice ({origin})" for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    problems += [Problem(f"{key} is given twice", origin=origin, keys=(key,)) for key in dict.fromkeys(keys) if keys.count(key) > 1]
     return layer
 
 
-def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: str = "", depth: int = 0) -> list[Setting]:
+def _flatten(values: dict[Any, Any], origin: str, problems: list[Problem], prefix: str = "", depth: int = 0) -> list[Setting]:
     """Dotted settings of a nested mapping; lists and scalars are leaves."""
     if depth > _DEEPEST:
         raise InputError(f"{origin}: nested too deeply at {prefix.rstrip('.')}")
@@ -156,36 +157,36 @@ def _flatten(values: dict[Any, Any], origin: str, problems: list[str], prefix: s
     return found
 
 
-def command_line_layer(overrides: Iterable[str], problems: list[str]) -> Layer:
+def command_line_layer(overrides: Iterable[str], problems: list[Problem]) -> Layer:
     """The settings of `key=value` texts. What is wrong is added to `problems`."""
     layer: dict[str, Setting] = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*(\[\d+\]\.\w+)?", key):
-            problems.append(f"{text!r} is not of the form key=value, such as train.epochs=12 (command line)")
+            problems.append(Problem(f"{text!r} is not of the form key=value, such as train.epochs=12", origin=_COMMAND_LINE))
             continue
         if key in layer:
-            problems.append(f"{key} is given twice (command line)")
+            problems.append(Problem(f"{key} is given twice", origin=_COMMAND_LINE, keys=(key,)))
             continue
         try:
             parsed = parse_value(value)
         except ValueError as error:
-            problems.append(f"{key}: {error} (command line)")
+            problems.append(_of_key(key, str(error), _COMMAND_LINE))
             continue
         if isinstance(parsed, dict) and item_keys(key):
-            problems.append(f"{key}: expected a list of sections, such as {key}=[{value.strip()}] (command line)")
+            problems.append(_of_key(key, f"expected a list of sections, such as {key}=[{value.strip()}]", _COMMAND_LINE))
             continue
         if isinstance(parsed, dict):
-            problems.append(f"{key}: give one key at a time, such as {key}.{next(iter(parsed), 'name')}=... (command line)")
+            problems.append(_of_key(key, f"give one key at a time, such as {key}.{next(iter(parsed), 'name')}=...", _COMMAND_LINE))
             continue
-        layer[key] = Setting(key, plain(parsed, "command line"), "command line")
+        layer[key] = Setting(key, plain(parsed, _COMMAND_LINE), _COMMAND_LINE)
     return list(layer.values())
 
 
 # ---- merging and checking -----------------------------------------------------------------------------------------------------------
 
 
-def _build(layers: Sequence[Layer], problems: list[str]) -> Recipe:
+def _build(layers: Sequence[Layer], problems: list[Problem]) -> Recipe:
     merged: dict[str, Setting] = {}
     for layer in layers:
         named = [_as_variant(setting) for setting in layer]
@@ -202,7 +203,7 @@ def _build(layers: Sequence[Layer], problems: list[str]) -> Recipe:
             else:
                 merged[setting.key] = setting
     problems += _unused_variant_keys(merged)
-    rejected = {problem.split(":")[0] for problem in problems}
+    rejected = {problem.place for problem in problems}
     try:
         recipe = Recipe.model_validate_json(json.dumps(_nest(s for s in merged.values() if s.key not in rejected)))
     except ValidationError as error:
@@ -220,7 +221,7 @@ def _as_variant(setting: Setting) -> Setting:
     return setting
 
 
-def _unused_variant_keys(merged: dict[str, Setting]) -> list[str]:
+def _unused_variant_keys(merged: dict[str, Setting]) -> list[Problem]:
     problems = []
     for section, choice in choices().items():
         name = merged[f"{section}.name"].value if f"{section}.name" in merged else choice.default
@@ -231,46 +232,50 @@ def _unused_variant_keys(merged: dict[str, Setting]) -> list[str]:
             prefix, _, field = setting.key.rpartition(".")
             if prefix == section and field not in own:
                 owners = [other for other, model in choice.variants.items() if field in model.model_fields]
-                problems.append(
-                    f"{setting.key}: {name} has no {field} (it belongs to {', '.join(owners)}); "
-                    f"{name} has {', '.join(own)} ({setting.origin})"
-                )
+                said = f"{name} has no {field} (it belongs to {', '.join(owners)}); {name} has {', '.join(own)}"
+                problems.append(Problem(said, place=setting.key, origin=setting.origin, keys=(setting.key, f"{section}.name")))
     return problems
 
 
-def _unknown_key(setting: Setting) -> str:
+def _unknown_key(setting: Setting) -> Problem:
+    return _of_key(setting.key, _what_is_known(setting), setting.origin)
+
+
+def _what_is_known(setting: Setting) -> str:
     if setting.key in choices():
         names = ", ".join(choices()[setting.key].variants)
-        return f"{setting.key}: expected one of {names}, got {show(setting.value)} ({setting.origin})"
+        return f"expected one of {names}, got {show(setting.value)}"
     if setting.key in sections():
         example = next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
-        return f"{setting.key}: expected keys beneath it, such as {example}, got {show(setting.value)} ({setting.origin})"
+        return f"expected keys beneath it, such as {example}, got {show(setting.value)}"
     if (listed := next((key for key in keys() if setting.key.startswith((f"{key}.", f"{key}[")) and item_keys(key)), None)) is not None:
         example = f"{listed}=[{{{item_keys(listed)[0]}: ...}}]"
-        return f"{setting.key}: {listed} is a list of sections, which is set as a whole, such as {example} ({setting.origin})"
+        return f"{listed} is a list of sections, which is set as a whole, such as {example}"
     last = setting.key.rpartition(".")[2]
     same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last)
     suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(keys()))
-    return f"{setting.key}: there is no such key{suggestion} ({setting.origin})"
+    return f"there is no such key{suggestion}"
 
 
-def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> list[str]:
+def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> list[Problem]:
     problems = []
     for detail in error.errors(include_url=False):
         key, within = _place(detail["loc"])
         if key in choices():
             key += ".name"
         setting = merged.get(key)
-        origin = f" ({setting.origin})" if setting else ""
+        origin = setting.origin if setting else ""
         if detail["type"] == "value_error":
-            problems.append(f"{detail['ctx']['error']}{origin}")
+            problems.append(replace(detail["ctx"]["error"].problem, origin=origin))
         elif detail["type"] == "extra_forbidden":
             item = item_keys(key)
             name = within.rpartition(".")[2]
-            problems.append(f"{key}{within}: there is no such key{suggest(name, item)}; one of {key} has {', '.join(item)}{origin}")
+            known = f"one of {key} has {', '.join(item)}"
+            problems.append(Problem(f"there is no such key{suggest(name, item)}", f"{key}{within}", known, origin, (key,)))
         else:
             given = setting.value if setting is not None and not within else detail["input"]
-            problems.append(f"{key}{within}: {_expectation(detail, key, within)}, got {show(given)}{origin}")
+            said = f"{_expectation(detail, key, within)}, got {show(given)}"
+            problems.append(Problem(said, place=f"{key}{within}", origin=origin, keys=(key,)))
     return problems
 
 
@@ -286,6 +291,10 @@ def _place(location: Iterable[int | str]) -> tuple[str, str]:
             key = longer
         rest.pop(0)
     return key, "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest) if item_keys(key) else ""
+
+
+def _of_key(key: str, what: str, origin: str) -> Problem:
+    return Problem(what, place=key, origin=origin, keys=(key,))
 
 
 def _is_prefix(key: str) -> bool:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from fieldmark.core.errors import Problem
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -22,9 +24,25 @@ def setting(default: Any, meaning: str, unit: str | None = None) -> Any:
     return Field(default, description=meaning, json_schema_extra={"unit": unit} if unit else None)
 
 
-def _check_range(name: str, bounds: tuple[float, float]) -> None:
+class Conflict(ValueError):
+    """What a section's check raises of settings that do not go together: a whole sentence, and the keys."""
+
+    def __init__(self, what: str, *keys: str):
+        self.problem = Problem(what, keys=keys)
+        super().__init__(str(self.problem))
+
+
+class Refused(ValueError):
+    """What a section's check raises of one key, the first; the others are those that the key is measured against."""
+
+    def __init__(self, what: str, key: str, *others: str):
+        self.problem = Problem(what, place=key, keys=(key, *others))
+        super().__init__(str(self.problem))
+
+
+def _check_range(key: str, bounds: tuple[float, float]) -> None:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"{name}: the first number ({bounds[0]:g}) is larger than the second ({bounds[1]:g})")
+        raise Refused(f"the first number ({bounds[0]:g}) is larger than the second ({bounds[1]:g})", key)
 
 
 def _count(value: Any) -> Any:
@@ -40,7 +58,7 @@ Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
 def _held_out(value: Any) -> Any:
     names = isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(name, str) for name in value)
     if not names and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"data.unknown_classes: expected how many classes, at least 1, or a list of their names, got {value!r}")
+        raise Refused(f"expected how many classes, at least 1, or a list of their names, got {value!r}", "data.unknown_classes")
     return tuple(value) if names else value
 
 
@@ -166,9 +184,11 @@ class Data(Section):
     @model_validator(mode="after")
     def _folds(self) -> Data:
         if self.folds is None and self.fold:
-            raise ValueError("data.fold has no effect without data.folds; set data.folds")
+            raise Conflict("data.fold has no effect without data.folds; set data.folds", "data.fold", "data.folds")
         if self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"data.fold={self.fold} is not one of the {self.folds} folds; they are numbered from 0")
+            raise Conflict(
+                f"data.fold={self.fold} is not one of the {self.folds} folds; they are numbered from 0", "data.fold", "data.folds"
+            )
         return self
 
 
@@ -223,7 +243,11 @@ class Optimizer(Section):
     @model_validator(mode="after")
     def _decay(self) -> Optimizer:
         if self.decay_norm_and_bias and self.weight_decay == 0:
-            raise ValueError("optim.decay_norm_and_bias has no effect without weight decay; set optim.weight_decay above 0")
+            raise Conflict(
+                "optim.decay_norm_and_bias has no effect without weight decay; set optim.weight_decay above 0",
+                "optim.decay_norm_and_bias",
+                "optim.weight_decay",
+            )
         return self
 
 
@@ -295,7 +319,7 @@ class MultiStep(Warmup):
     @model_validator(mode="after")
     def _ordered(self) -> MultiStep:
         if not self.after or list(self.after) != sorted(set(self.after)):
-            raise ValueError(f"schedule.after: expected epochs in rising order, such as [15, 25], got {list(self.after)}")
+            raise Refused(f"expected epochs in rising order, such as [15, 25], got {list(self.after)}", "schedule.after")
         return self
 
 
@@ -342,13 +366,13 @@ class Stage(Section):
     @model_validator(mode="after")
     def _something_frozen(self) -> Stage:
         if "all" in self.trainable and self.frozen_norm != "held":
-            raise ValueError("stages: `frozen_norm` has no effect where `trainable` is all; leave it out")
+            raise Refused("`frozen_norm` has no effect where `trainable` is all; leave it out", "stages")
         return self
 
     @model_validator(mode="after")
     def _something_trained(self) -> Stage:
         if not self.trainable:
-            raise ValueError("stages: a stage's `trainable` names nothing; give it head, for instance")
+            raise Refused("a stage's `trainable` names nothing; give it head, for instance", "stages")
         return self
 
 
@@ -363,7 +387,11 @@ class CrossEntropy(Section):
     @model_validator(mode="after")
     def _smoothing(self) -> CrossEntropy:
         if self.label_smoothing == 0 and self.smoothing_over != "all":
-            raise ValueError("loss.smoothing_over has no effect without label smoothing; set loss.label_smoothing above 0")
+            raise Conflict(
+                "loss.smoothing_over has no effect without label smoothing; set loss.label_smoothing above 0",
+                "loss.smoothing_over",
+                "loss.label_smoothing",
+            )
         return self
 
 
@@ -395,7 +423,7 @@ class RandomResizedCrop(Section):
         _check_range("augment.crop.area", self.area)
         _check_range("augment.crop.aspect", self.aspect)
         if self.area[1] > 1:
-            raise ValueError("augment.crop.area: a crop cannot be larger than the image; use augment.zoom to shrink it")
+            raise Refused("a crop cannot be larger than the image; use augment.zoom to shrink it", "augment.crop.area")
         return self
 
 
@@ -444,7 +472,7 @@ class _Erasing(Section):
         _check_range("augment.erase.area", self.area)
         _check_range("augment.erase.aspect", self.aspect)
         if self.area[1] > 1:
-            raise ValueError("augment.erase.area: no more than the whole image can be erased; give shares of at most 1")
+            raise Refused("no more than the whole image can be erased; give shares of at most 1", "augment.erase.area")
         return self
 
 
@@ -554,33 +582,39 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _optimiser(self) -> Recipe:
         if isinstance(self.optim, SGD) and self.optim.nesterov and self.optim.momentum == 0:
-            raise ValueError("optim.nesterov needs optim.momentum above 0")
+            raise Conflict("optim.nesterov needs optim.momentum above 0", "optim.nesterov", "optim.momentum")
         return self
 
     @model_validator(mode="after")
     def _mixing(self) -> Recipe:
         if self.train.batch == 1 and not isinstance(self.augment.mix, NoMixing):
-            raise ValueError("augment.mix has no effect on batches of one image; raise train.batch")
+            raise Conflict("augment.mix has no effect on batches of one image; raise train.batch", "augment.mix.name", "train.batch")
         return self
 
     @model_validator(mode="after")
     def _micro_batch(self) -> Recipe:
         if self.train.micro_batch is not None and self.train.micro_batch >= self.train.batch:
-            raise ValueError(f"train.micro_batch ({self.train.micro_batch}) has no effect beside train.batch ({self.train.batch})")
+            raise Conflict(
+                f"train.micro_batch ({self.train.micro_batch}) has no effect beside train.batch ({self.train.batch})",
+                "train.micro_batch",
+                "train.batch",
+            )
         return self
 
     @model_validator(mode="after")
     def _stage_lengths(self) -> Recipe:
         stages, total = self.stages, self.train.epochs
         if any(stage.epochs is None for stage in stages[:-1]):
-            raise ValueError("stages: only the last stage may leave out its epochs")
+            raise Refused("only the last stage may leave out its epochs", "stages")
         given = sum(stage.epochs or 0 for stage in stages)
         if stages and stages[-1].epochs is None and given >= total:
-            raise ValueError(f"stages: all but the last take {given} epochs and leave none of train.epochs ({total})")
+            raise Refused(f"all but the last take {given} epochs and leave none of train.epochs ({total})", "stages", "train.epochs")
         if stages and stages[-1].epochs is not None and given != total:
-            raise ValueError(f"stages: they take {given} epochs, and train.epochs is {total}; leave out the epochs of the last")
+            raise Refused(
+                f"they take {given} epochs, and train.epochs is {total}; leave out the epochs of the last", "stages", "train.epochs"
+            )
         if stages and not stages[0].restart:
-            raise ValueError("stages: the first stage has no stage before it whose schedule could go on; leave out its `restart`")
+            raise Refused("the first stage has no stage before it whose schedule could go on; leave out its `restart`", "stages")
         return self
 
     @model_validator(mode="after")
@@ -589,23 +623,33 @@ class Recipe(Section):
         if isinstance(schedule, OneCycle):
             return self
         if schedule.warmup_epochs == 0 and schedule.warmup_factor != type(schedule).model_fields["warmup_factor"].default:
-            raise ValueError("schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0")
+            raise Conflict(
+                "schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0",
+                "schedule.warmup_factor",
+                "schedule.warmup_epochs",
+            )
         shortest = min(epochs for _, epochs in self.schedule_spans())
         if schedule.warmup_epochs >= shortest and schedule.warmup_epochs > 0:
             span = "a stage" if self.stages else "train.epochs"
-            raise ValueError(
-                f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest}); lower schedule.warmup_epochs"
+            raise Conflict(
+                f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest}); lower schedule.warmup_epochs",
+                "schedule.warmup_epochs",
+                "stages" if self.stages else "train.epochs",
             )
         return self
 
     @model_validator(mode="after")
     def _steps_of_the_rate(self) -> Recipe:
         schedule, longest = self.schedule, max(epochs for _, epochs in self.schedule_spans())
-        span = "any stage" if self.stages else "train.epochs"
+        span, length = ("any stage", "stages") if self.stages else ("train.epochs", "train.epochs")
         if isinstance(schedule, Step) and schedule.every >= longest:
-            raise ValueError(f"schedule.every ({schedule.every}) is never reached within {span} ({longest}); lower schedule.every")
+            raise Conflict(
+                f"schedule.every ({schedule.every}) is never reached within {span} ({longest}); lower schedule.every",
+                "schedule.every",
+                length,
+            )
         if isinstance(schedule, MultiStep) and schedule.after[-1] >= longest:
-            raise ValueError(f"schedule.after: epoch {schedule.after[-1]} is not before the end of {span} ({longest}); leave it out")
+            raise Refused(f"epoch {schedule.after[-1]} is not before the end of {span} ({longest}); leave it out", "schedule.after", length)
         return self
 
     def stage_spans(self) -> tuple[tuple[int, int], ...]:

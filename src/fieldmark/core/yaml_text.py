@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def plain(value: Any, origin: str) -> Any:
             return kind(value)
     if type(value).__name__ == "ScalarBoolean":
         return bool(value)
-    raise InputError(f"a value that a recipe cannot hold: {show(value)} ({origin})")
+    raise InputError(Problem(f"a value that a recipe cannot hold: {show(value)}", origin=origin))
 
 
 def _entry(item: Any, origin: str) -> Any:

@@ -76,7 +76,7 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
         try:
             parse_corruption(settings.corrupt)
         except InputError as error:
-            raise InputError(*(f"data.corrupt: {problem}" for problem in error.problems), hint=error.hint) from None
+            raise InputError(*(problem.within("data.corrupt") for problem in error.problems), hint=error.hint) from None
     dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse_columns(settings.columns), console)
     dataset = _classified(dataset, settings)
     _refuse_unused(dataset, settings)

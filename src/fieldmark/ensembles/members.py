@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.recipe import identity, with_settings
 from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.evaluate import require_finished
@@ -88,7 +88,7 @@ def open_members(paths: Sequence[str | Path]) -> Members:
     if len(paths) < 2:
         raise InputError("an ensemble needs at least two runs", hint="fieldmark ensemble RUN RUN... --method mean --out RUN")
     runs: list[Run] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for path in paths:
         try:
             run = Run.load(path)
@@ -103,8 +103,8 @@ def open_members(paths: Sequence[str | Path]) -> Members:
         raise InputError(*(f"{path} is named more than once" for path in repeated))
     if nested := [run for run in runs if run.ensemble is not None]:
         raise InputError(*(f"{run.path} is an ensemble itself" for run in nested), hint="Name its members instead.")
-    if problems := [*_other_classes(runs), *_boxes(runs)]:
-        raise InputError(*problems)
+    if unlike := [*_other_classes(runs), *_boxes(runs)]:
+        raise InputError(*unlike)
     inputs, folds = _inputs(runs)
     return Members(tuple(runs), _names(runs), inputs, folds)
 

@@ -301,7 +301,7 @@ class _Explainer:
         except InputError as error:
             if self._required:
                 raise
-            self.without_map = error.problems[0]
+            self.without_map = str(error.problems[0])
             return None
 
         def probability(deleted: np.ndarray) -> np.ndarray:

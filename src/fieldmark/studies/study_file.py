@@ -40,7 +40,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.fields import fields
 from fieldmark.core.presets import STUDIES, Source, suggest
 from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
@@ -93,7 +93,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
     values = parse(source.text, source.origin)
     if quick and "quick" not in values:
         raise _without_quick(source)
-    problems: list[str] = []
+    problems: list[Problem] = []
     _check_keys(values, _KEYS, "", "a study", source, problems)
     section = _quick(values, source, problems)
     used = section if quick else _Quick()
@@ -104,7 +104,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
     names = [change.rung.name for change in changes]
     for given, where in section.places.items():
         if given not in names:
-            problems.append(f"quick.rungs: the study has no rung {given!r}{suggest(given, names)} ({where})")
+            problems.append(Problem(f"the study has no rung {given!r}{suggest(given, names)}", place="quick.rungs", origin=where))
     ensembles = _ensembles(values, names, source, problems)
     rungs, recipes = _recipes(base, [_in_quick_form(change, used) for change in changes], problems)
     if len(recipes) == len(rungs):
@@ -112,10 +112,11 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
         for ensemble in ensembles:
             origin = line_of(values["ensembles"], ensemble.name, source.origin)
             of_members = {name: by_name[name] for name in ensemble.members if name in by_name}
-            problems += [f"ensembles: {ensemble.name}: {reason} ({origin})" for reason in _impossible(ensemble, of_members)]
+            place = f"ensembles: {ensemble.name}"
+            problems += [Problem(reason, place=place, origin=origin) for reason in _impossible(ensemble, of_members)]
     chosen = _seeds(values.get("seeds", 3), "seeds", line_of(values, "seeds", source.origin), problems)
     if seeds is not None and seeds < 1:
-        problems.append(f"--seeds: expected at least 1, got {seeds}")
+        problems.append(Problem(f"--seeds: expected at least 1, got {seeds}"))
     _refuse(problems)
     return Study(
         name=Path(name).stem,
@@ -135,18 +136,18 @@ def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[lis
     """The base's layers and the section `search` of a study file, with the file's name. Raises InputError where it has none."""
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
-    problems: list[str] = []
+    problems: list[Problem] = []
     _check_keys(values, _KEYS, "", "a study", source, problems)
     base = _base(values, source, (command_line_layer(overrides, problems),), problems)
     section = values.get("search")
     if not isinstance(section, dict):
-        problems.append(f"{source.origin} has no section search, which says what is searched over")
+        problems.append(Problem(f"{source.origin} has no section search, which says what is searched over"))
         section = {}
     _refuse(problems)
     return base, section, source.origin
 
 
-def _refuse(problems: list[str]) -> None:
+def _refuse(problems: list[Problem]) -> None:
     if problems:
         raise InputError(*dict.fromkeys(problems), hint="docs/studies.md describes study files; `fieldmark fields` lists a recipe's keys.")
 
@@ -156,49 +157,58 @@ def _title(source: Source) -> str:
     return first.removeprefix("#").partition(": ")[2].strip() if first.startswith("#") else ""
 
 
-def _check_keys(values: dict[Any, Any], known: Sequence[str], prefix: str, what: str, source: Source, problems: list[str]) -> None:
+def _check_keys(values: dict[Any, Any], known: Sequence[str], prefix: str, what: str, source: Source, problems: list[Problem]) -> None:
     for key in values:
         if key not in known:
             where = line_of(values, key, source.origin)
-            problems.append(f"{prefix}{key}: {what} has no such key{suggest(str(key), known)} ({where}); it has {', '.join(known)}")
+            problems.append(
+                Problem(
+                    f"{what} has no such key{suggest(str(key), known)}",
+                    place=f"{prefix}{key}",
+                    remedy=f"it has {', '.join(known)}",
+                    origin=where,
+                )
+            )
 
 
-def _base(values: dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[str]) -> list[Layer]:
+def _base(values: dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[Problem]) -> list[Layer]:
     base = values.get("base", "default")
     if not isinstance(base, str | dict):
-        problems.append(f"base: expected a recipe's name or a mapping, got {show(base)} ({line_of(values, 'base', source.origin)})")
+        problems.append(
+            Problem(f"expected a recipe's name or a mapping, got {show(base)}", place="base", origin=line_of(values, "base", source.origin))
+        )
         base = "default"
     return _start(base, source, on_top, problems)
 
 
-def _start(recipe: str | dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[str]) -> list[Layer]:
+def _start(recipe: str | dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[Problem]) -> list[Layer]:
     """The layers of a recipe that rungs are built on, with what goes on top of all of these."""
     layers = [*base_layers(recipe, source, problems), *on_top]
     for setting in (setting for layer in layers for setting in layer if setting.key == "train.seed"):
-        problems.append(f"train.seed: the seeds of a study are its `seeds` ({setting.origin})")
+        problems.append(Problem("the seeds of a study are its `seeds`", place="train.seed", origin=setting.origin))
     return layers
 
 
-def _arrangement(values: dict[str, Any], source: Source, problems: list[str]) -> Arrangement:
+def _arrangement(values: dict[str, Any], source: Source, problems: list[Problem]) -> Arrangement:
     given = [name for name in _ARRANGEMENTS if name in values]
     if len(given) > 1:
-        problems.append(f"{' and '.join(given)}: a study has one of them ({line_of(values, given[1], source.origin)})")
+        problems.append(Problem(f"{' and '.join(given)}: a study has one of them", origin=line_of(values, given[1], source.origin)))
     return given[0] if given else "independent"
 
 
 def _changes(
-    values: dict[str, Any], arrangement: Arrangement, on_top: Sequence[Layer], source: Source, problems: list[str]
+    values: dict[str, Any], arrangement: Arrangement, on_top: Sequence[Layer], source: Source, problems: list[Problem]
 ) -> list[_Change]:
     """The base and what comes after it."""
     name = values.get("base_name", _BASE)
     if not isinstance(name, str) or (arrangement == "grid" and "base_name" in values):
         why = "a grid's base is its first cell" if arrangement == "grid" else f"expected a name, got {show(name)}"
-        problems.append(f"base_name: {why} ({line_of(values, 'base_name', source.origin)})")
+        problems.append(Problem(why, place="base_name", origin=line_of(values, "base_name", source.origin)))
         name = _BASE
     section = values.get(arrangement)
     origin = line_of(values, arrangement, source.origin)
     if section is not None and not isinstance(section, dict):
-        problems.append(f"{arrangement}: expected names with the settings of each, got {show(section)} ({origin})")
+        problems.append(Problem(f"expected names with the settings of each, got {show(section)}", place=arrangement, origin=origin))
         section = None
     if arrangement == "grid":
         return _grid(section or {}, origin, source, problems)
@@ -222,52 +232,58 @@ def _changes(
     return changes
 
 
-def _earlier(on: Setting, above: Sequence[str], section: dict[Any, Any], called: str, problems: list[str]) -> str | None:
+def _earlier(on: Setting, above: Sequence[str], section: dict[Any, Any], called: str, problems: list[Problem]) -> str | None:
     """The rung that another says to be `on`; None, and a problem, where there is no such rung above it."""
     name = str(on.value)
     if name in above:
         return name
     later = any(str(title) == name for title in section)
     why = f"{name!r} does not stand above it" if later else f"there is no rung {name!r} above it{suggest(name, above)}"
-    problems.append(f"{called}: on: {why} ({on.origin})")
+    problems.append(Problem(why, place=f"{called}: on", origin=on.origin))
     return None
 
 
-def _extended(extends: Setting, called: str, source: Source, on_top: Sequence[Layer], problems: list[str]) -> tuple[Layer, ...]:
+def _extended(extends: Setting, called: str, source: Source, on_top: Sequence[Layer], problems: list[Problem]) -> tuple[Layer, ...]:
     """The layers of the recipe that a rung is built on instead of the base; none, and a problem, where it cannot be read."""
     if not isinstance(extends.value, str):
-        problems.append(f"{called}: extends: expected the name of a recipe or a file, got {show(extends.value)} ({extends.origin})")
+        problems.append(
+            Problem(
+                f"expected the name of a recipe or a file, got {show(extends.value)}", place=f"{called}: extends", origin=extends.origin
+            )
+        )
         return ()
     try:
         return tuple(_start(extends.value, source, on_top, problems))
     except InputError as error:
-        problems += [f"{called}: extends: {problem} ({extends.origin})" for problem in error.problems]
+        problems += [problem.within(f"{called}: extends").written(extends.origin) for problem in error.problems]
         return ()
 
 
-def _layer(settings: Any, title: str, where: str, source: Source, problems: list[str], arrangement: Arrangement | None = None) -> Layer:
+def _layer(settings: Any, title: str, where: str, source: Source, problems: list[Problem], arrangement: Arrangement | None = None) -> Layer:
     """The settings of a rung, or of the section quick. `extends` and `on` stay among them where rungs so arranged may have them."""
     if not isinstance(settings, dict):
-        problems.append(f"{title}: expected settings such as {{augment.flip: 0.5}}, got {show(settings)} ({where})")
+        problems.append(Problem(f"expected settings such as {{augment.flip: 0.5}}, got {show(settings)}", place=title, origin=where))
         return []
     layer = read_layer(settings, source.origin, problems)
     misplaced = [setting for setting in layer if _REFERENCES.get(setting.key, arrangement) != arrangement]
     for setting in misplaced:
         may = "extend a recipe" if setting.key == "extends" else "be built on another"
-        problems.append(f"{title}: {setting.key}: only a rung of `{_REFERENCES[setting.key]}` may {may} ({setting.origin})")
+        problems.append(
+            Problem(f"only a rung of `{_REFERENCES[setting.key]}` may {may}", place=f"{title}: {setting.key}", origin=setting.origin)
+        )
     return [setting for setting in layer if setting not in misplaced]
 
 
-def _grid(section: dict[Any, Any], origin: str, source: Source, problems: list[str]) -> list[_Change]:
+def _grid(section: dict[Any, Any], origin: str, source: Source, problems: list[Problem]) -> list[_Change]:
     factors = [list(_options(factor, options, section, source, problems)) for factor, options in section.items()]
     if not factors or not all(factors):
-        problems.append(f"grid: expected factors with options, such as augment.flip: [0, 0.5] ({origin})")
+        problems.append(Problem("expected factors with options, such as augment.flip: [0, 0.5]", place="grid", origin=origin))
         return [_Change(Rung(_BASE), (), origin)]
     cells = 1
     for options in factors:
         cells *= len(options)
     if cells > _MOST_RUNGS:
-        problems.append(f"grid: it has {cells:,} cells, and {_MOST_RUNGS:,} are the most ({origin})")
+        problems.append(Problem(f"it has {cells:,} cells, and {_MOST_RUNGS:,} are the most", place="grid", origin=origin))
         return [_Change(Rung(_BASE), (), origin)]
     changes = []
     for cell in itertools.product(*factors):
@@ -278,12 +294,16 @@ def _grid(section: dict[Any, Any], origin: str, source: Source, problems: list[s
     return changes
 
 
-def _options(factor: Any, options: Any, section: dict[Any, Any], source: Source, problems: list[str]) -> Iterator[tuple[str, Layer]]:
+def _options(factor: Any, options: Any, section: dict[Any, Any], source: Source, problems: list[Problem]) -> Iterator[tuple[str, Layer]]:
     where = line_of(section, factor, source.origin)
     if isinstance(options, list):
         if factor not in {each.key for each in fields()}:
             nearest = suggest(str(factor), sorted({each.key for each in fields()}))
-            problems.append(f"grid: {factor}: a list of values belongs to a recipe key, and there is no such key{nearest} ({where})")
+            problems.append(
+                Problem(
+                    f"a list of values belongs to a recipe key, and there is no such key{nearest}", place=f"grid: {factor}", origin=where
+                )
+            )
         last = str(factor).rpartition(".")[2]
         for value in options:
             said = str(value).lower() if isinstance(value, bool) else str(plain(value, where))
@@ -293,14 +313,14 @@ def _options(factor: Any, options: Any, section: dict[Any, Any], source: Source,
             here = line_of(options, name, source.origin)
             yield str(name), [] if settings is None else _layer(settings, f"grid: {factor}: {name}", here, source, problems)
     else:
-        problems.append(f"grid: {factor}: expected a list of values or named changes, got {show(options)} ({where})")
+        problems.append(Problem(f"expected a list of values or named changes, got {show(options)}", place=f"grid: {factor}", origin=where))
 
 
 def _settings(layer: Layer) -> dict[str, Any]:
     return {setting.key: setting.value for setting in layer}
 
 
-def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[str]) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
+def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[Problem]) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
     """The recipe of each rung; every rung that is like another, or that has no recipe, is a problem."""
     built: dict[str, Recipe] = {}
     twins: dict[str, str] = {}
@@ -309,9 +329,9 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[str])
     for change in changes:
         rung, name, slug = change.rung, change.rung.name, change.rung.slug
         if not slug:
-            problems.append(f"{name!r}: a name needs a letter or a digit ({change.origin})")
+            problems.append(Problem("a name needs a letter or a digit", place=repr(name), origin=change.origin))
         elif slug in slugs:
-            problems.append(f"{name!r}: too much like {slugs[slug]!r}; both would be {slug} on disk ({change.origin})")
+            problems.append(Problem(f"too much like {slugs[slug]!r}; both would be {slug} on disk", place=repr(name), origin=change.origin))
         slugs[slug] = name
         below = base if rung.before is None else layers_of[rung.before]
         layers_of[name] = layers = [*(change.extended or below), *change.layers]
@@ -320,18 +340,25 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[str])
         try:
             recipe = build_recipe(layers)
         except InputError as error:
-            of = f"{name!r}, which extends {rung.settings['extends']}: " if change.extended else f"{name!r}: "
-            placed = [problem in problems or (problem.endswith(")") and not change.extended) for problem in error.problems]
-            problems += [problem if known else of + problem for problem, known in zip(error.problems, placed, strict=True)]
+            of = f"{name!r}, which extends {rung.settings['extends']}" if change.extended else repr(name)
+            placed = [problem in problems or (problem.origin and not change.extended) for problem in error.problems]
+            problems += [problem if known else problem.within(of) for problem, known in zip(error.problems, placed, strict=True)]
             continue
         if "train.seed" in rung.settings:
-            problems.append(f"{name!r}: train.seed is what `seeds` is for ({change.origin})")
+            problems.append(Problem("train.seed is what `seeds` is for", place=repr(name), origin=change.origin))
         splits, others = (flat(each) for each in (recipe, next(iter(built.values()), recipe)))
         if kept := [key for key in _OF_THE_STUDY if splits[key] != others[key]]:
-            problems.append(f"{name!r}: {', '.join(kept)}: all rungs of a study have the same splits; set it in the base ({change.origin})")
+            problems.append(
+                Problem(
+                    f"{', '.join(kept)}: all rungs of a study have the same splits",
+                    place=repr(name),
+                    remedy="set it in the base",
+                    origin=change.origin,
+                )
+            )
         twin = twins.setdefault(identity(recipe), name)
         if twin != name:
-            problems.append(f"{name!r} changes nothing: it is the recipe of {twin!r} ({change.origin})")
+            problems.append(Problem(f"{name!r} changes nothing: it is the recipe of {twin!r}", origin=change.origin))
         built[name] = _with_whole_paths(recipe)
     return tuple(change.rung for change in changes), tuple(built.values())
 
@@ -350,34 +377,41 @@ def _whole(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, problems: list[str]) -> tuple[StudyEnsemble, ...]:
+def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, problems: list[Problem]) -> tuple[StudyEnsemble, ...]:
     """The section `ensembles`."""
     section = values.get("ensembles", {})
     where = line_of(values, "ensembles", source.origin)
     if not isinstance(section, dict):
-        problems.append(f"ensembles: expected names with the method of each, got {show(section)} ({where})")
+        problems.append(Problem(f"expected names with the method of each, got {show(section)}", place="ensembles", origin=where))
         return ()
     found: list[StudyEnsemble] = []
     for title, given in section.items():
         name, here = str(title), line_of(section, title, source.origin)
         if not isinstance(given, dict):
-            problems.append(f"ensembles: {name}: expected a method, such as {{method: mean}}, got {show(given)} ({here})")
+            problems.append(
+                Problem(f"expected a method, such as {{method: mean}}, got {show(given)}", place=f"ensembles: {name}", origin=here)
+            )
             continue
         _check_keys(given, _ENSEMBLE_KEYS, f"ensembles: {name}: ", "an ensemble", source, problems)
         members = given.get("members", list(rungs))
         if not isinstance(members, list) or len(members) < 2 or len(set(map(str, members))) < len(members):
-            problems.append(f"ensembles: {name}: members: expected at least two different rungs, got {show(members)} ({here})")
+            problems.append(
+                Problem(f"members: expected at least two different rungs, got {show(members)}", place=f"ensembles: {name}", origin=here)
+            )
             continue
         unknown = [str(member) for member in members if str(member) not in rungs]
-        problems += [f"ensembles: {name}: the study has no rung {member!r}{suggest(member, rungs)} ({here})" for member in unknown]
+        problems += [
+            Problem(f"the study has no rung {member!r}{suggest(member, rungs)}", place=f"ensembles: {name}", origin=here)
+            for member in unknown
+        ]
         options = {key: str(given[key]) for key in _ENSEMBLE_KEYS[1:] if key in given}
         ensemble = StudyEnsemble(name, tuple(map(str, members)), options)
         try:
             ensemble.chosen()
         except InputError as error:
-            problems += [f"ensembles: {name}: {problem} ({here})" for problem in error.problems]
+            problems += [problem.within(f"ensembles: {name}").written(here) for problem in error.problems]
         if not ensemble.slug or ensemble.slug in [each.slug for each in found]:
-            problems.append(f"ensembles: {name!r} needs a name of its own, with letters or digits ({here})")
+            problems.append(Problem(f"{name!r} needs a name of its own, with letters or digits", place="ensembles", origin=here))
         found.append(ensemble)
     return tuple(found)
 
@@ -391,36 +425,40 @@ def _impossible(ensemble: StudyEnsemble, recipes: dict[str, Recipe]) -> list[str
     return list(impossible(method, recipes)) if len(recipes) == len(ensemble.members) else []
 
 
-def _seeds(given: Any, key: str, origin: str, problems: list[str]) -> tuple[int, ...]:
+def _seeds(given: Any, key: str, origin: str, problems: list[Problem]) -> tuple[int, ...]:
     values = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
     if (
         not isinstance(values, list)
         or not values
         or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in values)
     ):
-        problems.append(f"{key}: expected how many, or a list of whole numbers, got {show(given)} ({origin})")
+        problems.append(Problem(f"expected how many, or a list of whole numbers, got {show(given)}", place=key, origin=origin))
         return (0,)
     if len(set(values)) < len(values):
-        problems.append(f"{key}: {show(given)} names a seed twice ({origin})")
+        problems.append(Problem(f"{show(given)} names a seed twice", place=key, origin=origin))
     return tuple(int(each) for each in values)
 
 
 # ---- the quick form ---------------------------------------------------------------------------------------------------------------
 
 
-def _quick(values: dict[str, Any], source: Source, problems: list[str]) -> _Quick:
+def _quick(values: dict[str, Any], source: Source, problems: list[Problem]) -> _Quick:
     """The section `quick`, which is checked whether it is used or not; its settings are checked with the recipes that they change."""
     if "quick" not in values:
         return _Quick()
     section = values["quick"]
     if not isinstance(section, dict):
-        problems.append(f"quick: expected {', '.join(_QUICK_KEYS)}, got {show(section)} ({line_of(values, 'quick', source.origin)})")
+        problems.append(
+            Problem(
+                f"expected {', '.join(_QUICK_KEYS)}, got {show(section)}", place="quick", origin=line_of(values, "quick", source.origin)
+            )
+        )
         return _Quick()
     _check_keys(section, _QUICK_KEYS, "quick.", "the section quick", source, problems)
     lines = {key: line_of(section, key, source.origin) for key in _QUICK_KEYS}
     rungs = section.get("rungs", {})
     if not isinstance(rungs, dict):
-        problems.append(f"quick.rungs: expected names with the settings of each, got {show(rungs)} ({lines['rungs']})")
+        problems.append(Problem(f"expected names with the settings of each, got {show(rungs)}", place="quick.rungs", origin=lines["rungs"]))
         rungs = {}
     places = {str(name): line_of(rungs, name, source.origin) for name in rungs}
     return _Quick(

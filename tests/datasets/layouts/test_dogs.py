@@ -20,7 +20,7 @@ CHIHUAHUA, SPANIEL = "n02085620-Chihuahua", "n02086646-Blenheim_spaniel"
 def problems(data: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_dataset(data, "dogs")
-    return "\n".join(caught.value.problems)
+    return "\n".join(map(str, caught.value.problems))
 
 
 def put_train(data: Path, files: list[object], labels: list[object]) -> None:

@@ -19,7 +19,7 @@ from fieldmark.datasets.layouts.flower_names import FLOWERS
 def problems(data: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_dataset(data, "flowers")
-    return "\n".join(caught.value.problems)
+    return "\n".join(map(str, caught.value.problems))
 
 
 def put_splits(data: Path, **changed: object) -> None:

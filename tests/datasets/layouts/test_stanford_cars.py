@@ -28,7 +28,7 @@ def row(dataset: Dataset, path: str) -> tuple[str, str, list[float]]:
 def problems(data: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_dataset(data, "stanford-cars")
-    return "\n".join(caught.value.problems)
+    return "\n".join(map(str, caught.value.problems))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ OBJECT = (
 def read(folder: Path, content: str | bytes) -> tuple[list[Box] | None, list[str]]:
     (folder / "a").write_bytes(content.encode() if isinstance(content, str) else content)
     notes = Annotations(folder)
-    return object_boxes(notes, "a"), notes.problems
+    return object_boxes(notes, "a"), [str(problem) for problem in notes.problems]
 
 
 def test_corners_count_from_one_and_are_inclusive(tmp_path: Path) -> None:

@@ -623,7 +623,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
     space = SPACE | {"optim.lr": {"from": 1e-4, "to": 1e-2, "log": True}, "augment.flip": [0.0, 0.5, 1.0], "augment.hue": [0.0, 0.1]}
     with pytest.raises(InputError) as caught:
         search(tmp_path / "out", FakeEngine(val), 5, what=a_search(space, {"model.dropout": 0.1}, sampler="random"))
-    problems = [problem.partition("otherwise: ")[2] for problem in caught.value.problems]
+    problems = [str(problem).partition("otherwise: ")[2] for problem in caught.value.problems]
     assert problems == [
         'sampler was "tpe", and is "random"',
         "in the base, model.dropout was 0.0, and is 0.1",

@@ -16,7 +16,7 @@ def read(text, epochs=30):
 def problems_of(text, **more):
     with pytest.raises(InputError) as caught:
         read(text, **more)
-    return list(caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
 
 
 def test_what_is_left_out_has_a_default():
@@ -51,12 +51,12 @@ def test_where_epochs_are_searched_over_the_shortest_trial_counts():
 def test_everything_wrong_is_said_at_once():
     text = "sampler: grid\nseed: -1\nhalvin: true\nhalving: {factor: 1, min_epoch: 2}\nspace: {optm.lr: [1, 2]}"
     assert problems_of(text) == [
-        "search.halvin: there is no such key; did you mean halving? (study.yaml, line 3); it has sampler, seed, halving, space",
+        "search.halvin: there is no such key; did you mean halving?; it has sampler, seed, halving, space (study.yaml, line 3)",
         'search.sampler: expected one of tpe, random, got "grid" (study.yaml, line 1)',
         "search.seed: expected a whole number of at least 0, got -1 (study.yaml, line 2)",
         "optm.lr: there is no such key; did you mean optim.lr? (study.yaml, line 5)",
         "search.halving.factor: expected a whole number of at least 2, got 1 (study.yaml, line 4)",
-        "search.halving.min_epoch: there is no such key; did you mean min_epochs? (study.yaml, line 4); it has min_epochs, factor",
+        "search.halving.min_epoch: there is no such key; did you mean min_epochs?; it has min_epochs, factor (study.yaml, line 4)",
     ]
 
 

@@ -17,7 +17,7 @@ def a_space(text, base="optim: {name: adamw}", command_line=()):
 
 
 def problems_of(text, **more):
-    return a_space(text, **more)[1]
+    return [str(problem) for problem in a_space(text, **more)[1]]
 
 
 def sound(text, **more):
@@ -122,8 +122,8 @@ ONE_PROBLEM = {
     "(study.yaml, line 1)",
     "optim.lr: [0.1, 0.2, 0.1]": "optim.lr: 0.1 is given twice (study.yaml, line 1)",
     "optim.lr: {from: 0.1}": "optim.lr: a range needs to, such as {from: 1e-4, to: 1e-2, log: true} (study.yaml, line 1)",
-    "optim.lr: {from: 0.1, too: 1}": "optim.lr: a range has no 'too'; did you mean to? (study.yaml, line 1); "
-    "it has from, to, and log or step",
+    "optim.lr: {from: 0.1, too: 1}": "optim.lr: a range has no 'too'; did you mean to?; "
+    "it has from, to, and log or step (study.yaml, line 1)",
     "optim.lr: {from: 0.1, to: high}": 'optim.lr: to: expected a number, got "high" (study.yaml, line 1)',
     "optim.lr: {from: true, to: 2}": "optim.lr: from: expected a number, got true (study.yaml, line 1)",
     "optim.lr: {from: 0.1, to: .inf}": "optim.lr: to: expected a number, got Infinity (study.yaml, line 1)",
@@ -184,7 +184,7 @@ def test_everything_wrong_is_said_at_once():
 def test_a_space_is_a_mapping_of_keys(text):
     problems = []
     read_space({"": None, "{}": {}, "[1, 2]": [1, 2], "optim.lr": "optim.lr"}[text], [], "study.yaml", problems)
-    assert len(problems) == 1 and "search.space: expected recipe keys" in problems[0]
+    assert len(problems) == 1 and "search.space: expected recipe keys" in str(problems[0])
 
 
 def test_corners_that_do_not_go_together():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import shown
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files, Images
@@ -67,12 +67,12 @@ class Annotations:
 
     def __init__(self, root: Path):
         self.root = root
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self._uncounted = 0
 
     def wrong(self, place: Place, what: str) -> None:
         if len(self.problems) < _SHOWN:
-            self.problems.append(f"{place}: {what}")
+            self.problems.append(Problem(what, place=str(place)))
         else:
             self._uncounted += 1
 

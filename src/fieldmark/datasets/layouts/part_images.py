@@ -45,7 +45,7 @@ class PartImages(ABC, Generic[Opened]):
                     try:
                         self._opened[file] = self._open(file)
                     except InputError as error:
-                        raise UnreadableImage(path, error.problems[0]) from error
+                        raise UnreadableImage(path, str(error.problems[0])) from error
         return self._opened[file]
 
 

@@ -8,11 +8,11 @@ import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
@@ -57,7 +57,7 @@ class TableRows:
         self._unread_labels = 0
         self._blank_labels = 0
         self._first_blank_label: Place | None = None
-        self._refused: dict[str, str] = {}  # kind of path -> the first problem
+        self._refused: dict[str, Problem] = {}  # kind of path -> the first problem
         self._refusals: Counter[str] = Counter()
 
     def read(self, table: Table, found: Columns, own_split: str) -> None:
@@ -186,25 +186,25 @@ class TableRows:
         trial = Annotations(self.notes.root)
         inner = trial.inner_path(place, path)
         if inner is None:
-            problem = trial.problems[0].removeprefix(f"{place}: ")
-            if _LEADS_OUT in problem:
-                self._refuse("out", place, f"{problem}: put the table into a folder above the images")
+            what = trial.problems[0].what
+            if _LEADS_OUT in what:
+                self._refuse("out", place, f"{what}: put the table into a folder above the images")
             else:
-                self._refuse("none", place, problem)
+                self._refuse("none", place, what)
         return inner
 
     def _refuse(self, kind: str, place: Place, what: str) -> None:
         """Note the first path of a kind, and count the others: in many tables all are alike."""
         self._refusals[kind] += 1
         if kind not in self._refused:
-            self._refused[kind] = f"{place}: {what}"
+            self._refused[kind] = Problem(what, place=str(place))
             self.notes.wrong(place, what)
 
     def _count_refusals(self) -> None:
         problems = self.notes.problems
         for kind, problem in self._refused.items():
             if (more := self._refusals[kind] - 1) and problem in problems:
-                problems[problems.index(problem)] += f" (and {more:,} more like it)"
+                problems[problems.index(problem)] = replace(problem, what=f"{problem.what} (and {more:,} more like it)")
 
     def _place(self, row: int) -> Place:
         table = next(table for first, table in reversed(self._tables) if first <= row)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.presets import suggest
 from fieldmark.core.recipe import Layer, build_recipe
 from fieldmark.core.schema import Recipe
@@ -72,18 +72,31 @@ def read_search(section: dict[str, Any], base: Sequence[Layer], origin: str) -> 
 
     Raises InputError naming every problem at once, each with where it stands.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     for name in section:
         if name not in _KEYS:
             where = line_of(section, name, origin)
-            problems.append(f"search.{name}: there is no such key{suggest(str(name), _KEYS)} ({where}); it has {', '.join(_KEYS)}")
+            problems.append(
+                Problem(
+                    f"there is no such key{suggest(str(name), _KEYS)}",
+                    place=f"search.{name}",
+                    remedy=f"it has {', '.join(_KEYS)}",
+                    origin=where,
+                )
+            )
     sampler = section.get("sampler", "tpe")
     if sampler not in get_args(Sampler):
         options = ", ".join(get_args(Sampler))
-        problems.append(f"search.sampler: expected one of {options}, got {show(sampler)} ({line_of(section, 'sampler', origin)})")
+        problems.append(
+            Problem(f"expected one of {options}, got {show(sampler)}", place="search.sampler", origin=line_of(section, "sampler", origin))
+        )
     seed = section.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        problems.append(f"search.seed: expected a whole number of at least 0, got {show(seed)} ({line_of(section, 'seed', origin)})")
+        problems.append(
+            Problem(
+                f"expected a whole number of at least 0, got {show(seed)}", place="search.seed", origin=line_of(section, "seed", origin)
+            )
+        )
     space = read_space(section.get("space"), base, origin, problems)
     halving = _halving(section, space, origin, problems)
     if problems:
@@ -93,13 +106,15 @@ def read_search(section: dict[str, Any], base: Sequence[Layer], origin: str) -> 
     return search
 
 
-def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[str]) -> Halving | None:
+def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[Problem]) -> Halving | None:
     """By default two decisions, after a ninth and a third of the epochs, where there are so many."""
     given, where = section.get("halving", True), line_of(section, "halving", origin)
     if given is False:
         return None
     if given is not True and not isinstance(given, dict):
-        problems.append(f"search.halving: expected true, false or {{min_epochs: 3, factor: 3}}, got {show(given)} ({where})")
+        problems.append(
+            Problem(f"expected true, false or {{min_epochs: 3, factor: 3}}, got {show(given)}", place="search.halving", origin=where)
+        )
         return None
     values = given if isinstance(given, dict) else {}
     before = len(problems)
@@ -107,11 +122,20 @@ def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[
         here = line_of(values, name, origin)
         if name not in _HALVING_KEYS:
             nearest = suggest(str(name), _HALVING_KEYS)
-            problems.append(f"search.halving.{name}: there is no such key{nearest} ({here}); it has {', '.join(_HALVING_KEYS)}")
+            problems.append(
+                Problem(
+                    f"there is no such key{nearest}",
+                    place=f"search.halving.{name}",
+                    remedy=f"it has {', '.join(_HALVING_KEYS)}",
+                    origin=here,
+                )
+            )
             continue
         least = 2 if name == "factor" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            problems.append(f"search.halving.{name}: expected a whole number of at least {least}, got {show(value)} ({here})")
+            problems.append(
+                Problem(f"expected a whole number of at least {least}, got {show(value)}", place=f"search.halving.{name}", origin=here)
+            )
     fewest = _fewest_epochs(space)
     if len(problems) > before or fewest is None:
         return None
@@ -121,8 +145,12 @@ def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[
         return Halving(first, factor)
     if "halving" in section:
         problems.append(
-            f"search.halving: no trial would be stopped before its end: the first decision is after epoch {first}, and train.epochs is "
-            f"{fewest}; lower min_epochs, raise train.epochs, or set halving to false ({where})"
+            Problem(
+                f"no trial would be stopped before its end: the first decision is after epoch {first}, and train.epochs is {fewest}",
+                place="search.halving",
+                remedy="lower min_epochs, raise train.epochs, or set halving to false",
+                origin=where,
+            )
         )
     return None
 

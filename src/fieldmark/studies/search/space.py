@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.fields import choices, fields
 from fieldmark.core.presets import suggest
 from fieldmark.core.recipe import Layer, Setting, build_recipe, flat
@@ -186,19 +186,19 @@ def label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def read_space(section: Any, base: Sequence[Layer], origin: str, problems: list[str]) -> Space:
+def read_space(section: Any, base: Sequence[Layer], origin: str, problems: list[Problem]) -> Space:
     """The space of a study file's mapping. What is wrong is added to `problems`, each with where it stands.
 
     Every corner of the space (the ends of ranges, each choice; in a large space, each pair of them) must make a valid recipe.
     """
     if not isinstance(section, dict) or not section:
-        problems.append(f"search.space: expected recipe keys, each with {_EXAMPLE}, got {show(section)} ({origin})")
+        problems.append(Problem(f"expected recipe keys, each with {_EXAMPLE}, got {show(section)}", place="search.space", origin=origin))
         return Space((), tuple(base))
     found = list(_dimensions(section, origin, problems))
     space = Space(tuple(sorted(found, key=_order)), tuple(base))
     _check_keys(space, problems)
     # Without a choice of variants that could not be read, the keys of those variants would seem to be wrong.
-    if not any(_is_tag(problem.partition(":")[0]) for problem in problems):
+    if not any(_is_tag(key) for problem in problems for key in problem.keys):
         _check_corners(space, problems)
     return space
 
@@ -206,11 +206,13 @@ def read_space(section: Any, base: Sequence[Layer], origin: str, problems: list[
 # ---- reading ----------------------------------------------------------------------------------------------------------------------
 
 
-def _dimensions(section: dict[Any, Any], origin: str, problems: list[str], when: tuple[str, str] | None = None) -> Iterator[Dimension]:
+def _dimensions(section: dict[Any, Any], origin: str, problems: list[Problem], when: tuple[str, str] | None = None) -> Iterator[Dimension]:
     for key, given, where in _entries(section, origin):
         if isinstance(given, dict) and _is_tag(key) and not {"from", "to"} & set(given):
             if when is not None:
-                problems.append(f"{key}: a space beneath a choice cannot hold another choice between variants ({where})")
+                problems.append(
+                    Problem("a space beneath a choice cannot hold another choice between variants", place=key, keys=(key,), origin=where)
+                )
                 continue
             names = _choices(key, [str(option) for option in given], where, problems)
             yield from [] if names is None else [Dimension(key, names, where)]
@@ -219,10 +221,19 @@ def _dimensions(section: dict[Any, Any], origin: str, problems: list[str], when:
                     yield from _dimensions(own, origin, problems, (key, str(option)))
                 elif own is not None:
                     here = line_of(given, option, origin)
-                    problems.append(f"{key}: {option}: expected the keys searched over with it, or nothing, got {show(own)} ({here})")
+                    problems.append(
+                        Problem(
+                            f"expected the keys searched over with it, or nothing, got {show(own)}",
+                            place=f"{key}: {option}",
+                            keys=(key,),
+                            origin=here,
+                        )
+                    )
         elif domain := _domain(key, given, where, problems):
             if when is not None and _is_tag(key):
-                problems.append(f"{key}: a space beneath a choice cannot hold another choice between variants ({where})")
+                problems.append(
+                    Problem("a space beneath a choice cannot hold another choice between variants", place=key, keys=(key,), origin=where)
+                )
             yield Dimension(key, domain, where, when)
 
 
@@ -237,69 +248,101 @@ def _entries(section: dict[Any, Any], origin: str, prefix: str = "") -> Iterator
             yield f"{key}.name" if key in choices() else key, given, where
 
 
-def _domain(key: str, given: Any, where: str, problems: list[str]) -> Range | Choices | None:
+def _domain(key: str, given: Any, where: str, problems: list[Problem]) -> Range | Choices | None:
     if isinstance(given, list):
         return _choices(key, given, where, problems)
     if isinstance(given, dict):
         return _range(key, given, where, problems)
-    problems.append(f"{key}: expected {_EXAMPLE}, got {show(given)}; a value that stays the same belongs in the base ({where})")
+    problems.append(
+        Problem(
+            f"expected {_EXAMPLE}, got {show(given)}",
+            place=key,
+            keys=(key,),
+            remedy="a value that stays the same belongs in the base",
+            origin=where,
+        )
+    )
     return None
 
 
-def _choices(key: str, given: list[Any], where: str, problems: list[str]) -> Choices | None:
+def _choices(key: str, given: list[Any], where: str, problems: list[Problem]) -> Choices | None:
     try:
         values = tuple(plain(value, where) for value in given)
     except InputError as error:
-        problems += [f"{key}: {problem}" for problem in error.problems]
+        problems += [problem.within(key) for problem in error.problems]
         return None
     labels = [label(value) for value in values]
     twice = [text for text in dict.fromkeys(labels) if labels.count(text) > 1]
-    problems += [f"{key}: {text} is given twice ({where})" for text in twice]
+    problems += [Problem(f"{text} is given twice", place=key, keys=(key,), origin=where) for text in twice]
     if len(values) < 2:
         problems.append(
-            f"{key}: expected two choices or more, got {show(given)}; a value that stays the same belongs in the base ({where})"
+            Problem(
+                f"expected two choices or more, got {show(given)}",
+                place=key,
+                keys=(key,),
+                remedy="a value that stays the same belongs in the base",
+                origin=where,
+            )
         )
     return None if twice or len(values) < 2 else Choices(values)
 
 
-def _range(key: str, given: dict[Any, Any], where: str, problems: list[str]) -> Range | None:
+def _range(key: str, given: dict[Any, Any], where: str, problems: list[Problem]) -> Range | None:
     before = len(problems)
     for name in given:
         if name not in _RANGE_KEYS:
             nearest = suggest(str(name), _RANGE_KEYS)
-            problems.append(f"{key}: a range has no {name!r}{nearest} ({where}); it has from, to, and log or step")
+            problems.append(
+                Problem(
+                    f"a range has no {name!r}{nearest}", place=key, keys=(key,), remedy="it has from, to, and log or step", origin=where
+                )
+            )
     missing = [name for name in ("from", "to") if name not in given]
     if missing and len(problems) == before:
-        problems.append(f"{key}: a range needs {' and '.join(missing)}, such as {{from: 1e-4, to: 1e-2, log: true}} ({where})")
+        problems.append(
+            Problem(
+                f"a range needs {' and '.join(missing)}, such as {{from: 1e-4, to: 1e-2, log: true}}", place=key, keys=(key,), origin=where
+            )
+        )
     types = {part for field in fields() if field.key == key for part in field.type.split(" | ")}
     if types and not types & {"integer", "number"}:
-        problems.append(f"{key}: a range is for numbers, and this is {' | '.join(sorted(types))}; give a list of choices ({where})")
+        problems.append(
+            Problem(
+                f"a range is for numbers, and this is {' | '.join(sorted(types))}",
+                place=key,
+                keys=(key,),
+                remedy="give a list of choices",
+                origin=where,
+            )
+        )
     whole = "number" not in types and "integer" in types
     for name in ("from", "to", "step"):
         value: Any = given.get(name)
         if name in given and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-            problems.append(f"{key}: {name}: expected a number, got {show(value)} ({where})")
+            problems.append(Problem(f"expected a number, got {show(value)}", place=f"{key}: {name}", origin=where))
         elif name in given and whole and value != int(value):
-            problems.append(f"{key}: {name}: expected a whole number, got {show(value)} ({where})")
+            problems.append(Problem(f"expected a whole number, got {show(value)}", place=f"{key}: {name}", origin=where))
     log = given.get("log", False)
     if not isinstance(log, bool):
-        problems.append(f"{key}: log: expected true or false, got {show(log)} ({where})")
+        problems.append(Problem(f"expected true or false, got {show(log)}", place=f"{key}: log", origin=where))
     if len(problems) > before:
         return None
     kind: type[int] | type[float] = int if whole else float
     low, high = kind(given["from"]), kind(given["to"])
     step = kind(given["step"]) if "step" in given else None
     if low >= high:
-        problems.append(f"{key}: from ({low:g}) is not below to ({high:g}) ({where})")
+        problems.append(Problem(f"from ({low:g}) is not below to ({high:g})", place=key, keys=(key,), origin=where))
     if log and low <= 0:
-        problems.append(f"{key}: a logarithmic range begins above 0, not at {low:g} ({where})")
+        problems.append(Problem(f"a logarithmic range begins above 0, not at {low:g}", place=key, keys=(key,), origin=where))
     if log and step is not None:
-        problems.append(f"{key}: log and step do not go together; leave one out ({where})")
+        problems.append(Problem("log and step do not go together", place=key, keys=(key,), remedy="leave one out", origin=where))
     if step is not None and step <= 0:
-        problems.append(f"{key}: step: expected a number above 0, got {step:g} ({where})")
+        problems.append(Problem(f"expected a number above 0, got {step:g}", place=f"{key}: step", origin=where))
     elif step is not None and low < high and not _on_grid(high - low, step):
         last = low + math.floor((high - low) / step) * step
-        problems.append(f"{key}: steps of {step:g} from {low:g} do not reach {high:g}; the last is {last:g} ({where})")
+        problems.append(
+            Problem(f"steps of {step:g} from {low:g} do not reach {high:g}; the last is {last:g}", place=key, keys=(key,), origin=where)
+        )
     return None if len(problems) > before else Range(low, high, log, step, whole)
 
 
@@ -318,22 +361,34 @@ def _order(dimension: Dimension) -> tuple[bool, int]:
 # ---- checking ---------------------------------------------------------------------------------------------------------------------
 
 
-def _check_keys(space: Space, problems: list[str]) -> None:
+def _check_keys(space: Space, problems: list[Problem]) -> None:
     """What is searched over must be a setting, once, that the base leaves open."""
     given = {setting.key: setting.origin for layer in space.base for setting in layer if setting.origin == "command line"}
     for index, dimension in enumerate(space.dimensions):
         key, where = dimension.key, dimension.origin
         earlier = [other for other in space.dimensions[:index] if other.key == key]
         if any(_together(dimension.when, other.when) for other in earlier):
-            problems.append(f"{key} is given twice ({where})")
+            problems.append(Problem(f"{key} is given twice", origin=where))
         if key in given or key.removesuffix(".name") in given:
-            problems.append(f"{key} is searched over ({where}), and set on the command line; leave one out")
+            problems.append(Problem(f"{key} is searched over ({where}), and set on the command line", remedy="leave one out"))
         if key == "train.seed":
-            problems.append(f"train.seed: the luckiest seed teaches nothing; `fieldmark study run` shows the spread over seeds ({where})")
+            problems.append(
+                Problem(
+                    "the luckiest seed teaches nothing; `fieldmark study run` shows the spread over seeds", place="train.seed", origin=where
+                )
+            )
         elif key.startswith("evaluate.") or key in _DECIDE_VAL:
-            problems.append(f"{key}: it decides what val measures, so that trials could not be compared; set it in the base ({where})")
+            problems.append(
+                Problem(
+                    "it decides what val measures, so that trials could not be compared",
+                    place=key,
+                    keys=(key,),
+                    remedy="set it in the base",
+                    origin=where,
+                )
+            )
         elif key in _TEACH_NOTHING:
-            problems.append(f"{key}: it does not change what is learnt; set it in the base ({where})")
+            problems.append(Problem("it does not change what is learnt", place=key, keys=(key,), remedy="set it in the base", origin=where))
 
 
 def _together(one: tuple[str, str] | None, other: tuple[str, str] | None) -> bool:
@@ -341,7 +396,7 @@ def _together(one: tuple[str, str] | None, other: tuple[str, str] | None) -> boo
     return one is None or other is None or one[0] != other[0] or one[1] == other[1]
 
 
-def _check_corners(space: Space, problems: list[str]) -> None:
+def _check_corners(space: Space, problems: list[Problem]) -> None:
     try:
         build_recipe(space.base)
     except InputError as error:
@@ -349,7 +404,7 @@ def _check_corners(space: Space, problems: list[str]) -> None:
         return
     tried: set[str] = set()
     reached: set[str] = set()
-    found: dict[str, None] = {}
+    found: dict[Problem, None] = {}
     for corner in _corners(space.dimensions):
         in_use: set[str] = set()
 
@@ -371,19 +426,20 @@ def _check_corners(space: Space, problems: list[str]) -> None:
         if dimension.name not in reached:
             owners = [field.variant for field in fields() if field.key == dimension.key and field.variant]
             beneath = f" of {dimension.when[1]}" if dimension.when else ""
-            found[f"{dimension.key}: no trial would use it{beneath}: it belongs to {', '.join(owners)} ({dimension.origin})"] = None
+            said = f"no trial would use it{beneath}: it belongs to {', '.join(owners)}"
+            found[Problem(said, place=dimension.key, origin=dimension.origin)] = None
     problems += list(found)[:_MOST_PROBLEMS]
     if len(found) > _MOST_PROBLEMS:
-        problems.append(f"and {len(found) - _MOST_PROBLEMS} more problems like these")
+        problems.append(Problem(f"and {len(found) - _MOST_PROBLEMS} more problems like these"))
 
 
-def _in_the_space(problem: str, settings: dict[str, Any], space: Space) -> str:
-    """A problem between several keys names no line; say which of its keys are searched over, and where."""
-    if any(f"({dimension.origin})" in problem for dimension in space.dimensions):
+def _in_the_space(problem: Problem, settings: dict[str, Any], space: Space) -> Problem:
+    """The problem with the line, in the space, of each of its keys that are searched over."""
+    if any(dimension.origin == problem.origin for dimension in space.dimensions):
         return problem
-    named = [dimension for dimension in space.dimensions if dimension.key in settings and dimension.key in problem]
+    named = [dimension for dimension in space.dimensions if dimension.key in settings and dimension.key in problem.keys]
     where = ", ".join(f"{dimension.key}={label(settings[dimension.key])} in {dimension.origin}" for dimension in named)
-    return f"{problem} ({where})" if where else f"{problem} (in a trial with {json.dumps(settings)})"
+    return problem.written(where or f"in a trial with {json.dumps(settings)}")
 
 
 def _corners(dimensions: Sequence[Dimension]) -> Iterator[dict[str, Any]]:

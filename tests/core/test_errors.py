@@ -1,0 +1,21 @@
+from fieldmark.core.errors import InputError, Problem
+
+
+def test_a_problem_reads_as_place_what_remedy_and_origin():
+    problem = Problem("expected a number, got x", place="optim.lr", remedy="leave it out", origin="a.yaml, line 3")
+    assert str(problem) == "optim.lr: expected a number, got x; leave it out (a.yaml, line 3)"
+    assert str(Problem("it is empty")) == "it is empty"
+
+
+def test_a_problem_of_a_part_keeps_its_place_and_where_it_was_written():
+    problem = Problem("it is empty", place="members", origin="a.yaml, line 3", keys=("optim.lr",))
+    outer = problem.within("ensembles").written("b.yaml, line 1")
+    assert str(outer) == "ensembles: members: it is empty (a.yaml, line 3; b.yaml, line 1)"
+    assert outer.keys == ("optim.lr",) and outer.what == "it is empty"
+    assert str(Problem("it is empty").within("data").written("here")) == "data: it is empty (here)"
+
+
+def test_sentences_become_problems_and_the_hint_comes_last():
+    error = InputError("one is wrong", Problem("so is this", place="two", kind="machine"), hint="Fix both.")
+    assert [problem.kind for problem in error.problems] == ["input", "machine"]
+    assert str(error) == "one is wrong\ntwo: so is this\nFix both."
