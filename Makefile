@@ -1,10 +1,11 @@
 # make demo    install, then train on the built-in birds
 # make test    install, then lint, types, architecture and the fast tests
 # make test-all  the slow tests as well
+# make docs    install, then build the documents as a site in build/docs
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/fieldmark demo
@@ -21,6 +22,9 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going docs build/docs
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Fieldmark needs Python 3.11 or newer; try make PYTHON=python3.12"'

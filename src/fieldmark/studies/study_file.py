@@ -149,7 +149,9 @@ def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[lis
 
 def _refuse(problems: list[Problem]) -> None:
     if problems:
-        raise InputError(*dict.fromkeys(problems), hint="docs/studies.md describes study files; `fieldmark fields` lists a recipe's keys.")
+        raise InputError(
+            *dict.fromkeys(problems), hint="docs/manual/studies.md describes study files; `fieldmark fields` lists a recipe's keys."
+        )
 
 
 def _title(source: Source) -> str:
