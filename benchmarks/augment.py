@@ -27,8 +27,9 @@ from torchvision.transforms import InterpolationMode, v2
 from fieldmark.batches.geometry import OUTSIDE
 from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
-from fieldmark.core.recipe import load_recipe
-from fieldmark.core.schema import Augment, NoiseErasing, Recipe, TrivialAugment
+from fieldmark.core.recipe.augment import Augment, NoiseErasing, TrivialAugment
+from fieldmark.core.recipe.load import load_recipe
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.datasets.loading import load_data
 from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.models.arithmetic import choose_arithmetic

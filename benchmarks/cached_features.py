@@ -24,8 +24,8 @@ import torch
 
 from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
-from fieldmark.core.recipe import load_recipe
-from fieldmark.core.schema import Stage
+from fieldmark.core.recipe.load import load_recipe
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.datasets.loading import load_data
 from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.evaluation.split import open_split

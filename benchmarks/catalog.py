@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fieldmark.core.files import write_text
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.catalog import ModelInfo
 from fieldmark.models.cost import macs, parameters
 from fieldmark.models.factory import build_model, describe

@@ -25,7 +25,7 @@ import torch
 
 from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.loading import load_data
 from fieldmark.datasets.pixel_cache import default_cache_dir

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fieldmark.api import study_table as study_table
     from fieldmark.api import submit as submit
     from fieldmark.api import train as train
-    from fieldmark.core.recipe import load_recipe as load_recipe
+    from fieldmark.core.recipe.load import load_recipe as load_recipe
     from fieldmark.datasets.layouts import read_dataset as read_dataset
     from fieldmark.evaluation.run import Run as Run
 
@@ -40,7 +40,7 @@ _HOMES = {
     "search": "fieldmark.api",
     "read_dataset": "fieldmark.datasets.layouts",
     "Run": "fieldmark.evaluation.run",
-    "load_recipe": "fieldmark.core.recipe",
+    "load_recipe": "fieldmark.core.recipe.load",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.corruptions import SEVERITIES
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import method_of

@@ -40,7 +40,7 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     out
         The run folder to make (a new one under runs/ by default).
     """
-    from fieldmark.core.recipe import load_recipe
+    from fieldmark.core.recipe.load import load_recipe
     from fieldmark.datasets.birds.folder import SHEET, birds_folder
     from fieldmark.reports.finish import finish
     from fieldmark.training.train import train_run
@@ -99,7 +99,7 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
     out
         The run folder to make (a new one under runs/ by default).
     """
-    from fieldmark.core.recipe import load_recipe
+    from fieldmark.core.recipe.load import load_recipe
     from fieldmark.reports.finish import finish
     from fieldmark.training.train import train_run
 
@@ -582,8 +582,8 @@ def fields(prefix: str = "", /, *, json: Json = False, schema: Annotated[bool, P
     """
     from dataclasses import asdict
 
-    from fieldmark.core.fields import fields as all_fields
-    from fieldmark.core.recipe import json_schema
+    from fieldmark.core.recipe.fields import fields as all_fields
+    from fieldmark.core.recipe.fields import json_schema
 
     if schema:
         _print_json(json_schema())

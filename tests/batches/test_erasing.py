@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 from fieldmark.batches import erasing
 from fieldmark.core.randomness import key, uniform
-from fieldmark.core.schema import NoiseErasing, ZeroErasing
+from fieldmark.core.recipe.augment import NoiseErasing, ZeroErasing
 
 SIZE = 64
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tvf
 from fieldmark.batches import geometry
 from fieldmark.batches.geometry import Frame
 from fieldmark.core.randomness import uniform
-from fieldmark.core.schema import Augment, NoCrop, PaddedCrop, RandomResizedCrop, TrivialAugment
+from fieldmark.core.recipe.augment import Augment, NoCrop, PaddedCrop, RandomResizedCrop, TrivialAugment
 
 
 def smooth_tiles(count: int, side: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from fieldmark.batches import mixing
 from fieldmark.core.randomness import uniform
-from fieldmark.core.schema import Cutmix, Mixup, MixupOrCutmix
+from fieldmark.core.recipe.augment import Cutmix, Mixup, MixupOrCutmix
 
 SIZE = 20
 

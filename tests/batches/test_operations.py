@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from fieldmark.batches import operations, policies, view_operations
 from fieldmark.batches.policies import Drawn, Operation
-from fieldmark.core.schema import AutoAugment, RandAugment, TrivialAugment
+from fieldmark.core.recipe.augment import AutoAugment, RandAugment, TrivialAugment
 
 SIZE = 24
 THEIRS = {

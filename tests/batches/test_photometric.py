@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.v2 import functional as tvf
 
 from fieldmark.batches import photometric
-from fieldmark.core.schema import Augment
+from fieldmark.core.recipe.augment import Augment
 
 IMAGES = torch.rand(6, 3, 24, 32, generator=torch.Generator().manual_seed(1)) * 255
 

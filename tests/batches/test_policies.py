@@ -11,7 +11,7 @@ from fieldmark.batches import geometry, policies, view_operations
 from fieldmark.batches.geometry import OUTSIDE, Frame
 from fieldmark.batches.policies import Drawn, Operation
 from fieldmark.core.randomness import uniform
-from fieldmark.core.schema import Augment, AutoAugment, NoCrop, RandAugment, TrivialAugment
+from fieldmark.core.recipe.augment import Augment, AutoAugment, NoCrop, RandAugment, TrivialAugment
 
 SIZE = 64
 GREY = [OUTSIDE] * 3

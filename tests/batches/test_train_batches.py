@@ -6,7 +6,17 @@ from fieldmark.batches import erasing, geometry, mixing, operations, photometric
 from fieldmark.batches.geometry import Frame
 from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.randomness import key, permutation, uniform
-from fieldmark.core.schema import Augment, AutoAugment, Cutmix, MixupOrCutmix, NoCrop, NoiseErasing, NoMixing, RandAugment, TrivialAugment
+from fieldmark.core.recipe.augment import (
+    Augment,
+    AutoAugment,
+    Cutmix,
+    MixupOrCutmix,
+    NoCrop,
+    NoiseErasing,
+    NoMixing,
+    RandAugment,
+    TrivialAugment,
+)
 
 EVERYTHING = Augment(
     brightness=0.3, lighting=0.1, rotate=10.0, policy=RandAugment(operations=3), erase=NoiseErasing(probability=0.5), mix=MixupOrCutmix()

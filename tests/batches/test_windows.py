@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fieldmark.batches.geometry import DRAWS, Frame, random_matrices, view_matrices
 from fieldmark.batches.windows import windows
-from fieldmark.core.schema import Augment, BoxCrop, NoCrop, WholeImage
+from fieldmark.core.recipe.augment import Augment, NoCrop
+from fieldmark.core.recipe.data import BoxCrop, WholeImage
 from fieldmark.datasets.regions import seen_regions, tile_margin_of
 
 WIDTH, HEIGHT = 300, 200

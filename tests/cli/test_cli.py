@@ -41,7 +41,7 @@ def test_version(capsys):
 
 
 def test_fields(capsys):
-    from fieldmark.core.fields import fields
+    from fieldmark.core.recipe.fields import fields
 
     assert run("fields", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == len(fields())

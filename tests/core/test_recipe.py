@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.fields import choices, fields
 from fieldmark.core.presets import RECIPES
-from fieldmark.core.recipe import json_schema, load_recipe, recipe_from, to_yaml, with_settings
+from fieldmark.core.recipe.fields import choices, fields, json_schema
+from fieldmark.core.recipe.load import load_recipe, recipe_from, with_settings
+from fieldmark.core.recipe.values import to_yaml
 
 
 def problems(*settings: str, recipe="default") -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file, write_json, write_text
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, new_run_path, read_json_lines
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import FractionOfTrain, LongTailed, PerClass, Siblings, TrueLabels, UniformNoise, WholeTrain
+from fieldmark.core.recipe.data import FractionOfTrain, LongTailed, PerClass, Siblings, TrueLabels, UniformNoise, WholeTrain
 from fieldmark.datasets.dataset import Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.subsets import mislabelled, subset

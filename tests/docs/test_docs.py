@@ -16,10 +16,10 @@ import pytest
 
 import fieldmark
 from fieldmark.cli import _plain, app, main
-from fieldmark.core.fields import choices, fields, sections
 from fieldmark.core.presets import RECIPES
-from fieldmark.core.recipe import load_recipe
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.fields import choices, fields, sections
+from fieldmark.core.recipe.load import load_recipe
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.models import device
 from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section

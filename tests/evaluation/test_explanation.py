@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import ActivatedLogits, HiddenHead, LinearHead, Model
+from fieldmark.core.recipe.model import ActivatedLogits, HiddenHead, LinearHead, Model
 from fieldmark.evaluation.explanation import METHODS, _is_channels_last, _rolled_out, default_method, heat_maps
 from fieldmark.evaluation.inference import Normalisation
 from fieldmark.models.arithmetic import Arithmetic

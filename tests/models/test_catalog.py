@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.catalog import known_models, matching_models
 from fieldmark.models.cost import macs, parameters
 from fieldmark.models.factory import TORCHVISION, build_model, describe

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fieldmark.core.errors import CheckFailed
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.cost import check_budget, macs, parameters, summary
 from fieldmark.models.factory import build_model
 

@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models import hub
 from fieldmark.models.cost import check_budget, parameters, summary
 from fieldmark.models.factory import TORCHVISION, build_model, model_names

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import SGD, HiddenHead, LrFactor, Model
+from fieldmark.core.recipe.model import HiddenHead, Model
+from fieldmark.core.recipe.optim import SGD, LrFactor
 from fieldmark.models.factory import build_model
 from fieldmark.models.groups import parameter_groups
 

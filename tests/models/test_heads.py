@@ -4,7 +4,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from fieldmark.core.schema import ActivatedLogits, HiddenHead, LinearHead, Model
+from fieldmark.core.recipe.model import ActivatedLogits, HiddenHead, LinearHead, Model
 from fieldmark.models.factory import build_model
 from fieldmark.models.weights import save_weights
 

@@ -8,7 +8,7 @@ from timm.layers import BatchNormAct2d, EvoNorm2dS0, GroupNormAct, LayerNorm2d, 
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import HiddenHead, Model
+from fieldmark.core.recipe.model import HiddenHead, Model
 from fieldmark.models.factory import build_model
 from fieldmark.models.parts import describe_trainable, last_block, named_parts, norm_layers
 

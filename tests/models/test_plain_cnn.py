@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import build_model
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, NativeHead, build_model
 from fieldmark.models.prefix import Prefix, find_prefix

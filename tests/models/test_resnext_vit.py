@@ -6,7 +6,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models import hub, resnext_vit
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import build_model, describe

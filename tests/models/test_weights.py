@@ -7,7 +7,7 @@ import timm
 import torch
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Model
+from fieldmark.core.recipe.model import Model
 from fieldmark.models.factory import build_model
 from fieldmark.models.weights import load_weights, read_weights, save_weights
 

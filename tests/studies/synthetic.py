@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldmark.core.recipe import identity, load_recipe, with_settings
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.load import load_recipe, with_settings
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import identity
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
 

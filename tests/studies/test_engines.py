@@ -10,7 +10,7 @@ import pytest
 from waiting import all_ended, until
 
 from fieldmark.core.console import Console
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import engines as module
 from fieldmark.studies.engines import Job, LocalEngine, Worker, default_jobs, train_task

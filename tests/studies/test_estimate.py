@@ -4,7 +4,7 @@ import pytest
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.studies import estimate as module
 from fieldmark.studies.estimate import Estimate, check_room, estimate
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset

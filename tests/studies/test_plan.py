@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import flat, load_recipe
+from fieldmark.core.recipe.load import load_recipe
+from fieldmark.core.recipe.values import flat
 from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan, differences, named_datasets, slug
 
 

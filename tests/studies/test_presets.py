@@ -24,7 +24,8 @@ def test_a_study_names_its_rungs_and_its_command(name):
 
 def test_the_ladder_of_recipes_is_that_of_the_study():
     """The recipes `baseline` to `refined` are the rungs of `refinement-ladder`."""
-    from fieldmark.core.recipe import identity, load_recipe
+    from fieldmark.core.recipe.load import load_recipe
+    from fieldmark.core.recipe.values import identity
 
     names = ("baseline", "large-batch", "trivial-augment", "cosine-decay", "label-smoothing", "random-erasing", "refined")
     assert [identity(recipe) for recipe in load_study("refinement-ladder").recipes[:7]] == [identity(load_recipe(name)) for name in names]

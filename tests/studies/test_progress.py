@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.studies import progress as module
 from fieldmark.studies.engines import Job
 from fieldmark.studies.progress import Progress

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from waiting import all_ended, until
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import ray_engine as module
 from fieldmark.studies.engines import RUN_BYTES, Job, LocalEngine, open_engine, train_task
@@ -215,7 +215,7 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(cluster, birds, tin
 DRIVER = """
 import sys, time
 from pathlib import Path
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.studies.engines import Job, open_engine
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.run import only_writer, plan_study, train_study

@@ -2,7 +2,7 @@ import pytest
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.presets import STUDIES
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.yaml_text import parse
 from fieldmark.studies.plan import differences
 from fieldmark.studies.study_file import load_study

@@ -6,7 +6,7 @@ import torch
 import fieldmark
 from fieldmark.batches.train_batches import Batch
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 
 

@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import fieldmark
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe.ema import ExponentialAverage
 from fieldmark.core.run_folder import read_json_lines
-from fieldmark.core.schema import ExponentialAverage
 from fieldmark.training.average import AveragedWeights
 
 

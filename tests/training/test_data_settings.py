@@ -16,7 +16,7 @@ import fieldmark
 from fieldmark.cli import main
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.loading import load_data

@@ -9,7 +9,7 @@ from PIL import Image
 
 import fieldmark
 from fieldmark.core.errors import CheckFailed, InputError
-from fieldmark.core.fields import choices, fields
+from fieldmark.core.recipe.fields import choices, fields
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.datasets.birds.folder import write_birds
 from fieldmark.evaluation import split as split_module

@@ -15,7 +15,9 @@ from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.batches.windows import Windows
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
-from fieldmark.core.schema import Augment, Mixup, Model, NoCrop, NoiseErasing, Stage, TrivialAugment
+from fieldmark.core.recipe.augment import Augment, Mixup, NoCrop, NoiseErasing, TrivialAugment
+from fieldmark.core.recipe.model import Model
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import build_model

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldmark.core.schema import CrossEntropy
+from fieldmark.core.recipe.loss import CrossEntropy
 from fieldmark.training.loss import loss_of
 
 

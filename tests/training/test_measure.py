@@ -2,7 +2,7 @@ import pytest
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.training.measure import measure
 from fieldmark.training.train import train_run
 

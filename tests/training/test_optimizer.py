@@ -9,9 +9,9 @@ from timm.optim import list_optimizers
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.fields import choices
-from fieldmark.core.recipe import recipe_from
-from fieldmark.core.schema import SGD, Adam, AdamW, LrFactor, RMSprop, TimmOptimizer
+from fieldmark.core.recipe.fields import choices
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.optim import SGD, Adam, AdamW, LrFactor, RMSprop, TimmOptimizer
 from fieldmark.models.factory import build_model
 from fieldmark.training.optimizer import build_optimizer, set_learning_rate
 

@@ -12,7 +12,7 @@ import pytest
 
 import fieldmark
 from fieldmark.core.presets import RECIPES
-from fieldmark.core.recipe import load_recipe
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import read_json_lines
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.fields import choices
-from fieldmark.core.recipe import recipe_from
-from fieldmark.core.schema import Constant, Cosine, MultiStep, OneCycle, Plateau, Polynomial, Recipe, Step
+from fieldmark.core.recipe.fields import choices
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.schedule import Constant, Cosine, MultiStep, OneCycle, Plateau, Polynomial, Step
 from fieldmark.training.schedule import factor
 
 

@@ -10,9 +10,9 @@ from torch import nn
 import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Interrupted
-from fieldmark.core.recipe import recipe_from
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.core.schema import Stage
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import build_model
 from fieldmark.training import features

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fieldmark.core.randomness import key
-from fieldmark.core.schema import NoiseErasing, ZeroErasing
+from fieldmark.core.recipe.augment import NoiseErasing, ZeroErasing
 
 _TRIES = 10
 DRAWS = 3 + 2 * _TRIES

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from fieldmark.batches.matrices import homography, identity, scaling, translation
 from fieldmark.batches.windows import Windows
-from fieldmark.core.schema import Augment, NoPolicy, PaddedCrop, RandomResizedCrop
+from fieldmark.core.recipe.augment import Augment, NoPolicy, PaddedCrop, RandomResizedCrop
 from fieldmark.runtime.opencv import opencv
 
 _TRIES = 10

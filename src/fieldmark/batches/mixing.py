@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 import torch
 
-from fieldmark.core.schema import Cutmix, Mixup, MixupOrCutmix
+from fieldmark.core.recipe.augment import Cutmix, Mixup, MixupOrCutmix
 
 DRAWS = 5
 

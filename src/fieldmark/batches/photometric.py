@@ -10,7 +10,7 @@ import numpy as np
 import scipy.special
 import torch
 
-from fieldmark.core.schema import Augment
+from fieldmark.core.recipe.augment import Augment
 
 DRAWS = 4
 LIGHTING_DRAWS = 3

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from fieldmark.core.schema import AutoAugment, NoPolicy, Policy, RandAugment, TrivialAugment
+from fieldmark.core.recipe.augment import AutoAugment, NoPolicy, Policy, RandAugment, TrivialAugment
 
 
 class Operation(IntEnum):

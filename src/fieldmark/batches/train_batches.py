@@ -19,7 +19,7 @@ import torch
 from fieldmark.batches import erasing, geometry, mixing, operations, photometric, policies, view_operations
 from fieldmark.batches.geometry import Frame
 from fieldmark.core.randomness import key, permutation, uniform
-from fieldmark.core.schema import Augment, NoErasing, NoMixing, NoPolicy
+from fieldmark.core.recipe.augment import Augment, NoErasing, NoMixing, NoPolicy
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldmark.batches.matrices import scaling, translation
-from fieldmark.core.schema import BoxCrop, Crop
+from fieldmark.core.recipe.data import BoxCrop, Crop
 
 
 @dataclass(frozen=True)

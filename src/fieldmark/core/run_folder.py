@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, write_json, write_text
-from fieldmark.core.recipe import load_recipe, to_yaml
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.load import load_recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import to_yaml
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import BoxCrop, Data
+from fieldmark.core.recipe.data import BoxCrop, Data
 from fieldmark.datasets.content import MISSING, Content, fingerprint, scan
 from fieldmark.datasets.corruptions import parse as parse_corruption
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset, Level, at_level, hold_out, some_classes

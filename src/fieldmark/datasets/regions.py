@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fieldmark.core.schema import BoxCrop, Crop
+from fieldmark.core.recipe.data import BoxCrop, Crop
 from fieldmark.runtime.preprocess import grown
 
 

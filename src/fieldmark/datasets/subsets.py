@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import FractionOfTrain, LongTailed, NoisyLabels, PerClass, Siblings, Subset, WholeTrain
+from fieldmark.core.recipe.data import FractionOfTrain, LongTailed, NoisyLabels, PerClass, Siblings, Subset, WholeTrain
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.label_noise import noisy_labels
 

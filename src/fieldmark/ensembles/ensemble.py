@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fieldmark.core.console import Console, table
 from fieldmark.core.files import write_json, write_text
-from fieldmark.core.recipe import to_yaml
+from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.ensembles.fit import fit

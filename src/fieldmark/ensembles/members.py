@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.recipe import identity, with_settings
+from fieldmark.core.recipe.load import with_settings
+from fieldmark.core.recipe.values import identity
 from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import flat
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import flat
 from fieldmark.scoring.combination import Of
 
 

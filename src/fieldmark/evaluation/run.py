@@ -19,8 +19,8 @@ import torch
 from fieldmark.core.console import Console
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.schema import Recipe
 from fieldmark.datasets.dataset import Level
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer

@@ -15,9 +15,9 @@ from timm.layers.drop import DropPath
 from timm.models import PretrainedCfg, get_arch_name, get_pretrained_cfg, is_model
 from torch import Tensor, nn
 
-from fieldmark.core import schema
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
+from fieldmark.core.recipe.model import Model
 from fieldmark.models import hub, plain_cnn, resnext_vit, small_cnn  # noqa: F401  (register themselves with timm)
 from fieldmark.models.heads import build_head
 from fieldmark.models.pooling import average_last_features
@@ -81,7 +81,7 @@ class Built:
     architecture: str
 
 
-def build_model(recipe_model: schema.Model, num_classes: int, size: int, seed: int) -> Built:
+def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> Built:
     """The network of a recipe for images of `size` x `size` pixels, in training mode, on the CPU.
 
     The same arguments give the same weights whatever was drawn before; PyTorch's global generator is left as it was.
@@ -163,7 +163,7 @@ def _config(name: str) -> PretrainedCfg | None:
     return None if name in TORCHVISION else get_pretrained_cfg(name)
 
 
-def _check_shape(settings: schema.Model) -> None:
+def _check_shape(settings: Model) -> None:
     """Refuse a width or depth that the architecture does not have."""
     given = [key for key in ("width", "depth") if getattr(settings, key) is not None and key not in _SHAPED.get(settings.name, ())]
     if given:
@@ -171,7 +171,7 @@ def _check_shape(settings: schema.Model) -> None:
         raise InputError(*(f"model.{key}: {settings.name} has no {key} that could be set" for key in given), hint=f"{', '.join(having)}.")
 
 
-def _create(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Module:
+def _create(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
     """The architecture as its library makes it, with its own classifier."""
     name = settings.name
     if name in TORCHVISION:
@@ -192,7 +192,7 @@ def _create(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Mo
         return timm.create_model(name, **options)
 
 
-def _native(settings: schema.Model, size: int, pretrained: Path | None) -> nn.Module:
+def _native(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
     if settings.depth is not None and (refusal := _refusal(settings, size)):  # before memory for too many stages is asked for
         raise _unusable(settings, size, refusal)
     try:
@@ -216,7 +216,7 @@ def _run(module: nn.Module, size: int) -> Any:
     return output
 
 
-def _unusable(settings: schema.Model, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
+def _unusable(settings: Model, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
     name = settings.name
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if _refusal(settings, size) is None:
@@ -232,7 +232,7 @@ def _unusable(settings: schema.Model, size: int, error: Exception, pretrained: P
     return InputError(f"data.size: {name} cannot take {size} x {size}: {reason}", hint=hint)
 
 
-def _refusal(settings: schema.Model, size: int) -> Exception | None:
+def _refusal(settings: Model, size: int) -> Exception | None:
     """Why the architecture cannot take images of this size; None where it can."""
     try:
         with torch.device("meta"):
@@ -260,7 +260,7 @@ def _remove_head(name: str, native: nn.Module) -> NativeHead:
     return NativeHead(removed, linear)
 
 
-def _num_features(settings: schema.Model, backbone: nn.Module, size: int) -> int:
+def _num_features(settings: Model, backbone: nn.Module, size: int) -> int:
     try:
         features = _run(backbone, size)
     except Exception as error:  # as above

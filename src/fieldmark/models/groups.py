@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from fieldmark.core.schema import Optimizer
+from fieldmark.core.recipe.optim import Optimizer
 from fieldmark.models.factory import Classifier
 from fieldmark.models.parts import named_parts
 

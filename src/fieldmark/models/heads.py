@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fieldmark.core import schema
+from fieldmark.core.recipe import model as recipe_model
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU}
 
 
-def build_head(settings: schema.Head, num_features: int, num_classes: int) -> nn.Linear:
+def build_head(settings: recipe_model.Head, num_features: int, num_classes: int) -> nn.Linear:
     """The head of a recipe: float (B, num_features) -> logits (B, num_classes). Its random weights are PyTorch's own."""
-    if isinstance(settings, schema.HiddenHead):
+    if isinstance(settings, recipe_model.HiddenHead):
         return HiddenHead(num_features, settings.width, num_classes, _ACTIVATIONS[settings.activation](), settings.dropout)
-    if isinstance(settings, schema.ActivatedLogits):
+    if isinstance(settings, recipe_model.ActivatedLogits):
         return ActivatedLogits(num_features, num_classes, _ACTIVATIONS[settings.activation](), settings.dropout)
     return nn.Linear(num_features, num_classes)
 

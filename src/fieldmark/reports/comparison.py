@@ -18,7 +18,7 @@ from fieldmark.core.console import duration
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.names import some
-from fieldmark.core.recipe import MEASURED, flat
+from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.evaluate import require_finished

@@ -16,8 +16,8 @@ from typing import IO, Any, Literal, Self
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import with_settings
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.load import with_settings
+from fieldmark.core.recipe.recipe import Recipe
 
 _GRACE_SECONDS = 120.0
 """How long a worker that was asked to stop may finish its step and write its state."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
-from fieldmark.core.recipe import identity
+from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.datasets.split_file import read_split

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import flat
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import flat
 from fieldmark.studies.engines import Worker, measure_task
 from fieldmark.studies.plan import PlannedRun
 from fieldmark.training.measure import Cost

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fieldmark.core.console import duration
 from fieldmark.core.files import write_text
-from fieldmark.core.recipe import to_yaml
+from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.reports.pages import render
 from fieldmark.studies.figures import Charts, dataset_charts, palette

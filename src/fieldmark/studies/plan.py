@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, write_json
-from fieldmark.core.recipe import flat, recipe_from
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import flat
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.schema import Recipe
 from fieldmark.ensembles.method import Method, method_of
 
 Arrangement = Literal["ladder", "independent", "grid"]

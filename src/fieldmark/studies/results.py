@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import identity
+from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.scoring.metrics import top_k_hits
 from fieldmark.scoring.predictions import Predictions

@@ -41,10 +41,12 @@ from pathlib import Path
 from typing import Any
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.fields import fields
 from fieldmark.core.presets import STUDIES, Source, suggest
-from fieldmark.core.recipe import Layer, Setting, base_layers, build_recipe, command_line_layer, flat, identity, read_layer
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.fields import fields
+from fieldmark.core.recipe.layers import Layer, Setting, base_layers, command_line_layer, read_layer
+from fieldmark.core.recipe.merge import build_recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import flat, identity
 from fieldmark.core.yaml_text import line_of, parse, plain, show
 from fieldmark.ensembles.method import impossible
 from fieldmark.studies.plan import Arrangement, Rung, Study, StudyEnsemble

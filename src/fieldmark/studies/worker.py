@@ -13,9 +13,10 @@ from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import FieldmarkError, InputError
-from fieldmark.core.recipe import identity, recipe_from
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.schema import Recipe
 from fieldmark.studies.engines import ERROR_MARK
 
 _GRACE_SECONDS = 60.0

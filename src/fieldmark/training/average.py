@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldmark.core.schema import ExponentialAverage
+from fieldmark.core.recipe.ema import ExponentialAverage
 
 
 class AveragedWeights:

@@ -23,7 +23,8 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
 from fieldmark.core.files import whole_file
 from fieldmark.core.randomness import key
-from fieldmark.core.schema import Augment, NoCrop, NoMixing, Stage
+from fieldmark.core.recipe.augment import Augment, NoCrop, NoMixing
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic

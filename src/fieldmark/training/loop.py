@@ -18,8 +18,8 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted, TrainingFailed
 from fieldmark.core.files import json_text, write_text
 from fieldmark.core.randomness import key
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.core.schema import Recipe
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import Classifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from fieldmark.core.schema import CrossEntropy
+from fieldmark.core.recipe.loss import CrossEntropy
 
 
 def loss_of(

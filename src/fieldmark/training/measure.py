@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.console import Console
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.core.schema import Recipe, Stage
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, infer
 from fieldmark.models.weights import save_weights

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fieldmark.core.schema import Plateau, Recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.schedule import Plateau
 from fieldmark.training.position import Position, Weights
 from fieldmark.training.stages import schedule_span
 

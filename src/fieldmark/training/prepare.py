@@ -10,7 +10,8 @@ import torch
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key
-from fieldmark.core.schema import ExponentialAverage, Recipe
+from fieldmark.core.recipe.ema import ExponentialAverage
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.datasets.loading import LoadedData, check_readable, load_data
 from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic

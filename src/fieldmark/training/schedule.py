@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fieldmark.core.schema import Constant, Cosine, MultiStep, OneCycle, Plateau, Polynomial, Schedule, Step
+from fieldmark.core.recipe.schedule import Constant, Cosine, MultiStep, OneCycle, Plateau, Polynomial, Schedule, Step
 
 
 def factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int, drops: int = 0) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fieldmark.core.schema import Recipe, Stage
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.stages import Stage
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import Classifier
 from fieldmark.models.parts import describe_trainable, named_parts

@@ -13,7 +13,8 @@ from fieldmark.batches.geometry import Frame, leaves_image
 from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.batches.windows import windows
 from fieldmark.core.console import Console
-from fieldmark.core.schema import BoxCrop, Data, Recipe
+from fieldmark.core.recipe.data import BoxCrop, Data
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.datasets.loading import LoadedData, check_readable
 from fieldmark.datasets.pixel_cache import PixelCache, View, default_cache_dir, open_pixels
 from fieldmark.datasets.regions import margin_of, tile_margin_of

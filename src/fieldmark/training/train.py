@@ -12,9 +12,10 @@ import torch
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
-from fieldmark.core.recipe import identity, with_settings
+from fieldmark.core.recipe.load import with_settings
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
-from fieldmark.core.schema import Recipe
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.datasets.split_file import Origin, restore_data, write_split
 from fieldmark.evaluation.run import Run

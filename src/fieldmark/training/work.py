@@ -8,8 +8,9 @@ import numpy as np
 
 from fieldmark.core.console import Console
 from fieldmark.core.randomness import key
+from fieldmark.core.recipe.ema import ExponentialAverage
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.schema import ExponentialAverage, Recipe
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import PixelCache
 from fieldmark.evaluation.split import SplitPixels, open_split

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.schema import Data
+from fieldmark.core.recipe.data import Data
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fieldmark.core.recipe import read_layer
+from fieldmark.core.recipe.layers import read_layer
 from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.figures import write_search_figure
 from fieldmark.studies.search.proposals import Trial

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fieldmark.core.recipe import read_layer
+from fieldmark.core.recipe.layers import read_layer
 from fieldmark.studies.search.proposals import Journal, Proposals
 from fieldmark.studies.search.section import Halving
 from fieldmark.studies.search.space import read_space

@@ -18,7 +18,8 @@ import pytest
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error
-from fieldmark.core.recipe import load_recipe, read_layer
+from fieldmark.core.recipe.layers import read_layer
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.studies.engines import Ended, Worker
@@ -685,7 +686,7 @@ REAL = """
 import sys
 from pathlib import Path
 from fieldmark.core.console import Console
-from fieldmark.core.recipe import read_layer
+from fieldmark.core.recipe.layers import read_layer
 from fieldmark.core.yaml_text import parse_value
 from fieldmark.studies.engines import LocalEngine
 from fieldmark.studies.plan import StudyDataset

@@ -1,7 +1,7 @@
 import pytest
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import read_layer
+from fieldmark.core.recipe.layers import read_layer
 from fieldmark.core.yaml_text import parse
 from fieldmark.studies.search.section import Halving, read_search
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.recipe import load_recipe, read_layer
+from fieldmark.core.recipe.layers import read_layer
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.yaml_text import parse
 from fieldmark.studies.search.space import Choices, Range, read_space
 

@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from fieldmark.core.console import table
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_text
-from fieldmark.core.recipe import to_yaml
+from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.proposals import Trial

@@ -16,7 +16,8 @@ from typing import Any
 
 from fieldmark.core.console import Advance, Console, duration
 from fieldmark.core.errors import InputError, Interrupted, TrainingFailed
-from fieldmark.core.recipe import flat, recipe_from
+from fieldmark.core.recipe.load import recipe_from
+from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.core.yaml_text import show
 from fieldmark.studies.engines import Engine, Job
@@ -55,8 +56,6 @@ _OF_THE_MACHINE = (
     "is not there any more",
 )
 """Parts of reasons, in small letters, that say nothing about a recipe: another day the trial may go well."""
-_MEASURED = ("train.precision", "train.memory_format", "train.device", "train.threads")
-"""Keys that a run resolves when it begins."""
 JOURNAL = "search.jsonl"
 
 
@@ -289,7 +288,7 @@ class _Work:
             return
         if (path / "recipe.yaml").is_file():
             there, wanted = flat(RunFolder(path).recipe()), flat(recipe)
-            other = [key for key in dict.fromkeys([*there, *wanted]) if key not in _MEASURED and there.get(key) != wanted.get(key)]
+            other = [key for key in dict.fromkeys([*there, *wanted]) if key not in MEASURED and there.get(key) != wanted.get(key)]
             if other:
                 raise InputError(f"{path} holds another run than trial {trial.number}: {', '.join(other)} differ", hint="Move it away.")
         job = Job(f"trial {trial.number}", self.dataset.given, recipe, path)

@@ -17,8 +17,9 @@ from typing import Any, Literal, cast, get_args
 
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.presets import suggest
-from fieldmark.core.recipe import Layer, build_recipe
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.layers import Layer
+from fieldmark.core.recipe.merge import build_recipe
+from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.yaml_text import line_of, show
 from fieldmark.studies.search.space import Space, read_space
 

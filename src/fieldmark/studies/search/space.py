@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.fields import choices, fields
 from fieldmark.core.presets import suggest
-from fieldmark.core.recipe import Layer, Setting, build_recipe, flat
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.fields import choices, fields
+from fieldmark.core.recipe.layers import Layer, Setting
+from fieldmark.core.recipe.merge import build_recipe
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.values import flat
 from fieldmark.core.yaml_text import line_of, plain, show
 
 _MOST_CORNERS = 2000

@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fieldmark.core.schema import Recipe
+from fieldmark.core.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,14 @@ def item_keys(key: str) -> list[str]:
 
 def sections() -> tuple[str, ...]:
     return tuple(Recipe.model_fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, for editors: every key optional, `extends` allowed."""
+    schema = Recipe.model_json_schema()
+    schema["properties"]["extends"] = {"type": "string", "description": "the preset or file that this recipe changes"}
+    schema["title"] = "Fieldmark recipe"
+    return schema
 
 
 def _item(annotation: Any) -> type[BaseModel] | None:

@@ -1,0 +1,142 @@
+"""The section `data`: the images, their splits, what is seen of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fieldmark.core.recipe.section import Conflict, Probability, Refused, Section, setting
+
+
+def _held_out(value: Any) -> Any:
+    names = isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(name, str) for name in value)
+    if not names and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise Refused(f"expected how many classes, at least 1, or a list of their names, got {value!r}", "data.unknown_classes")
+    return tuple(value) if names else value
+
+
+HeldOut = Annotated[int | tuple[str, ...], BeforeValidator(_held_out)]
+
+
+class WholeImage(Section):
+    name: Literal["none"] = setting("none", "whole images")
+
+
+class BoxCrop(Section):
+    name: Literal["box"] = setting("box", "each image cropped to the box of its object; one without a box is seen whole")
+    margin: Annotated[float, Field(ge=0, le=2)] = setting(0.0, "how much around the box is seen too, as a share of its sides")
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = setting(
+        0.0, "in training each edge of the crop moves by up to this share of the box's side to either side"
+    )
+
+
+Crop = WholeImage | BoxCrop
+
+
+class WholeTrain(Section):
+    name: Literal["all"] = setting("all", "all of train")
+
+
+class FractionOfTrain(Section):
+    name: Literal["fraction"] = setting("fraction", "a share of each class of train, at least one image")
+    share: Annotated[float, Field(gt=0, le=1)] = setting(0.1, "the share")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller share is a part of a larger one")
+
+
+class PerClass(Section):
+    name: Literal["per-class"] = setting("per-class", "so many images of each class of train: few-shot")
+    count: Annotated[int, Field(ge=1)] = setting(5, "the number", "images")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller number is a part of a larger one")
+
+
+class LongTailed(Section):
+    name: Literal["long-tailed"] = setting("long-tailed", "classes of train that keep ever less, exponentially (Cui et al., 2019)")
+    ratio: Annotated[float, Field(ge=1)] = setting(100.0, "share that the first class keeps over that of the last")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "the order of the classes, and which images they keep")
+
+
+Subset = WholeTrain | FractionOfTrain | PerClass | LongTailed
+
+
+class TrueLabels(Section):
+    name: Literal["none"] = setting("none", "labels as they are")
+
+
+class UniformNoise(Section):
+    name: Literal["uniform"] = setting("uniform", "a share of the labels of train replaced by any other class")
+    share: Probability = setting(0.2, "the share")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which labels, and what they become")
+
+
+class Siblings(Section):
+    name: Literal["siblings"] = setting("siblings", "a share of the labels of train replaced by another class with the same parent")
+    share: Probability = setting(0.2, "the share")
+    level: str | None = setting(None, "the level of the taxonomy whose parents count; the first one by default")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which labels, and what they become")
+
+
+NoisyLabels = TrueLabels | UniformNoise | Siblings
+
+
+class Data(Section):
+    layout: Literal[
+        "auto",
+        "cub",
+        "nabirds",
+        "stanford-cars",
+        "cifar100",
+        "aircraft",
+        "flowers",
+        "pets",
+        "dogs",
+        "coco",
+        "huggingface",
+        "webdataset",
+        "table",
+        "birds",
+        "class-folders",
+    ] = setting("auto", "how DATA is laid out; auto recognises it")
+    columns: str | None = setting(None, "which column of a table is what, such as label=species,parents=genus; by their names by default")
+    taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column for each level")
+    level: str | None = setting(None, "the level of the taxonomy that is told apart, such as genus; the classes themselves by default")
+    classes: Annotated[int, Field(ge=2)] | None = setting(None, "only so many of the classes, evenly spread over the list of their names")
+    unknown_classes: HeldOut | None = setting(
+        None, "classes held out of training, to see whether they are rejected: so many, evenly spread over the names, or their names"
+    )
+    crop: Annotated[Crop, Field(discriminator="name")] = setting(WholeImage(), "what part of an image is seen")
+    size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
+    resize: Literal["squash", "shorter-side", "letterbox"] = setting(
+        "squash",
+        "how an image becomes a square: squash its sides, cut the middle square, or fit it whole with grey bars",
+    )
+    cache_scale: Annotated[float, Field(ge=1, le=4)] = setting(
+        1.5, "side of the decoded training images, which random crops are taken from, as a multiple of size"
+    )
+    storage: Literal["auto", "mapped", "resident"] = setting(
+        "auto", "where decoded training images live: mapped from disk or resident on the device; auto: resident on a GPU if they fit"
+    )
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "share of train that becomes val where the data has no val")
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.15, "share of all that becomes test where the data has no test")
+    splits: Literal["official", "own"] = setting("official", "keep the splits that the data have, or draw all anew from all images")
+    folds: Annotated[int, Field(ge=2)] | None = setting(None, "deal train into so many folds, one of which is val")
+    fold: Annotated[int, Field(ge=0)] = setting(0, "which fold is val, from 0")
+    subset: Annotated[Subset, Field(discriminator="name")] = setting(WholeTrain(), "which images of train are used")
+    label_noise: Annotated[NoisyLabels, Field(discriminator="name")] = setting(TrueLabels(), "labels of train made wrong on purpose")
+    corrupt: str = setting("none", "a corruption of all images and its severity, such as fog:3; none leaves them as they are")
+    normalise: Literal["weights", "imagenet", "unit", "measured"] = setting(
+        "weights",
+        "mean and standard deviation: those of the starting weights, ImageNet's, none (values from 0 to 1), or measured on train",
+    )
+    split_seed: Annotated[int, Field(ge=0)] = setting(0, "seed of the splits that are drawn; separate from train.seed")
+    max_unreadable: Probability = setting(0.01, "largest share of unreadable images that a run accepts")
+
+    @model_validator(mode="after")
+    def _folds(self) -> Data:
+        if self.folds is None and self.fold:
+            raise Conflict("data.fold has no effect without data.folds; set data.folds", "data.fold", "data.folds")
+        if self.folds is not None and self.fold >= self.folds:
+            raise Conflict(
+                f"data.fold={self.fold} is not one of the {self.folds} folds; they are numbered from 0", "data.fold", "data.folds"
+            )
+        return self

@@ -1,0 +1,34 @@
+"""Recipes by name, from files, from dictionaries, and from other recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fieldmark.core.errors import Problem
+from fieldmark.core.recipe.layers import Setting, command_line_layer, file_layers, read_layer
+from fieldmark.core.recipe.merge import build_recipe
+from fieldmark.core.recipe.recipe import Recipe
+
+
+def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a preset name or a YAML file with `key=value` overrides applied.
+
+    Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
+    """
+    problems: list[Problem] = []
+    layers = [*file_layers(name, problems), command_line_layer(overrides, problems)]
+    return build_recipe(layers, problems)
+
+
+def recipe_from(values: dict[str, Any], origin: str = "the recipe given") -> Recipe:
+    """The recipe of a nested dictionary, checked like a file."""
+    problems: list[Problem] = []
+    return build_recipe([read_layer(values, origin, problems)], problems)
+
+
+def with_settings(recipe: Recipe, values: dict[str, Any]) -> Recipe:
+    """The same recipe with some dotted keys set."""
+    before = read_layer(recipe.model_dump(mode="json"), "recipe", [])
+    return build_recipe([before, [Setting(key, value, "recipe") for key, value in values.items()]])

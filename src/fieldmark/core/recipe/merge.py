@@ -1,0 +1,180 @@
+"""One recipe from layers: the last one wins, and everything that is wrong in any of them is reported at once.
+
+Choosing another variant of a choice (`optim.name=adamw`) drops what earlier layers set for the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from fieldmark.core.errors import InputError, Problem
+from fieldmark.core.presets import suggest
+from fieldmark.core.recipe.fields import choices, fields, item_keys, keys, sections
+from fieldmark.core.recipe.layers import Layer, Setting
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.yaml_text import show
+
+
+def build_recipe(layers: Sequence[Layer], reading: Sequence[Problem] = ()) -> Recipe:
+    """The recipe that these layers make. Raises InputError naming every problem at once, those of `reading` the layers first."""
+    problems = list(reading)
+    merged: dict[str, Setting] = {}
+    for layer in layers:
+        named = [_as_variant(setting) for setting in layer]
+        for setting in named:
+            section = setting.key.removesuffix(".name")
+            if setting.key.endswith(".name") and section in choices():
+                before = merged[setting.key].value if setting.key in merged else choices()[section].default
+                if before != setting.value:
+                    merged = {key: kept for key, kept in merged.items() if not key.startswith(section + ".")}
+                merged[setting.key] = setting
+        for setting in named:
+            if setting.key not in keys():
+                problems.append(setting.wrong(_no_such_key(setting)))
+            else:
+                merged[setting.key] = setting
+    problems += _unused_variant_keys(merged)
+    rejected = {problem.place for problem in problems}
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(_nest(s for s in merged.values() if s.key not in rejected)))
+    except ValidationError as error:
+        problems += _validation_problems(error, merged)
+        recipe = None
+    if problems or recipe is None:
+        raise InputError(*dict.fromkeys(problems), hint="`fieldmark fields` lists every key with its type, default and meaning.")
+    return recipe
+
+
+def _as_variant(setting: Setting) -> Setting:
+    """`optim=adamw` is short for `optim.name=adamw`."""
+    if setting.key in choices() and isinstance(setting.value, str):
+        return Setting(f"{setting.key}.name", setting.value, setting.origin)
+    return setting
+
+
+def _unused_variant_keys(merged: dict[str, Setting]) -> list[Problem]:
+    problems = []
+    for section, choice in choices().items():
+        name = merged[f"{section}.name"].value if f"{section}.name" in merged else choice.default
+        if not isinstance(name, str) or name not in choice.variants:
+            continue
+        own = choice.variants[name].model_fields
+        for setting in merged.values():
+            prefix, _, field = setting.key.rpartition(".")
+            if prefix == section and field not in own:
+                owners = [other for other, model in choice.variants.items() if field in model.model_fields]
+                said = f"{name} has no {field} (it belongs to {', '.join(owners)}); {name} has {', '.join(own)}"
+                problems.append(setting.wrong(said, f"{section}.name"))
+    return problems
+
+
+def _no_such_key(setting: Setting) -> str:
+    """What is wrong with a key that cannot be set."""
+    if setting.key in choices():
+        names = ", ".join(choices()[setting.key].variants)
+        return f"expected one of {names}, got {show(setting.value)}"
+    if setting.key in sections():
+        example = next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
+        return f"expected keys beneath it, such as {example}, got {show(setting.value)}"
+    if (listed := next((key for key in keys() if setting.key.startswith((f"{key}.", f"{key}[")) and item_keys(key)), None)) is not None:
+        example = f"{listed}=[{{{item_keys(listed)[0]}: ...}}]"
+        return f"{listed} is a list of sections, which is set as a whole, such as {example}"
+    last = setting.key.rpartition(".")[2]
+    same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last)
+    suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(keys()))
+    return f"there is no such key{suggestion}"
+
+
+def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> list[Problem]:
+    problems = []
+    for detail in error.errors(include_url=False):
+        key, within = _place(detail["loc"])
+        if key in choices():
+            key += ".name"
+        setting = merged.get(key)
+        origin = setting.origin if setting else ""
+        if detail["type"] == "value_error":
+            problems.append(replace(detail["ctx"]["error"].problem, origin=origin))
+        elif detail["type"] == "extra_forbidden":
+            item = item_keys(key)
+            name = within.rpartition(".")[2]
+            known = f"one of {key} has {', '.join(item)}"
+            problems.append(Problem(f"there is no such key{suggest(name, item)}", f"{key}{within}", known, origin, (key,)))
+        else:
+            given = setting.value if setting is not None and not within else detail["input"]
+            said = f"{_expectation(detail, key, within)}, got {show(given)}"
+            problems.append(Problem(said, place=f"{key}{within}", origin=origin, keys=(key,)))
+    return problems
+
+
+def _place(location: Iterable[int | str]) -> tuple[str, str]:
+    """The recipe's key that an error is about, and where in its list, such as "stages" and "[0].epochs"."""
+    key, rest = "", list(location)
+    while rest:
+        part = str(rest[0])
+        if key not in choices() or part not in choices()[key].variants:
+            longer = f"{key}.{part}" if key else part
+            if longer not in choices() and not _is_prefix(longer):
+                break
+            key = longer
+        rest.pop(0)
+    return key, "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest) if item_keys(key) else ""
+
+
+def _is_prefix(key: str) -> bool:
+    return any(field.key == key or field.key.startswith(key + ".") for field in fields())
+
+
+def _expectation(detail: Any, key: str, within: str) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    wanted = next((field.type for field in fields() if field.key == key + re.sub(r"\d+", "", within)), "")
+    if kind == "tuple_type" and wanted.startswith("list"):
+        return f"expected a {wanted}"
+    if kind in ("model_type", "model_attributes_type", "dict_type") and within:
+        return f"expected settings such as {{{item_keys(key)[0]}: ...}}"
+    named = {
+        "int_type": "expected a whole number",
+        "int_from_float": "expected a whole number",
+        "float_type": "expected a number",
+        "finite_number": "expected a finite number",
+        "bool_type": "expected true or false",
+        "string_type": "expected text",
+        "tuple_type": "expected two numbers, such as [0.5, 1.0]",
+        "missing": "expected two numbers, such as [0.5, 1.0]",
+        "too_long": "expected two numbers, such as [0.5, 1.0]",
+    }
+    if kind in named:
+        return named[kind]
+    if kind == "literal_error":
+        return f"expected one of {context['expected']}".replace("'", "")
+    if kind == "union_tag_invalid":
+        return f"expected one of {context['expected_tags']}".replace("'", "")
+    comparison = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+    if kind in comparison:
+        words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}[comparison[kind]]
+        return f"expected a number {words} {context[comparison[kind]]:g}"
+    return str(detail["msg"])
+
+
+def _nest(settings: Iterable[Setting]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        *parents, last = setting.key.split(".")
+        level = nested
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = setting.value
+    for section, choice in choices().items():
+        level = nested
+        *parents, last = section.split(".")
+        for parent in parents:
+            level = level.get(parent, {})
+        if last in level:
+            level[last].setdefault("name", choice.default)
+    return nested

@@ -1,0 +1,54 @@
+"""The section `model`: the network, its head and its starting weights."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from fieldmark.core.recipe.section import Fraction, Section, setting
+
+
+def _count(value: Any) -> Any:
+    """Read 10M, 4.2M or 500k as a whole number."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG])", value)):
+        return round(float(match[1]) * {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}[match[2]])
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
+
+
+class LinearHead(Section):
+    name: Literal["linear"] = setting("linear", "one linear layer")
+
+
+class HiddenHead(Section):
+    name: Literal["hidden"] = setting("hidden", "a hidden layer before the linear one")
+    width: Annotated[int, Field(ge=1)] = setting(512, "units of the hidden layer")
+    activation: Literal["relu", "leaky-relu", "gelu"] = setting("relu", "what follows the hidden layer")
+    dropout: Fraction = setting(0.0, "dropout after the activation")
+
+
+class ActivatedLogits(Section):
+    name: Literal["activated-logits"] = setting("activated-logits", "a linear layer whose class outputs are activated and dropped out")
+    activation: Literal["relu", "leaky-relu"] = setting("relu", "what the class outputs go through")
+    dropout: Fraction = setting(0.0, "dropout of the activated class outputs")
+
+
+Head = LinearHead | HiddenHead | ActivatedLogits
+
+
+class Model(Section):
+    name: str = setting("efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of our own")
+    weights: str = setting("pretrained", "pretrained (from the hub), none (random), or a safetensors file")
+    max_parameters: Count | None = setting(None, "refuse a model with more parameters than this, such as 10M")
+    width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
+    depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
+    pooling: Literal["own", "average"] = setting(
+        "own", "how an image's features become one vector: as the architecture does, or the average of its last convolutions alone"
+    )
+    dropout: Fraction = setting(0.0, "dropout of the features before the head")
+    drop_path: Fraction = setting(0.0, "stochastic depth in the backbone, for architectures that have it")
+    head: Annotated[Head, Field(discriminator="name")] = setting(LinearHead(), "the classifier on the features")
