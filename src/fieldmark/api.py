@@ -11,17 +11,13 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.corruptions import SEVERITIES
-from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import method_of
-from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.robustness import evaluate_robustness
 from fieldmark.evaluation.run import Boxes, Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
-from fieldmark.evaluation.unknowns import evaluate_unknown
+from fieldmark.reports import changes
 from fieldmark.reports.comparison import write_comparison
 from fieldmark.reports.explain import Explained, explain_run
-from fieldmark.reports.finish import finish
 from fieldmark.reports.report import write_report
 from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.studies.answer import write_answer
@@ -33,7 +29,6 @@ from fieldmark.studies.search.search import Budget, check_trial, run_search
 from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section
 from fieldmark.studies.table import StudyTable
-from fieldmark.training.train import resume_run, train_run
 
 
 def train(
@@ -56,14 +51,12 @@ def train(
         InputError: something given cannot be used; nothing was written.
         CheckFailed: the model is over model.max_parameters. TrainingFailed: the loss was not finite.
     """
-    console = Console(quiet)
-    return finish(train_run(data, load_recipe(recipe, settings), out, console), console)
+    return changes.train(data, load_recipe(recipe, settings), out, Console(quiet))
 
 
 def resume(run: str | Path, quiet: bool = False) -> Run:
     """Continue a run that was interrupted, killed or failed; the result equals that of a run never stopped."""
-    console = Console(quiet)
-    return finish(resume_run(run, console), console)
+    return changes.resume(run, Console(quiet))
 
 
 def ensemble(
@@ -89,8 +82,7 @@ def ensemble(
 
     Raises InputError where the runs cannot answer together, with the reasons; nothing was written.
     """
-    console = Console(quiet)
-    return finish(make_ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, console), console)
+    return changes.ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, Console(quiet))
 
 
 def report(*runs: str | Path, out: str | Path | None = None) -> Path:
@@ -123,10 +115,7 @@ def calibrate(
         score: of rejection; chosen by default.
         unknown: images of none of the classes, files, folders or patterns, to choose the score by.
     """
-    console = Console(quiet)
-    decisions = calibrate_run(loaded := Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, console)
-    finish(loaded, console)
-    return decisions
+    return changes.calibrate(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
 
 
 def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> dict[str, Any]:
@@ -134,10 +123,7 @@ def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: boo
 
     The run's evaluation.json and report have them from then on.
     """
-    loaded, console = Run.load(run), Console(quiet)
-    found = evaluate_unknown(loaded, unknown, console)
-    finish(loaded, console)
-    return found
+    return changes.measure_unknown(Run.load(run), unknown, Console(quiet))
 
 
 def evaluate_corruptions(run: str | Path, severities: Sequence[int] = SEVERITIES, quiet: bool = True) -> dict[str, Any]:
@@ -145,10 +131,7 @@ def evaluate_corruptions(run: str | Path, severities: Sequence[int] = SEVERITIES
 
     The run's robustness.json, evaluation.json and report have it from then on; what was measured before is not measured again.
     """
-    loaded, console = Run.load(run), Console(quiet)
-    found = evaluate_robustness(loaded, tuple(severities), console)
-    finish(loaded, console)
-    return found
+    return changes.measure_robustness(Run.load(run), severities, Console(quiet))
 
 
 def evaluate(

@@ -18,7 +18,7 @@ from scipy import ndimage
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.birds.scene import individual, photograph
 from fieldmark.datasets.birds.species import SPECIES
-from fieldmark.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupt, parse
+from fieldmark.datasets.corruptions import CORRUPTIONS, SEVERITIES, all_corruptions, corrupt, parse
 
 FIXED = {"gaussian-blur", "defocus-blur", "jpeg", "pixelate", "underexposure", "overexposure", "contrast"}
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
@@ -427,3 +427,14 @@ def test_parse_answers_any_text_with_a_corruption_or_an_input_error(text):
     except InputError:
         return
     assert name in CORRUPTIONS and severity in SEVERITIES
+
+
+@pytest.mark.parametrize(("text", "severities"), [("none", ()), ("fog:3", ()), ("all", (1, 2, 3, 4, 5)), ("all:1", (1,)), ("all:5", (5,))])
+def test_the_severities_that_are_asked_for(text: str, severities: tuple[int, ...]) -> None:
+    assert all_corruptions(text) == severities
+
+
+@pytest.mark.parametrize("text", ["all:0", "all:6", "all:x", "all:-1", "all:1:2"])
+def test_there_is_no_such_severity(text: str) -> None:
+    with pytest.raises(InputError, match="there is no severity"):
+        all_corruptions(text)

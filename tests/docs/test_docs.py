@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import fieldmark
-from fieldmark.cli import _plain, app, main
+from fieldmark.cli import app, main
+from fieldmark.cli.commands import _plain
 from fieldmark.core.presets import RECIPES
 from fieldmark.core.recipe.fields import choices, fields, sections
 from fieldmark.core.recipe.load import load_recipe

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console as RichConsole
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.corruptions import CORRUPTIONS
 from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, read_robustness, robustness_table
+from fieldmark.evaluation.robustness import evaluate_robustness, read_robustness
 from fieldmark.evaluation.run import Run
 
 QUIET = Console(quiet=True)
@@ -21,17 +20,6 @@ QUIET = Console(quiet=True)
 def run(finished_run: Run, tmp_path: Path) -> Run:
     shutil.copytree(finished_run.path, tmp_path / "run")
     return Run.load(tmp_path / "run")
-
-
-@pytest.mark.parametrize(("text", "severities"), [("none", ()), ("fog:3", ()), ("all", (1, 2, 3, 4, 5)), ("all:1", (1,)), ("all:5", (5,))])
-def test_the_severities_that_are_asked_for(text: str, severities: tuple[int, ...]) -> None:
-    assert all_corruptions(text) == severities
-
-
-@pytest.mark.parametrize("text", ["all:0", "all:6", "all:x", "all:-1", "all:1:2"])
-def test_there_is_no_such_severity(text: str) -> None:
-    with pytest.raises(InputError, match="there is no severity"):
-        all_corruptions(text)
 
 
 def test_each_corruption_is_measured_as_by_itself(run: Run) -> None:
@@ -68,17 +56,6 @@ def test_what_was_measured_is_not_measured_again(run: Run, monkeypatch: pytest.M
     assert {name: whole["corruptions"][name] for name in first["corruptions"]} == first["corruptions"]
     asked.clear()
     assert evaluate_robustness(run, (2,), QUIET) == whole and asked == []
-
-
-def test_the_table_leaves_out_what_was_not_measured() -> None:
-    measured = {"n": 12, "none": 91.7, "corruptions": {"fog": {"1": 80.0, "3": 41.64}, "blur": {"3": 33.3}}}
-    printed = RichConsole(width=120, record=True, force_terminal=False)
-    printed.print(robustness_table(measured))
-    text = printed.export_text()
-    assert "91.7 as the images are" in " ".join(text.split()) and "severity 2" not in text
-    (fog,) = (line.split("│") for line in text.splitlines() if "fog" in line)
-    (blur,) = (line.split("│") for line in text.splitlines() if "blur" in line)
-    assert [cell.strip() for cell in fog] == ["fog", "80.0", "41.6"] and [cell.strip() for cell in blur] == ["blur", "", "33.3"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknowns import auroc_interval, predict_unknown, unknown_sets
+from fieldmark.evaluation.unknown_images import predict_unknown
+from fieldmark.evaluation.unknowns import auroc_interval, unknown_sets
 from fieldmark.scoring.intervals import share_interval
 from fieldmark.scoring.rejection import OF_LOGITS
 

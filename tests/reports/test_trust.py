@@ -14,7 +14,7 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknowns import evaluate_unknown
+from fieldmark.evaluation.unknown_images import evaluate_unknown
 from fieldmark.reports.report import write_report
 from fieldmark.reports.trust import trust
 from fieldmark.scoring.decisions import Wanted

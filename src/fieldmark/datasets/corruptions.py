@@ -281,3 +281,15 @@ CORRUPTIONS: dict[str, Corruption] = {
         Corruption("contrast", "exposure", _contrast, (0.65, 0.5, 0.38, 0.28, 0.2)),
     )
 }
+
+
+def all_corruptions(text: str | None) -> tuple[int, ...]:
+    """The severities that "all" or "all:3" ask for; none for any other text. Raises InputError for a severity that there is not."""
+    name, _, severity = (text or "").partition(":")
+    if name != "all":
+        return ()
+    if not severity:
+        return SEVERITIES
+    if severity not in map(str, SEVERITIES):
+        raise InputError(f"there is no severity {severity!r}", hint=f"The severities are {', '.join(map(str, SEVERITIES))}.")
+    return (int(severity),)

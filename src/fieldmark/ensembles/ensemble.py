@@ -26,7 +26,7 @@ from fieldmark.models.weights import save_weights
 from fieldmark.scoring.combination import Stack, combined, save_stack
 from fieldmark.scoring.comparison import compare
 from fieldmark.scoring.decisions import Wanted, fit_decisions
-from fieldmark.scoring.ensemble_record import EnsembleRecord, MemberRecord
+from fieldmark.scoring.ensemble_record import EnsembleRecord, MemberRecord, val_notes
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, figures_table
 
@@ -198,26 +198,6 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     write_json(folder.summary_file, summary)
     console.say("", _members_table(record, of_members), "", figures_table(figures))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
-
-
-def val_notes(record: EnsembleRecord) -> list[str]:
-    """What has to be known of the val figures, in sentences."""
-    notes = []
-    if record.method == "stack" and record.fitted_on != "train":
-        notes.append(
-            "Each val image is answered by a stack that was fitted without it; all of val chose how much its deviation is penalised."
-        )
-    elif record.fitted_on in ("val", "out-of-fold"):
-        notes.append("Each val image is answered by weights that were fitted without it.")
-    if record.fitted_on == "train":
-        notes.append("The stack was fitted on the images that its members were trained on, and are surer of than of others.")
-    if record.chosen_on == "val":
-        notes.append("The ingredients were chosen on val, whose figures flatter them.")
-    if record.folds:
-        notes.append("Val is all of train and val, each image answered by the networks that were trained without it: one of each recipe.")
-    elif record.val_learnt:
-        notes.append("Val is from before the refit of members that were refitted on it.")
-    return notes
 
 
 def _title(method: str, models: Sequence[str]) -> str:

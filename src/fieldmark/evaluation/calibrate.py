@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
-from fieldmark.core.console import Console, table
+from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknowns import predict_unknown
+from fieldmark.evaluation.unknown_images import predict_unknown
 from fieldmark.scoring.decisions import Decisions, Wanted, fit_decisions
 from fieldmark.scoring.summary import evaluate_predictions
 
@@ -49,19 +47,3 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
             summary["test"] = evaluate_predictions(test, evaluation.resamples, run.recipe.train.seed, calibrated)
         write_json(run.folder.summary_file, summary)
     return decisions
-
-
-def decisions_table(decisions: Decisions) -> Table:
-    """The scores of rejection, for the console."""
-    rejection = decisions.record.rejection
-    rows = [
-        (
-            name + (" *" if name == rejection.score else ""),
-            "all" if each.threshold is None else f"{each.threshold:.4g}",
-            "" if each.held_out_auroc is None else f"{100 * each.held_out_auroc:.1f}",
-            "" if each.auroc is None else f"{100 * each.auroc:.1f}",
-        )
-        for name, each in rejection.scores.items()
-    ]
-    columns = ("score", "threshold", "AUROC %, classes of val held out", "AUROC %, given unknown images")
-    return table(None, columns[: 4 if any(row[3] for row in rows) else 3], [row[: 4 if any(row[3] for row in rows) else 3] for row in rows])

@@ -6,28 +6,15 @@ import json
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from fieldmark.core.console import Console, table
+from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
-from fieldmark.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from fieldmark.datasets.corruptions import CORRUPTIONS
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.evaluate import require_finished, run_data
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.metrics import top_k
-
-
-def all_corruptions(text: str | None) -> tuple[int, ...]:
-    """The severities that "all" or "all:3" ask for; none for any other text. Raises InputError for a severity that there is not."""
-    name, _, severity = (text or "").partition(":")
-    if name != "all":
-        return ()
-    if not severity:
-        return SEVERITIES
-    if severity not in map(str, SEVERITIES):
-        raise InputError(f"there is no severity {severity!r}", hint=f"The severities are {', '.join(map(str, SEVERITIES))}.")
-    return (int(severity),)
 
 
 def evaluate_robustness(run: Run, severities: tuple[int, ...], console: Console) -> dict[str, Any]:
@@ -63,17 +50,6 @@ def read_robustness(run: Run) -> dict[str, Any] | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{run.folder.robustness_file} is damaged", hint="Delete it, and measure again.") from None
     return dict(found)
-
-
-def robustness_table(measured: dict[str, Any]) -> Table:
-    """One row for each corruption, one column for each severity that was measured, for the console."""
-    columns = sorted({severity for each in measured["corruptions"].values() for severity in each})
-    rows = [
-        (name, *(f"{each[severity]:.1f}" if severity in each else "" for severity in columns))
-        for name, each in measured["corruptions"].items()
-    ]
-    title = f"test top-1 %; {measured['none']:.1f} as the images are"
-    return table(title, ("corruption", *(f"severity {severity}" for severity in columns)), rows)
 
 
 def _top1(run: Run, loaded: LoadedData, rows: np.ndarray, console: Console, corrupt: str) -> float:

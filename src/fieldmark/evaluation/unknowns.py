@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from scipy.stats import norm, rankdata
 
-from fieldmark.core.console import Console, table
-from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import UNKNOWN
-from fieldmark.evaluation.evaluate import require_finished
-from fieldmark.evaluation.run import Run, find_images
+from fieldmark.evaluation.run import Run
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.intervals import share_interval, variance_of_mean
 from fieldmark.scoring.metrics import top_k_hits
@@ -151,40 +143,6 @@ def _of_few(value: float, known: int, unknown: int) -> tuple[float, float]:
     return low, high
 
 
-def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
-    """Predict images of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
-
-    Raises InputError where the run is not finished or not calibrated.
-    """
-    require_finished(run)
-    decisions, test = require_decisions(run), run.predictions("test")
-    if test is None:
-        raise InputError(f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {run.path}")
-    name, predictions = predict_unknown(run, sources, console)
-    chose = _that_chose(decisions, unknown_sets(run, features=False))
-    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
-    return {"run": str(run.path), "predictions": str(_unknown_file(run, name)), **figures.to_dict()}
-
-
-def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
-    """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
-
-    NAME is that of the first source. The same images keep it, and others of the same name get a number behind it.
-    """
-    if warning := run.box_warning(False):
-        console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
-    files = [Path(os.path.abspath(path)) for path in find_images(sources)]
-    with run.folder.locked():
-        predictions = run.predict_files(files, console)
-        own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
-        base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "images"
-        names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
-        name = next(name for name in names if name != UNKNOWN and taken.get(name, own) == own)
-        _unknown_file(run, name).parent.mkdir(exist_ok=True)
-        predictions.save(_unknown_file(run, name))
-    return name, predictions
-
-
 def unknown_sets(run: Run, features: bool = True) -> dict[str, Predictions]:
     """By name, what was saved of images of unknown classes; those held out of training come first, as "unknown"."""
     held_out = run.predictions(UNKNOWN, features)
@@ -196,38 +154,14 @@ def assess_unknown(run: Run, test: Predictions, decisions: Decisions) -> list[Un
     """Of each set that was saved, beside the images of test."""
     sets = unknown_sets(run)
     scores = fitted_scores(run.predictions("train")) if sets else {}
-    chose = _that_chose(decisions, sets)
+    chose = that_chose(decisions, sets)
     return [unknown_figures(name, scores, test, each, decisions, chose) for name, each in sets.items() if len(each)]
 
 
-def _unknown_file(run: Run, name: str) -> Path:
-    return run.folder.predictions / UNKNOWN / f"{name}.npz"
-
-
-def _that_chose(decisions: Decisions, sets: Mapping[str, Predictions]) -> frozenset[str]:
+def that_chose(decisions: Decisions, sets: Mapping[str, Predictions]) -> frozenset[str]:
     """The unknown images, among these sets of them, that the score was chosen by."""
     by = decisions.record.rejection.unknown or ()
     return frozenset(path for name in by if name in sets for path in sets[name].ids.tolist())
-
-
-def unknown_table(found: Sequence[dict[str, Any]]) -> Table:
-    """Each score against each set of unknown images, for the console. `found`: what UnknownFigures.to_dict gives."""
-    rows = []
-    for each in found:
-        for score in each["scores"]:
-            chosen = score["name"] == each["score"]
-            auroc = f"{score['auroc']:.1f}  [{score['auroc_low']:.1f}, {score['auroc_high']:.1f}]"
-            done = (f"{each['accepted']:.1f}", f"{each['rejected']:.1f}") if chosen else ("", "")
-            name = score["name"] + (" *" if chosen else "")
-            rows.append((each["name"], name, auroc, f"{score['aupr']:.1f}", f"{score['fpr']:.1f}", f"{score['oscr']:.1f}", *done))
-    columns = ("unknown", "score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
-    return table(None, columns, rows, ("score",))
-
-
-def require_decisions(run: Run) -> Decisions:
-    if run.decisions is None:
-        raise InputError(f"{run.path} has no calibration.json", hint=f"fieldmark calibrate {run.path}")
-    return run.decisions
 
 
 def _figures(

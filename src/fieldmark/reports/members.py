@@ -6,9 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from fieldmark.ensembles.ensemble import val_notes
 from fieldmark.reports.pages import fixed
-from fieldmark.scoring.ensemble_record import EnsembleRecord
+from fieldmark.scoring.ensemble_record import EnsembleRecord, val_notes
 
 
 @dataclass(frozen=True)

@@ -74,3 +74,23 @@ def read_record(manifest: dict[str, Any], origin: str) -> EnsembleRecord | None:
         first = error.errors()[0]
         where = ".".join(map(str, ("ensemble", *first["loc"])))
         raise InputError(f"{origin} is damaged: {where}: {first['msg']}", hint="Make the ensemble again.") from None
+
+
+def val_notes(record: EnsembleRecord) -> list[str]:
+    """What has to be known of the val figures, in sentences."""
+    notes = []
+    if record.method == "stack" and record.fitted_on != "train":
+        notes.append(
+            "Each val image is answered by a stack that was fitted without it; all of val chose how much its deviation is penalised."
+        )
+    elif record.fitted_on in ("val", "out-of-fold"):
+        notes.append("Each val image is answered by weights that were fitted without it.")
+    if record.fitted_on == "train":
+        notes.append("The stack was fitted on the images that its members were trained on, and are surer of than of others.")
+    if record.chosen_on == "val":
+        notes.append("The ingredients were chosen on val, whose figures flatter them.")
+    if record.folds:
+        notes.append("Val is all of train and val, each image answered by the networks that were trained without it: one of each recipe.")
+    elif record.val_learnt:
+        notes.append("Val is from before the refit of members that were refitted on it.")
+    return notes

@@ -13,11 +13,9 @@ from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.datasets.split_file import read_split
-from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
-from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
-from fieldmark.reports.finish import finish
+from fieldmark.reports import changes
 from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, StudyPlan
 
@@ -58,7 +56,7 @@ def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
         for dataset in plan.datasets:
             for ensemble in plan.ensembles:
                 members, path = plan.members(dataset, ensemble, seed), plan.ensemble_path(dataset, ensemble, seed)
-                if not all(map(_is_trained, members)) or RunFolder(path).report_file.is_file():
+                if not all(map(_is_trained, members)) or _is_made(path):
                     continue
                 name = f"{dataset.name}/{ensemble.slug}/seed-{seed}"
                 console.say(f"making the ensemble {name}")
@@ -79,10 +77,21 @@ def _is_trained(run: PlannedRun) -> bool:
 def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
     quiet = Console(quiet=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = Run.load(path) if RunFolder(path).summary_file.is_file() else make_ensemble(members, ensemble.chosen(), path, quiet)
-    if UNLABELLED in read_split(run.folder.split_file)["split"]:
+    if RunFolder(path).summary_file.is_file():
+        run = changes.complete_ensemble(path, quiet)
+    else:
+        run = changes.ensemble(members, ensemble.chosen(), path, quiet)
+    if _has_unlabelled(run.folder):
         submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
-    finish(run, quiet)
+
+
+def _is_made(path: Path) -> bool:
+    folder = RunFolder(path)
+    return folder.report_file.is_file() and ((path / SUBMISSION).is_file() or not _has_unlabelled(folder))
+
+
+def _has_unlabelled(folder: RunFolder) -> bool:
+    return UNLABELLED in read_split(folder.split_file)["split"]
 
 
 def _method(record: EnsembleRecord) -> Method:

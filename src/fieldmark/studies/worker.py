@@ -52,18 +52,16 @@ def _die_with_parent() -> None:
 
 
 def _train(data: str, recipe: Recipe, path: Path) -> None:
-    from fieldmark.reports.finish import finish
-    from fieldmark.training.train import resume_run, train_run
+    from fieldmark.reports import changes
 
     console = Console(quiet=True)
     if (path / "manifest.json").is_file():
         if RunFolder.open(path).manifest().get("recipe") != identity(recipe):
             hint = "Move it away, and try again."
             raise InputError(f"{path} holds another run: its recipe or seed is another", hint=hint)
-        run = resume_run(path, console, wait=_LOCK_SECONDS)
+        run = changes.resume(path, console, wait=_LOCK_SECONDS)
     else:
-        run = train_run(data, recipe, path, console)
-    finish(run, console)
+        run = changes.train(data, recipe, path, console)
     for checkpoint in run.folder.checkpoints.glob("step-*.pt"):
         checkpoint.unlink()  # a finished run needs them no more, and a study has many runs
 

@@ -42,13 +42,12 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     """
     from fieldmark.core.recipe.load import load_recipe
     from fieldmark.datasets.birds.folder import SHEET, birds_folder
-    from fieldmark.reports.finish import finish
-    from fieldmark.training.train import train_run
+    from fieldmark.reports import changes
 
     resolved, console = load_recipe("demo", settings), _console(quiet)
     folder = birds_folder(console=console)
     console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
-    run = finish(train_run("birds", resolved, out, console), console)
+    run = changes.train("birds", resolved, out, console)
     classes, test = len(run.class_names), run.summary["test"]
     console.say(
         "",
@@ -100,21 +99,17 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
         The run folder to make (a new one under runs/ by default).
     """
     from fieldmark.core.recipe.load import load_recipe
-    from fieldmark.reports.finish import finish
-    from fieldmark.training.train import train_run
+    from fieldmark.reports import changes
 
-    resolved, console = load_recipe(recipe, settings), _console(quiet)
-    _hand_over(finish(train_run(data, resolved, out, console), console), json)
+    _hand_over(changes.train(data, load_recipe(recipe, settings), out, _console(quiet)), json)
 
 
 @app.command
 def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
     """Continue a run that was interrupted, killed or failed, exactly where it stood."""
-    from fieldmark.reports.finish import finish
-    from fieldmark.training.train import resume_run
+    from fieldmark.reports import changes
 
-    console = _console(quiet)
-    _hand_over(finish(resume_run(run, console), console), json)
+    _hand_over(changes.resume(run, _console(quiet)), json)
 
 
 @app.command
@@ -146,11 +141,11 @@ def evaluate(
     unknown
         Files, folders and patterns of images that are of none of the run's classes: how many of them it rejects.
     """
+    from fieldmark.cli.tables import robustness_table, unknown_table
+    from fieldmark.datasets.corruptions import all_corruptions
     from fieldmark.evaluation.evaluate import evaluate_run
-    from fieldmark.evaluation.robustness import all_corruptions, evaluate_robustness, robustness_table
     from fieldmark.evaluation.run import Run
-    from fieldmark.evaluation.unknowns import evaluate_unknown, unknown_table
-    from fieldmark.reports.finish import finish
+    from fieldmark.reports import changes
     from fieldmark.scoring.summary import figures_table
 
     loaded, console = Run.load(run), _console(quiet)
@@ -158,14 +153,12 @@ def evaluate(
     if (unknown or severities) and (data, crop, split, corrupt if unknown else None) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, beside test", hint="Leave the other options out.")
     if unknown:
-        found = evaluate_unknown(loaded, unknown, console)
+        found = changes.measure_unknown(loaded, unknown, console)
         _print_json(found) if json else console.say(unknown_table([found]), f"predictions: {found['predictions']}")
-        finish(loaded, console)
         return
     if severities:
-        measured = evaluate_robustness(loaded, severities, console)
+        measured = changes.measure_robustness(loaded, severities, console)
         _print_json(measured) if json else console.say(robustness_table(measured))
-        finish(loaded, console)
         return
     crops: list[Any] = ["none", "box"] if crop == "both" else [crop]
     figures = {each: evaluate_run(loaded, data, split, console, each, corrupt) for each in crops}
@@ -209,14 +202,13 @@ def calibrate(
     unknown
         Files, folders and patterns of images that are of none of the run's classes, to choose the score by.
     """
-    from fieldmark.evaluation.calibrate import calibrate_run, decisions_table
+    from fieldmark.cli.tables import decisions_table
     from fieldmark.evaluation.run import Run
-    from fieldmark.reports.finish import finish
+    from fieldmark.reports import changes
     from fieldmark.scoring.decisions import Wanted
 
     loaded, console = Run.load(run), _console(quiet)
-    decisions = calibrate_run(loaded, Wanted(accept, coverage, precision, scaling, score), unknown or [], console)
-    finish(loaded, console)
+    decisions = changes.calibrate(loaded, Wanted(accept, coverage, precision, scaling, score), unknown or [], console)
     if json:
         _print_json(decisions.record.model_dump(by_alias=True))
         return
@@ -371,12 +363,10 @@ def ensemble(
     ingredients
         For a soup: greedy (by default), the best on val first and then each that does not lower val top-1; or all.
     """
-    from fieldmark.ensembles.ensemble import make_ensemble
     from fieldmark.ensembles.method import method_of
-    from fieldmark.reports.finish import finish
+    from fieldmark.reports import changes
 
-    chosen, console = method_of(method, of, weights, fit_on, ingredients), _console(quiet)
-    _hand_over(finish(make_ensemble(runs, chosen, out, console), console), json)
+    _hand_over(changes.ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, _console(quiet)), json)
 
 
 @app.command

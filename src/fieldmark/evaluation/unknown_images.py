@@ -1,0 +1,64 @@
+"""Images of none of a run's classes: predicting them, and saving that in the run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.datasets.dataset import UNKNOWN
+from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.run import Run, find_images
+from fieldmark.evaluation.unknowns import that_chose, unknown_figures, unknown_sets
+from fieldmark.scoring.decisions import Decisions
+from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.rejection import fitted_scores
+
+
+def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
+    """Predict images of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
+
+    Raises InputError where the run is not finished or not calibrated.
+    """
+    require_finished(run)
+    decisions, test = require_decisions(run), run.predictions("test")
+    if test is None:
+        raise InputError(f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {run.path}")
+    name, predictions = predict_unknown(run, sources, console)
+    chose = that_chose(decisions, unknown_sets(run, features=False))
+    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
+    return {"run": str(run.path), "predictions": str(_unknown_file(run, name)), **figures.to_dict()}
+
+
+def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
+    """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
+
+    NAME is that of the first source. The same images keep it, and others of the same name get a number behind it.
+    """
+    if warning := run.box_warning(False):
+        console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
+    files = [Path(os.path.abspath(path)) for path in find_images(sources)]
+    with run.folder.locked():
+        predictions = run.predict_files(files, console)
+        own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
+        base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "images"
+        names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+        name = next(name for name in names if name != UNKNOWN and taken.get(name, own) == own)
+        _unknown_file(run, name).parent.mkdir(exist_ok=True)
+        predictions.save(_unknown_file(run, name))
+    return name, predictions
+
+
+def _unknown_file(run: Run, name: str) -> Path:
+    return run.folder.predictions / UNKNOWN / f"{name}.npz"
+
+
+def require_decisions(run: Run) -> Decisions:
+    if run.decisions is None:
+        raise InputError(f"{run.path} has no calibration.json", hint=f"fieldmark calibrate {run.path}")
+    return run.decisions

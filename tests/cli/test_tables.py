@@ -1,0 +1,14 @@
+from rich.console import Console as RichConsole
+
+from fieldmark.cli.tables import robustness_table
+
+
+def test_the_table_leaves_out_what_was_not_measured() -> None:
+    measured = {"n": 12, "none": 91.7, "corruptions": {"fog": {"1": 80.0, "3": 41.64}, "blur": {"3": 33.3}}}
+    printed = RichConsole(width=120, record=True, force_terminal=False)
+    printed.print(robustness_table(measured))
+    text = printed.export_text()
+    assert "91.7 as the images are" in " ".join(text.split()) and "severity 2" not in text
+    (fog,) = (line.split("│") for line in text.splitlines() if "fog" in line)
+    (blur,) = (line.split("│") for line in text.splitlines() if "blur" in line)
+    assert [cell.strip() for cell in fog] == ["fog", "80.0", "41.6"] and [cell.strip() for cell in blur] == ["blur", "", "33.3"]
