@@ -1,20 +1,20 @@
-"""How often a study shows a gain where there is none, and how often it shows one that is there: simulated studies, per cent.
+"""How often a study finds a gain that does not exist, and how often it finds one that does: simulated studies, per cent.
 
 python benchmarks/study_statistics.py --studies 2000
 
 Every study is a ladder of R rungs with S seeds each (8..2: the last rung has two, the others
 eight), tested on n images; every rung is compared with the first and with the one before.
-A run names an image rightly when the recipe's accuracy, the image's difficulty (mostly the same for all recipes), its difficulty for the
-recipe, the luck of the seed (which moves the accuracy by `sd` points) and a chance of this run and image add up to more than nought.
+A run classifies an image correctly if the recipe's accuracy, the image's difficulty (mostly the same for all recipes), its difficulty for
+the recipe, the luck of the seed (which moves the accuracy by `sd` points) and chance for this run and image add up to more than zero.
 
-`false`: no rung differs from another, and at least one comparison is called shown; at most 5 is promised. `gains` is fieldmark's; the
-others are what it could have been, each corrected for the comparisons alike:
+`false`: no rung differs from another, and at least one comparison is called significant; at most 5 is promised. `gains` is Fieldmark's
+method; the others are alternatives, all corrected for the comparisons alike:
   images  seeds averaged, then only the images count (as a bootstrap over images, or McNemar's test, would have it)
   seeds   Welch's t-test on the accuracies of the runs: the images count as fixed
   pooled  as fieldmark's, but all rungs have one seed variance, to which each seed counts alike
   own     as fieldmark's, but each rung has its own seed variance
-`smallest`: the gain that, so says fieldmark, 80 % of such studies show, in points; the mean over studies.
-`found`: per cent of studies that show it where the last rung has it, against the first.
+`smallest`: the gain in points that Fieldmark says 80 % of such studies would find; the mean over studies.
+`found`: per cent of studies that find it significant when the last rung has it over the first.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def studies(setting: Setting, number: int, rng: np.random.Generator, last_gain: 
         yield [each[:number_of_seeds] for each, number_of_seeds in zip(hits, setting.seeds, strict=True)]
 
 
-def shown_by_others(hits: list[np.ndarray], weights: np.ndarray) -> dict[str, bool]:
+def significant_by_others(hits: list[np.ndarray], weights: np.ndarray) -> dict[str, bool]:
     n = hits[0].shape[1]
     seeds = np.array([len(each) for each in hits])
     free = seeds - 1
@@ -88,7 +88,7 @@ def shown_by_others(hits: list[np.ndarray], weights: np.ndarray) -> dict[str, bo
     chance = np.maximum(residual, 0) / (free * (n - 1)) / n
     share = weights**2 / seeds
 
-    def any_shown(of_seeds: np.ndarray, of_images: np.ndarray | float, doubt: np.ndarray) -> bool:
+    def any_significant(of_seeds: np.ndarray, of_images: np.ndarray | float, doubt: np.ndarray) -> bool:
         total = of_images + of_seeds
         freedom = total**2 / np.maximum(doubt + of_images**2 / (n - 1), 1e-30)
         return bool((np.abs(values) > scipy.stats.t.isf(tail, freedom) * np.sqrt(total)).any())
@@ -97,10 +97,10 @@ def shown_by_others(hits: list[np.ndarray], weights: np.ndarray) -> dict[str, bo
     own = share**2 @ (variance**2 / free)
     together = max(float(free @ (variance - chance)) / free.sum(), 0.0)
     return {
-        "images": any_shown(nothing, of_images, nothing),
-        "seeds": any_shown(share @ variance, 0.0, own),
-        "pooled": any_shown(share.sum(axis=1) * together, of_images, (share @ (together + chance)) ** 2 / free.sum()),
-        "own": any_shown(np.maximum(share @ (variance - chance), 0), of_images, own),
+        "images": any_significant(nothing, of_images, nothing),
+        "seeds": any_significant(share @ variance, 0.0, own),
+        "pooled": any_significant(share.sum(axis=1) * together, of_images, (share @ (together + chance)) ** 2 / free.sum()),
+        "own": any_significant(np.maximum(share @ (variance - chance), 0), of_images, own),
     }
 
 
@@ -110,13 +110,13 @@ def measured(setting: Setting, number: int, seed: int) -> dict[str, float]:
     false = dict.fromkeys(METHODS, 0)
     smallest = []
     for hits in studies(setting, number, rng):
-        false["gains"] += any(gain.shown for gain in gains(list(hits), weights))
-        for method, shown in shown_by_others(hits, weights).items():
-            false[method] += shown
+        false["gains"] += any(gain.significant for gain in gains(list(hits), weights))
+        for method, significant in significant_by_others(hits, weights).items():
+            false[method] += significant
         if len(smallest) < 300:
             smallest.append(smallest_gain(list(hits), weights))
     size = float(np.mean(smallest))
-    found = sum(bool(gains(list(hits), weights)[setting.rungs - 2].shown) for hits in studies(setting, number, rng, size))
+    found = sum(bool(gains(list(hits), weights)[setting.rungs - 2].significant) for hits in studies(setting, number, rng, size))
     return {**{method: 100 * count / number for method, count in false.items()}, "smallest": size, "found": 100 * found / number}
 
 
@@ -154,7 +154,8 @@ def looked_at(setting: Setting, first: int, number: int, seed: int) -> tuple[flo
     once = ever = 0
     for hits in studies(setting, number, np.random.default_rng(seed)):
         looks = [
-            any(gain.shown for gain in gains([each[:count] for each in hits], weights)) for count in range(first, setting.seeds[0] + 1)
+            any(gain.significant for gain in gains([each[:count] for each in hits], weights))
+            for count in range(first, setting.seeds[0] + 1)
         ]
         once, ever = once + looks[0], ever + any(looks)
     return 100 * once / number, 100 * ever / number
@@ -180,10 +181,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per setting and kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--unequal", action="store_true", help="only the settings whose rungs have unequal numbers of seeds")
-    parser.add_argument("--looks", action="store_true", help="what comes of adding seeds until something is shown")
+    parser.add_argument("--looks", action="store_true", help="false gains when seeds are added until something is significant")
     arguments = parser.parse_args()
     start = time.perf_counter()
-    print(f"false shown: standard error {100 * math.sqrt(0.05 * 0.95 / arguments.studies):.1f} at 5 %")
+    print(f"falsely significant: standard error {100 * math.sqrt(0.05 * 0.95 / arguments.studies):.1f} at 5 %")
     if arguments.looks:
         print_looks(arguments.studies, arguments.seed)
         return

@@ -29,12 +29,12 @@ def stage(name):
     global last
     seconds[name], last = round(time.perf_counter() - last, 2), time.perf_counter()
 
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.figures import write_figures
 from fieldmark.studies.formats import write_table
 from fieldmark.studies.page import write_page
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import read_results
-from fieldmark.studies.table import study_table
 stage("imports")
 plan = StudyPlan.load(Path(sys.argv[1]))
 results = read_results(plan)

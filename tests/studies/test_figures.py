@@ -23,11 +23,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.figures import _COSTS as COSTS
-from fieldmark.studies.figures import _costs, _front, _price, _spread_out, dataset_charts, palette, write_figures
+from fieldmark.studies.figures import _costs, _front, _spread_out, dataset_charts, palette, write_figures
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import Results, read_results
-from fieldmark.studies.table import StudyTable, study_table
+from fieldmark.studies.table import Row, StudyTable
 
 Made = tuple[StudyPlan, StudyTable, Results]
 
@@ -35,6 +36,11 @@ Made = tuple[StudyPlan, StudyTable, Results]
 def made(plan: StudyPlan) -> Made:
     results = read_results(plan)
     return plan, study_table(plan, results), results
+
+
+def with_cost(row: Row, **values: float) -> Row:
+    assert row.measured is not None
+    return replace(row, measured=replace(row.measured, cost=replace(row.measured.cost, **values)))
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +82,12 @@ def test_gains_and_their_intervals_are_drawn(climb: Made, drawn: list[list[Axes]
             assert gain is not None and list(point.get_xdata()) == [gain.value] and list(point.get_ydata()) == [place]
             assert list(interval.get_xdata()) == [gain.low, gain.high]
             solid = to_hex(point.get_markerfacecolor()) == to_hex(point.get_color())
-            assert solid == gain.shown and (interval.get_linewidth() > 2) == gain.shown
+            assert solid == gain.significant and (interval.get_linewidth() > 2) == gain.significant
             assert gain.words().split(",")[0] in [text.get_text().split(",")[0] for text in axes.texts]
         assert any(list(line.get_xdata()) == [0, 0] for line in axes.lines), "the line of no gain"
         assert [label.get_text() for label in axes.get_yticklabels()] == ["1  random crop", "2  flips"]
         assert axes.yaxis.get_inverted(), "the first change is at the top"
-    assert [gain.shown for gain in (dataset.rows[1].over_before, dataset.rows[2].over_before) if gain] == [False, True]
+    assert [gain.significant for gain in (dataset.rows[1].over_before, dataset.rows[2].over_before) if gain] == [False, True]
 
 
 def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[list[Axes]]) -> None:
@@ -102,12 +108,13 @@ def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[l
 def test_accuracy_is_drawn_against_each_cost(climb: Made, drawn: list[list[Axes]]) -> None:
     rows = climb[1].datasets[0].rows
     costs = _costs(climb[1].datasets[0])
-    assert [cost.name for cost in costs] == ["parameters", "macs", "seconds"]
+    assert [cost.axis for cost in costs] == ["parameters", "multiply-adds per image", "training time"]
     for axes, cost in zip(drawn[2], costs, strict=True):
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
-        assert points == [(_price(cost, row), row.test.mean) for row in rows if row.test]
+        measured = [row.measured for row in rows if row.measured]
+        assert points == [(cost.of(each.cost), each.test.mean) for each in measured]
         bars = [list(line.get_ydata()) for line in axes.lines if line.get_marker() != "o" and line.get_gid()]
-        assert bars == [[row.test_low, row.test_high] for row in rows]
+        assert bars == [[each.low, each.high] for each in measured]
 
 
 def test_the_front_holds_what_no_rung_beats(tmp_path: Path) -> None:
@@ -115,45 +122,38 @@ def test_the_front_holds_what_no_rung_beats(tmp_path: Path) -> None:
     _, table, _ = made(synthetic_study(tmp_path, ladder(9), list(rng.uniform(50, 80, 10)), images=100, seeds=(0, 1)))
     rows = table.datasets[0].rows
     for cost in COSTS:
+        points = {row.number: (cost.of(row.measured.cost), row.measured.test.mean) for row in rows if row.measured}
+        assert len(points) == len(rows)
         best = [
-            row
-            for row in rows
-            if row.test
-            and not any(
-                other.test
-                and _price(cost, other) <= _price(cost, row)
-                and other.test.mean >= row.test.mean
-                and (_price(cost, other), other.test.mean) != (_price(cost, row), row.test.mean)
-                for other in rows
-            )
+            number
+            for number, (price, accuracy) in points.items()
+            if not any(other != (price, accuracy) and other[0] <= price and other[1] >= accuracy for other in points.values())
         ]
-        assert sorted(row.number for row in _front(cost, rows)) == [row.number for row in best]
+        assert sorted(row.number for row, _ in _front(cost, rows)) == best
 
 
 def test_a_cost_that_all_rungs_share_is_left_out_and_said(climb: Made) -> None:
     _, table, results = climb
-    rows = tuple(replace(row, cost=replace(row.cost, macs=1e9, parameters=4e6)) for row in table.datasets[0].rows if row.cost)
+    rows = tuple(with_cost(row, macs=1e9, parameters=4e6) for row in table.datasets[0].rows)
     table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
     charts = dataset_charts(table, table.datasets[0], results)
-    assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds an image."]
+    assert charts.alike == ["All rungs have the same parameters.", "All rungs have the same multiply-adds per image."]
     assert [panel.title for panel in charts.tradeoffs] == ["test top-1 (%) against training time"]
 
 
 def test_accuracy_is_drawn_against_trainable_parameters_where_rungs_differ_in_them(climb: Made) -> None:
     _, table, results = climb
-    rows = tuple(
-        replace(row, cost=replace(row.cost, parameters=4e6, trainable=4e6 / (1 + row.number))) for row in table.datasets[0].rows if row.cost
-    )
+    rows = tuple(with_cost(row, parameters=4e6, trainable=4e6 / (1 + row.number)) for row in table.datasets[0].rows)
     table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
     charts = dataset_charts(table, table.datasets[0], results)
     assert charts.alike == ["All rungs have the same parameters."]
     assert charts.tradeoffs[0].title == "test top-1 (%) against trainable parameters"
-    rows = tuple(replace(row, cost=replace(row.cost, trainable=row.cost.parameters)) for row in climb[1].datasets[0].rows if row.cost)
+    rows = tuple(with_cost(row, trainable=row.measured.cost.parameters) for row in climb[1].datasets[0].rows if row.measured)
     table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
     charts = dataset_charts(table, table.datasets[0], results)
     assert [panel.title.rpartition(" against ")[2] for panel in charts.tradeoffs] == [
         "parameters",
-        "multiply-adds an image",
+        "multiply-adds per image",
         "training time",
     ], "where all parameters are trained, one image shows them"
 
@@ -263,7 +263,7 @@ def test_svg_takes_its_colours_from_the_page(climb: Made) -> None:
         seen |= set(named)
         assert {*re.findall(r'(?:href="|url\()#([^")]+)', panel.svg)} <= set(named)
     gain = table.datasets[0].rows[2].over_base
-    assert gain is not None and f"2 flips {gain.words()} shown" in charts.gains[1].svg
+    assert gain is not None and f"2 flips {gain} *" in charts.gains[1].svg
     assert "base ends at" in charts.curves[0].svg and "unbeaten at their cost: base" in charts.tradeoffs[0].svg
     with mpl.rc_context({"axes.edgecolor": "red", "text.color": "blue", "svg.fonttype": "path"}):
         assert dataset_charts(table, table.datasets[0], results) == charts

@@ -16,11 +16,12 @@ from markdown_it import MarkdownIt
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.core.console import Console
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.formats import as_json, columns, console_table, csv_text, gain_text, large, latex, markdown, spread_text, write_table
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import Gain, Spread
-from fieldmark.studies.table import StudyTable, one_line, study_table
+from fieldmark.studies.table import StudyTable, one_line
 
 HOSTILE = (
     "a | b \\| c",
@@ -87,18 +88,19 @@ def test_csv_holds_every_figure_in_full(tables: dict[str, StudyTable]) -> None:
     ]
     kept = [row for dataset in table.datasets for row in dataset.rows]
     for text, row in zip(rows, kept, strict=True):
-        assert row.val is not None and row.test is not None and row.cost is not None
-        assert float(text["test_top1_percent"]) == row.test.mean and float(text["val_top1_sd_points"]) == row.val.sd
-        assert float(text["test_top1_low_percent"]) == row.test_low
-        assert (int(text["parameters"]), float(text["training_seconds"])) == (row.cost.parameters, row.cost.seconds)
+        assert row.measured is not None
+        cost = row.measured.cost
+        assert float(text["test_top1_percent"]) == row.measured.test.mean and float(text["val_top1_sd_points"]) == row.measured.val.sd
+        assert float(text["test_top1_low_percent"]) == row.measured.low
+        assert (int(text["parameters"]), float(text["training_seconds"])) == (cost.parameters, cost.seconds)
         assert (int(text["number"]), text["seeds_finished"], text["seeds_planned"]) == (row.number, "3", "3")
         for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
-            parts = [text[f"{name}_{part}"] for part in ("points", "low_points", "high_points", "p", "shown")]
+            parts = [text[f"{name}_{part}"] for part in ("points", "low_points", "high_points", "p", "significant")]
             if gain is None:
                 assert parts == [""] * 5
             else:
                 assert [float(part) for part in parts[:4]] == [gain.value, gain.low, gain.high, gain.p]
-                assert parts[4] == ("true" if gain.shown else "false")
+                assert parts[4] == ("true" if gain.significant else "false")
     assert [row["rung"] for row in rows if row["chosen_on_validation"] == "true"] == [
         dataset.chosen.name for dataset in table.datasets if dataset.chosen
     ]
@@ -147,7 +149,7 @@ def test_markdown_shows_names_as_they_are(tables: dict[str, StudyTable]) -> None
 def test_markdown_of_a_ladder_and_of_a_grid(tables: dict[str, StudyTable]) -> None:
     text = markdown(tables["ladder"])
     assert len(cells(text)) == 2 and "over before" in cells(text)[0][0] and "## birds: 400 test images of 10 classes" in text
-    assert all(dataset.answer.split("[")[0] in text for dataset in tables["ladder"].datasets)
+    assert all(dataset.conclusions.answer.split("[")[0] in text for dataset in tables["ladder"].datasets)
     _, effects = cells(markdown(tables["grid"]))
     assert [row[:3] for row in effects[1:]] == [["crop", "padded", "none"], ["rate | a", "high", "low"]]
     assert "over before" not in cells(markdown(tables["grid"]))[0][0]
@@ -219,16 +221,16 @@ def test_json_holds_all_and_is_strict(tables: dict[str, StudyTable], plans: dict
     assert stored == as_json(tables["ladder"])
     crop = stored["datasets"][0]["rungs"][1]
     row = tables["ladder"].datasets[0].rows[1]
-    assert row.over_base is not None and row.cost is not None and row.test is not None
+    assert row.over_base is not None and row.measured is not None
     assert crop["over_base"] == {
         "value": row.over_base.value,
         "low": row.over_base.low,
         "high": row.over_base.high,
         "p": row.over_base.p,
-        "shown": row.over_base.shown,
+        "significant": row.over_base.significant,
     }
-    assert crop["settings"] == {"augment.crop.name": "padded"} and crop["cost"]["seconds"] == row.cost.seconds
-    assert crop["test_top1"]["mean"] == row.test.mean and crop["test_top1"]["mean_low"] == row.test_low
+    assert crop["settings"] == {"augment.crop.name": "padded"} and crop["cost"]["seconds"] == row.measured.cost.seconds
+    assert crop["test_top1"]["mean"] == row.measured.test.mean and crop["test_top1"]["mean_low"] == row.measured.low
     effects = as_json(tables["grid"])["datasets"][0]["effects"]
     assert [(effect["factor"], effect["option"], effect["over"]) for effect in effects] == [
         ("crop", "padded", "none"),
@@ -275,8 +277,8 @@ def test_an_empty_study_has_all_formats(plans: dict[str, StudyPlan], tmp_path: P
     "gain, text",
     [
         (None, "–"),
-        (Gain(1.3, 0.4, 2.2, 0.01), "+1.3 [0.4, 2.2] shown"),
-        (Gain(-1.3, -2.2, -0.4, 0.01), "-1.3 [-2.2, -0.4] shown"),
+        (Gain(1.3, 0.4, 2.2, 0.01), "+1.3 [0.4, 2.2] *"),
+        (Gain(-1.3, -2.2, -0.4, 0.01), "-1.3 [-2.2, -0.4] *"),
         (Gain(0.3, -0.8, 1.4, 0.9), "+0.3 [-0.8, 1.4]"),
         (Gain(0.3, None, None, None), "+0.3"),
     ],

@@ -13,10 +13,11 @@ from browser import CHROMIUM, Browser
 from elements import Page
 from synthetic import branched, independent, ladder, synthetic_study
 
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.page import write_page
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
-from fieldmark.studies.table import StudyTable, study_table
+from fieldmark.studies.table import StudyTable
 
 HOSTILE = ("<script>alert(1)</script>", "\"a\" & 'b' <img src=x onerror=alert(1)>", "{{ 7 * 7 }} \u202eevil " + "very" * 40)
 
@@ -75,25 +76,27 @@ def test_the_answer_comes_first(page: tuple[StudyTable, Page]) -> None:
     table, shown = page
     found = table.datasets[0]
     heading = re.search(r"<h1>(.*?)</h1>", shown.html)
-    assert heading is not None and heading[1] == found.headline == "Of 2 changes, 1 is shown to help"
-    assert shown.text.index(found.answer) < shown.text.index("Accuracies and gains")
+    assert heading is not None and heading[1] == found.conclusions.headline == "Of 2 changes, 1 helps significantly"
+    assert shown.text.index(found.conclusions.answer) < shown.text.index("Accuracies and gains")
     assert "Runs 7 of 9 Recipes 3 Seeds 3 Datasets 1 Arranged as ladder" in shown.text
-    assert found.chosen is not None and found.chosen.test is not None and found.noise is not None and found.smallest is not None
-    assert f"Chosen on validation {found.chosen.test.mean:.1f} %" in shown.text
-    assert f"Noise ± {found.noise:.2f} points" in shown.text and f"Smallest gain {found.smallest:.1f} points" in shown.text
+    assert found.chosen is not None and found.chosen.measured is not None
+    noise, smallest = found.sensitivity.noise, found.sensitivity.smallest
+    assert noise is not None and smallest is not None
+    assert f"Chosen on validation {found.chosen.measured.test.mean:.1f} %" in shown.text
+    assert f"Noise ± {noise:.2f} points" in shown.text and f"Smallest gain {smallest:.1f} points" in shown.text
 
 
 def test_every_rung_has_its_row_and_every_run_its_report(plan: StudyPlan, page: tuple[StudyTable, Page]) -> None:
     table, shown = page
     for row in table.datasets[0].rows:
-        assert row.test is not None
+        assert row.measured is not None
         values = f"{row.number} {row.name}{'chosen' if row is table.datasets[0].chosen else ''}"
-        assert values in shown.text and f"{row.test.mean:.1f} ± {row.test.sd:.1f}" in shown.text
-        assert row.over_base is None or row.over_base.words().partition(", no")[0] in shown.text
+        assert values in shown.text and f"{row.measured.test.mean:.1f} ± {row.measured.test.sd:.1f}" in shown.text
+        assert row.over_base is None or str(row.over_base) in shown.text
     links = [given["href"] for given in shown.all("a")]
     assert len(links) == 8 and all((plan.folder / unquote(link)).is_file() for link in links)
     assert "failed: no space <left>" in shown.text and "waiting: not begun" in shown.text and "7 finished, 2 not in the table" in shown.text
-    for note in table.datasets[0].notes:
+    for note in table.datasets[0].conclusions.notes:
         assert note in shown.text
 
 
@@ -110,7 +113,7 @@ def test_a_ladder_with_side_branches_and_stages_in_its_quick_form(tmp_path: Path
     staged = {"train.epochs": 8, "stages": [{"epochs": 4, "trainable": ["head"]}, {}]}
     rungs = (*branched(2, aside="random crop"), Rung("in stages", {"on": "base", **staged}, "base"))
     table, shown = written(synthetic_study(tmp_path, rungs, [60, 61, 62, 63, 64], images=60, quick=True))
-    assert shown.text.index("Quick form: a rehearsal, not a measurement.") < shown.text.index(table.datasets[0].headline)
+    assert shown.text.index("Quick form: a rehearsal, not a measurement.") < shown.text.index(table.datasets[0].conclusions.headline)
     assert "fieldmark study run augment /data/cars --quick --seeds 3 --out another-folder" in shown.text
     assert "aside on random crop" in shown.text and "aside on random crop: optim.weight_decay" in shown.text
     assert "Each rung keeps the changes of those before it. A rung that names the one it is on is a side branch" in shown.text

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from synthetic import ladder, synthetic_study
 
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.stages import stage_rows
-from fieldmark.studies.table import study_table
 
 GRADUAL = {
     "train.epochs": 8,

@@ -150,7 +150,7 @@ def test_signs_orders_and_scales(seed: int, seeds: list[int], n: int) -> None:
         assert (wide.value, wide.low, wide.high) == pytest.approx((10 * one.value, 10 * one.low, 10 * one.high))
         assert (same.value, same.low, same.high, same.p) == pytest.approx((one.value, one.low, one.high, one.p))
         assert -100 <= one.low <= one.value <= one.high <= 100
-        assert one.shown == (one.p < 0.05)
+        assert one.significant == (one.p < 0.05)
         assert 0 <= one.p <= 1
 
 
@@ -177,13 +177,13 @@ def test_another_comparison_never_narrows(seed: int, rungs: int) -> None:
         ((3, 3, 3, 1), 1000, 3.0),
     ],
 )
-def test_gains_that_are_not_there_are_seldom_shown(seeds: tuple[int, ...], n: int, sd: float) -> None:
+def test_gains_that_are_not_there_are_seldom_significant(seeds: tuple[int, ...], n: int, sd: float) -> None:
     rng = np.random.default_rng(8)
     weights = over_the_first(len(seeds))
     studies = 300
-    shown = sum(any(gain.shown for gain in gains(simulated(rng, seeds, n, sd), weights)) for _ in range(studies))
+    significant = sum(any(gain.significant for gain in gains(simulated(rng, seeds, n, sd), weights)) for _ in range(studies))
     # At a rate of 5 %, more than 27 of 300 have a probability of 0.1 %. Images alone would show 200 and more where sd is not 0.
-    assert shown <= 27
+    assert significant <= 27
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 12, 20])
@@ -192,8 +192,8 @@ def test_a_handful_of_images_seldom_shows_a_gain(n: int) -> None:
     rng = np.random.default_rng(9)
     studies = 1000
     hits = rng.random((studies, 2, 1, n)) < 0.5
-    shown = sum(bool(gains([np.repeat(each, 2, axis=0) for each in pair], PAIR)[0].shown) for pair in hits)
-    assert shown <= 72  # of 1000 at 5 %: more in 0.1 % of cases
+    significant = sum(bool(gains([np.repeat(each, 2, axis=0) for each in pair], PAIR)[0].significant) for pair in hits)
+    assert significant <= 72  # of 1000 at 5 %: more in 0.1 % of cases
 
 
 def test_the_smallest_gain_is_found_as_often_as_it_says() -> None:
@@ -202,7 +202,7 @@ def test_the_smallest_gain_is_found_as_often_as_it_says() -> None:
     weights = over_the_first(3)
     sizes = [smallest_gain(simulated(rng, seeds, n, sd), weights) for _ in range(100)]
     size = float(np.mean([each for each in sizes if each is not None]))
-    found = sum(bool(gains(simulated(rng, seeds, n, sd, size), weights)[-1].shown) for _ in range(300))
+    found = sum(bool(gains(simulated(rng, seeds, n, sd, size), weights)[-1].significant) for _ in range(300))
     assert 0.70 < found / 300 < 0.90
 
 
@@ -217,7 +217,7 @@ def test_more_seeds_and_more_images_find_smaller_gains() -> None:
 def test_one_seed_shows_nothing() -> None:
     hits = simulated(np.random.default_rng(0), (1, 1), 50, gain=15)
     gain = gains(hits, PAIR)[0]
-    assert (gain.low, gain.high, gain.p, gain.shown) == (None, None, None, None)
+    assert (gain.low, gain.high, gain.p, gain.significant) == (None, None, None, None)
     assert gain.value == pytest.approx(100 * (hits[1].mean() - hits[0].mean()))
     assert smallest_gain(hits, PAIR) is None
 
@@ -226,7 +226,7 @@ def test_a_rung_with_one_seed_has_no_interval_and_the_others_keep_theirs() -> No
     hits = simulated(np.random.default_rng(3), (4, 4, 1), 3000, sd=3)
     weights = over_the_first(3)
     over_base, single = gains(hits, weights)
-    assert (single.low, single.high, single.p, single.shown) == (None, None, None, None)
+    assert (single.low, single.high, single.p, single.significant) == (None, None, None, None)
     assert single.value == pytest.approx(100 * (hits[2].mean() - hits[0].mean()))
     assert over_base == gains(hits[:2], np.array([[-1.0, 1.0], [1.0, -1.0]]))[0], "corrected for two comparisons, as there are two rows"
     assert smallest_gain(hits, weights) == pytest.approx(smallest_gain(hits[:2], np.array([[-1.0, 1.0], [1.0, -1.0]])))
@@ -239,18 +239,18 @@ def test_a_rung_that_varies_three_times_as_much_with_fewer_seeds(last: int, most
     rng = np.random.default_rng(12)
     weights = over_the_first(4)
     sd = np.array([2.0, 2.0, 2.0, 6.0])
-    shown = 0
+    significant = 0
     for _ in range(300):
         hits = simulated(rng, (8, 8, 8, last), 1000, sd)
-        shown += any(gain.shown for gain in gains(hits, weights))
-    assert shown <= most
+        significant += any(gain.significant for gain in gains(hits, weights))
+    assert significant <= most
 
 
-@pytest.mark.parametrize("n, shown", [(1, False), (2, False), (3, False), (200, True)])
-def test_all_wrong_against_all_right(n: int, shown: bool) -> None:
+@pytest.mark.parametrize("n, significant", [(1, False), (2, False), (3, False), (200, True)])
+def test_all_wrong_against_all_right(n: int, significant: bool) -> None:
     gain = gains([np.zeros((3, n), bool), np.ones((3, n), bool)], PAIR)[0]
     assert gain.value == 100
-    assert gain.shown is shown
+    assert gain.significant is significant
     assert gain.high == 100
 
 
@@ -258,14 +258,14 @@ def test_the_average_of_several_rungs_is_as_careful_on_few_images() -> None:
     hits = [np.zeros((2, 3), bool)] * 4 + [np.ones((2, 3), bool)] * 4
     gain = gains(hits, np.array([[-0.25] * 4 + [0.25] * 4]))[0]
     assert gain.value == 100
-    assert not gain.shown
+    assert not gain.significant
 
 
 @pytest.mark.parametrize("n", [1, 2, 500])
 def test_identical_runs_show_nothing_and_have_an_interval(n: int) -> None:
     run = np.random.default_rng(0).random(n) < 0.7
     gain = gains([np.tile(run, (3, 1))] * 2, PAIR)[0]
-    assert gain.value == 0 and gain.p == 1 and gain.shown is False
+    assert gain.value == 0 and gain.p == 1 and gain.significant is False
     assert gain.low is not None and gain.high is not None and gain.low < 0 < gain.high
 
 
@@ -274,12 +274,12 @@ def test_identical_runs_show_nothing_and_have_an_interval(n: int) -> None:
     [
         (Gain(1.31, 0.42, 2.2, 0.01), "+1.3 [0.4, 2.2]"),
         (Gain(-1.31, -2.2, -0.42, 0.01), "-1.3 [-2.2, -0.4]"),
-        (Gain(0.3, -0.8, 1.4, 0.6), "+0.3 [-0.8, 1.4], no difference shown"),
-        (Gain(0.3, None, None, None), "+0.3, one seed: nothing shown"),
-        (Gain(-0.04, -0.04, 0.03, 1), "+0.0 [0.0, 0.0], no difference shown"),
+        (Gain(0.3, -0.8, 1.4, 0.6), "+0.3 [-0.8, 1.4], no significant difference"),
+        (Gain(0.3, None, None, None), "+0.3, one seed: no interval"),
+        (Gain(-0.04, -0.04, 0.03, 1), "+0.0 [0.0, 0.0], no significant difference"),
         (Gain(0.5, 0.013, 0.987, 0.04), "+0.50 [0.01, 0.99]"),
         (Gain(-0.5, -0.987, -0.004, 0.04), "-0.500 [-0.987, -0.004]"),
-        (Gain(0, 0, 0, 1), "+0.0 [0.0, 0.0], no difference shown"),
+        (Gain(0, 0, 0, 1), "+0.0 [0.0, 0.0], no significant difference"),
     ],
 )
 def test_words(gain: Gain, words: str) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.figures import write_figures
 from fieldmark.studies.formats import console_table, write_table
 from fieldmark.studies.page import write_page
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import read_results
-from fieldmark.studies.table import StudyTable, study_table
+from fieldmark.studies.table import StudyTable
 
 
 def write_answer(folder: str | Path, console: Console) -> StudyTable:

@@ -43,7 +43,7 @@ class EnsembleRow:
     points: float | None = None
     low: float | None = None
     high: float | None = None
-    shown: bool = False
+    significant: bool = False
 
 
 def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
@@ -140,4 +140,4 @@ def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun])
     numbers = {"val": summary["val"]["top1"], "test": test["top1"], "test_low": test["top1_low"], "test_high": test["top1_high"]}
     numbers |= {key: over[key] for key in ("points", "low", "high")}
     best = summary["ensemble"]["best_member"]
-    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best), "shown": bool(over["shown"])}
+    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best), "significant": bool(over["shown"])}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fieldmark.studies.formats import gain_text, large
 from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.results import Curve, Results
 from fieldmark.studies.statistics import Gain
-from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable
+from fieldmark.studies.table import Cost, DatasetTable, Measured, Row, StudyTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,16 +110,19 @@ class _Forest:
 
 @dataclass(frozen=True)
 class _Cost:
-    name: str
+    """A cost that accuracy is drawn against: the name of its axis, how it is read from the costs of a rung, and how it is written."""
+
     axis: str
-    written: Callable[[float], str]
+    of: Callable[[Cost], float]
+    text: Callable[[float], str]
 
 
+_TRAINABLE = _Cost("trainable parameters", lambda cost: cost.trainable, large)
 _COSTS = (
-    _Cost("parameters", "parameters", large),
-    _Cost("trainable", "trainable parameters", large),
-    _Cost("macs", "multiply-adds an image", large),
-    _Cost("seconds", "training time", duration),
+    _Cost("parameters", lambda cost: cost.parameters, large),
+    _TRAINABLE,
+    _Cost("multiply-adds per image", lambda cost: cost.macs, large),
+    _Cost("training time", lambda cost: cost.seconds, duration),
 )
 
 
@@ -191,7 +194,7 @@ def _charts(table: StudyTable, dataset: DatasetTable, results: Results, colours:
                 4.4,
                 3.5,
                 partial(_draw_tradeoff, cost=cost, rows=dataset.rows, colours=colours),
-                f"test top-1 against {cost.axis}; unbeaten at their cost: {', '.join(row.name for row in _front(cost, dataset.rows))}",
+                f"test top-1 against {cost.axis}; unbeaten at their cost: {', '.join(row.name for row, _ in _front(cost, dataset.rows))}",
             )
             for cost in _costs(dataset)
         ],
@@ -279,22 +282,22 @@ def _said(forest: _Forest) -> str:
 
 
 def _draw_forest(axes: Axes, forest: _Forest, colours: Sequence[str]) -> None:
-    """From the top: shown gains solid, the others hollow."""
+    """From the top: significant gains solid, the others hollow."""
     plain_axes(axes)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1.6)
     for place, (_, gain, number) in enumerate(forest.marks):
-        said = "not compared" if gain is None else gain_text(gain).removesuffix(" shown")
-        weight = "bold" if gain is not None and gain.shown else "normal"
+        said = "not compared" if gain is None else str(gain)
+        weight = "bold" if gain is not None and gain.significant else "normal"
         axes.text(1.03, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize="small", fontweight=weight)
         if gain is None:
             continue
         colour = colours[number]
         if gain.low is not None and gain.high is not None:
-            width = 2.6 if gain.shown else 1.3
+            width = 2.6 if gain.significant else 1.3
             axes.plot([gain.low, gain.high], [place, place], color=colour, linewidth=width, solid_capstyle="butt", gid=_class(number))
-        face = colour if gain.shown else PAPER
+        face = colour if gain.significant else PAPER
         mark: dict[str, Any] = {"markerfacecolor": face, "markeredgewidth": 1.4, "markersize": 6, "zorder": 3}
         axes.plot([gain.value], [place], "o", color=colour, gid=_class(number), **mark)
     axes.set_ylim(len(forest.marks) - 0.4, -0.6)
@@ -410,37 +413,31 @@ def _ends(dataset: DatasetTable, curves: _Curves, measure: str) -> str:
 # ---- trade-offs -------------------------------------------------------------------------------------------------------------------
 
 
-def _priced(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.cost is not None and row.test is not None]
+_Point = tuple[Row, Measured]
 
 
-def _price(cost: _Cost, row: Row) -> float:
-    return float(getattr(cast(Cost, row.cost), cost.name))
-
-
-def _accuracy(row: Row) -> float:
-    assert row.test is not None
-    return row.test.mean
+def _points(rows: Sequence[Row]) -> list[_Point]:
+    return [(row, row.measured) for row in rows if row.measured is not None]
 
 
 def _known_costs(dataset: DatasetTable) -> list[_Cost]:
-    """None before a run has finished; without the trainable parameters where these are all, in every rung."""
-    costs = [row.cost for row in _priced(dataset.rows) if row.cost is not None]
-    all_trained = all(cost.trainable == cost.parameters for cost in costs)
-    return [cost for cost in _COSTS if costs and not (cost.name == "trainable" and all_trained)]
+    """None before a run has finished; without the trainable parameters if every rung trains all of its parameters."""
+    known = [measured.cost for _, measured in _points(dataset.rows)]
+    all_trained = all(cost.trainable == cost.parameters for cost in known)
+    return [cost for cost in _COSTS if known and not (cost is _TRAINABLE and all_trained)]
 
 
 def _costs(dataset: DatasetTable) -> list[_Cost]:
     """Those in which rungs differ."""
-    return [cost for cost in _known_costs(dataset) if len({_price(cost, row) for row in _priced(dataset.rows)}) > 1]
+    return [cost for cost in _known_costs(dataset) if len({cost.of(measured.cost) for _, measured in _points(dataset.rows)}) > 1]
 
 
-def _front(cost: _Cost, rows: Sequence[Row]) -> list[Row]:
-    """The rungs that no other beats at their cost or a lower one, the cheapest first."""
-    front: list[Row] = []
-    for row in sorted(_priced(rows), key=lambda row: (_price(cost, row), -_accuracy(row))):
-        if not front or _accuracy(row) > _accuracy(front[-1]):
-            front.append(row)
+def _front(cost: _Cost, rows: Sequence[Row]) -> list[_Point]:
+    """The rungs that no other beats at the same cost or less, the cheapest first."""
+    front: list[_Point] = []
+    for row, measured in sorted(_points(rows), key=lambda point: (cost.of(point[1].cost), -point[1].test.mean)):
+        if not front or measured.test.mean > front[-1][1].test.mean:
+            front.append((row, measured))
     return front
 
 
@@ -448,32 +445,34 @@ def _draw_tradeoff(axes: Axes, cost: _Cost, rows: Sequence[Row], colours: Sequen
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     plain_axes(axes)
-    known = _priced(rows)
-    prices = [_price(cost, row) for row in known]
-    if min(prices) > 0 and max(prices) > 5 * min(prices):
+    known = _points(rows)
+    costs = [cost.of(measured.cost) for _, measured in known]
+    if min(costs) > 0 and max(costs) > 5 * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: cost.written(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: cost.text(value)))
     front = _front(cost, rows)
     axes.step(
-        [_price(cost, row) for row in front],
-        [_accuracy(row) for row in front],
+        [cost.of(measured.cost) for _, measured in front],
+        [measured.test.mean for _, measured in front],
         color=INK,
         linewidth=0.9,
         linestyle="--",
         where="post",
         zorder=1,
     )
-    for row, price in zip(known, prices, strict=True):
+    for point, at in zip(known, costs, strict=True):
+        row, measured = point
         style: dict[str, Any] = {"color": colours[row.number], "gid": _class(row.number)}
-        if row.test_low is not None and row.test_high is not None:
-            axes.plot([price, price], [row.test_low, row.test_high], linewidth=1, alpha=0.55, **style)
-        axes.plot([price], [_accuracy(row)], "o", markersize=6 if len(known) <= _MANY else 4.5, zorder=3, **style)
-        if len(known) <= _MANY or row in front:
-            axes.annotate(str(row.number), (price, _accuracy(row)), (4, 4), textcoords="offset points", fontsize="small", zorder=4, **style)
+        if measured.low is not None and measured.high is not None:
+            axes.plot([at, at], [measured.low, measured.high], linewidth=1, alpha=0.55, **style)
+        axes.plot([at], [measured.test.mean], "o", markersize=6 if len(known) <= _MANY else 4.5, zorder=3, **style)
+        if len(known) <= _MANY or point in front:
+            place = (at, measured.test.mean)
+            axes.annotate(str(row.number), place, (4, 4), textcoords="offset points", fontsize="small", zorder=4, **style)
     axes.margins(x=0.1)
     axes.set_xlabel(cost.axis)
 

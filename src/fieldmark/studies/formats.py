@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rich.console import RenderableType
@@ -18,44 +18,66 @@ from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain, Spread
-from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
+from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable, one_line
 
 SCHEMA = 1
 _NONE = "–"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
-    """`left`: it stands left; `console`, `paper`: it is in the narrow tables of these; `cost`: it is of what a rung costs."""
+    """A column of the table of rungs.
+
+    cell: the text for a row
+    gain: the gain that the cell is about, if it is about one
+    left: whether it is aligned to the left
+    console, paper: whether it is in the narrow tables for these
+    cost: whether it is part of the cost of a rung
+    """
 
     title: str
     cell: Callable[[Row], str]
+    gain: Callable[[Row], Gain | None] = lambda row: None
     left: bool = False
     console: bool = True
     paper: bool = True
     cost: bool = False
 
+    def significant(self, row: Row) -> bool:
+        gain = self.gain(row)
+        return gain is not None and gain.significant is True
+
 
 def columns(table: StudyTable) -> list[Column]:
-    """Those of the table that people read; a ladder has one more."""
-    before = Column("over before", lambda row: gain_text(row.over_before))
+    """The columns for readers; a ladder has one more than other arrangements."""
     return [
-        Column("#", lambda row: str(row.number), console=False, paper=False),
-        Column("rung", lambda row: f"{row.name} (on {row.on})" if row.on else row.name, left=True),
-        Column("change", lambda row: row.change or _NONE, left=True, console=False, paper=False),
-        Column("seeds", lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
-        Column("val top-1 %", lambda row: spread_text(row.val)),
-        Column("test top-1 %", lambda row: spread_text(row.test)),
-        *([before] if table.arrangement == "ladder" else []),
-        Column("over base", lambda row: gain_text(row.over_base)),
-        _cost("parameters", "parameters", large),
-        _cost("trainable", "trainable", large, False, False),
-        _cost("MACs", "macs", large, console=False),
-        _cost("epochs", "epochs", "{:.4g}".format, False, False),
-        _cost("steps", "steps", "{:,.0f}".format, False, False),
-        _cost("time", "seconds", duration),
-        _cost("images/s", "images_per_second", "{:,.0f}".format, False, False),
+        Column(title="#", cell=lambda row: str(row.number), console=False, paper=False),
+        Column(title="rung", cell=lambda row: f"{row.name} (on {row.on})" if row.on else row.name, left=True),
+        Column(title="change", cell=lambda row: row.change or _NONE, left=True, console=False, paper=False),
+        Column(title="seeds", cell=lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
+        Column(title="val top-1 %", cell=lambda row: spread_text(None if row.measured is None else row.measured.val)),
+        Column(title="test top-1 %", cell=lambda row: spread_text(None if row.measured is None else row.measured.test)),
+        *([_gain("over before", lambda row: row.over_before)] if table.arrangement == "ladder" else []),
+        _gain("over base", lambda row: row.over_base),
+        _cost("parameters", lambda cost: large(cost.parameters)),
+        _cost("trainable", lambda cost: large(cost.trainable), console=False, paper=False),
+        _cost("MACs", lambda cost: large(cost.macs), console=False),
+        _cost("epochs", lambda cost: f"{cost.epochs:.4g}", console=False, paper=False),
+        _cost("steps", lambda cost: f"{cost.steps:,.0f}", console=False, paper=False),
+        _cost("time", lambda cost: duration(cost.seconds)),
+        _cost("images/s", lambda cost: f"{cost.images_per_second:,.0f}", console=False, paper=False),
     ]
+
+
+def _gain(title: str, gain: Callable[[Row], Gain | None]) -> Column:
+    return Column(title=title, cell=lambda row: gain_text(gain(row)), gain=gain)
+
+
+def _cost(title: str, text: Callable[[Cost], str], console: bool = True, paper: bool = True) -> Column:
+    def cell(row: Row) -> str:
+        return _NONE if row.measured is None else text(row.measured.cost)
+
+    return Column(title=title, cell=cell, console=console, paper=paper, cost=True)
 
 
 def spread_text(values: Spread | None) -> str:
@@ -65,11 +87,10 @@ def spread_text(values: Spread | None) -> str:
 
 
 def gain_text(gain: Gain | None) -> str:
-    """For a cell: `+1.3 [0.4, 2.2] shown`, `+0.3 [-0.8, 1.4]`, or `+0.3` where one seed shows nothing."""
+    """For a cell: `+1.3 [0.4, 2.2] *` if it is significant, `+0.3 [-0.8, 1.4]` if not, `+0.3` with one seed."""
     if gain is None:
         return _NONE
-    figures = re.split(", (?:no|one) ", gain.words())[0]
-    return f"{figures} shown" if gain.shown else figures
+    return f"{gain} *" if gain.significant else str(gain)
 
 
 def large(number: float) -> str:
@@ -82,13 +103,13 @@ def large(number: float) -> str:
 
 STAGES = ("stage", "epochs", "trained", "parameters", "train top-1 %", "val top-1 %", "best val top-1 %")
 STAGES_ABOUT = (
-    "Top-1 at the end of each stage, on train as it was trained on and on val, and the best on val within the stage: "
+    "Top-1 at the end of each stage on train (augmented, as it was trained on) and on val, and the best on val within the stage: "
     "mean over seeds ± standard deviation."
 )
 
 
 def stage_cells(row: StageRow) -> list[str]:
-    """Under the titles STAGES."""
+    """The cells of a row under the titles STAGES."""
     first, last = row.stage.first, row.stage.last
     return [
         f"{row.number} of {row.stages}",
@@ -101,62 +122,60 @@ def stage_cells(row: StageRow) -> list[str]:
 
 ENSEMBLES = ("ensemble", "seed", "val top-1 %", "test top-1 %", "over best member", "best member on val", "method", "members")
 ENSEMBLES_ABOUT = (
-    "Each is made of the runs of one seed. Over the member with the best val: points with a 95 % interval for new test images, "
-    "by a paired bootstrap, each by itself; shown: it excludes zero, and McNemar's p is below 0.05. The reports say what val is."
+    "Each ensemble combines the runs of one seed. Over best member: points over the member with the best val, with a 95 % interval for "
+    "new test images by a paired bootstrap, not corrected for multiple comparisons; *: significant, the interval excludes zero and "
+    "McNemar's p is below 0.05. The reports say what val measures."
 )
 
 
 def ensemble_cells(row: EnsembleRow) -> list[str]:
-    """Under the titles ENSEMBLES."""
+    """The cells of a row under the titles ENSEMBLES."""
     begin, end = [one_line(row.name), str(row.seed)], [one_line(row.method), one_line(", ".join(row.members))]
     if row.reason:
         return [*begin, _NONE, _NONE, _NONE, one_line(row.reason), *end]
-    over = f"{row.points:+.1f} [{row.low:.1f}, {row.high:.1f}]" + (" shown" if row.shown else "")
+    over = f"{row.points:+.1f} [{row.low:.1f}, {row.high:.1f}]" + (" *" if row.significant else "")
     test = f"{row.test:.1f} [{row.test_low:.1f}, {row.test_high:.1f}]"
     return [*begin, f"{row.val:.1f}", test, over, one_line(row.best_member.partition("/")[0]), *end]
 
 
 def about(dataset: DatasetTable) -> list[str]:
-    """What the figures of a dataset's table are, in sentences."""
+    """What the figures of a dataset's table mean, in sentences."""
     sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
-    if dataset.smallest is None:
-        one = "Gains in points; a gain has an interval where both rungs have two seeds or more, so none has."
-        return [*sentences, one] if dataset.comparisons else sentences
-    if dataset.comparisons == 1:
-        return [*sentences, "The gain in points with a 95 % interval for new seeds and new test images alike; shown: it excludes zero."]
-    together = f"together for all {dataset.comparisons:,} comparisons of this dataset; shown: the interval excludes zero."
+    comparisons = dataset.sensitivity.comparisons
+    if dataset.sensitivity.smallest is None:
+        one = "Gains in points; none has an interval, which takes at least two seeds of both rungs."
+        return [*sentences, one] if comparisons else sentences
+    if comparisons == 1:
+        alone = "The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."
+        return [*sentences, alone]
+    together = f"corrected for all {comparisons:,} comparisons on this dataset; *: significant, the interval excludes zero."
     sentences.append(f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}")
-    return [*sentences, "A gain over or of a rung with one seed has none."] if _any_single(dataset) else sentences
+    return [*sentences, "The gain of a rung with one seed, or over such a rung, has no interval."] if _any_single(dataset) else sentences
 
 
 def _any_single(dataset: DatasetTable) -> bool:
-    """Whether a gain has no interval for want of a second seed."""
+    """Whether a gain has no interval because a rung has one seed."""
     found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
-    return any(gain is not None and gain.shown is None for gain in found)
+    return any(gain is not None and gain.significant is None for gain in found)
 
 
 def limits(dataset: DatasetTable) -> list[str]:
-    """What the study can see on a dataset, in sentences."""
+    """What the study can detect on a dataset, in sentences."""
     sentences = []
-    if dataset.noise is not None:
-        sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.noise:.2f} points.")
-    if dataset.smallest is not None:
-        sentences.append(f"A true gain of {dataset.smallest:.1f} points would be shown by about four of five such studies.")
+    if dataset.sensitivity.noise is not None:
+        sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.sensitivity.noise:.2f} points.")
+    if dataset.sensitivity.smallest is not None:
+        sentences.append(
+            f"A true gain of {dataset.sensitivity.smallest:.1f} points would be significant in about four of five such studies."
+        )
     return sentences
-
-
-def _cost(title: str, name: str, written: Callable[[float], str], console: bool = True, paper: bool = True) -> Column:
-    def cell(row: Row) -> str:
-        return _NONE if row.cost is None else written(getattr(row.cost, name))
-
-    return Column(title, cell, console=console, paper=paper, cost=True)
 
 
 # ---- console ----------------------------------------------------------------------------------------------------------------------
 
 
 def console_table(table: StudyTable) -> list[RenderableType]:
-    """What Console.say prints: for each dataset its table, and below it the answer in words."""
+    """What Console.say prints: for each dataset its table, and the answer in words below it."""
     shown: list[RenderableType] = ["", QUICK] if table.quick else []
     for dataset in table.datasets:
         chosen = [column for column in columns(table) if column.console]
@@ -171,9 +190,9 @@ def console_table(table: StudyTable) -> list[RenderableType]:
             shown += ["", rich_table(None, ENSEMBLES[:-1], narrow, ENSEMBLES[-3:-1])]
         shown += [
             "",
-            dataset.answer,
-            *(f"  {verdict}" for verdict in dataset.verdicts),
-            *dataset.notes,
+            dataset.conclusions.answer,
+            *(f"  {verdict}" for verdict in dataset.conclusions.verdicts),
+            *dataset.conclusions.notes,
             " ".join([*about(dataset), *limits(dataset)]),
         ]
     return shown
@@ -183,9 +202,9 @@ _EFFECTS = ("factor", "option", "over", "gain, averaged over the other factors")
 
 
 def _heading(dataset: DatasetTable) -> str:
-    if dataset.images is None:
+    if dataset.test is None:
         return dataset.name
-    return f"{dataset.name}: {dataset.images:,} test images of {dataset.classes:,} classes"
+    return f"{dataset.name}: {dataset.test.images:,} test images of {dataset.test.classes:,} classes"
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------------------
@@ -203,7 +222,7 @@ def markdown(table: StudyTable) -> str:
     lines = [f"# {_in_markdown(table.title or table.name)}", "", *([f"**{QUICK}**", ""] if table.quick else [])]
     for dataset in table.datasets:
         chosen = columns(table)
-        lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.answer), ""]
+        lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.conclusions.answer), ""]
         lines += _markdown_table(
             [column.title for column in chosen],
             [[column.cell(row) for column in chosen] for row in dataset.rows],
@@ -218,7 +237,7 @@ def markdown(table: StudyTable) -> str:
         if dataset.ensembles:
             cells = [ensemble_cells(row) for row in dataset.ensembles]
             lines += [ENSEMBLES_ABOUT, "", *_markdown_table(ENSEMBLES, cells, [True, False, False, False, False, True, True, True])]
-        for listed in (dataset.verdicts, dataset.notes, [*about(dataset), *limits(dataset)]):
+        for listed in (dataset.conclusions.verdicts, dataset.conclusions.notes, [*about(dataset), *limits(dataset)]):
             lines += [*(f"- {_in_markdown(text)}" for text in listed), *([""] if listed else [])]
     return "\n".join(lines)
 
@@ -246,7 +265,7 @@ def _first_escaped(match: re.Match[str]) -> str:
 def csv_text(table: StudyTable) -> str:
     """One row for each dataset and rung; accuracies in per cent, gains in points.
 
-    Text that a spreadsheet would run begins with an apostrophe.
+    Text that a spreadsheet would execute begins with an apostrophe.
     """
     stream = io.StringIO(newline="")
     writer: csv.DictWriter[str] | None = None
@@ -263,15 +282,16 @@ def csv_text(table: StudyTable) -> str:
 def _record(row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {"number": row.number, "rung": row.name, "change": row.change, "before": _before(row)}
     record |= {"seeds_planned": row.planned, "seeds_finished": row.finished}
-    for name, values in (("val", row.val), ("test", row.test)):
+    measured = row.measured
+    for name, values in (("val", measured and measured.val), ("test", measured and measured.test)):
         record |= {f"{name}_top1_percent": values and values.mean, f"{name}_top1_sd_points": values and values.sd}
-    record |= {"test_top1_low_percent": row.test_low, "test_top1_high_percent": row.test_high}
+    record |= {"test_top1_low_percent": measured and measured.low, "test_top1_high_percent": measured and measured.high}
     for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
         record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}
-        record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "shown")}
+        record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "significant")}
     units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_image"}
-    names = ("parameters", "trainable", "macs", "epochs", "steps", "seconds", "images_per_second")
-    return record | {units.get(name, name): row.cost and getattr(row.cost, name) for name in names}
+    names = [field.name for field in fields(Cost)]
+    return record | {units.get(name, name): measured and getattr(measured.cost, name) for name in names}
 
 
 def _before(row: Row) -> str | None:
@@ -343,7 +363,7 @@ def _in_latex(text: str) -> str:
 
 
 def as_json(table: StudyTable) -> dict[str, Any]:
-    """All of it; accuracies in per cent, gains in points, what is not known null."""
+    """The whole table; accuracies in per cent, gains in points, null for what is not known."""
     return {
         "schema": SCHEMA,
         "name": table.name,
@@ -358,9 +378,9 @@ def as_json(table: StudyTable) -> dict[str, Any]:
 def _json_dataset(dataset: DatasetTable) -> dict[str, Any]:
     return {
         "name": dataset.name,
-        "test_images": dataset.images,
-        "classes": dataset.classes,
-        "answer": dataset.answer,
+        "test_images": dataset.test and dataset.test.images,
+        "classes": dataset.test and dataset.test.classes,
+        "answer": dataset.conclusions.answer,
         "rungs": [_json_row(row) for row in dataset.rows],
         "effects": [
             {"factor": effect.factor, "option": effect.option, "over": effect.against, "gain": _json_gain(effect.gain)}
@@ -368,16 +388,17 @@ def _json_dataset(dataset: DatasetTable) -> dict[str, Any]:
         ],
         "stages": [_json_stage(stage) for stage in dataset.stages],
         "ensembles": [_json_ensemble(row) for row in dataset.ensembles],
-        "comparisons": dataset.comparisons,
+        "comparisons": dataset.sensitivity.comparisons,
         "chosen_on_validation": dataset.chosen and dataset.chosen.name,
-        "noise_sd": dataset.noise,
-        "smallest_gain": dataset.smallest,
-        "verdicts": list(dataset.verdicts),
-        "notes": list(dataset.notes),
+        "noise_sd": dataset.sensitivity.noise,
+        "smallest_gain": dataset.sensitivity.smallest,
+        "verdicts": list(dataset.conclusions.verdicts),
+        "notes": list(dataset.conclusions.notes),
     }
 
 
 def _json_row(row: Row) -> dict[str, Any]:
+    measured = row.measured
     return {
         "number": row.number,
         "name": row.name,
@@ -386,11 +407,11 @@ def _json_row(row: Row) -> dict[str, Any]:
         "options": row.rung.options,
         "seeds_planned": row.planned,
         "seeds_finished": row.finished,
-        "val_top1": row.val and asdict(row.val),
-        "test_top1": row.test and asdict(row.test) | {"mean_low": row.test_low, "mean_high": row.test_high},
+        "val_top1": measured and asdict(measured.val),
+        "test_top1": measured and asdict(measured.test) | {"mean_low": measured.low, "mean_high": measured.high},
         "over_before": _json_gain(row.over_before),
         "over_base": _json_gain(row.over_base),
-        "cost": row.cost and asdict(row.cost),
+        "cost": measured and asdict(measured.cost),
     }
 
 
@@ -409,12 +430,10 @@ def _json_stage(row: StageRow) -> dict[str, Any]:
 
 def _json_ensemble(row: EnsembleRow) -> dict[str, Any]:
     figures = {"val_top1": row.val, "test_top1": row.test, "test_top1_low": row.test_low, "test_top1_high": row.test_high}
-    over = (
-        None if row.reason else {"best_member": row.best_member, "points": row.points, "low": row.low, "high": row.high, "shown": row.shown}
-    )
+    over = {"best_member": row.best_member, "points": row.points, "low": row.low, "high": row.high, "significant": row.significant}
     named = {"name": row.name, "seed": row.seed, "method": row.method, "members": list(row.members), "reason": row.reason or None}
-    return {**named, **figures, "over_best_member": over}
+    return {**named, **figures, "over_best_member": None if row.reason else over}
 
 
 def _json_gain(gain: Gain | None) -> dict[str, Any] | None:
-    return None if gain is None else asdict(gain) | {"shown": gain.shown}
+    return None if gain is None else asdict(gain) | {"significant": gain.significant}

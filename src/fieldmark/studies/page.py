@@ -14,6 +14,7 @@ from fieldmark.core.files import write_text
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.reports.pages import render
+from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.figures import Charts, dataset_charts, palette
 from fieldmark.studies.formats import (
     ENSEMBLES,
@@ -29,35 +30,31 @@ from fieldmark.studies.formats import (
     stage_cells,
 )
 from fieldmark.studies.plan import QUICK, StudyPlan, differences
-from fieldmark.studies.results import Absent, Outcome, Results
+from fieldmark.studies.results import Absent, Figures, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Run:
-    """`report` is the address of its report relative to the page, None where there is none; `state` is empty for a finished run."""
+    """A planned run; `report` is the address of its report relative to the page. `figures` are None for an `absent` one."""
 
-    rung: int
+    number: int
     name: str
     seed: int
-    val: float | None
-    test: float | None
-    epochs: int | None
-    time: str
-    state: str
-    reason: str
     report: str | None
+    figures: Figures | None = None
+    absent: Absent | None = None
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table: its columns but that of the rungs, and for each rung its cells; a cell is text and whether it stands left."""
+    """A table of rungs: its columns except the one with their names."""
 
-    titles: list[tuple[str, bool]]
-    rows: list[tuple[Row, list[tuple[str, bool]]]]
+    columns: list[Column]
+    rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Part:
     """What the page shows of one dataset."""
 
@@ -65,14 +62,14 @@ class _Part:
     gains: _Grid
     costs: _Grid
     charts: Charts
-    ensembles: list[tuple[list[str], str | None]]
+    ensembles: list[tuple[EnsembleRow, list[str], str | None]]
     about: list[str]
     runs: list[_Run]
     absent: int
 
 
 def write_page(plan: StudyPlan, table: StudyTable, results: Results) -> Path:
-    """Write study.html into the folder of the study and give its path. The same results give the same bytes."""
+    """Write study.html into the folder of the study; returns its path. The same results give the same bytes."""
     path = plan.folder / "study.html"
     write_text(path, render("studies/page.html.j2", _content(plan, table, results)))
     return path
@@ -84,7 +81,7 @@ def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, 
     return {
         "table": table,
         "title": table.title or table.name,
-        "headline": table.datasets[0].headline if len(table.datasets) == 1 else table.title or table.name,
+        "headline": table.datasets[0].conclusions.headline if len(table.datasets) == 1 else table.title or table.name,
         "parts": [_part(plan, table, dataset, results) for dataset in table.datasets],
         "colours": palette(table),
         "finished": len(results.outcomes),
@@ -96,6 +93,8 @@ def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, 
         "ensemble_titles": ENSEMBLES,
         "ensembles_about": ENSEMBLES_ABOUT,
         "stage_cells": stage_cells,
+        "one_line": one_line,
+        "duration": duration,
         "quick": QUICK if table.quick else "",
         "arranged": " ".join([_ARRANGED[table.arrangement], *(text for key, text in _BUILT_ON.items() if key in said)]),
         "changed": _changed(plan),
@@ -120,34 +119,26 @@ def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Re
     shown = [column for column in columns(table) if column.title not in ("#", "rung")]
     shown.sort(key=lambda column: column.left)  # the changes last: they may be long
     numbers = {row.rung.name: row.number for row in dataset.rows}
-    found = [run for run in results.outcomes if run.dataset == dataset.dataset]
     absent = [run for run in results.absent if run.dataset == dataset.dataset]
-    runs = [_finished(plan, run, numbers[run.rung.name]) for run in found] + [_absent(plan, run, numbers[run.rung.name]) for run in absent]
+    found = [run for run in results.outcomes if run.dataset == dataset.dataset]
+    planned: list[Outcome | Absent] = [*found, *absent]
+    runs = [_run(plan, run, numbers[run.rung.name]) for run in planned]
     return _Part(
-        dataset,
-        _grid([column for column in shown if not column.cost], dataset),
-        _grid([column for column in shown if column.cost], dataset),
-        dataset_charts(table, dataset, results),
-        [(ensemble_cells(row), _report(plan, row.path)) for row in dataset.ensembles],
-        about(dataset),
-        sorted(runs, key=lambda run: (run.rung, run.seed)),
-        len(absent),
+        table=dataset,
+        gains=_Grid([column for column in shown if not column.cost], dataset.rows),
+        costs=_Grid([column for column in shown if column.cost], dataset.rows),
+        charts=dataset_charts(table, dataset, results),
+        ensembles=[(row, ensemble_cells(row), _report(plan, row.path)) for row in dataset.ensembles],
+        about=about(dataset),
+        runs=sorted(runs, key=lambda run: (run.number, run.seed)),
+        absent=len(absent),
     )
 
 
-def _grid(shown: list[Column], dataset: DatasetTable) -> _Grid:
-    rows = [(row, [(column.cell(row), column.left) for column in shown]) for row in dataset.rows]
-    return _Grid([(column.title, column.left) for column in shown], rows)
-
-
-def _finished(plan: StudyPlan, run: Outcome, number: int) -> _Run:
-    figures = run.figures
-    measured = (figures.val_top1, figures.test_top1, figures.epochs, duration(figures.seconds))
-    return _Run(number, one_line(run.rung.name), run.seed, *measured, "", "", _report(plan, run.path))
-
-
-def _absent(plan: StudyPlan, run: Absent, number: int) -> _Run:
-    return _Run(number, one_line(run.rung.name), run.seed, None, None, None, "", run.state, one_line(run.reason), _report(plan, run.path))
+def _run(plan: StudyPlan, run: Outcome | Absent, number: int) -> _Run:
+    figures, absent = (run.figures, None) if isinstance(run, Outcome) else (None, run)
+    report = _report(plan, run.path)
+    return _Run(number=number, name=one_line(run.rung.name), seed=run.seed, report=report, figures=figures, absent=absent)
 
 
 def _report(plan: StudyPlan, path: Path) -> str | None:
@@ -156,7 +147,7 @@ def _report(plan: StudyPlan, path: Path) -> str | None:
 
 
 def _changed(plan: StudyPlan) -> list[tuple[str, str, list[str]]]:
-    """For each rung but the base: its name, what its settings are against, and these."""
+    """For each rung except the base: its name, what it is built on, and how its settings differ from that."""
     recipes = dict(zip((rung.name for rung in plan.rungs), plan.recipes, strict=True))
     found = []
     for rung in plan.rungs[1:]:
@@ -172,13 +163,13 @@ def _commands(plan: StudyPlan) -> list[tuple[str, str]]:
     given = [dataset.given for dataset in plan.datasets]
     first = plan.run_path(plan.datasets[0], plan.rungs[0], plan.seeds[0]).relative_to(plan.folder)
     commands = {
-        "The study, in another folder": [
+        "Run the study in another folder": [
             *("study", "run", plan.source, *given, *plan.settings),
             *(("--quick",) if plan.quick else ()),
             *(("--seeds", str(len(plan.seeds))) if plan.seeds == tuple(range(len(plan.seeds))) else ()),
             *("--out", "another-folder"),
         ],
-        "One of its runs, from the folder of this page": ["train", given[0], "--recipe", f"{first.as_posix()}/recipe.yaml"],
-        "The tables and this page anew, from its folder": ["study", "table", "."],
+        "Train one of its runs, from the folder of this page": ["train", given[0], "--recipe", f"{first.as_posix()}/recipe.yaml"],
+        "Write the tables and this page again, from its folder": ["study", "table", "."],
     }
     return [(what, shlex.join(["fieldmark", *words])) for what, words in commands.items()]

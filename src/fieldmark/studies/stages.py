@@ -1,4 +1,4 @@
-"""Runs that were trained in stages: what each stage of a rung trained, and how far training came in it. Pure: nothing is read."""
+"""Runs trained in stages: what each stage of a rung trained, and the accuracies it reached. Pure: nothing is read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fieldmark.studies.results import Outcome, TrainedStage
 from fieldmark.studies.statistics import Spread, spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageRow:
-    """One stage of a rung; `rung` is the number of the rung, `number` that of the stage, from 1, of so many `stages`.
+    """One stage of a rung; `rung` is the number of the rung, `number` that of the stage, from 1 to `stages`.
 
-    train, val: top-1 in per cent at the end of the stage, over the seeds; None where nothing was measured
+    train, val: top-1 in per cent at the end of the stage, over the seeds; None if nothing was measured
     best: the highest val top-1 within it
     """
 
@@ -30,29 +30,29 @@ class StageRow:
 
 
 def stage_rows(rung: int, name: str, outcomes: Sequence[Outcome]) -> list[StageRow]:
-    """The stages of a rung, whose finished runs these are; none where it was trained in one stage, or where its runs do not say."""
+    """The stages of a rung, from its finished runs; none if it was trained in one stage, or if its runs do not record them."""
     stages = next((outcome.stages for outcome in outcomes if len(outcome.stages) > 1), ())
     runs = [outcome for outcome in outcomes if outcome.stages == stages]
     rows = []
     for number, stage in enumerate(stages, 1):
-        train, val = ([_within(run, stage, name) for run in runs] for name in ("train_top1", "val_top1"))
+        train, val = ([_within(run, stage, measure) for run in runs] for measure in ("train_top1", "val_top1"))
         rows.append(
             StageRow(
-                rung,
-                name,
-                number,
-                len(stages),
-                stage,
-                _spread([values[-1] for values in train if len(values)]),
-                _spread([values[-1] for values in val if len(values)]),
-                _spread([values.max() for values in val if len(values)]),
+                rung=rung,
+                name=name,
+                number=number,
+                stages=len(stages),
+                stage=stage,
+                train=_spread([values[-1] for values in train if len(values)]),
+                val=_spread([values[-1] for values in val if len(values)]),
+                best=_spread([values.max() for values in val if len(values)]),
             )
         )
     return rows
 
 
 def _within(run: Outcome, stage: TrainedStage, measure: str) -> np.ndarray:
-    """What was measured in the epochs of a stage, in their order: float64 (E,)."""
+    """The values measured in the epochs of a stage, in order: float64 (E,)."""
     values: np.ndarray = getattr(run.curve, measure)
     found: np.ndarray = values[(run.curve.epochs >= stage.first) & (run.curve.epochs <= stage.last) & ~np.isnan(values)]
     return found

@@ -1,4 +1,4 @@
-"""What a study shows: gains of one recipe over another with intervals that hold for new seeds and new images alike."""
+"""Gains of one recipe over another, with intervals that hold for new seeds and new images alike."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Gain:
-    """A difference of accuracies in points (per cent), its simultaneous 95 % interval, and its p-value adjusted for the comparisons.
+    """A difference of accuracies in points (per cent), its simultaneous 95 % interval, and its p-value adjusted for multiple comparisons.
 
-    The last three are None where one of the recipes that are compared has one seed.
+    The last three are None if one of the recipes compared has a single seed.
     """
 
     value: float
@@ -26,20 +26,25 @@ class Gain:
     p: float | None
 
     @property
-    def shown(self) -> bool | None:
+    def significant(self) -> bool | None:
         """Whether the interval excludes zero; None without an interval."""
         return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
-    def words(self) -> str:
-        """`+1.3 [0.4, 2.2]`; `+0.3 [-0.8, 1.4], no difference shown`; `+0.3, one seed: nothing shown`."""
+    def __str__(self) -> str:
+        """`+1.3 [0.4, 2.2]`, or `+0.3` without an interval. A significant one has enough decimals for an end not to read as zero."""
         if self.low is None or self.high is None:
-            return f"{_rounded(self.value, 1):+.1f}, one seed: nothing shown"
+            return f"{_rounded(self.value, 1):+.1f}"
         decimals = 1
-        while self.shown and decimals < 6 and _rounded(min(abs(self.low), abs(self.high)), decimals) == 0:
+        while self.significant and decimals < 6 and _rounded(min(abs(self.low), abs(self.high)), decimals) == 0:
             decimals += 1
         value, low, high = (_rounded(each, decimals) for each in (self.value, self.low, self.high))
-        verdict = "" if self.shown else ", no difference shown"
-        return f"{value:+.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]{verdict}"
+        return f"{value:+.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+    def words(self) -> str:
+        """`+1.3 [0.4, 2.2]`; `+0.3 [-0.8, 1.4], no significant difference`; `+0.3, one seed: no interval`."""
+        if self.significant is None:
+            return f"{self}, one seed: no interval"
+        return str(self) if self.significant else f"{self}, no significant difference"
 
 
 def _rounded(value: float, decimals: int) -> float:
@@ -47,24 +52,25 @@ def _rounded(value: float, decimals: int) -> float:
 
 
 def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
-    """The gains that the contrasts in `weights` stand for, one per row; they hold for new seeds and for new images.
+    """The gains of contrasts between rungs, one for each row of `weights`; they hold for new seeds and for new images.
 
-    hits: per rung a bool array (its seeds, n): whether a run names a test image rightly; the n images are the same, in the same order
-    weights: float (m, rungs): each row a contrast of the rungs' accuracies, such as +1 for a rung and -1 for the one it is compared with.
-        Intervals and p-values are corrected for m comparisons, so that a row that says the same as another should be left out. A row
-        with weight on a rung with one seed counts too, though it has neither: how much that rung varies, the others cannot tell
+    hits: for each rung a bool array (its seeds, n): whether a run classifies a test image correctly; all have the same n images in the
+        same order
+    weights: float (m, rungs): each row is a contrast of the rungs' accuracies, such as +1 for a rung and -1 for the one it is compared
+        with. Intervals and p-values are corrected for m comparisons, so a row that repeats another should be left out. A row with weight
+        on a rung with one seed counts too, although it gets neither: the other rungs cannot tell how much that rung varies
 
     A gain varies with the images drawn and with the seeds drawn (a crossed layout: Owen, Annals of Applied Statistics 2007). The first
-    variance is that over the images of each image's own gain. The second is that of the runs' accuracies over the seeds, less what so
-    many images vary by chance, which is in the first already; a rung's is its own or the mean of all rungs, whichever is larger. It has
-    the degrees of freedom of a study in which every rung has as many seeds as the one with the fewest in the comparison. Those of the sum
-    are Satterthwaite's (Biometrics Bulletin 1946); the comparisons are corrected as by Šidák (JASA 1967). Each sum of squares over images
-    has one more image, as far off as any can be, so that a handful of images on which all runs agree shows nothing (as Agresti and Min,
-    Statistics in Medicine 2005, add to pairs).
-    Rungs' seeds count as independent: where a seed number helps or harms several rungs alike, the intervals are too wide. Where a rung
-    varies three times as much as the others they can be too narrow: of studies in which nothing helps, up to 8 % show a gain when all
-    rungs have two seeds, and 11 % when that one has two beside eight of the others (benchmarks/study_statistics.py). The number of seeds
-    is to be fixed beforehand: who adds some until a gain is shown finds too many.
+    variance is that of each image's own gain over the images. The second is that of the runs' accuracies over the seeds, less what n
+    images vary by chance, which is part of the first already; for each rung it is its own or the mean of all rungs, whichever is larger.
+    It has the degrees of freedom of a study in which every rung has as many seeds as the rung with the fewest in the comparison. Those of
+    the sum are Satterthwaite's (Biometrics Bulletin 1946); the correction for several comparisons is Šidák's (JASA 1967). Each sum of
+    squares over images includes one more image, as far off as any can be, so that a handful of images on which all runs agree is not
+    significant (as Agresti and Min, Statistics in Medicine 2005, add to pairs).
+    The seeds of different rungs count as independent: if a seed number helps or harms several rungs alike, the intervals are too wide. If
+    one rung varies three times as much as the others, they can be too narrow: of studies in which nothing helps, up to 8 % find a
+    significant gain when all rungs have two seeds, and 11 % when that rung has two and the others eight (benchmarks/study_statistics.py).
+    Fix the number of seeds beforehand: adding seeds until a gain is significant finds too many.
     """
     import scipy.stats
 
@@ -82,10 +88,10 @@ def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
 
 
 def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | None:
-    """The true gain, in points, that 80 % of studies like this one would show (same seeds, images and comparisons); None without intervals.
+    """The true gain, in points, that 80 % of such studies would find significant; None without intervals.
 
-    The average over the comparisons that have intervals, which differ in width. With two seeds it is itself uncertain, by a factor of up
-    to two.
+    "Such" means with the same seeds, images and comparisons. It is an average over the comparisons that have intervals, which differ in
+    width. With two seeds it is itself uncertain, by a factor of up to two.
     """
     import scipy.optimize
     import scipy.stats
@@ -104,7 +110,7 @@ def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | No
 
 
 def _tail(comparisons: int) -> float:
-    """The probability that each side of one interval may miss, that all of them hold with LEVEL."""
+    """The probability with which each side of one interval may miss, so that all intervals together hold with LEVEL."""
     return -math.expm1(math.log(LEVEL) / comparisons) / 2
 
 
@@ -114,9 +120,9 @@ def _bounds(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Estimates(NamedTuple):
-    """Of the contrasts, as shares of 1, each (m,): values, standard errors, degrees of freedom.
+    """Of the contrasts, as shares of 1, each float64 (m,): values, standard errors, degrees of freedom.
 
-    The last two are NaN where a rung has one seed.
+    The last two are NaN if a rung has one seed.
     """
 
     values: np.ndarray
@@ -168,7 +174,7 @@ def _unexplained(hits: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of a figure over seeds, with the 95 % interval of the deviation; None with a single value."""
+    """Mean and standard deviation of a figure over seeds, with the 95 % interval of the deviation; all but the mean None for one value."""
 
     mean: float
     sd: float | None
@@ -177,7 +183,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of values that are normally distributed; `low` and `high` from the chi-squared distribution."""
+    """Of normally distributed values; `low` and `high` are from the chi-squared distribution."""
     import scipy.stats
 
     if len(values) == 1:

@@ -11,11 +11,12 @@ import pytest
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.scoring.predictions import Predictions
+from fieldmark.studies.analysis import study_table
 from fieldmark.studies.formats import about
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import gains, smallest_gain
-from fieldmark.studies.table import DatasetTable, Row, change_in_words, one_line, study_table
+from fieldmark.studies.table import DatasetTable, Row, SplitSize, change_in_words, one_line
 
 FACTORS = {
     "crop": {"none": {"augment.crop.name": "none"}, "padded": {"augment.crop.name": "padded"}},
@@ -50,20 +51,20 @@ def test_a_ladder_is_compared_with_the_rung_before_and_with_the_base(tmp_path: P
     table = found(plan)
     steps = np.array([[-1, 1, 0, 0], [0, -1, 1, 0], [0, 0, -1, 1], [-1, 0, 1, 0], [-1, 0, 0, 1]], float)
     expected = gains(hits(plan), steps)
-    assert table.comparisons == 5, "the first change is one comparison, though it stands in both columns"
+    assert table.sensitivity.comparisons == 5, "the first change is one comparison, though it stands in both columns"
     for row, before, base in zip(table.rows[1:], expected[:3], [expected[0], *expected[3:]], strict=True):
         assert row.over_before is not None and row.over_base is not None
         assert (row.over_before.value, row.over_before.low, row.over_before.p) == pytest.approx((before.value, before.low, before.p))
         assert (row.over_base.value, row.over_base.high, row.over_base.p) == pytest.approx((base.value, base.high, base.p))
     assert table.rows[0].over_before is None and table.rows[0].over_base is None
-    assert table.smallest == pytest.approx(smallest_gain(hits(plan), steps))
+    assert table.sensitivity.smallest == pytest.approx(smallest_gain(hits(plan), steps))
 
 
 def test_independent_changes_are_compared_with_the_base_alone(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, independent(3), [60, 66, 65, 70], arrangement="independent", images=300)
     table = found(plan)
     expected = gains(hits(plan), np.array([[-1, 1, 0, 0], [-1, 0, 1, 0], [-1, 0, 0, 1]], float))
-    assert table.comparisons == 3 and all(row.over_before is None for row in table.rows)
+    assert table.sensitivity.comparisons == 3 and all(row.over_before is None for row in table.rows)
     assert [row.over_base.low for row in table.rows[1:] if row.over_base] == pytest.approx([gain.low for gain in expected])
 
 
@@ -78,14 +79,14 @@ def test_options_of_a_grid_are_averaged_over_the_other_factors(tmp_path: Path) -
         ("rate", "middle", "low"): pytest.approx(by_rate[1] - by_rate[0]),
         ("rate", "high", "low"): pytest.approx(by_rate[2] - by_rate[0]),
     }
-    assert table.comparisons == 5 + 3
-    assert table.verdicts[0].startswith("crop padded: ") and len(table.verdicts) == 3
+    assert table.sensitivity.comparisons == 5 + 3
+    assert table.conclusions.verdicts[0].startswith("crop padded: ") and len(table.conclusions.verdicts) == 3
 
     cell = plan.rungs[3]
     for seed in plan.seeds:
         shutil.rmtree(plan.run_path(plan.datasets[0], cell, seed))
     table = found(plan)
-    assert table.effects == () and table.comparisons == 4, "with a cell missing, an average would compare unlike things"
+    assert table.effects == () and table.sensitivity.comparisons == 4, "with a cell missing, an average would compare unlike things"
     single = synthetic_study(tmp_path / "single", grid({"rate": FACTORS["rate"]}), [60, 62, 61], arrangement="grid", images=50)
     assert found(single).effects == (), "one factor has nothing to average over"
 
@@ -97,39 +98,41 @@ def test_means_and_costs(tmp_path: Path) -> None:
     for number, row in enumerate(table.rows):
         summaries = figures(plan, number)
         assert row.number == number and (row.finished, row.planned) == (3, 3)
-        for spread, split in ((row.val, "val"), (row.test, "test")):
+        assert row.measured is not None
+        for spread, split in ((row.measured.val, "val"), (row.measured.test, "test")):
             values = [summary[split]["top1"] for summary in summaries]
-            assert spread is not None and (spread.mean, spread.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
-        assert row.cost is not None
+            assert (spread.mean, spread.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        cost = row.measured.cost
         for name in ("epochs", "steps", "seconds", "images_per_second"):
-            assert getattr(row.cost, name) == pytest.approx(np.mean([summary["training"][name] for summary in summaries]))
-        assert row.cost.parameters == summaries[0]["model"]["parameters"] and row.cost.macs == summaries[0]["model"]["macs"]
-        assert row.test is not None and row.test_low is not None and row.test_high is not None
+            assert getattr(cost, name) == pytest.approx(np.mean([summary["training"][name] for summary in summaries]))
+        assert cost.parameters == summaries[0]["model"]["parameters"] and cost.macs == summaries[0]["model"]["macs"]
         (alone,) = gains(hits(plan), np.eye(3)[[number]])
-        assert (row.test_low, row.test_high) == pytest.approx((alone.low, alone.high))
+        assert (row.measured.low, row.measured.high) == pytest.approx((alone.low, alone.high))
     variances = [np.var([summary["test"]["top1"] for summary in figures(plan, number)], ddof=1) for number in range(3)]
-    assert table.noise == pytest.approx(np.sqrt(np.mean(variances)))
-    best = max(table.rows, key=lambda row: row.val.mean if row.val else 0)
+    assert table.sensitivity.noise == pytest.approx(np.sqrt(np.mean(variances)))
+    best = max(table.rows, key=lambda row: row.measured.val.mean if row.measured else 0)
     assert table.chosen is best
     assert table.rows[1].change == "augment.crop.name=padded" and table.rows[0].change == ""
-    assert (table.images, table.classes) == (200, 10)
+    assert table.test == SplitSize(images=200, classes=10)
 
 
-def test_clear_gains_are_said_to_be_shown_and_others_not(tmp_path: Path) -> None:
+def test_clear_gains_are_called_significant_and_others_not(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(3), [50, 75, 75, 55], images=800, seed_sd=0.2)
     table = found(plan)
-    crop, flips, smoothing = table.verdicts
-    first, second, third = (row.over_before.words() for row in table.rows[1:] if row.over_before)
-    assert crop == f"random crop: {first} over the rung before, shown"
-    assert flips == f"flips: no difference shown ({second.removesuffix(', no difference shown')})"
-    assert smoothing == f"label smoothing: {third} over the rung before, shown to harm"
-    assert table.headline == "Of 3 changes, 1 is shown to help"
-    assert table.answer.startswith("Of 3 changes, 1 is shown to help: random crop; 1 is shown to harm: label smoothing. All together: +")
+    crop, flips, smoothing = table.conclusions.verdicts
+    first, second, third = (str(row.over_before) for row in table.rows[1:])
+    assert crop == f"random crop: {first} over the rung before, significantly better"
+    assert flips == f"flips: no significant difference ({second})"
+    assert smoothing == f"label smoothing: {third} over the rung before, significantly worse"
+    assert table.conclusions.headline == "Of 3 changes, 1 helps significantly"
+    assert table.conclusions.answer.startswith(
+        "Of 3 changes, 1 helps significantly: random crop; 1 harms significantly: label smoothing. All together: +"
+    )
     chosen = table.chosen
-    assert isinstance(chosen, Row) and chosen.test is not None
-    tested = f"{chosen.test.mean:.1f} ± {chosen.test.sd:.1f} % on test, over 3 seeds"
-    assert table.answer.endswith(f"Chosen on validation: {chosen.name}, {tested}.")
-    assert table.notes == ()
+    assert isinstance(chosen, Row) and chosen.measured is not None
+    tested = f"{chosen.measured.test.mean:.1f} ± {chosen.measured.test.sd:.1f} % on test, over 3 seeds"
+    assert table.conclusions.answer.endswith(f"Chosen on validation: {chosen.name}, {tested}.")
+    assert table.conclusions.notes == ()
 
 
 def test_a_side_branch_is_compared_with_the_rung_that_it_is_on_and_is_not_part_of_the_climb(tmp_path: Path) -> None:
@@ -142,19 +145,20 @@ def test_a_side_branch_is_compared_with_the_rung_that_it_is_on_and_is_not_part_o
     for row in table.rows[1:]:
         weights = np.array([[(name == row.name) - (name == steps[row.name]) for name in names]], float)
         assert row.over_before is not None and row.over_before.value == pytest.approx(gains(hits(plan), weights)[0].value)
-    assert table.comparisons == 6, "another over base is one comparison, as is random crop over base"
+    assert table.sensitivity.comparisons == 6, "another over base is one comparison, as is random crop over base"
     assert [row.on for row in table.rows] == [None, None, "random crop", None, "base"]
     assert table.rows[2].change == "on=random crop, optim.weight_decay=0.001"
     together = table.rows[3].over_base
-    assert together is not None and f"All together: {together.words()} over the base, shown." in table.answer
-    assert " over random crop, shown" in table.verdicts[1] and " over the rung before, shown" in table.verdicts[2]
-    assert table.verdicts[3].endswith(" over base, shown to harm")
-    assert table.headline == "Of 4 changes, 3 are shown to help"
+    assert together is not None and f"All together: {together} over the base, significant." in table.conclusions.answer
+    assert " over random crop, significantly better" in table.conclusions.verdicts[1]
+    assert " over the rung before, significantly better" in table.conclusions.verdicts[2]
+    assert table.conclusions.verdicts[3].endswith(" over base, significantly worse")
+    assert table.conclusions.headline == "Of 4 changes, 3 help significantly"
 
 
 def test_one_step_with_a_side_branch_has_nothing_together(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, branched(1, aside="base"), [50, 60, 80], images=100)
-    assert "All together" not in found(plan).answer
+    assert "All together" not in found(plan).conclusions.answer
 
 
 def test_a_rung_that_extends_a_recipe_says_so(tmp_path: Path) -> None:
@@ -164,21 +168,22 @@ def test_a_rung_that_extends_a_recipe_says_so(tmp_path: Path) -> None:
     assert row.change == "extends=demo, train.epochs=20" and row.over_base is not None and row.on is None
 
 
-@pytest.mark.parametrize("accuracy, headline", [(80, "The one change is shown to help"), (50, "The one change is not shown to help")])
-def test_a_single_change(tmp_path: Path, accuracy: int, headline: str) -> None:
+@pytest.mark.parametrize("accuracy, effect", [(80, "helps"), (50, "does not help")])
+def test_a_single_change(tmp_path: Path, accuracy: int, effect: str) -> None:
     plan = synthetic_study(tmp_path, independent(1), [50, accuracy], arrangement="independent", images=400)
-    assert found(plan).headline == headline
+    assert found(plan).conclusions.headline == f"The one change {effect} significantly"
 
 
 def test_one_seed_shows_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(2), [50, 90, 70], seeds=(0,))
     table = found(plan)
-    assert table.headline == "With one seed each, no gain can be told from chance"
-    assert any("Run the study again with --seeds 3" in note for note in table.notes)
+    assert table.conclusions.headline == "With one seed each, no gain can be distinguished from chance"
+    assert any("Run the study again with --seeds 3" in note for note in table.conclusions.notes)
     gain = table.rows[1].over_before
-    assert gain is not None and gain.shown is None and gain.value == pytest.approx(40, abs=2)
-    assert (table.noise, table.smallest, table.rows[1].test_low) == (None, None, None)
-    assert table.verdicts[0] == f"random crop: {gain.words()}"
+    assert gain is not None and gain.significant is None and gain.value == pytest.approx(40, abs=2)
+    measured = table.rows[1].measured
+    assert measured is not None and (table.sensitivity.noise, table.sensitivity.smallest, measured.low) == (None, None, None)
+    assert table.conclusions.verdicts[0] == f"random crop: {gain.words()}"
 
 
 def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None:
@@ -188,13 +193,13 @@ def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None
         own = Predictions.load(file)
         replace(own, class_names=(*own.class_names[:-1], "another")).save(file)
     table = found(plan)
-    assert "flips is not compared: its classes are others." in table.notes
-    assert table.rows[2].over_base is None and table.rows[2].test is not None
+    assert "flips is not compared: its classes are others." in table.conclusions.notes
+    assert table.rows[2].over_base is None and table.rows[2].measured is not None
     assert table.rows[3].over_before is None and table.rows[3].over_base is not None
-    assert table.comparisons == 2, "random crop and label smoothing over the base"
+    assert table.sensitivity.comparisons == 2, "random crop and label smoothing over the base"
     assert table.chosen is not None and table.chosen.name != "flips", "its 99 % are of another test"
-    assert table.verdicts[1] == "flips: cannot be compared yet"
-    assert "1 cannot be compared yet" not in table.headline and "2 cannot be compared yet" in table.answer
+    assert table.conclusions.verdicts[1] == "flips: cannot be compared yet"
+    assert "1 cannot be compared yet" not in table.conclusions.headline and "2 cannot be compared yet" in table.conclusions.answer
 
 
 def test_a_seed_with_another_test_is_left_out_of_the_comparison(tmp_path: Path) -> None:
@@ -203,10 +208,10 @@ def test_a_seed_with_another_test_is_left_out_of_the_comparison(tmp_path: Path) 
     own = Predictions.load(file)
     replace(own, ids=np.array([f"other/{name}" for name in own.ids])).save(file)
     table = found(plan)
-    assert table.notes == ("base is compared without seed 0: its test images are others.",)
+    assert table.conclusions.notes == ("base is compared without seed 0: its test images are others.",)
     kept = [summary["test"]["top1"] for summary in figures(plan, 0)[1:]]
     base = table.rows[0]
-    assert base.test is not None and base.test.mean == pytest.approx(np.mean(kept)) and base.finished == 3
+    assert base.measured is not None and base.measured.test.mean == pytest.approx(np.mean(kept)) and base.finished == 3
     expected = gains([hits(plan)[0][1:], hits(plan)[1]], np.array([[-1.0, 1.0]]))[0]
     assert table.rows[1].over_base is not None and table.rows[1].over_base.low == pytest.approx(expected.low)
 
@@ -219,14 +224,14 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     change(plan, 2, 0, "manifest.json", status="failed", reason="the loss is\n not finite")
     (plan.run_path(dataset, plan.rungs[3], 2) / "summary.json").unlink()
     table = found(plan)
-    assert table.notes == (
-        "One seed of random crop: where it is compared, a gain cannot be told from chance, so no verdict is given.",
+    assert table.conclusions.notes == (
+        "One seed of random crop: gains of it or over it cannot be distinguished from chance and have no verdict.",
         "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted).",
         "Left out: label smoothing, seed 2: summary.json is missing",
         "Failed: flips, seed 0: the loss is not finite",
     )
     assert [row.finished for row in table.rows] == [3, 1, 2, 2]
-    assert [row.over_base is not None and row.over_base.shown is not None for row in table.rows[1:]] == [False, True, True]
+    assert [row.over_base is not None and row.over_base.significant is not None for row in table.rows[1:]] == [False, True, True]
 
 
 def test_a_rung_with_one_seed_among_others(tmp_path: Path) -> None:
@@ -234,17 +239,24 @@ def test_a_rung_with_one_seed_among_others(tmp_path: Path) -> None:
     for seed in (0, 1):
         shutil.rmtree(plan.run_path(plan.datasets[0], plan.rungs[1], seed))
     table = found(plan)
-    assert [row.test_low is None for row in table.rows] == [False, True, False, False]
+    assert [row.measured is not None and row.measured.low is None for row in table.rows] == [False, True, False, False]
     crop, flips, smoothing = (row.over_before for row in table.rows[1:])
     assert crop is not None and flips is not None and smoothing is not None
-    assert crop.low is None and flips.low is None and smoothing.shown
-    assert table.comparisons == 5, "all are corrected for, those without an interval too"
-    assert table.smallest is not None
-    assert table.notes[0] == "One seed of random crop: where it is compared, a gain cannot be told from chance, so no verdict is given."
-    assert table.headline == "Of 3 changes, 1 is shown to help"
-    assert table.answer.startswith(f"{table.headline}: label smoothing; 2 cannot be told from chance with one seed. All together: +")
-    assert table.verdicts[:2] == (f"random crop: {crop.words()}", f"flips: {flips.words()}") and crop.words().endswith("nothing shown")
-    assert about(table)[-1] == "A gain over or of a rung with one seed has none."
+    assert crop.low is None and flips.low is None and smoothing.significant
+    assert table.sensitivity.comparisons == 5, "all are corrected for, those without an interval too"
+    assert table.sensitivity.smallest is not None
+    assert (
+        table.conclusions.notes[0]
+        == "One seed of random crop: gains of it or over it cannot be distinguished from chance and have no verdict."
+    )
+    assert table.conclusions.headline == "Of 3 changes, 1 helps significantly"
+    assert table.conclusions.answer.startswith(
+        f"{table.conclusions.headline}: label smoothing; 2 cannot be distinguished from chance with one seed. All together: +"
+    )
+    assert table.conclusions.verdicts[:2] == (f"random crop: {crop.words()}", f"flips: {flips.words()}") and crop.words().endswith(
+        "no interval"
+    )
+    assert about(table)[-1] == "The gain of a rung with one seed, or over such a rung, has no interval."
 
 
 def test_a_base_with_one_seed_is_no_measure(tmp_path: Path) -> None:
@@ -252,19 +264,19 @@ def test_a_base_with_one_seed_is_no_measure(tmp_path: Path) -> None:
     for seed in (0, 1):
         shutil.rmtree(plan.run_path(plan.datasets[0], plan.rungs[0], seed))
     table = found(plan)
-    assert table.headline == "With so few seeds, no gain can be told from chance"
-    assert table.smallest is None and table.notes[0].startswith("One seed of base: ")
-    assert about(table)[-1].endswith("so none has.")
+    assert table.conclusions.headline == "With so few seeds, no gain can be distinguished from chance"
+    assert table.sensitivity.smallest is None and table.conclusions.notes[0].startswith("One seed of base: ")
+    assert about(table)[-1].startswith("Gains in points; none has an interval")
 
 
 def test_a_study_that_has_not_begun_has_a_table(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(12), [60] * 13, images=20)
     shutil.rmtree(tmp_path / "runs")
     table = found(plan)
-    assert (table.headline, table.answer) == ("No run has finished yet", "No run has finished yet.")
-    assert table.chosen is None and table.images is None and len(table.rows) == 13
-    assert table.notes[0].endswith("and 31 more.")
-    assert table.verdicts[0] == "random crop: cannot be compared yet"
+    assert (table.conclusions.headline, table.conclusions.answer) == ("No run has finished yet", "No run has finished yet.")
+    assert table.chosen is None and table.test is None and len(table.rows) == 13
+    assert table.conclusions.notes[0].endswith("and 31 more.")
+    assert table.conclusions.verdicts[0] == "random crop: cannot be compared yet"
 
 
 def test_without_a_base_a_ladder_still_compares_its_steps(tmp_path: Path) -> None:
@@ -272,24 +284,24 @@ def test_without_a_base_a_ladder_still_compares_its_steps(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "runs" / "cars" / "base")
     table = found(plan)
     assert table.rows[1].over_before is None and table.rows[2].over_before is not None and table.rows[2].over_base is None
-    assert table.comparisons == 1
+    assert table.sensitivity.comparisons == 1
 
 
 def test_runs_made_differently_are_noted(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=100)
     change(plan, 1, 1, "summary.json", training=figures(plan, 1)[1]["training"] | {"precision": "bfloat16", "device": "another"})
     change(plan, 0, 0, "manifest.json", versions={"torch": "2.12.0"})
-    notes = found(plan).notes
-    assert "The runs differ in arithmetic (float32 in 5, bfloat16 in 1), which may be part of a difference." in notes
-    assert "The runs differ in device (a processor, 2 threads in 5, another in 1), which may be part of a difference." in notes
-    assert "The runs differ in the version of torch (2.11.0 in 5, 2.12.0 in 1), which may be part of a difference." in notes
+    notes = found(plan).conclusions.notes
+    assert "The runs differ in precision (float32 in 5, bfloat16 in 1), which may account for part of a difference." in notes
+    assert "The runs differ in device (a processor, 2 threads in 5, another in 1), which may account for part of a difference." in notes
+    assert "The runs differ in the version of torch (2.11.0 in 5, 2.12.0 in 1), which may account for part of a difference." in notes
 
 
 def test_each_dataset_has_its_own_table(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=100, datasets=("cars", "birds"))
     shutil.rmtree(tmp_path / "runs" / "birds")
     cars, birds = study_table(plan, read_results(plan)).datasets
-    assert (cars.name, cars.notes, birds.name, birds.images) == ("cars", (), "birds", None)
+    assert (cars.name, cars.conclusions.notes, birds.name, birds.test) == ("cars", (), "birds", None)
 
 
 def test_words() -> None:
