@@ -1,8 +1,20 @@
 from __future__ import annotations
 
-from fieldmark.core.names import some
+from fieldmark.core.names import nearest, some, suggest
 
 
 def test_of_many_names_some_are_written() -> None:
     assert (some("abc", 3), some("abcd", 3)) == ("a, b, c", "a, b, c and 1 more")
     assert some(["name"] * 1003, 1) == "name and 1,002 more"
+
+
+def test_the_nearest_word_is_found_whatever_its_case() -> None:
+    assert nearest("jpg", ["PNG", "JPEG"]) == ["JPEG"] and nearest("JPG", ["png", "jpeg"]) == ["jpeg"]
+    assert nearest("label", ["Label", "LABEL"], most=2) == ["Label"]
+    assert nearest("house finch", ["Purple Finch"]) == ["Purple Finch"] and nearest("house finch", ["Purple Finch"], likeness=0.8) == []
+
+
+def test_a_suggestion_ends_a_message_or_is_empty() -> None:
+    assert f"there is no rian{suggest('rian', ['rain', 'fog'])}" == "there is no rian; did you mean rain?"
+    assert suggest("layer5", ["layer4", "layer3", "layer1"]) == "; did you mean layer4 or layer3?"
+    assert suggest("x", ["rain", "fog"]) == "" == suggest("x", [])

@@ -385,20 +385,24 @@ def test_parse():
     assert parse(" fog:1 ") == ("fog", 1)
 
 
+KNOWN = f"The corruptions are {', '.join(CORRUPTIONS)}."
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gaussian_noise:3", "there is no corruption called 'gaussian_noise'\nDid you mean gaussian-noise?"),
-        ("JPEG:3", "there is no corruption called 'JPEG'\nDid you mean jpeg?"),
+        ("gaussian_noise:3", f"there is no corruption called 'gaussian_noise'; did you mean gaussian-noise?\n{KNOWN}"),
+        ("JPEG:3", f"there is no corruption called 'JPEG'; did you mean jpeg?\n{KNOWN}"),
         ("fog", "fog has no severity\nWrite fog:1 (mild) to fog:5 (strong)."),
-        ("fogg", "there is no corruption called 'fogg'\nDid you mean fog?"),
+        ("fogg", f"there is no corruption called 'fogg'; did you mean fog?\n{KNOWN}"),
         ("fog:6", "there is no severity '6'\nThe severities are 1 (mild) to 5 (strong)."),
         ("fog:", "there is no severity ''\nThe severities are 1 (mild) to 5 (strong)."),
         ("fog:2.5", "there is no severity '2.5'\nThe severities are 1 (mild) to 5 (strong)."),
         ("fog:٣", "there is no severity '٣'\nThe severities are 1 (mild) to 5 (strong)."),
         (
             "rian:0",
-            "there is no corruption called 'rian'\nthere is no severity '0'\nDid you mean rain? The severities are 1 (mild) to 5 (strong).",
+            "there is no corruption called 'rian'; did you mean rain?\nthere is no severity '0'\n"
+            f"{KNOWN} The severities are 1 (mild) to 5 (strong).",
         ),
     ],
 )

@@ -1,8 +1,9 @@
-"""Names in messages: readable whatever their bytes are, and no more of them than a reader takes in."""
+"""Names in messages: readable whatever their bytes are, no more of them than a reader takes in, and the nearest to a misspelt one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -15,3 +16,17 @@ def some(names: Sequence[str], limit: int = 5) -> str:
     """The first names, and how many more there are."""
     listed = ", ".join(shown(name) for name in names[:limit])
     return listed if len(names) <= limit else f"{listed} and {len(names) - limit:,} more"
+
+
+def nearest(word: str, known: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:
+    """At most `most` of the known words, the likest first, whatever the case of their letters; `likeness` is 1 for the same word."""
+    spelt: dict[str, str] = {}
+    for each in known:
+        spelt.setdefault(each.lower(), each)
+    return [spelt[lower] for lower in difflib.get_close_matches(word.lower(), spelt, most, likeness)]
+
+
+def suggest(word: str, known: Iterable[str], most: int = 2) -> str:
+    """The end of a message about an unknown word: "; did you mean …?", or nothing if no known word is near."""
+    near = nearest(word, known, most)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 
 _LARGEST_FILE = 1_000_000
 
@@ -74,9 +73,3 @@ STUDIES = Presets("study", "studies")
 
 def is_file_name(name: str | Path) -> bool:
     return isinstance(name, Path) or name.endswith((".yaml", ".yml")) or "/" in name
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """`; did you mean …?` with the nearest known words, or nothing."""
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -11,7 +11,6 @@ One seed draws one noise, one rain, one direction of motion, which the severity 
 
 from __future__ import annotations
 
-import difflib
 import io
 import math
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 from fieldmark.core.randomness import key
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -70,9 +70,8 @@ def parse(text: str) -> tuple[str, int]:
 def _check(name: str, severity: object) -> None:
     problems, hints = [], []
     if name not in CORRUPTIONS:
-        problems.append(f"there is no corruption called {name!r}")
-        near = difflib.get_close_matches(name.lower(), CORRUPTIONS, n=1)
-        hints.append(f"Did you mean {near[0]}?" if near else f"The corruptions are {', '.join(CORRUPTIONS)}.")
+        problems.append(f"there is no corruption called {name!r}{suggest(name, CORRUPTIONS)}")
+        hints.append(f"The corruptions are {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
         problems.append(f"there is no severity {severity!r}")
         hints.append("The severities are 1 (mild) to 5 (strong).")

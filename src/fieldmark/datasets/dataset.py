@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 from fieldmark.datasets.images import Images
 
 SPLITS = ("train", "val", "test")
@@ -158,13 +158,7 @@ def hold_out(dataset: Dataset, chosen: int | Sequence[str]) -> Dataset:
         out = (2 * np.arange(chosen) + 1) * len(names) // (2 * chosen)
     else:
         if missing := [name for name in chosen if name not in names]:
-            near = (difflib.get_close_matches(name, names, n=1) for name in missing)
-            raise InputError(
-                *(
-                    f"data.unknown_classes: {dataset.name} has no class {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-                    for name, close in zip(missing, near, strict=True)
-                )
-            )
+            raise InputError(*(f"data.unknown_classes: {dataset.name} has no class {name!r}{suggest(name, names)}" for name in missing))
         out = np.array([names.index(name) for name in chosen])
     kept = np.setdiff1d(np.arange(len(names)), out)
     if len(kept) < 2:

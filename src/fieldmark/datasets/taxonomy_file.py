@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown
+from fieldmark.core.names import nearest, shown
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations, Place
 from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
@@ -47,7 +46,7 @@ def read_levels(file: Path, class_names: Sequence[str]) -> dict[str, list[str]]:
             elif earlier and parent != earlier:
                 notes.wrong(place, f"class {name!r} has two parents in {level}: {earlier!r} ({before_place}) and {parent!r} ({place})")
     for count, name in enumerate(name for name in wanted if name not in parents):
-        near = difflib.get_close_matches(name, nearby, n=1) if count < _COMPARED else []
+        near = nearest(name, nearby) if count < _COMPARED else []
         notes.wrong(Place(file.name), f"class {name!r} of the data is not in it" + (f"; {near[0]!r} is" if near else ""))
     notes.check()
     return {level: [parents[name][1][column] for name in wanted] for column, level in enumerate(levels)}

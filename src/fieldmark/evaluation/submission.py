@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, whole_file
+from fieldmark.core.names import suggest
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.evaluation.evaluate import require_finished, run_data
 from fieldmark.evaluation.run import Run
@@ -72,10 +72,9 @@ def _parse(columns: str) -> list[tuple[str, str]]:
         if not equals or not header:
             problems.append(f"--columns: {entry!r} should be HEADER=WHAT")
         elif what not in known:
-            near = difflib.get_close_matches(what, known, n=1)
-            problems.append(f"--columns: there is no {what!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            problems.append(f"--columns: there is no {what!r}{suggest(what, known)}")
         elif header in dict(chosen):
-            problems.append(f"--columns: {header!r} stands there twice")
+            problems.append(f"--columns: {header!r} is there twice")
         chosen.append((header, what))
     if problems:
         raise InputError(*problems, hint=f"WHAT is one of {', '.join(known)}; such as {DEFAULT_COLUMNS}.")

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,5 @@ def matching_models(pattern: str) -> tuple[ModelInfo, ...]:
     known = {model.name: model for model in known_models()}
     names = model_names(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
     if not names:
-        close = difflib.get_close_matches(pattern, model_names(), n=3, cutoff=0.5)
-        suggestion = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise InputError(f"no model matches {pattern!r}{suggestion}")
+        raise InputError(f"no model matches {pattern!r}{suggest(pattern, model_names(), most=3)}")
     return tuple(known.get(name) or ModelInfo(name, None, None, *describe(name), "") for name in names)

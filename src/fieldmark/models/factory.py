@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from timm.models import PretrainedCfg, get_arch_name, get_pretrained_cfg, is_mod
 from torch import Tensor, nn
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.model import Model
 from fieldmark.models import hub, plain_cnn, resnext_vit, small_cnn  # noqa: F401  (register themselves with timm)
@@ -144,9 +144,8 @@ def check_name(name: str) -> None:
     if name in TORCHVISION:
         return
     if not is_model(name):
-        close = difflib.get_close_matches(name, model_names(), n=3, cutoff=0.5)
-        suggestion = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise InputError(f"model.name: there is no model {name!r}{suggestion}", hint="`fieldmark models PATTERN` lists the names.")
+        near = suggest(name, model_names(), most=3)
+        raise InputError(f"model.name: there is no model {name!r}{near}", hint="`fieldmark models PATTERN` lists the names.")
     try:
         get_pretrained_cfg(name)
     except RuntimeError:

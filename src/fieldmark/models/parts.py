@@ -16,7 +16,7 @@ from timm.layers import evo_norm, filter_response_norm, grn, inplace_abn, norm, 
 from torch import nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.presets import suggest
+from fieldmark.core.names import suggest
 from fieldmark.models.factory import Classifier
 
 WORDS = ("all", "head", "norm", "last-block")

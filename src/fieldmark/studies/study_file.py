@@ -41,7 +41,8 @@ from pathlib import Path
 from typing import Any
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.presets import STUDIES, Source, suggest
+from fieldmark.core.names import suggest
+from fieldmark.core.presets import STUDIES, Source
 from fieldmark.core.recipe.fields import fields
 from fieldmark.core.recipe.layers import Layer, Setting, base_layers, command_line_layer, read_layer
 from fieldmark.core.recipe.merge import build_recipe

@@ -8,7 +8,7 @@ import torch
 from timm.optim._optim_factory import create_optimizer_v2, list_optimizers
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.presets import suggest
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.optim import SGD, Adam, AdamW, Optim, RMSprop
 from fieldmark.models.factory import Classifier
 from fieldmark.models.groups import parameter_groups

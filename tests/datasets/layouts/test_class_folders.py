@@ -328,7 +328,7 @@ def test_layout_overrides_the_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     for data, layout in [("birds", "class-folders"), ("./birds", "auto"), (Path("birds").absolute(), "auto")]:
         assert read_dataset(data, layout).class_names == ("a", "b")
-    assert "Did you mean class-folders?" in error_of("birds", "class_folder")
+    assert "; did you mean class-folders?" in error_of("birds", "class_folder")
     assert "the layout birds is the built-in set" in error_of(tmp_path, "birds")
     assert set(LAYOUTS) == set(get_args(Data.model_fields["layout"].annotation)) - {"auto"}
 

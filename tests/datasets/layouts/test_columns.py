@@ -70,7 +70,7 @@ def test_several_columns_that_could_be_the_label() -> None:
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     message = problem("path,image,label,class,split,set", lable="x", group="bird")
     for expected in (
-        "data.columns has no key 'lable' (did you mean 'label'?)",
+        "data.columns has no key 'lable'; did you mean label?",
         "t.csv has no column 'bird'",
         "2 columns could be the path: path, image",
         "2 columns could be the label: label, class",
@@ -87,7 +87,7 @@ def test_what_is_asked_for() -> None:
     assert asked.box == (2, 3, 4, 5) and not asked.sized and asked.asked == {"path", "label", "box"}
     assert columns.find("t.csv", ["a", "b", "bw", "bh", "box_w"], {"box": "a b box_w bh"}).sized
     assert "box=a b c should be the names of four columns" in problem("path,label,a,b,c", box="a b c")
-    assert "has no column 'famly' (did you mean 'Family'?); its columns are path, label, Family" in problem(
+    assert "has no column 'famly'; did you mean Family?; its columns are path, label, Family" in problem(
         "path,label,Family", parents="famly"
     )
 
@@ -131,7 +131,7 @@ def test_parse() -> None:
         ("=species", "'=species' should be a key"),
         ("label=a,,path=b", "'' should be a key"),
         ("label=a,label=b", "data.columns says twice what label is: 'a' and 'b'"),
-        ("parent=genus", "data.columns has no key 'parent' (did you mean 'parents'?)"),
+        ("parent=genus", "data.columns has no key 'parent'; did you mean parents or path?"),
     ],
 )
 def test_what_cannot_be_parsed(text: str, expected: str) -> None:

@@ -131,7 +131,7 @@ def test_several_columns_of_labels(tmp_path: Path) -> None:
     assert "its columns are image (struct<bytes: binary, path: string>), breed (int64), coat (int64), weight (int64)" in message
     assert read_dataset(tmp_path, columns={"label": "breed"}).class_names == ("pug", "corgi")
     assert read_dataset(tmp_path, columns={"label": "weight"}).class_names == ("1", "2", "3", "4")
-    assert "no column 'bred' that holds labels (did you mean 'breed'?)" in error_of(tmp_path, {"label": "bred"})
+    assert "no column 'bred' that holds labels; did you mean breed?" in error_of(tmp_path, {"label": "bred"})
     assert "no column 'image' that holds labels" in error_of(tmp_path, {"label": "image"})
     assert "data.columns: box means nothing" in error_of(tmp_path, {"box": "coat"})
 

@@ -255,8 +255,8 @@ def test_columns_that_are_asked_for(tmp_path: Path) -> None:
     assert dataset.boxes is not None and dataset.boxes.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert dataset.groups is not None and dataset.groups.tolist() == [0, 1]
     assert read_dataset(tmp_path, "table", columns).paths == dataset.paths
-    assert "t.csv has no column 'foto' (did you mean 'photo'?); its columns are id, photo" in error_of(file, path="foto", label="class")
-    assert "data.columns has no key 'lable' (did you mean 'label'?)" in error_of(file, lable="class")
+    assert "t.csv has no column 'foto'; did you mean photo?; its columns are id, photo" in error_of(file, path="foto", label="class")
+    assert "data.columns has no key 'lable'; did you mean label?" in error_of(file, lable="class")
 
 
 def test_columns_have_no_effect_elsewhere(tmp_path: Path) -> None:

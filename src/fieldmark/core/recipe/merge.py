@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.presets import suggest
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.fields import choices, fields, item_keys, keys, sections
 from fieldmark.core.recipe.layers import Layer, Setting
 from fieldmark.core.recipe.recipe import Recipe

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import (
     aircraft,
@@ -62,9 +62,8 @@ def read_dataset(
     Raises InputError, with all problems at once.
     """
     if layout != "auto" and layout not in LAYOUTS:
-        near = difflib.get_close_matches(layout, LAYOUTS, n=1)
-        mean = f"Did you mean {near[0]}? " if near else ""
-        raise InputError(f"there is no layout called {layout!r}", hint=f"{mean}The layouts are {', '.join(['auto', *LAYOUTS])}.")
+        known = ["auto", *LAYOUTS]
+        raise InputError(f"there is no layout called {layout!r}{suggest(layout, known)}", hint=f"The layouts are {', '.join(known)}.")
     console = console or Console(quiet=True)
     notes = []
     if data == "birds" and layout in ("auto", "birds"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import unicodedata
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown, some
+from fieldmark.core.names import nearest, shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.annotations import is_text
@@ -271,12 +270,11 @@ def _train_classes(survey: _Survey, images: dict[str, list[str]]) -> tuple[str, 
 
 def _check_against_train(survey: _Survey, split_folder: str, images: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
     known = {_key(name) for name in class_names}
-    by_lower = {name.lower(): name for name in reversed(class_names)}
     unknown = []
     for name in (_last(folder) for folder, paths in images.items() if paths):
         if _key(name) not in known:
-            near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
-            unknown.append(repr(name) + (f" (train has {by_lower[near[0]]!r})" if near else ""))
+            near = nearest(name, class_names, likeness=0.8)
+            unknown.append(repr(name) + (f" (train has {near[0]!r})" if near else ""))
     if unknown:
         classes = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
         survey.problems.append(

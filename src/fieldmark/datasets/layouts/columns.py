@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 
 KEYS = ("path", "label", "split", "group", "parents", "box")
 _EXAMPLE = "data.columns='path=image,label=species,parents=genus family'"
@@ -140,7 +140,7 @@ class _Search:
             found = _positions(self.header, name)
             if not found:
                 self.problems.append(
-                    f"{self.file} has no column {name!r}{_nearest(name, self.header)}; its columns are {shown(self.header)}"
+                    f"{self.file} has no column {name!r}{suggest(name, self.header)}; its columns are {shown(self.header)}"
                 )
             if len(found) > 1:
                 self._distinct([name] * len(found))
@@ -197,13 +197,7 @@ def _positions(header: Sequence[str], name: str) -> list[int]:
 
 
 def _unknown(keys: Iterable[str]) -> list[str]:
-    return [f"data.columns has no key {key!r}{_nearest(key, KEYS)}; its keys are {', '.join(KEYS)}" for key in keys if key not in KEYS]
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    lower = {each.lower(): each for each in names}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" (did you mean {lower[near[0]]!r}?)" if near else ""
+    return [f"data.columns has no key {key!r}{suggest(key, KEYS)}; its keys are {', '.join(KEYS)}" for key in keys if key not in KEYS]
 
 
 def _without_prefix(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.datasets.layouts.annotations import Annotations, Place, reason
 from fieldmark.datasets.layouts.class_names import is_name
@@ -83,8 +83,7 @@ def _pick(file: str, schema: pa.Schema, what: str, candidates: Sequence[str], wa
         return wanted
     listed = f"its columns are {', '.join(f'{field.name} ({str(field.type)[:60]})' for field in list(schema)[:30])}"
     if wanted is not None:
-        near = difflib.get_close_matches(wanted, [*candidates, *schema.names], n=1)
-        mean = f" (did you mean {near[0]!r}?)" if near else ""
+        mean = suggest(wanted, [*candidates, *schema.names])
         raise InputError(f"{file} has no column {wanted!r} that holds {what}s{mean}; {listed}", hint="data.columns names it.")
     if len(candidates) == 1:
         return candidates[0]

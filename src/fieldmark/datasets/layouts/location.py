@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 from pathlib import Path
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown, some
+from fieldmark.core.names import nearest, shown, some
 
 
 def locate(data: str | Path) -> Path:
@@ -55,10 +54,8 @@ def _nearest(missing: Path) -> str:
         if part in ("..", *folders):
             path = path / part
             continue
-        lower = {folder.lower(): folder for folder in reversed(folders)}
-        near = difflib.get_close_matches(part.lower(), lower, n=1)
-        if near:
-            guess = path / lower[near[0]]
+        if near := nearest(part, folders):
+            guess = path / near[0]
             rest = guess.joinpath(*parts[depth + 1 :])
             return f"Did you mean {shown(rest if rest.is_dir() else guess)}?"
         visible = [folder for folder in folders if not folder.startswith(".")]

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.presets import suggest
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.layers import Layer
 from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe

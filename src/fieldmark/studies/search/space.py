@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.presets import suggest
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.fields import choices, fields
 from fieldmark.core.recipe.layers import Layer, Setting
 from fieldmark.core.recipe.merge import build_recipe
