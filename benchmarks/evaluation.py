@@ -39,7 +39,8 @@ from fieldmark.scoring.confusion import blocks, cluster_order, confusion_matrix
 from fieldmark.scoring.decisions import Wanted, fit_decisions
 from fieldmark.scoring.intervals import bootstrap, intervals
 from fieldmark.scoring.predictions import Predictions, softmax
-from fieldmark.scoring.rejection import NEIGHBOURS, choose_score, fit_score, fitted_scores
+from fieldmark.scoring.rejection import choose_score
+from fieldmark.scoring.rejection_scores import NEIGHBOURS, fit_score, fitted_scores
 
 PER_GENUS = 5
 SEPARATION, OVERCONFIDENCE = 4.0, 1.5
@@ -189,7 +190,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     turns.take("decisions: score of rejection", {"fieldmark": lambda: choose_score(train, val)})
     probabilities = softmax(val.logits)
     turns.take("decisions: sets", {"fieldmark": lambda: fit_class_sets(probabilities, val.labels, wanted.coverage, "raps")})
-    decisions = turns.take("decisions, all", {"fieldmark": lambda: fit_decisions(train, val, levels, wanted)})["fieldmark"][0]
+    decisions = turns.take("decisions, all", {"fieldmark": lambda: fit_decisions(train, val, levels, wanted)})["fieldmark"].decisions
     nearest = turns.take(
         "neighbours of test in train",
         {

@@ -12,6 +12,7 @@ from fieldmark.evaluation import run as run_module
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.run import Run, find_images
 from fieldmark.scoring.decisions import Decisions, DecisionsRecord
+from fieldmark.scoring.rejection_scores import OF_LOGITS, fit_score, load_score
 
 PARENTS = {"genus": ["wide", "narrow", "wide"], "size": ["small", "small", "large"]}
 
@@ -133,6 +134,30 @@ def test_a_run_without_decisions_says_only_the_classes(finished_run: Run, birds:
     bare.folder.calibration_file.unlink()
     for answer in bare.predict(images(bare, birds)[:2]):
         assert answer.best in bare.class_names and answer.unknown is None and answer.among == () and answer.coarser == {}
+
+
+def test_unknown_images_are_told_without_the_predictions_of_train_or_from_them_alone(
+    finished_run: Run, birds: Path, tmp_path: Path
+) -> None:
+    """A run of an older version has no rejection.safetensors: its score is fitted when it answers, and is the same."""
+    shutil.copytree(finished_run.path, tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    assert run.decisions is not None and run.decisions.score not in OF_LOGITS
+    test, train = run.predictions("test"), run.folder.predictions / "train.npz"
+    assert test is not None
+    score = load_score(run.folder.rejection_file, run.decisions.score)(test.logits, test.features)
+    np.testing.assert_array_equal(fit_score(run.decisions.score, run.predictions("train"))(test.logits, test.features), score)
+    expected = [answer.unknown for answer in run.predict(images(run, birds))]
+    run.folder.rejection_file.rename(tmp_path / "kept")
+    assert [answer.unknown for answer in Run.load(run.path).predict(images(run, birds))] == expected
+    train.unlink()
+    with pytest.raises(InputError, match="needs the predictions of train, and they are gone"):
+        Run.load(run.path).predict(images(run, birds))
+    (tmp_path / "kept").rename(run.folder.rejection_file)
+    assert [answer.unknown for answer in Run.load(run.path).predict(images(run, birds))] == expected
+    fit_score("msp", None).save(run.folder.rejection_file)
+    with pytest.raises(InputError, match="holds the score msp, and calibration"):
+        Run.load(run.path).predict(images(run, birds))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

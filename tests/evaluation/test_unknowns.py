@@ -18,7 +18,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import predict_unknown
 from fieldmark.evaluation.unknowns import auroc_interval, unknown_sets
 from fieldmark.scoring.intervals import share_interval
-from fieldmark.scoring.rejection import OF_LOGITS
+from fieldmark.scoring.rejection_scores import OF_LOGITS
 
 
 def test_the_interval_of_the_auroc_agrees_with_a_bootstrap() -> None:
@@ -89,6 +89,8 @@ def test_without_predictions_of_train_a_score_of_features_is_named(finished_run:
     run = Run.load(shutil.copytree(finished_run.path, tmp_path / "run"))
     fieldmark.calibrate(run.path, score="knn", unknown=[birds / "test"])
     (run.folder.predictions / "train.npz").unlink()
+    assert Run.load(run.path).predict(birds / "test")[0].unknown is not None
+    run.folder.rejection_file.unlink()
     for ask in (
         lambda: Run.load(run.path).predict(birds / "test"),
         lambda: fieldmark.report(run.path),

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from fieldmark.core.errors import InputError
 from fieldmark.reports.rejection_figure import rejection_panels, write_rejection
-from fieldmark.scoring.rejection import SCORES, auroc
+from fieldmark.scoring.rejection import auroc
+from fieldmark.scoring.rejection_scores import SCORES
 
 
 def scores(known: int = 600, unknown: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

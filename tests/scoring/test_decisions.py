@@ -9,6 +9,7 @@ import sklearn.metrics
 
 import fieldmark
 from fieldmark.core.errors import InputError
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_figures, unknown_sets
@@ -18,7 +19,7 @@ from fieldmark.scoring.conformal import coverage_report
 from fieldmark.scoring.decisions import Wanted, fit_decisions, load_decisions
 from fieldmark.scoring.intervals import bootstrap, drawn_units, units_of
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.rejection import OF_LOGITS, SCORES, fitted_scores
+from fieldmark.scoring.rejection_scores import OF_LOGITS, SCORES, fitted_scores, load_score
 from fieldmark.scoring.taxonomy import backoff_report
 
 
@@ -36,12 +37,14 @@ LEVELS = {"half": ["a", "a", "a", "b", "b", "b"]}
 
 
 def test_what_is_saved_is_loaded_and_decides_alike(tmp_path: Path) -> None:
-    decisions, _ = fit_decisions(made(400), made(300, 1), LEVELS, Wanted())
-    decisions.save(tmp_path / "calibration.json")
+    fitted = fit_decisions(made(400), made(300, 1), LEVELS, Wanted())
+    decisions = fitted.decisions
+    fitted.save(RunFolder(tmp_path))
     again = load_decisions(tmp_path / "calibration.json", 6, LEVELS)
     assert again is not None and again.record == decisions.record and again.sets == decisions.sets and again.backoff == decisions.backoff
     logits = made(50, 2).logits
     np.testing.assert_array_equal(again.probabilities(logits), decisions.probabilities(logits))
+    assert load_score(tmp_path / "rejection.safetensors", again.score).name == fitted.score.name == decisions.score
     assert load_decisions(tmp_path / "none.json", 6, LEVELS) is None
 
 
@@ -53,7 +56,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_decisions_of_another_run_are_refused(tmp_path: Path) -> None:
-    fit_decisions(made(400), made(300, 1), LEVELS, Wanted())[0].save(tmp_path / "calibration.json")
+    fit_decisions(made(400), made(300, 1), LEVELS, Wanted()).save(RunFolder(tmp_path))
     with pytest.raises(InputError, match="does not belong"):
         load_decisions(tmp_path / "calibration.json", 7, LEVELS)
 
@@ -65,22 +68,22 @@ def test_promises_are_checked() -> None:
         Wanted(score="odin")
     with pytest.raises(InputError, match="knn is fitted on train"):
         fit_decisions(None, made(50, 1), {}, Wanted(score="knn"))
-    assert set(fit_decisions(None, made(50, 1), {}, Wanted())[0].record.rejection.scores) == {"msp", "max-logit", "energy"}
+    assert set(fit_decisions(None, made(50, 1), {}, Wanted()).decisions.record.rejection.scores) == {"msp", "max-logit", "energy"}
 
 
 def test_the_threshold_accepts_what_it_promises_and_unknown_images_choose_the_score() -> None:
     train, val, test, unknown = made(400), made(2000, 1), made(4000, 2), made(800, 3, known=False)
-    decisions, _ = fit_decisions(train, val, {}, Wanted(accept=0.9))
+    decisions = fit_decisions(train, val, {}, Wanted(accept=0.9)).decisions
     found = unknown_figures("x", fitted_scores(train), test, unknown, decisions)
     assert found.accepted == pytest.approx(90, abs=2.5) and not found.chose
-    told, _ = fit_decisions(train, val, {}, Wanted(accept=0.9), {"x": unknown})
+    told = fit_decisions(train, val, {}, Wanted(accept=0.9), {"x": unknown}).decisions
     assert told.record.rejection.chosen == "unknown images"
     scores = told.record.rejection.scores
     assert told.score == max(scores, key=lambda name: scores[name].auroc or 0)
     assert told.record.rejection.unknown == ["x"]
     assert unknown_figures("x", fitted_scores(train), test, unknown, told, unknown.ids[-1:].tolist()).chose
     assert not unknown_figures("x", fitted_scores(train), test, unknown, told, ["another"]).chose
-    by_hand, _ = fit_decisions(train, val, {}, Wanted(score="msp"), {"x": unknown})
+    by_hand = fit_decisions(train, val, {}, Wanted(score="msp"), {"x": unknown}).decisions
     assert by_hand.record.rejection.unknown is None and by_hand.record.rejection.scores["msp"].auroc is not None
 
 
@@ -115,7 +118,7 @@ def test_sets_and_coarser_answers_keep_their_promise_beside_a_scaling_of_many_pa
     covered, answered, right = [], 0.0, 0.0
     for seed in range(6):
         val, test = (noisy(n, seed + place) for place, n in enumerate((90, 1500)))
-        decisions, _ = fit_decisions(None, val, levels, Wanted(coverage=0.9, precision=0.8, scaling=scaling))
+        decisions = fit_decisions(None, val, levels, Wanted(coverage=0.9, precision=0.8, scaling=scaling)).decisions
         found = decisions.probabilities(test.logits)
         covered.append(coverage_report(decisions.sets.sets(found), test.labels).coverage)
         species = backoff_report(decisions.backoff["half"], found, test.labels).species

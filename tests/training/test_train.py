@@ -67,6 +67,7 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         "predictions/train.npz",
         "predictions/val.npz",
         "recipe.yaml",
+        "rejection.safetensors",
         "report.html",
         "split.parquet",
         "steps.jsonl",

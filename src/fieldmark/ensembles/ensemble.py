@@ -157,9 +157,9 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     calibrated = {}
     if not record.folds:  # there the networks answer test together, and each image of val without those that learnt it
         train = None if record.val_learnt else made.get("train")
-        decisions, fitted = fit_decisions(train, made["val"], folder.manifest()["levels"], Wanted())
-        decisions.save(folder.calibration_file)
-        calibrated = {"val": fitted.cross_fitted, "test": decisions.calibration(made["test"].logits)}
+        fitted = fit_decisions(train, made["val"], folder.manifest()["levels"], Wanted())
+        fitted.save(folder)
+        calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
     figures = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])

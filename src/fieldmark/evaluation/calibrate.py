@@ -16,7 +16,7 @@ from fieldmark.scoring.summary import evaluate_predictions
 
 
 def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
-    """Write calibration.json, and the calibrated figures of summary.json, from the saved predictions of train and val.
+    """Write calibration.json, rejection.safetensors and the calibrated figures of summary.json, from saved predictions of train and val.
 
     unknown: images of no class of the run, files, folders or patterns, which choose the score of rejection.
     Raises InputError where the run is not finished, or has no predictions of val.
@@ -30,18 +30,18 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
         raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same images.")
     train = None if run.has_learnt_val else run.predictions("train")
     given = dict([predict_unknown(run, unknown, console)]) if unknown else {}
-    decisions, fitted = fit_decisions(train, val, run.levels, wanted, given)
-    if wanted.scaling == "vector" and fitted.nll["vector"] > fitted.nll["temperature"]:
-        vector, temperature = fitted.nll["vector"], fitted.nll["temperature"]
+    fitted = fit_decisions(train, val, run.levels, wanted, given)
+    decisions, nll = fitted.decisions, fitted.calibration.nll
+    if wanted.scaling == "vector" and nll["vector"] > nll["temperature"]:
         console.say(
             f"warning: vector scaling is worse than a temperature on images of val that it was not fitted on: "
-            f"a negative log-likelihood of {vector:.3f} and not {temperature:.3f} nats"
+            f"a negative log-likelihood of {nll['vector']:.3f} and not {nll['temperature']:.3f} nats"
         )
     with run.folder.locked():
-        decisions.save(run.folder.calibration_file)
+        fitted.save(run.folder)
         run.forget_decisions()
         summary, evaluation = run.summary, run.recipe.evaluate
-        summary["val"] = evaluate_predictions(val, evaluation.resamples, run.recipe.train.seed, fitted.cross_fitted)
+        summary["val"] = evaluate_predictions(val, evaluation.resamples, run.recipe.train.seed, fitted.calibration.cross_fitted)
         if (test := run.predictions("test", features=False)) is not None:
             calibrated = decisions.calibration(test.logits)
             summary["test"] = evaluate_predictions(test, evaluation.resamples, run.recipe.train.seed, calibrated)

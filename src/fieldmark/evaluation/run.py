@@ -35,7 +35,7 @@ from fieldmark.scoring.combination import Combination, combined, load_combinatio
 from fieldmark.scoring.decisions import Decisions, load_decisions
 from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.scoring.predictions import Predictions, softmax
-from fieldmark.scoring.rejection import OF_LOGITS, Score, fit_score
+from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
 Boxes = Mapping[str, Sequence[float]]
 Crop = Literal["none", "box"]
@@ -176,6 +176,8 @@ class Run:
     def _score(self) -> Score:
         assert self.decisions is not None
         name = self.decisions.score
+        if self.folder.rejection_file.is_file():
+            return load_score(self.folder.rejection_file, name)
         return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
 
     @cached_property

@@ -17,7 +17,7 @@ from fieldmark.evaluation.run import Run, find_images
 from fieldmark.evaluation.unknowns import that_chose, unknown_figures, unknown_sets
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.rejection import fitted_scores
+from fieldmark.scoring.rejection_scores import fitted_scores
 
 
 def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.intervals import share_interval, variance_of_mean
 from fieldmark.scoring.metrics import top_k_hits
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.rejection import Score, aupr, auroc, fitted_scores, fpr_at, oscr, without_train
+from fieldmark.scoring.rejection import aupr, auroc, fpr_at, oscr
+from fieldmark.scoring.rejection_scores import Score, fitted_scores, without_train
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.dataset import Level
 from fieldmark.scoring.calibration import Calibration, Fitted, Scaling, fit_calibration
 from fieldmark.scoring.conformal import SetRule, fit_class_sets
 from fieldmark.scoring.predictions import Predictions, softmax
-from fieldmark.scoring.rejection import SCORES, auroc, choose_score, fitted_scores, threshold
+from fieldmark.scoring.rejection import auroc, choose_score, threshold
+from fieldmark.scoring.rejection_scores import SCORES, Score, fitted_scores
 from fieldmark.scoring.taxonomy import Backoff, fit_backoff
 
 SCHEMA = 2
@@ -146,8 +148,19 @@ class Decisions:
         """Calibrated: float32 (n, C), NaN in rows that are not finite."""
         return softmax(self.calibration(logits))
 
-    def save(self, path: Path) -> None:
-        write_json(path, self.record.model_dump(by_alias=True))
+
+@dataclass(frozen=True, eq=False)
+class FittedDecisions:
+    """What was fitted on val: the decisions, the score that they reject by, and what was said of calibration."""
+
+    decisions: Decisions
+    score: Score
+    calibration: Fitted
+
+    def save(self, folder: RunFolder) -> None:
+        """Write calibration.json and the score that it names, rejection.safetensors."""
+        self.score.save(folder.rejection_file)
+        write_json(folder.calibration_file, self.decisions.record.model_dump(by_alias=True))
 
 
 def fit_decisions(
@@ -156,8 +169,8 @@ def fit_decisions(
     levels: Mapping[str, Sequence[str]],
     wanted: Wanted,
     unknown: Mapping[str, Predictions] | None = None,
-) -> tuple[Decisions, Fitted]:
-    """Fit everything on the labelled images of val; gives also what was said of calibration.
+) -> FittedDecisions:
+    """Fit everything on the labelled images of val.
 
     Args:
         train: what scores of features are fitted on, from the same network as val; None where there are no such predictions.
@@ -170,7 +183,8 @@ def fit_decisions(
     fitted = fit_calibration(val, wanted.scaling)
     probabilities = softmax(fitted.cross_fitted[val.labels >= 0])
     parents = {name: Level.of(name, list(names)) for name, names in levels.items()}
-    rejection = _rejection(train, known, wanted, unknown or {})
+    scores = fitted_scores(train)
+    rejection = _rejection(scores, train, known, wanted, unknown or {})
     record = DecisionsRecord(
         schema=SCHEMA,
         fitted_on="val",
@@ -189,11 +203,12 @@ def fit_decisions(
             if len(level.names) > 1
         },
     )
-    return Decisions(record, len(val.class_names)), fitted
+    return FittedDecisions(Decisions(record, len(val.class_names)), scores[rejection.score], fitted)
 
 
-def _rejection(train: Predictions | None, val: Predictions, wanted: Wanted, unknown: Mapping[str, Predictions]) -> RejectionRecord:
-    scores = fitted_scores(train)
+def _rejection(
+    scores: Mapping[str, Score], train: Predictions | None, val: Predictions, wanted: Wanted, unknown: Mapping[str, Predictions]
+) -> RejectionRecord:
     if wanted.score is not None and wanted.score not in scores:
         raise InputError(f"{wanted.score} is fitted on train, of which there are no predictions", hint=f"Choose among {', '.join(scores)}.")
     of_val = {name: score(val.logits, val.features) for name, score in scores.items()}

@@ -218,13 +218,13 @@ def _finish(work: Work, position: Position) -> None:
     folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
     load_weights(work.model, folder.best_weights)
     train, val = save_predictions(work, "train"), Predictions.load(folder.predictions / "val.npz")
-    decisions, fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest()["levels"], Wanted())
-    decisions.save(folder.calibration_file)
+    fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest()["levels"], Wanted())
+    fitted.save(folder)
     test = save_predictions(work, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     figures = {
-        "val": evaluate_predictions(val, resamples, seed, fitted.cross_fitted),
-        "test": evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits)),
+        "val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted),
+        "test": evaluate_predictions(test, resamples, seed, fitted.decisions.calibration(test.logits)),
     }
     if len(work.loaded.rows(UNKNOWN)):
         save_predictions(work, UNKNOWN)
