@@ -62,7 +62,7 @@ def main() -> None:
 def measured(path: Path, work: str) -> dict[str, float]:
     run = Run.load(path)
     test = Predictions.load(run.folder.predictions / "test.npz", features=False)
-    root = Path(run.folder.manifest()["data"]["root"])
+    root = Path(run.folder.manifest().data.root)
     started = time.perf_counter()
     if work == "evaluate":
         evaluate_run(run, None, "test", Console(quiet=True))

@@ -23,7 +23,7 @@ def main(settings: list[str]) -> None:
         if guess != label:
             print(f"{image}: taken for {predictions.class_names[guess]}")
 
-    root = Path(run.folder.manifest()["data"]["root"])
+    root = Path(run.folder.manifest().data.root)
     for answer in run.predict([root / image for image in predictions.ids[::8]], top=2):
         print(f"{answer.path}: {answer.best} ({answer.probabilities[0]:.2f})")
 

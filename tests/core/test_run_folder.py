@@ -8,12 +8,13 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file, write_json, write_text
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, new_run_path, read_json_lines
+from records import a_manifest
 
 
 def make(path):
     with RunFolder.create(path) as folder:
         folder.write_recipe(load_recipe("default"))
-        folder.update_manifest(status="running")
+        folder.write_manifest(a_manifest(status="running"))
         write_text(folder.split_file, "")
     return RunFolder.open(path)
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import fieldmark
+from fieldmark.core.manifest import Origin
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.run import Run
@@ -52,7 +53,7 @@ def large_run(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
     shutil.copytree(finished_run.path, folder / "run")
     run = RunFolder(folder / "run")
-    run.update_manifest(data={"name": "many", "root": str(folder / "data"), "layout": "class-folders"})
+    run.update_manifest(data=Origin(name="many", root=str(folder / "data"), layout="class-folders"))
     logits = (rng.normal(size=(n, classes)) + 4 * np.eye(classes)[labels] * (labels > 3)[:, None]).astype(np.float32)
     Predictions(np.array(ids), labels, logits, np.zeros((n, 8), np.float32), names).save(run.predictions / "test.npz")
     rows = [(f"{split}/{label}.jpg", label, split) for split in ("train", "val") for label in range(classes)]

@@ -207,7 +207,7 @@ def test_settings_that_differ_and_seeds_alone(near: tuple[Run, Run], tmp_path: P
     seed.folder.recipe_file.write_text(re.sub(r"(?m)^  seed: 0$", "  seed: 7", recipe), encoding="utf-8")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
     assert "Setting one seed train.seed 0 7" in page.text and "differ in the seed alone" in page.text
-    fingerprint = seed.folder.manifest()["fingerprint"]
+    fingerprint = seed.folder.manifest().fingerprint
     seed.folder.update_manifest(fingerprint="another")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
     assert "differ in the seed alone" not in page.text
@@ -216,7 +216,7 @@ def test_settings_that_differ_and_seeds_alone(near: tuple[Run, Run], tmp_path: P
     seed.folder.update_manifest(fingerprint="another")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
     assert "optim.lr 0.02 0.03" in page.text and "differ in the seed alone" not in page.text
-    assert f"data fingerprint {near[0].folder.manifest()['fingerprint']} another" in page.text
+    assert f"data fingerprint {near[0].folder.manifest().fingerprint} another" in page.text
 
 
 def test_val_top1_chose_the_epoch_only_where_it_was_watched(near: tuple[Run, Run], tmp_path: Path) -> None:

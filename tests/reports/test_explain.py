@@ -15,6 +15,7 @@ from PIL import Image
 import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.manifest import Origin
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.deletion import Deletion
 from fieldmark.evaluation.explanation import heat_maps
@@ -177,7 +178,7 @@ def test_the_same_images_give_the_same_bytes_wherever_they_stand(
 def test_names_are_text_and_never_code(hostile_run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "<b>"
     folder.mkdir()
-    source = Path(hostile_run.folder.manifest()["data"]["root"]) / hostile_run.class_names[0]
+    source = Path(hostile_run.folder.manifest().data.root) / hostile_run.class_names[0]
     shutil.copy(next(file for file in sorted(source.iterdir()) if "broken" not in file.name), folder / "<i>' onload=\"x\u202e.png")
     (folder / "<u>broken.png").write_bytes(b"not an image")
     made = explain_run(hostile_run, [folder], tmp_path / "out", QUIET)
@@ -253,7 +254,7 @@ def test_data_that_moved_or_changed_leave_an_explanation(finished_run: Run, bird
         shutil.copytree(birds, root)
         for file in root.glob("train/*/*.png"):
             Image.new("RGB", (32, 32)).save(file)
-    run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": str(root), "layout": "class-folders"})
+    run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=str(root), layout="class-folders"))
     _, page = written(explain_run(run, [images / "1.png"], tmp_path / "out", QUIET))
     assert len(page.all("img")) == 3 and page.html.count('class="missing"') == 8
     assert page.text.count("the dataset is not there any more" if gone else "the file has changed since the run began") == 8

@@ -22,6 +22,7 @@ from elements import Page
 from PIL import Image
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.manifest import Origin
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
@@ -104,7 +105,7 @@ def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Pa
         largest = max(sorted(counts), key=lambda name: counts[name])
         assert re.search(rf"{split} {counts.total()} 3 .*?{largest} \({counts[largest]}\)", page.text)
     assert "All images could be read." in page.text
-    assert finished_run.folder.manifest()["fingerprint"] in page.text and "0 for training, 0 for splits" in page.text
+    assert finished_run.folder.manifest().fingerprint in page.text and "0 for training, 0 for splits" in page.text
     summary = finished_run.summary
     assert f"{summary['model']['parameters']:,}" in page.text and f"{summary['model']['macs']:,} an image" in page.text
     assert f"fieldmark train {birds} --recipe recipe.yaml" in page.text
@@ -203,7 +204,7 @@ def test_images_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Ru
     gone, other = (tmp_path / "data" / path for path in own.ids[:2])
     gone.unlink()
     Image.new("RGB", (32, 32)).save(other)
-    run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": str(tmp_path / "data"), "layout": "class-folders"})
+    run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=str(tmp_path / "data"), layout="class-folders"))
     html, page = written(run, tmp_path / "report.html")
     gallery = html[html.index('id="images"') : html.index('id="calibration"')]
     assert gallery.count("<img") == 10 and gallery.count('class="missing"') == 2
@@ -212,7 +213,7 @@ def test_images_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Ru
 
 @pytest.mark.parametrize("root", ["/moved & gone", "/no file system takes " + "this" * 100])
 def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, root: str) -> None:
-    run = copied(finished_run, tmp_path / "run", data={"name": "birds3", "root": root, "layout": "class-folders"})
+    run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=root, layout="class-folders"))
     html, page = written(run, tmp_path / "report.html")
     assert f"The dataset was at {root} and is not there any more" in page.text
     assert page.all("img") == [] and 'class="missing"' not in html

@@ -40,7 +40,7 @@ def answered(found: Assessment, said: np.ndarray, surety: np.ndarray | None = No
 
 def drawn(run: Run, found: Assessment, **hashes: str) -> Strips:
     table = pq.read_table(run.folder.split_file).to_pylist()
-    return strips(run, found, Files(Path(run.folder.manifest()["data"]["root"])), {row["path"]: row["hash"] for row in table} | hashes, {})
+    return strips(run, found, Files(Path(run.folder.manifest().data.root)), {row["path"]: row["hash"] for row in table} | hashes, {})
 
 
 def in_order(made: Strips) -> list[StripImage]:
@@ -78,7 +78,7 @@ def test_each_side_has_the_images_of_its_class(finished_run: Run, found: Assessm
 def test_images_are_as_the_network_sees_them_with_a_map_over_them(finished_run: Run, found: Assessment) -> None:
     said = (found.test.labels + 1) % 3
     made = drawn(finished_run, answered(found, said))
-    root = Path(finished_run.folder.manifest()["data"]["root"])
+    root = Path(finished_run.folder.manifest().data.root)
     for each in in_order(made):
         image, heat = opened(each.image), opened(each.map)
         assert image.size == heat.size and each.reason == "" and each.mistaken
@@ -106,7 +106,7 @@ def test_the_check_is_of_mistakes_first_and_of_the_answer_that_was_given(
     said[rows] = [1, 0]
     made = drawn(finished_run, answered(found, said))
     assert len(in_order(made)) == 6 and made.summary is not None and made.summary.n == 3
-    root = Path(finished_run.folder.manifest()["data"]["root"])
+    root = Path(finished_run.folder.manifest().data.root)
     for pixels, row in zip(checked[:2], rows, strict=True):
         path = str(found.test.ids[row])
         assert (pixels == finished_run.preprocess.pixels((root / path).read_bytes(), path, None)).all()
@@ -149,7 +149,7 @@ def test_a_network_without_a_map_is_shown_by_images_alone(finished_run: Run, fou
 
 def test_images_are_cropped_to_their_boxes(finished_run: Run, found: Assessment) -> None:
     said = (found.test.labels + 1) % 3
-    root = Path(finished_run.folder.manifest()["data"]["root"])
+    root = Path(finished_run.folder.manifest().data.root)
     boxed = Run.load(finished_run.path)
     boxed.preprocess = replace(boxed.preprocess, margin=0.0)
     hashes = {str(path): file_hash((root / str(path)).read_bytes()) for path in found.test.ids}

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import scipy.special
@@ -5,10 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
+from fieldmark.core.manifest import Manifest
 from fieldmark.scoring.combination import Mean, Stack, combined, load_combination, save_stack
-from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.scoring.predictions import Predictions
+from records import a_manifest
 
 
 def logits(members=3, n=7, classes=4, seed=0) -> list[np.ndarray]:
@@ -106,8 +110,11 @@ def test_they_are_read_from_the_record_and_the_layers_file(tmp_path):
         ],
     ],
 )
-def test_a_record_that_fieldmark_did_not_write_is_refused(values, said):
-    with pytest.raises(InputError, match=r"run/manifest\.json is damaged: ensemble") as caught:
-        read_record({"ensemble": values}, "run/manifest.json")
+def test_a_record_that_fieldmark_did_not_write_is_refused(values, said, tmp_path):
+    file = tmp_path / "manifest.json"
+    a_manifest(ensemble=EnsembleRecord(**record())).write(file)
+    assert Manifest.read(file).ensemble == EnsembleRecord(**record())
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"ensemble": values}))
+    with pytest.raises(InputError, match=r"manifest\.json is damaged: ensemble") as caught:
+        Manifest.read(file)
     assert said in str(caught.value)
-    assert read_record({}, "run/manifest.json") is None

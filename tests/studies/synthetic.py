@@ -16,6 +16,7 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
+from records import a_manifest
 
 CHANGES = {
     "random crop": {"augment.crop.name": "padded"},
@@ -153,7 +154,5 @@ def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int,
     ]
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    versions = {"fieldmark": "0.1.0", "torch": "2.11.0", "platform": "Linux"}
-    manifest = {"recipe": identity(run.recipe), "fingerprint": "0123"}
-    (path / "manifest.json").write_text(json.dumps({**manifest, "status": "finished", "reason": None, "versions": versions}))
+    a_manifest(recipe=identity(run.recipe)).write(path / "manifest.json")
     (path / "report.html").write_text("<!doctype html>\n<!-- a report of Fieldmark -->\n<title>a run</title>\n")

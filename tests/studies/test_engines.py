@@ -52,7 +52,7 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_pa
         until(lambda: (job.path / "metrics.jsonl").is_file())
         engine.stop(job)
         assert all_ended(engine) == {"run": "stopped"}
-        assert RunFolder(job.path).manifest()["status"] == "interrupted"
+        assert RunFolder(job.path).manifest().status == "interrupted"
         epochs = lines_of(job)
         engine.start(job)
         until(lambda: lines_of(job) > epochs)
@@ -62,7 +62,7 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_pa
         engine.start(job)
         until(lambda: lines_of(job) > epochs)
     assert not engine.running
-    assert RunFolder(job.path).manifest()["status"] == "interrupted"
+    assert RunFolder(job.path).manifest().status == "interrupted"
 
 
 def test_worker_dies_with_whoever_started_it(birds, tiny, tmp_path):
@@ -80,7 +80,7 @@ time.sleep(600)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE, 20)
-    assert RunFolder(tmp_path / "run").manifest()["status"] == "interrupted"
+    assert RunFolder(tmp_path / "run").manifest().status == "interrupted"
 
 
 def test_crash_shows_the_end_of_what_was_said(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from fieldmark.studies.page import write_page
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.table import StudyTable
+from records import a_manifest
 
 HOSTILE = ("<script>alert(1)</script>", "\"a\" & 'b' <img src=x onerror=alert(1)>", "{{ 7 * 7 }} \u202eevil " + "very" * 40)
 
@@ -33,7 +33,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> StudyPlan:
     """A ladder with a run that failed and one that has not begun."""
     made = synthetic_study(tmp_path_factory.mktemp("study") / "a study", ladder(2), [60, 60.5, 85], images=300)
     dataset = made.datasets[0]
-    (made.run_path(dataset, made.rungs[1], 0) / "manifest.json").write_text(json.dumps({"status": "failed", "reason": "no space <left>"}))
+    a_manifest(status="failed", reason="no space <left>").write(made.run_path(dataset, made.rungs[1], 0) / "manifest.json")
     shutil.rmtree(made.run_path(dataset, made.rungs[2], 2))
     return made
 

@@ -27,7 +27,7 @@ def epochs_of(job):
 
 
 def status_of(job):
-    return RunFolder(job.path).manifest()["status"]
+    return RunFolder(job.path).manifest().status
 
 
 def workers(parent=None):

@@ -111,9 +111,15 @@ def test_ties_and_answers_that_are_no_numbers_are_not_right(plan: StudyPlan) -> 
         ("running", None, "waiting", "interrupted"),
         ("interrupted", None, "waiting", "interrupted"),
         ("failed", "the loss is not finite", "failed", "the loss is not finite"),
-        ("failed", {"a": 1}, "failed", "no reason was recorded"),
-        ("sleeping", None, "broken", "manifest.json has no known status: 'sleeping'"),
-        (None, None, "broken", "manifest.json has no known status: 'None'"),
+        ("failed", None, "failed", "no reason was recorded"),
+        ("failed", {"a": 1}, "broken", "manifest.json is damaged: reason should be a valid string"),
+        (
+            "sleeping",
+            None,
+            "broken",
+            "manifest.json is damaged: status should be 'running', 'finished', 'failed' or 'interrupted', not \"sleeping\"",
+        ),
+        (None, None, "broken", "manifest.json is damaged: status should be 'running', 'finished', 'failed' or 'interrupted', not null"),
     ],
 )
 def test_unfinished_runs(plan: StudyPlan, status: Any, reason: Any, state: str, said: str) -> None:

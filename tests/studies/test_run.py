@@ -183,4 +183,4 @@ def test_interrupted_study_stops_its_runs_and_says_how_to_go_on(birds, study_fil
     study.send_signal(signal.SIGINT)
     said = study.communicate(timeout=120)[1]
     assert study.returncode == 130 and "the same command continues them" in said and "Traceback" not in said
-    assert RunFolder(first).manifest()["status"] == "interrupted"
+    assert RunFolder(first).manifest().status == "interrupted"

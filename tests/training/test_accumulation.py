@@ -25,7 +25,7 @@ def test_a_run_in_parts_is_the_run_in_whole_batches(micro_batch, mixing, birds, 
 def test_a_batch_norm_that_sees_one_value_is_an_error_that_says_so(birds, tiny, tmp_path):
     with pytest.raises(InputError, match=r"train\.batch: a batch norm saw a single value"):
         fieldmark.train(birds, *tiny("train.micro_batch=1"), out=tmp_path / "run", quiet=True)
-    assert RunFolder(tmp_path / "run").manifest()["status"] == "failed"
+    assert RunFolder(tmp_path / "run").manifest().status == "failed"
 
 
 def test_images_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):

@@ -294,7 +294,7 @@ def test_images_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
                 tar.add(file, f"{number:06d}.png")
                 tar.add(label, f"{number:06d}.cls")
     run = fieldmark.train(shards, *tiny(), out=tmp_path / "run", quiet=True)
-    assert run.folder.manifest()["data"]["layout"] == "webdataset"
+    assert run.folder.manifest().data.layout == "webdataset"
     assert evaluate_run(run, None, "test", Console(quiet=True))["nll"] == run.summary["test"]["nll"]
     assert evaluate_run(run, boxed, "test", Console(quiet=True))["top1"] == run.summary["test"]["top1"]
     assert "data:image/jpeg" in run.folder.report_file.read_text()

@@ -81,7 +81,7 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
     for split in ("val", "test"):
         assert {"n", "top1", "top1_low", "top1_high", "top5", "macro_f1", "nll", "ece"} <= set(summary[split])
         assert summary[split]["top1_low"] <= summary[split]["top1"] <= summary[split]["top1_high"]
-    assert folder.manifest()["status"] == "finished"
+    assert folder.manifest().status == "finished"
     assert "trained" in folder.log_file.read_text()
     rows = read_json_lines(folder.metrics_file)
     assert [row["epoch"] for row in rows] == [1, 2] and all(math.isfinite(row["train_loss"]) for row in rows)
@@ -155,7 +155,7 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(birds, tiny, t
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-            if kills == 3 and RunFolder.open(killed).manifest()["status"] != "finished":
+            if kills == 3 and RunFolder.open(killed).manifest().status != "finished":
                 damage_newest_checkpoint(killed)
         else:
             assert process.returncode == 0, process.stderr.read()
@@ -181,7 +181,7 @@ def test_a_signal_saves_the_state_and_exits_130(birds, tiny, tmp_path, number):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"Continue with: fieldmark resume {run}" in errors
-    assert RunFolder.open(run).manifest()["status"] == "interrupted"
+    assert RunFolder.open(run).manifest().status == "interrupted"
     state, _ = Checkpoints(run / "checkpoints", 2).newest()
     assert state["position"]["steps"] > 0
 
@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(birds, ti
     folder = RunFolder.open(tmp_path / "run")
     state, damaged = Checkpoints(folder.checkpoints, 2).newest()
     assert not damaged and all(torch.isfinite(tensor).all() for tensor in state["model"].values())
-    assert folder.manifest()["status"] == "failed" and "not finite" in folder.manifest()["reason"]
+    assert folder.manifest().status == "failed" and "not finite" in folder.manifest().reason
 
 
 def test_patience_stops_early(birds, tiny, tmp_path):

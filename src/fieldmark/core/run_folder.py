@@ -11,17 +11,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import storage_error, write_json, write_text
+from fieldmark.core.files import storage_error, write_text
+from fieldmark.core.manifest import Manifest, Status
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import to_yaml
-
-Status = Literal["running", "finished", "failed", "interrupted"]
 
 
 class RunFolder:
@@ -115,17 +114,16 @@ class RunFolder:
     def write_recipe(self, recipe: Recipe) -> None:
         write_text(self.recipe_file, f"# {self.recipe_file.name}: training from this file repeats the run\n{to_yaml(recipe)}")
 
-    def manifest(self) -> dict[str, Any]:
-        try:
-            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{self.manifest_file} cannot be read: {error}") from None
-        if not isinstance(manifest, dict):
-            raise InputError(f"{self.manifest_file} does not hold a manifest")
-        return manifest
+    def manifest(self) -> Manifest:
+        """Raises InputError where it is missing or damaged."""
+        return Manifest.read(self.manifest_file)
 
-    def update_manifest(self, **values: Any) -> None:
-        write_json(self.manifest_file, {**(self.manifest() if self.manifest_file.exists() else {}), **values})
+    def write_manifest(self, manifest: Manifest) -> None:
+        manifest.write(self.manifest_file)
+
+    def update_manifest(self, **changes: Any) -> None:
+        """Write the manifest with other values of these fields."""
+        self.write_manifest(self.manifest().model_copy(update=changes))
 
     def set_status(self, status: Status, reason: str | None = None) -> None:
         self.update_manifest(status=status, reason=reason, changed=now())
@@ -174,8 +172,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def now() -> datetime:
+    """UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def versions() -> dict[str, str]:

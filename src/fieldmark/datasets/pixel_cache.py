@@ -23,11 +23,12 @@ from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, write_json
 from fieldmark.core.randomness import key
+from fieldmark.core.recipe.data import Resize
 from fieldmark.datasets.content import Progress, file_hash, make_folder
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.images import Images
 from fieldmark.runtime.decode import DECODER, UnreadableImage
-from fieldmark.runtime.preprocess import Resize, square
+from fieldmark.runtime.preprocess import square
 
 _CHUNK_BYTES = 4 * 2**20
 _FLUSH_BYTES = 64 * 2**20

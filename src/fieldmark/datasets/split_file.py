@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
+from fieldmark.core.manifest import Origin
 from fieldmark.datasets.content import MISSING, scan
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
 from fieldmark.datasets.images import Images
@@ -48,21 +49,12 @@ def write_split(data: LoadedData, path: Path) -> None:
         pq.write_table(pa.table(columns), temporary)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a run's data are, as its manifest says. `banner` is that of the dataset."""
+def origin_of(dataset: Dataset) -> Origin:
+    return Origin(name=dataset.name, root=str(dataset.root.resolve()), layout=dataset.layout, banner=dataset.banner)
 
-    name: str
-    root: str
-    layout: str
-    banner: int = 0
 
-    @classmethod
-    def of(cls, dataset: Dataset) -> Origin:
-        return cls(dataset.name, str(dataset.root.resolve()), dataset.layout, dataset.banner)
-
-    def images(self) -> Images:
-        return LAYOUTS[self.layout].images(Path(self.root))
+def images_of(origin: Origin) -> Images:
+    return LAYOUTS[origin.layout].images(Path(origin.root))
 
 
 def read_split(path: Path) -> dict[str, list[Any]]:
@@ -108,7 +100,7 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
         paths=tuple(stored["path"]),
         labels=np.array([indices[label] for label in labels], np.int32),
         splits=np.array(stored["split"]),
-        images=origin.images(),
+        images=images_of(origin),
         boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
         groups=np.array(stored["group"], np.int32) if "group" in stored else None,
         banner=origin.banner,

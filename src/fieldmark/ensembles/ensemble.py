@@ -12,7 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from fieldmark.core.console import Console, table
+from fieldmark.core.ensemble_record import EnsembleRecord, MemberRecord, val_notes
 from fieldmark.core.files import write_json, write_text
+from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
 from fieldmark.datasets.dataset import UNKNOWN
@@ -26,7 +28,6 @@ from fieldmark.models.weights import save_weights
 from fieldmark.scoring.combination import Stack, combined, save_stack
 from fieldmark.scoring.comparison import compare
 from fieldmark.scoring.decisions import Wanted, fit_decisions
-from fieldmark.scoring.ensemble_record import EnsembleRecord, MemberRecord, val_notes
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, figures_table
 
@@ -146,9 +147,22 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
     shutil.copyfile(like.folder.split_file, folder.split_file)
     manifest = like.folder.manifest()
-    kept = {key: manifest[key] for key in ("given", "data", "fingerprint", "class_names", "levels", "preprocess")}
-    device = device_name(like.arithmetic.device)
-    folder.update_manifest(created=now(), versions=versions(), device=device, notes=[], ensemble=record.model_dump(), **kept)
+    folder.write_manifest(
+        Manifest(
+            status="running",
+            created=now(),
+            versions=versions(),
+            device=device_name(like.arithmetic.device),
+            given=manifest.given,
+            data=manifest.data,
+            fingerprint=manifest.fingerprint,
+            class_names=manifest.class_names,
+            levels=manifest.levels,
+            preprocess=manifest.preprocess,
+            notes=(),
+            ensemble=record,
+        )
+    )
 
 
 def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
@@ -157,7 +171,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     calibrated = {}
     if not record.folds:  # there the networks answer test together, and each image of val without those that learnt it
         train = None if record.val_learnt else made.get("train")
-        fitted = fit_decisions(train, made["val"], folder.manifest()["levels"], Wanted())
+        fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
         fitted.save(folder)
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
     figures = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}

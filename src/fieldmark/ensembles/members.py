@@ -21,7 +21,6 @@ _Image = tuple[str, str, str]
 """Hash, label and split."""
 
 
-_OF_MANIFESTS = ("given", "data", "fingerprint", "class_names", "levels", "preprocess")
 _OF_SUMMARIES = {
     "dataset": ("classes",),
     "model": ("parameters", "macs", "input"),
@@ -112,8 +111,8 @@ def open_members(paths: Sequence[str | Path]) -> Members:
 
 def check_summary(run: Run) -> None:
     """Raise InputError where the summary or the manifest of a finished run lacks what an ensemble takes from it."""
-    summary, manifest = run.summary, run.folder.manifest()
-    lacking = [f"manifest.json: {key}" for key in _OF_MANIFESTS if key not in manifest]
+    summary = run.summary
+    lacking: list[str] = []
     for section, names in _OF_SUMMARIES.items():
         found = summary.get(section)
         known = found if isinstance(found, dict) else {}

@@ -15,7 +15,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.datasets.split_file import Origin, restore_data
+from fieldmark.datasets.split_file import restore_data
 from fieldmark.ensembles.members import Members
 from fieldmark.ensembles.method import SoupOf, unlike_networks
 from fieldmark.evaluation.run import Run
@@ -49,7 +49,7 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
     _check_ingredients(members)
     by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary["val"]["top1"])
     best = Run(members.runs[by_val[0]].folder)
-    loaded = restore_data(Origin(**best.folder.manifest()["data"]), best.folder.split_file, best.class_names, console)
+    loaded = restore_data(best.folder.manifest().data, best.folder.split_file, best.class_names, console)
     kitchen = _Kitchen.of(best, loaded, console)
     if method.greedy:
         chosen, top1 = by_val[:1], kitchen.val_top1([members.runs[by_val[0]]])

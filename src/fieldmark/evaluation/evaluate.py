@@ -14,7 +14,7 @@ from fieldmark.datasets.dataset import SPLITS, UNLABELLED, at_level
 from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import default_cache_dir
-from fieldmark.datasets.split_file import Origin, restore_data
+from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.run import Crop, Run
 from fieldmark.scoring.calibration import fit_calibration
 from fieldmark.scoring.summary import evaluate_predictions
@@ -67,7 +67,7 @@ def evaluate_run(
 def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
     """The run's own data as they were, or other data whose classes are all known to the run."""
     if data is None:
-        return restore_data(Origin(**run.folder.manifest()["data"]), run.folder.split_file, run.class_names, console)
+        return restore_data(run.folder.manifest().data, run.folder.split_file, run.class_names, console)
     dataset = read_dataset(data, console=console)
     if run.recipe.data.level is not None:
         dataset = at_level(dataset, run.recipe.data.level)
@@ -106,6 +106,6 @@ def _refuse_learnt(run: Run, split: str) -> None:
 
 def require_finished(run: Run) -> None:
     """Raise InputError where the run's training has not come to its end."""
-    status = run.folder.manifest().get("status")
+    status = run.folder.manifest().status
     if status != "finished":
         raise InputError(f"{run.path} is not finished ({status}): its test is opened once, at the end", hint=f"fieldmark resume {run.path}")

@@ -18,6 +18,7 @@ import torch
 
 from fieldmark.core.console import Console
 from fieldmark.core.cores import available_cores
+from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
@@ -33,7 +34,6 @@ from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
 from fieldmark.scoring.decisions import Decisions, load_decisions
-from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.scoring.predictions import Predictions, softmax
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
@@ -110,7 +110,7 @@ class Run:
     @cached_property
     def ensemble(self) -> EnsembleRecord | None:
         """What it is made of and how, where it is an ensemble."""
-        return read_record(self.folder.manifest(), str(self.folder.manifest_file))
+        return self.folder.manifest().ensemble
 
     @property
     def is_combined(self) -> bool:
@@ -143,7 +143,7 @@ class Run:
     @cached_property
     def levels(self) -> dict[str, list[str]]:
         """The taxonomy: by the name of each level, the parent of each class."""
-        return dict(self.folder.manifest().get("levels") or {})
+        return self.folder.manifest().levels
 
     @property
     def has_learnt_val(self) -> bool:

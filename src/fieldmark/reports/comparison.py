@@ -20,7 +20,7 @@ from fieldmark.core.files import check_output, write_text
 from fieldmark.core.names import some
 from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_sets
@@ -413,14 +413,14 @@ def _settings(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
 
 def _conditions(entries: Sequence[_Entry]) -> list[tuple[str, list[str]]]:
     """What else the runs were made with, where that differs."""
-    return _differing([_made_with(entry.run) | {"device": entry.run.folder.manifest()["device"]} for entry in entries])
+    return _differing([_made_with(entry.run) | {"device": entry.run.folder.manifest().device} for entry in entries])
 
 
 def _made_with(run: Run) -> dict[str, Any]:
     """What decides the result beside the recipe."""
     manifest = run.folder.manifest()
-    versions = {f"{name} version": version for name, version in manifest["versions"].items() if name != "platform"}
-    return {"data fingerprint": manifest["fingerprint"]} | versions
+    versions = {f"{name} version": version for name, version in manifest.versions.items() if name != "platform"}
+    return {"data fingerprint": manifest.fingerprint} | versions
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -453,7 +453,7 @@ class _Shown:
 
     def __init__(self, first: _Entry):
         self._first = first
-        self._origin = Origin(**first.run.folder.manifest()["data"])
+        self._origin = first.run.folder.manifest().data
         stored = read_split(first.run.folder.split_file)
         self._hashes = recorded_hashes(stored)
         self._boxes = recorded_boxes(stored) if first.run.preprocess.margin is not None else {}
@@ -464,7 +464,7 @@ class _Shown:
         """Some of these rows with what both say, those first where `wrong` is surest of its mistake."""
         order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_IMAGES]
         chosen = rows[order]
-        found = cards(self._first.test, chosen, self._origin.images(), self._hashes, self._boxes)
+        found = cards(self._first.test, chosen, images_of(self._origin), self._hashes, self._boxes)
         said = [_said(entry, chosen) for entry in both]
         return [_Image(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
 

@@ -23,7 +23,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
 from fieldmark.evaluation.inference import infer
@@ -239,8 +239,8 @@ class _Explainer:
             for split in ("val", "test")
             if (found := run.predictions(split, features=False)) is not None
         ]
-        origin = Origin(**run.folder.manifest()["data"])
-        self._images = origin.images()
+        origin = run.folder.manifest().data
+        self._images = images_of(origin)
         self.data_gone = "" if os.path.exists(origin.root) else origin.root
         stored = read_split(run.folder.split_file)
         self._hashes = recorded_hashes(stored)

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from fieldmark.core.ensemble_record import EnsembleRecord, val_notes
 from fieldmark.reports.pages import fixed
-from fieldmark.scoring.ensemble_record import EnsembleRecord, val_notes
 
 
 @dataclass(frozen=True)

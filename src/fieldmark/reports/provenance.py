@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
 from typing import Any
 
 from fieldmark.core.console import duration
+from fieldmark.core.manifest import Manifest
 from fieldmark.evaluation.run import Run
 
 
-def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str]]:
+def provenance(run: Run, summary: dict[str, Any], manifest: Manifest) -> list[tuple[str, str]]:
     """What it was made from, and on what, as terms and values."""
     recipe, model, training = run.recipe, summary["model"], summary["training"]
-    created = datetime.fromisoformat(manifest["created"])
+    created = manifest.created
     trained = "all" if model["trainable"] == model["parameters"] else f"{model['trainable']:,} of them"
-    versions = dict(manifest["versions"])
+    versions = dict(manifest.versions)
     platform = versions.pop("platform")
     channels, height, width = model["input"]
     seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
@@ -26,7 +26,7 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
     ]
     size = ("Multiply-adds", f"{model['macs']:,} an image")
     origin = [
-        ("Data fingerprint", manifest["fingerprint"]),
+        ("Data fingerprint", manifest.fingerprint),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Platform", platform),
     ]
@@ -37,7 +37,7 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
     refit = f", then {training['best_epoch']} on train and val together" if training["refit"] else ""
     return [
         *made,
-        ("Starting weights", "; ".join(manifest["notes"]).removeprefix("weights: ")),
+        ("Starting weights", "; ".join(manifest.notes).removeprefix("weights: ")),
         ("Parameters", f"{model['parameters']:,}, {trained} trained"),
         size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
@@ -50,7 +50,7 @@ def provenance(run: Run, summary: dict[str, Any], manifest: dict[str, Any]) -> l
     ]
 
 
-def training_command(manifest: dict[str, Any]) -> str:
+def training_command(manifest: Manifest) -> str:
     """What trains the run again, from its recipe.yaml."""
-    given, root = manifest["given"], manifest["data"]["root"]
+    given, root = manifest.given, manifest.data.root
     return shlex.join(["fieldmark", "train", given if given == "birds" or given.startswith("hf:") else root, "--recipe", "recipe.yaml"])

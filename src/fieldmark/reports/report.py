@@ -14,7 +14,7 @@ import numpy as np
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.datasets.dataset import SPLITS
-from fieldmark.datasets.split_file import Origin, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.cautions import cautions
@@ -86,8 +86,8 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     stored = read_split(run.folder.split_file)
     images = [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)]
     aside = _set_aside(images, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
-    origin = Origin(**manifest["data"])
-    root, shown = Path(origin.root), origin.images()
+    origin = manifest.data
+    root, shown = Path(origin.root), images_of(origin)
     hashes = recorded_hashes(stored)
     boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)

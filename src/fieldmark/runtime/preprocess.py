@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from fieldmark.core.manifest import Preprocessing
+from fieldmark.core.recipe.data import Resize
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb, read
 
-Resize = Literal["squash", "shorter-side", "letterbox"]
 _BAR = 128
 
 
@@ -49,6 +50,13 @@ class Preprocess:
         mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
         std = np.asarray(self.std, dtype=np.float32)[:, None, None]
         return (pixels.astype(np.float32) / np.float32(255) - mean) / std
+
+    @classmethod
+    def of(cls, recorded: Preprocessing) -> Preprocess:
+        return cls(recorded.size, recorded.resize, recorded.mean, recorded.std, recorded.margin)
+
+    def record(self) -> Preprocessing:
+        return Preprocessing(size=self.size, resize=self.resize, mean=self.mean, std=self.std, margin=self.margin)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}

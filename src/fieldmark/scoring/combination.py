@@ -14,9 +14,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
-from fieldmark.scoring.ensemble_record import EnsembleRecord
 from fieldmark.scoring.predictions import Predictions
 
 Of = Literal["probabilities", "logits"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldmark.core.console import Console
+from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
@@ -16,7 +17,6 @@ from fieldmark.datasets.split_file import read_split
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports import changes
-from fieldmark.scoring.ensemble_record import EnsembleRecord, read_record
 from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, StudyPlan
 
 SUBMISSION = "submission.csv"
@@ -71,7 +71,7 @@ def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
 
 def _is_trained(run: PlannedRun) -> bool:
     """Whether the run is finished, and one of the study's."""
-    return run.finished and RunFolder(run.path).manifest().get("recipe") == identity(run.recipe)
+    return run.finished and RunFolder(run.path).manifest().recipe == identity(run.recipe)
 
 
 def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
@@ -131,7 +131,7 @@ def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow,
 def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun]) -> dict[str, Any]:
     """Raises InputError where it is another ensemble than the study says."""
     run = RunFolder(path)
-    record = read_record(run.manifest(), str(run.manifest_file))
+    record = run.manifest().ensemble
     wanted = [run.path.parts[-2:] for run in members]
     if record is None or _method(record) != ensemble.chosen() or [Path(each.source).parts[-2:] for each in record.members] != wanted:
         raise InputError(f"{path} was made in another way, or of other runs, than the study says", hint="Delete it, and it is made anew.")

@@ -99,7 +99,7 @@ class PlannedRun:
         """Whether the run's own manifest says so, and its report is there, which comes last."""
         folder = RunFolder(self.path)
         try:
-            return folder.manifest().get("status") == "finished" and folder.report_file.is_file()
+            return folder.manifest().status == "finished" and folder.report_file.is_file()
         except InputError:
             return False
 

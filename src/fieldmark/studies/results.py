@@ -167,15 +167,12 @@ def _state(path: Path) -> tuple[State | None, str]:
     """None for a finished run."""
     if not path.exists():
         return "waiting", "not begun"
-    manifest = _json_object(RunFolder(path).manifest_file)
-    status, reason = manifest.get("status"), manifest.get("reason")
-    if status == "finished":
+    manifest = RunFolder(path).manifest()
+    if manifest.status == "finished":
         return None, ""
-    if status in ("running", "interrupted"):
-        return "waiting", "running" if _is_held(path) else "interrupted"
-    if status == "failed":
-        return "failed", reason if isinstance(reason, str) and reason.strip() else "no reason was recorded"
-    raise InputError(f"{RunFolder(path).manifest_file} has no known status: {str(status)[:40]!r}")
+    if manifest.status == "failed":
+        return "failed", manifest.reason if manifest.reason and manifest.reason.strip() else "no reason was recorded"
+    return "waiting", "running" if _is_held(path) else "interrupted"
 
 
 def _is_held(path: Path) -> bool:
@@ -191,12 +188,11 @@ def _is_held(path: Path) -> bool:
 
 def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) -> Outcome:
     folder = RunFolder(run.path)
-    manifest = _json_object(folder.manifest_file)
-    if manifest.get("recipe") != identity(run.recipe):
+    manifest = folder.manifest()
+    if manifest.recipe != identity(run.recipe):
         raise InputError(f"{folder.manifest_file}: it was trained by another recipe, or with another seed, than the study says")
-    fingerprint = str(manifest.get("fingerprint"))
     twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
-    if twin is not None and twin.fingerprint != fingerprint:
+    if twin is not None and twin.fingerprint != manifest.fingerprint:
         raise InputError(f"{folder.manifest_file}: it was trained on other images or splits than seed {twin.seed}")
     summary = _json_object(folder.summary_file)
     figures, stages = _figures(summary, folder.summary_file), _stages(summary, folder.summary_file)
@@ -222,19 +218,14 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
         run.rung,
         run.seed,
         run.path,
-        fingerprint,
+        manifest.fingerprint,
         figures,
-        _versions(manifest),
+        manifest.versions,
         _curve(folder.metrics_file),
         stages,
         same or images,
         hits,
     )
-
-
-def _versions(manifest: dict[str, Any]) -> dict[str, str]:
-    versions = manifest.get("versions")
-    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
 
 
 def _json_object(file: Path) -> dict[str, Any]:

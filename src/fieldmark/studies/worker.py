@@ -56,7 +56,7 @@ def _train(data: str, recipe: Recipe, path: Path) -> None:
 
     console = Console(quiet=True)
     if (path / "manifest.json").is_file():
-        if RunFolder.open(path).manifest().get("recipe") != identity(recipe):
+        if RunFolder.open(path).manifest().recipe != identity(recipe):
             hint = "Move it away, and try again."
             raise InputError(f"{path} holds another run: its recipe or seed is another", hint=hint)
         run = changes.resume(path, console, wait=_LOCK_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_json, write_text
+from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.load import with_settings
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.datasets.dataset import UNKNOWN
-from fieldmark.datasets.split_file import Origin, restore_data, write_split
+from fieldmark.datasets.split_file import origin_of, restore_data, write_split
 from fieldmark.evaluation.run import Run
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import macs, parameters
@@ -71,19 +72,21 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
         save_weights(built.model, folder.initial_weights, {"architecture": recipe.model.name})
         write_split(loaded, folder.split_file)
         write_text(folder.architecture_file, architecture_summary(built.model, recipe.data.size) + "\n")
-        folder.update_manifest(
-            status="running",
-            created=now(),
-            versions=versions(),
-            device=device_name(device),
-            given=str(data),
-            recipe=asked_for,
-            data=asdict(Origin.of(loaded.dataset)),
-            fingerprint=loaded.fingerprint,
-            class_names=list(loaded.dataset.class_names),
-            levels={level.name: level.of_classes() for level in loaded.dataset.levels},
-            preprocess=preprocess.to_dict(),
-            notes=list(built.notes),
+        folder.write_manifest(
+            Manifest(
+                status="running",
+                created=now(),
+                versions=versions(),
+                device=device_name(device),
+                given=str(data),
+                recipe=asked_for,
+                data=origin_of(loaded.dataset),
+                fingerprint=loaded.fingerprint,
+                class_names=tuple(loaded.dataset.class_names),
+                levels={level.name: level.of_classes() for level in loaded.dataset.levels},
+                preprocess=preprocess.record(),
+                notes=tuple(built.notes),
+            )
         )
     folder = RunFolder(path)
     with folder.locked():
@@ -102,22 +105,22 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
     folder = RunFolder.open(path)
     with folder.locked(wait):
         recipe, manifest = folder.recipe(), folder.manifest()
-        if manifest.get("status") == "finished":
+        if manifest.status == "finished":
             console.say(f"{folder.path} is finished; there is nothing to resume")
             return Run.load(folder.path)
         check_extras(recipe)
         prepare_machine(recipe)
-        names = manifest["class_names"]
-        loaded = restore_data(Origin(**manifest["data"]), folder.split_file, names, console)
-        if loaded.fingerprint != manifest["fingerprint"]:
+        names = manifest.class_names
+        loaded = restore_data(manifest.data, folder.split_file, names, console)
+        if loaded.fingerprint != manifest.fingerprint:
             raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
         folder.remove_leftovers()
         state, damaged = Checkpoints(folder.checkpoints, recipe.train.keep_checkpoints).newest()
         console.say(*(f"{name} is damaged; the one before it is used" for name in damaged))
         console.say(f"resuming {folder.path}" + (_position_text(state["position"]) if state else " from the start"))
         for name, version in versions().items():
-            if manifest["versions"].get(name) != version:
-                console.say(f"{name} was {manifest['versions'].get(name)} when the run began and is {version} now: results may differ")
+            if manifest.versions.get(name) != version:
+                console.say(f"{name} was {manifest.versions.get(name)} when the run began and is {version} now: results may differ")
         loaded, cache = training_tiles(loaded, recipe, console)
         settings = recipe.model.model_copy(update={"weights": "none"})
         model = build_model(settings, len(names), recipe.data.size, weights_seed(recipe)).model
@@ -127,7 +130,7 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
 
 
 def _preprocess(folder: RunFolder) -> Preprocess:
-    return Preprocess.from_dict(folder.manifest()["preprocess"])
+    return Preprocess.of(folder.manifest().preprocess)
 
 
 def _guarded(work: Work, state: dict[str, Any] | None) -> Run:
@@ -218,7 +221,7 @@ def _finish(work: Work, position: Position) -> None:
     folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
     load_weights(work.model, folder.best_weights)
     train, val = save_predictions(work, "train"), Predictions.load(folder.predictions / "val.npz")
-    fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest()["levels"], Wanted())
+    fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest().levels, Wanted())
     fitted.save(folder)
     test = save_predictions(work, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
@@ -250,7 +253,7 @@ def _finish(work: Work, position: Position) -> None:
             "samples_seen": position.samples_in_all,
             "seconds": round(position.seconds, 2),
             "images_per_second": round(position.samples_in_all / position.seconds, 1),
-            "device": work.folder.manifest()["device"],
+            "device": work.folder.manifest().device,
             "precision": recipe.train.precision,
             "stages": stages,
         },

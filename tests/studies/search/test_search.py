@@ -28,6 +28,7 @@ from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.results import run_path
 from fieldmark.studies.search.search import Budget, check_trial, run_search
 from fieldmark.studies.search.section import read_search
+from records import a_manifest
 
 DATA = StudyDataset("cars", "cars")
 EPOCHS = 9
@@ -59,7 +60,7 @@ class FakeEngine:
         if not job.path.exists():
             job.path.mkdir(parents=True)
             folder.recipe_file.write_text(json.dumps(job.recipe.model_dump(mode="json")))
-        folder.update_manifest(status="running")
+        folder.write_manifest(a_manifest(status="running"))
         self._running.append(job)
         self.started.append(job.name)
 
@@ -155,7 +156,7 @@ def test_halving_stops_poor_trials_and_saves_epochs(tmp_path):
     assert result.epochs == sum(trial.epochs for trial in result.trials)
     assert result.epochs < result.epochs_in_all / 2 == 40 * EPOCHS / 2
     assert len({job.name for job in engine.stopped}) == len(stopped)
-    assert all(RunFolder(run_path(tmp_path / "out", DATA, trial.number)).manifest()["status"] == "interrupted" for trial in stopped)
+    assert all(RunFolder(run_path(tmp_path / "out", DATA, trial.number)).manifest().status == "interrupted" for trial in stopped)
     everything = search(tmp_path / "all", FakeEngine(val), 40, what=a_search(sampler="random", halving=False))
     assert result.best.number == everything.best.number
 

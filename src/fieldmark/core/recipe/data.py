@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fieldmark.core.recipe.section import Conflict, Probability, Refused, Section, setting
 
+Resize = Literal["squash", "shorter-side", "letterbox"]
+
 
 def _held_out(value: Any) -> Any:
     names = isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(name, str) for name in value)
@@ -106,7 +108,7 @@ class Data(Section):
     )
     crop: Annotated[Crop, Field(discriminator="name")] = setting(WholeImage(), "what part of an image is seen")
     size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
-    resize: Literal["squash", "shorter-side", "letterbox"] = setting(
+    resize: Resize = setting(
         "squash",
         "how an image becomes a square: squash its sides, cut the middle square, or fit it whole with grey bars",
     )

@@ -367,7 +367,7 @@ class _Work:
 def _was_interrupted(path: Path) -> bool:
     """Whether a run has saved its state and stopped because someone asked it to."""
     try:
-        return RunFolder(path).manifest().get("status") == "interrupted"
+        return RunFolder(path).manifest().status == "interrupted"
     except InputError:
         return False
 

@@ -1,19 +1,18 @@
-"""What the manifest of an ensemble's run says of it. It is read from disk, and checked."""
+"""What an ensemble is made of, and how: a part of its manifest."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.record import Count
 
 Weight = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
 
 class MemberRecord(_Part):
@@ -62,18 +61,6 @@ class EnsembleRecord(_Part):
         if any((member.folder is None) != (self.method == "soup") for member in self.members):
             raise ValueError("members of a mean and of a stack have folders, those of a soup have none")
         return self
-
-
-def read_record(manifest: dict[str, Any], origin: str) -> EnsembleRecord | None:
-    """None for a training. Raises InputError where the manifest does not hold what Fieldmark writes there."""
-    if "ensemble" not in manifest:
-        return None
-    try:
-        return EnsembleRecord.model_validate(manifest["ensemble"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("ensemble", *first["loc"])))
-        raise InputError(f"{origin} is damaged: {where}: {first['msg']}", hint="Make the ensemble again.") from None
 
 
 def val_notes(record: EnsembleRecord) -> list[str]:

@@ -1,0 +1,60 @@
+"""manifest.json: what a run folder says of itself, beside its recipe and its split table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, PlainSerializer
+
+from fieldmark.core.ensemble_record import EnsembleRecord
+from fieldmark.core.recipe.data import Resize
+from fieldmark.core.record import Count, Record, RecordFile
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat)]
+
+
+class Origin(Record):
+    """Where a run's data are. `banner` is that of the dataset: rows of pixels at the bottom of every image that are not part of it."""
+
+    name: str
+    root: str
+    layout: str
+    banner: Count = 0
+
+
+class Preprocessing(Record):
+    """How an image is prepared for the network: the fields of runtime.preprocess.Preprocess."""
+
+    size: Count
+    resize: Resize
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    margin: float | None = None
+
+
+class Manifest(RecordFile):
+    """What a run folder says of itself.
+
+    reason: why the run failed. changed: when the status was last set. given: DATA as the user named it.
+    recipe: the identity of the recipe that was asked for; None for an ensemble. fingerprint: of the images, labels and splits.
+    levels: the taxonomy: by the name of each level, the parent of each class. notes: on the starting weights.
+    ensemble: what it is made of; None for a training.
+    """
+
+    status: Status
+    reason: str | None = None
+    created: Time
+    changed: Time | None = None
+    versions: dict[str, str]
+    device: str
+    given: str
+    recipe: str | None = None
+    data: Origin
+    fingerprint: str
+    class_names: tuple[str, ...]
+    levels: dict[str, list[str]]
+    preprocess: Preprocessing
+    notes: tuple[str, ...]
+    ensemble: EnsembleRecord | None = None
