@@ -1,4 +1,6 @@
-from fieldmark.core.errors import InputError, Problem
+import pytest
+
+from fieldmark.core.errors import CheckFailed, InputError, Interrupted, Problem, TrainingFailed
 
 
 def test_a_problem_reads_as_place_what_remedy_and_origin():
@@ -15,7 +17,9 @@ def test_a_problem_of_a_part_keeps_its_place_and_where_it_was_written():
     assert str(Problem("it is empty").within("data").written("here")) == "data: it is empty (here)"
 
 
-def test_sentences_become_problems_and_the_hint_comes_last():
-    error = InputError("one is wrong", Problem("so is this", place="two", kind="machine"), hint="Fix both.")
+@pytest.mark.parametrize("kind", [InputError, CheckFailed, TrainingFailed, Interrupted])
+def test_sentences_become_problems_and_the_hint_comes_last(kind):
+    error = kind("one is wrong", Problem("so is this", place="two", kind="machine"), hint="Fix both.")
     assert [problem.kind for problem in error.problems] == ["input", "machine"]
     assert str(error) == "one is wrong\ntwo: so is this\nFix both."
+    assert kind("stopped").hint is None and str(kind("stopped")) == "stopped"

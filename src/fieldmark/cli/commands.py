@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter, validators
 
-from fieldmark.core.errors import FieldmarkError, InputError
+from fieldmark.core.errors import FieldmarkError, InputError, Problem
 
 if TYPE_CHECKING:
     from fieldmark.core.console import Console
@@ -627,11 +628,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except CycloptsError as error:
         _print_error([str(error)], "`fieldmark --help` lists the commands.")
         code = InputError.exit_code
-    except InputError as error:
-        _print_error([str(problem) for problem in error.problems], error.hint)
-        code = error.exit_code
     except FieldmarkError as error:
-        _print_error(str(error).splitlines()[:1], "\n".join(str(error).splitlines()[1:]) or None)
+        _print_error(error.problems, error.hint)
         code = error.exit_code
     except KeyboardInterrupt:
         _print_error(["stopped; nothing was left half done"], None)
@@ -677,7 +675,7 @@ def _print_table(columns: tuple[str, ...], rows: list[Any], left: tuple[str, ...
     Rich(highlight=False, width=wide).print(table(None, columns, rows, left))
 
 
-def _print_error(problems: list[str], hint: str | None) -> None:
+def _print_error(problems: Iterable[str | Problem], hint: str | None) -> None:
     for problem in problems:
         print(f"fieldmark: {problem}", file=sys.stderr)
     if hint:

@@ -45,20 +45,23 @@ class Problem:
 
 
 class FieldmarkError(Exception):
-    """An error meant for the user; the command line prints it without a traceback and exits with `exit_code`."""
+    """An error meant for the user; the command line prints its problems without a traceback and exits with `exit_code`.
+
+    Several problems may be reported at once; a plain sentence is a problem without a place. `hint` says what to do about all of them.
+    """
 
     exit_code = 1
-
-
-class InputError(FieldmarkError):
-    """What the user gave cannot be used. Several problems may be reported at once; a plain sentence is a problem without a place."""
-
-    exit_code = 2
 
     def __init__(self, *problems: str | Problem, hint: str | None = None):
         self.problems = tuple(Problem(each) if isinstance(each, str) else each for each in problems)
         self.hint = hint
         super().__init__("\n".join([*map(str, self.problems), *([hint] if hint else [])]))
+
+
+class InputError(FieldmarkError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
 
 
 class CheckFailed(FieldmarkError):

@@ -34,7 +34,7 @@ def main() -> int:
         else:
             _measure(task["data"], [_recipe(values) for values in task["recipes"]])
     except FieldmarkError as error:
-        told = {"problems": [str(problem) for problem in getattr(error, "problems", [error])], "hint": getattr(error, "hint", None)}
+        told = {"problems": [str(problem) for problem in error.problems], "hint": error.hint}
         print(ERROR_MARK + json.dumps(told), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -65,7 +65,7 @@ def test_a_corner_at_zero_is_the_edge(root: Path) -> None:
             "images_box.txt, line 3: the box from (60, 3) to (60, 42) holds nothing",
         ),
         ("variants.txt", "F/A-18", "F-18", "images_variant_test.txt, line 4: there is no variant 'F/A-18' in variants.txt"),
-        ("variants.txt", "F/A-18", "F/A-18\n707-320", "variants.txt, line 5: '707-320' stands in line 1 as well"),
+        ("variants.txt", "F/A-18", "F/A-18\n707-320", "variants.txt, line 5: '707-320' is also in line 1"),
         ("families.txt", "Boeing 737\n", "", "images_family_train.txt, line 2: there is no family 'Boeing 737' in families.txt"),
         (
             "images_family_test.txt",

@@ -71,8 +71,8 @@ def test_classes_keep_the_order_of_classes_txt(root: Path) -> None:
         ("46 22\n", "46 99\n", "hierarchy.txt, line 4: there is no class '99' in classes.txt"),
         ("46 22\n", "99 22\n", "hierarchy.txt, line 4: there is no class '99' in classes.txt"),
         ("46 22\n", "", "classes.txt, line 5: class 46 has no parent in hierarchy.txt; only one class may be the root, and class 0 is"),
-        ("46 22\n", "46 22\n46 21\n", "hierarchy.txt, line 5: class '46' stands in line 4 as well"),
-        ("46 22\n", "46\n", "hierarchy.txt, line 4: 1 fields where there should be 2: class, parent"),
+        ("46 22\n", "46 22\n46 21\n", "hierarchy.txt, line 5: class '46' is also in line 4"),
+        ("46 22\n", "46\n", "hierarchy.txt, line 4: 1 fields instead of 2: class, parent"),
     ],
 )
 def test_what_is_wrong_in_the_hierarchy_is_named(root: Path, old: str, new: str, problem: str) -> None:

@@ -88,7 +88,7 @@ def test_classes_are_in_the_order_of_their_ids(root: Path) -> None:
             "test.txt",
             "Abyssinian_102 1 1 1",
             "Abyssinian_102 1 1",
-            "test.txt, line 1: 3 fields where there should be 4: image, class, species, breed",
+            "test.txt, line 1: 3 fields instead of 4: image, class, species, breed",
         ),
         ("test.txt", "Abyssinian_102 1", "102 1", "test.txt, line 1: '102' should be a breed and a number"),
         ("test.txt", "Abyssinian_102", "../Abyssinian_102", "test.txt, line 1: the path '../Abyssinian_102.jpg' leads out of"),

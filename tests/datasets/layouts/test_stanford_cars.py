@@ -204,7 +204,7 @@ def test_wrong_lines_of_tables_beside_class_folders_are_named(tmp_path: Path) ->
     data = stanford_cars_folders.write(tmp_path)
     put(data / "anno_test.csv", "00001.jpg,1,1,9,9\n00002.jpg,1,1,9,9,4\n../00003.jpg,1,1,9,9,1\n\n00004.jpg,a,1,9,9,1\n")
     assert problems(data).splitlines() == [
-        "anno_test.csv, line 1: 5 fields where there should be 6: file, x1, y1, x2, y2, class",
+        "anno_test.csv, line 1: 5 fields instead of 6: file, x1, y1, x2, y2, class",
         "anno_test.csv, line 2: class is '4', and should be a whole number from 1 to 3",
         "anno_test.csv, line 3: the path 'AM General Hummer SUV 2000/../00003.jpg' leads out of the data's folder, which is refused",
         "anno_test.csv, line 5: the box 'a 1 9 9' should be four numbers",

@@ -474,7 +474,7 @@ def test_paths_that_are_wrong_in_one_way_are_told_once(tmp_path: Path) -> None:
     assert message.splitlines()[:3] == [
         "t.csv, line 2: the path '../0.jpg' leads out of the data's folder, which is refused: put the table into a folder above the"
         " images (and 29 more like it)",
-        "t.csv, line 3: 'https://x.y/0.jpg' is a web address, and images should be files: fetch them first (and 29 more like it)",
+        "t.csv, line 3: 'https://x.y/0.jpg' is a web address, and images should be files: download them first (and 29 more like it)",
         "t.csv, line 62: '' is not a path",
     ]
 

@@ -54,7 +54,7 @@ def _names(notes: Annotations, file: str) -> dict[str, Place]:
     for line in notes.lines(file):
         name = line.text.strip()
         if name in names:
-            notes.wrong(line.place, f"{name!r} stands in line {names[name].line} as well")
+            notes.wrong(line.place, f"{name!r} is also in line {names[name].line}")
         names.setdefault(name, line.place)
     return names
 

@@ -1,4 +1,4 @@
-"""Reading annotation files: every line that is wrong is noted with its file and number, and all are reported at once."""
+"""Reading annotation files: everything that is wrong is noted with its file and line, and all of it is reported at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was read: a file relative to the root, and a line from 1 (or a record, where the file has no lines)."""
+    """Where something was read: a file relative to the root, and a line from 1 (or a record, if the file has no lines)."""
 
     file: str
     line: int | None = None
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """One image. `label` is None where it is not known; the box is (left, top, right, bottom), as in Dataset."""
+    """One image. `label` is None if it is not known; the box is (left, top, right, bottom), as in Dataset."""
 
     place: Place
     path: str
@@ -62,7 +62,7 @@ class Row:
 class Annotations:
     """The annotation files below `root`, and what is wrong with them.
 
-    Methods that meet something wrong note it and give None, or skip the line; `dataset` raises what was noted.
+    Methods that meet something wrong note it and return None, or skip the line; `dataset` raises what was noted.
     """
 
     def __init__(self, root: Path):
@@ -77,10 +77,10 @@ class Annotations:
             self._uncounted += 1
 
     def check(self) -> None:
-        """Raises InputError where something was noted."""
+        """Raises InputError if anything was noted."""
         if self.problems:
             more = [f"… and {self._uncounted:,} more"] if self._uncounted else []
-            hint = f"These files are in {shown(self.root.absolute())}. Mend or fetch them again; nothing was changed."
+            hint = f"These files are in {shown(self.root.absolute())}. Fix or re-download them; nothing was changed."
             raise InputError(*self.problems, *more, hint=hint)
 
     def bytes(self, file: str) -> bytes | None:
@@ -139,20 +139,20 @@ class Annotations:
                 yield Line(Place(file, number), text)
 
     def fields(self, file: str, *names: str, rest: bool = False) -> Iterator[tuple[Place, list[str]]]:
-        """The whitespace-separated fields of each line, as many as there are `names`. With `rest` the last one may hold spaces."""
+        """The whitespace-separated fields of each line, one for each of `names`. With `rest` the last one may hold spaces."""
         for line in self.lines(file):
             parts = line.text.split(maxsplit=len(names) - 1 if rest else -1)
             if len(parts) == len(names):
                 yield line.place, [part.strip() for part in parts]
             else:
-                self.wrong(line.place, f"{len(parts)} fields where there should be {len(names)}: {', '.join(names)}")
+                self.wrong(line.place, f"{len(parts)} fields instead of {len(names)}: {', '.join(names)}")
 
     def keyed(self, file: str, *names: str, rest: bool = False) -> dict[str, tuple[Place, list[str]]]:
-        """`fields` by the first of them, which may stand there once only: key → (place, the other fields)."""
+        """`fields` by the first of them, which may occur only once: key → (place, the other fields)."""
         table: dict[str, tuple[Place, list[str]]] = {}
         for place, (key, *others) in self.fields(file, *names, rest=rest):
             if key in table:
-                self.wrong(place, f"{names[0]} {_quoted(key)} stands in line {table[key][0].line:,} as well")
+                self.wrong(place, f"{names[0]} {_quoted(key)} is also in line {table[key][0].line:,}")
             else:
                 table[key] = place, others
         return table
@@ -207,16 +207,12 @@ class Annotations:
         return first, second, third, fourth
 
     def inner_path(self, place: Place, text: str, folder: str = "") -> str | None:
-        """A path below `root`, relative to it, given relative to `folder`. One that leads out of `root` is refused."""
-        path = text.replace("\\", "/")
-        if not path or path != path.strip("\n\r") or not is_text(path) or len(path) > 4096:
-            self.wrong(place, f"{_quoted(text)} is not a path")
+        """`inner_path` of what was read at `place`."""
+        try:
+            return inner_path(text, folder)
+        except NotAPath as error:
+            self.wrong(place, str(error))
             return None
-        parts = [part for part in path.split("/") if part not in ("", ".")]
-        if not parts or path.startswith("/") or ".." in parts or _DRIVE.match(path):
-            self.wrong(place, f"the path {_quoted(text)} leads out of the data's folder, which is refused")
-            return None
-        return str(PurePosixPath(folder, *parts))
 
     def dataset(
         self,
@@ -230,9 +226,9 @@ class Annotations:
         banner: int = 0,
         notes: Sequence[str] = (),
     ) -> Dataset:
-        """Put the rows together, in the order of their paths. `levels` give for each level's name the parent of every class.
+        """Put the rows together, in the order of their paths. `levels` has, by the name of each level, the parent of every class.
 
-        Classes without any row are kept. Raises InputError for everything that is wrong.
+        Classes without rows are kept. Raises InputError naming everything that is wrong.
         """
         ordered = sorted(rows, key=lambda row: row.path)
         for before, row in pairwise(ordered):
@@ -267,8 +263,27 @@ class Annotations:
         )
 
 
+class NotAPath(ValueError):
+    """A text that cannot be a path; the message says which, and why not."""
+
+
+class LeadsOut(NotAPath):
+    """A path out of the folder that it should be in."""
+
+
+def inner_path(text: str, folder: str = "") -> str:
+    """A path below a root, relative to it, that is given relative to its `folder`. Raises NotAPath, and LeadsOut if it leads out of it."""
+    path = text.replace("\\", "/")
+    if not path or path != path.strip("\n\r") or not is_text(path) or len(path) > 4096:
+        raise NotAPath(f"{_quoted(text)} is not a path")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or path.startswith("/") or ".." in parts or _DRIVE.match(path):
+        raise LeadsOut(f"the path {_quoted(text)} leads out of the data's folder, which is refused")
+    return str(PurePosixPath(folder, *parts))
+
+
 def refuse_shares(boxes: np.ndarray, where: str) -> None:
-    """Raise InputError where all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the image do."""
+    """Raise InputError if all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the image do."""
     if (largest := np.nanmax(boxes, initial=0)) <= 1 and largest > 0:
         raise InputError(
             f"the boxes of {where} lie between 0 and 1: they look like shares of the image",
@@ -285,7 +300,7 @@ def enclosing(boxes: Sequence[Box]) -> Box | None:
 
 
 def is_text(text: str) -> bool:
-    """False where it has zero bytes or halves of characters, which files and their names cannot hold."""
+    """False if it has zero bytes or halves of characters, which files and their names cannot hold."""
     return _NO_TEXT.search(text) is None
 
 

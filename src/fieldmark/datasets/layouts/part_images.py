@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fieldmark.core.errors import InputError
-from fieldmark.datasets.layouts.annotations import Annotations, Place
+from fieldmark.datasets.layouts.annotations import NotAPath, inner_path
 from fieldmark.runtime.decode import UnreadableImage
 
 Opened = TypeVar("Opened")
@@ -27,7 +27,7 @@ class PartImages(ABC, Generic[Opened]):
 
     @abstractmethod
     def _open(self, file: str) -> Opened:
-        """What `read` needs of a file. Raises InputError where it cannot be read."""
+        """What `read` needs of a file. Raises InputError if it cannot be read."""
 
     def stamp(self, path: str) -> tuple[int, int]:
         """Of the file."""
@@ -40,7 +40,7 @@ class PartImages(ABC, Generic[Opened]):
         if file not in self._opened:
             with self._lock:
                 if file not in self._opened:
-                    if Annotations(self._root).inner_path(Place(file), file) != file:
+                    if not _is_inside(file):
                         raise UnreadableImage(path, "it is in no file of the data's folder")
                     try:
                         self._opened[file] = self._open(file)
@@ -49,6 +49,14 @@ class PartImages(ABC, Generic[Opened]):
         return self._opened[file]
 
 
+def _is_inside(file: str) -> bool:
+    """Whether a relative path is one below the root, in its simplest form."""
+    try:
+        return inner_path(file) == file
+    except NotAPath:
+        return False
+
+
 def escaped(name: str) -> str:
-    """A name as it may stand after the "#"."""
+    """A name as it may follow the "#"."""
     return name.replace("#", "%23")

@@ -81,7 +81,7 @@ def _from_class_folders(notes: Annotations) -> _Read:
         for line in notes.lines(f"anno_{split}.csv"):
             fields = [field.strip() for field in line.text.split(",")]
             if len(fields) != 6:
-                notes.wrong(line.place, f"{len(fields)} fields where there should be 6: file, x1, y1, x2, y2, class")
+                notes.wrong(line.place, f"{len(fields)} fields instead of 6: file, x1, y1, x2, y2, class")
                 continue
             file, *corners, number = fields
             label = _label(notes, line.place, number, names)

@@ -16,7 +16,7 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
-from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, Place
+from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, LeadsOut, NotAPath, Place, inner_path
 from fieldmark.datasets.layouts.columns import Columns, normal
 from fieldmark.datasets.layouts.records import Table
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
@@ -25,7 +25,6 @@ SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled
 _CODES = (*SPLITS, UNLABELLED)
 _LEFT_OUT = -1
 _NEW = -2
-_LEADS_OUT = "leads out of the data's folder"
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
@@ -178,20 +177,18 @@ class TableRows:
 
     def _inner_path(self, place: Place, text: str) -> str | None:
         if "://" in text:
-            self._refuse("web", place, f"{text[:200]!r} is a web address, and images should be files: fetch them first")
+            self._refuse("web", place, f"{text[:200]!r} is a web address, and images should be files: download them first")
             return None
         path = text.replace("\\", "/")
         for root in (self.notes.root.absolute(), self.notes.root.resolve()):
             path = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
-        trial = Annotations(self.notes.root)
-        inner = trial.inner_path(place, path)
-        if inner is None:
-            what = trial.problems[0].what
-            if _LEADS_OUT in what:
-                self._refuse("out", place, f"{what}: put the table into a folder above the images")
-            else:
-                self._refuse("none", place, what)
-        return inner
+        try:
+            return inner_path(path)
+        except LeadsOut as error:
+            self._refuse("out", place, f"{error}: put the table into a folder above the images")
+        except NotAPath as error:
+            self._refuse("none", place, str(error))
+        return None
 
     def _refuse(self, kind: str, place: Place, what: str) -> None:
         """Note the first path of a kind, and count the others: in many tables all are alike."""
@@ -224,22 +221,21 @@ class TableRows:
         agreeing = {}
         for name, level in self._levels.items():
             parents = {each: level.parents.get(self._classes[each]) for each in class_names}
-            problems = [
-                (Place(self._tables[0][1].file), f"class {each!r} has no {name}") for each, parent in parents.items() if parent is None
-            ]
-            problems += [
+            file = Place(self._tables[0][1].file)
+            wrong = [(file, f"class {each!r} has no {name}") for each, parent in parents.items() if parent is None]
+            wrong += [
                 (place, f"class {each!r} has two parents in {name}: {parent[0]!r} ({parent[1]}) and {other!r} ({place})")
                 for each, parent in parents.items()
                 if parent is not None and self._classes[each] in level.others
                 for other, place in [level.others[self._classes[each]]]
             ]
-            if not problems:
+            if not wrong:
                 agreeing[name] = [parent[0] for parent in parents.values() if parent is not None]
             elif level.asked:
-                for place, problem in problems:
-                    self.notes.wrong(place, problem)
+                for place, what in wrong:
+                    self.notes.wrong(place, what)
             else:
-                self._remarks.append(f"{name} is not taken as a level: {problems[0][1]}")
+                self._remarks.append(f"{name} is not taken as a level: {wrong[0][1]}")
         return agreeing
 
     def _check_enough(self, class_names: Sequence[str]) -> None:
