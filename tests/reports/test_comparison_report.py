@@ -23,7 +23,6 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.comparison import run_names, write_comparison
-from fieldmark.reports.val_curves_figure import val_curves_panel
 from fieldmark.scoring.comparison import holm
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions
@@ -357,16 +356,6 @@ def test_images_in_another_order_are_the_same_images(far: tuple[Run, Run], tmp_p
     straight, turned = (written([far[0], run], tmp_path / "page.html")[0] for run in (far[1], shuffled))
     assert rows_of(straight, "differences-table") == rows_of(turned, "differences-table")
     assert rows_of(straight, "classes-table") == rows_of(turned, "classes-table")
-
-
-def test_curves_of_val_leave_out_what_was_not_measured() -> None:
-    rows = [{"phase": "fit", "epoch": epoch, "val_top1": value} for epoch, value in ((1, 20.0), (2, None), (3, 60.0), (4, 55.0))]
-    refit = [{"phase": "refit", "epoch": 1, "val_top1": 99.0}]
-    panel = val_curves_panel({"none": [], "a $x$": [*rows, *refit]})
-    assert panel is not None and "a $x$ from 20.0 to 55.0, 60.0 in epoch 3 at the highest" in panel.svg
-    assert "a $x$: 60.0 %, epoch 3" in panel.svg and "99.0" not in panel.svg
-    assert "var(--val)" in panel.svg and "var(--train)" not in panel.svg, "the second run has the second colour"
-    assert val_curves_panel({"none": []}) is None
 
 
 def test_it_opens_in_a_browser_wide_and_narrow(hostile_run: Run, large_run: Run, tmp_path: Path) -> None:

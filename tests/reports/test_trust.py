@@ -72,7 +72,7 @@ def test_each_set_of_unknown_images_says_how_its_score_was_chosen(run: Run, bird
     evaluate_unknown(run, [photos], QUIET)
     (found,) = trust(assess(run), run.summary)["unknown"]
     assert found.figures.name == "test" and found.figures.n == 12 and not found.figures.chose
-    assert found.how.startswith("which to within a point told classes of val, taken for unknown in turn, as well") and found.panels
+    assert found.how.startswith("which to within a point told classes of val, taken for unknown in turn, as well") and found.charts
     calibrate_run(run, replace(Wanted(), score="energy"), (), QUIET)
     again = Run.load(run.path)
     (found,) = trust(assess(again), again.summary)["unknown"]

@@ -24,10 +24,11 @@ from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes,
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_sets
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.selective import risk_coverage_chart
+from fieldmark.reports.charts.val_curves import val_curves_chart
 from fieldmark.reports.gallery import Card, cards
 from fieldmark.reports.pages import render, with_interval
-from fieldmark.reports.selective_figure import risk_coverage_panel
-from fieldmark.reports.val_curves_figure import val_curves_panel
 from fieldmark.scoring import metrics
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.comparison import Difference, compare, holm
@@ -240,7 +241,7 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
         "rows": _rows(entries),
         "calibrated": _calibrated(entries),
         "classes": classes,
-        "panels": _panels(entries),
+        "charts": _charts(entries),
         "settings": _settings(entries),
         "conditions": _conditions(entries),
         "trained": [entry for entry in entries if entry.run.ensemble is None],
@@ -438,9 +439,9 @@ def _written(value: Any) -> str:
 # ---- charts and images ------------------------------------------------------------------------------------------------------------
 
 
-def _panels(entries: Sequence[_Entry]) -> list[Any]:
-    risks = risk_coverage_panel({entry.name: entry.risk_coverage() for entry in entries})
-    epochs = val_curves_panel({entry.name: _epochs(entry.run) for entry in entries})
+def _charts(entries: Sequence[_Entry]) -> list[Chart]:
+    risks = risk_coverage_chart({entry.name: entry.risk_coverage() for entry in entries})
+    epochs = val_curves_chart({entry.name: _epochs(entry.run) for entry in entries})
     return [risks] if epochs is None else [risks, epochs]
 
 

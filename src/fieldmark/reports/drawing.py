@@ -1,4 +1,4 @@
-"""Charts in the house look: PNG files, and SVG that takes its colours from the page that it stands in, light or dark."""
+"""Charts of studies, until they are drawn through `reports.charts`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,14 @@ def line_style(number: int) -> dict[str, Any]:
     """Colour and dashes of the line of that number, from 0; the first 16 are all different."""
     turn, place = divmod(number, len(LINES))
     return {"color": LINES[place], "linestyle": DASHES[(place + 4 * turn) % len(DASHES)]}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a page."""
+
+    title: str
+    svg: str
 
 
 def write_png(figure: Figure, path: Path) -> None:

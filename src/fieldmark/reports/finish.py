@@ -6,12 +6,13 @@ from fieldmark.core.console import Console
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.evaluation.assessment import Assessment, assess, write_assessment
 from fieldmark.evaluation.run import Run
-from fieldmark.reports.confusion_figure import write_confusion
-from fieldmark.reports.curves import write_curves
-from fieldmark.reports.rejection_figure import write_rejection
-from fieldmark.reports.reliability_figure import write_reliability
+from fieldmark.reports.charts.chart import save_png
+from fieldmark.reports.charts.confusion import confusion_charts
+from fieldmark.reports.charts.curves import curve_charts
+from fieldmark.reports.charts.rejection import rejection_charts
+from fieldmark.reports.charts.reliability import reliability_charts
+from fieldmark.reports.charts.selective import risk_coverage_chart
 from fieldmark.reports.report import write_report
-from fieldmark.reports.selective_figure import write_risk_coverage
 
 
 def finish(run: Run, console: Console) -> Run:
@@ -28,12 +29,14 @@ def _draw(run: Run, found: Assessment) -> None:
     figures = run.folder.figures
     figures.mkdir(exist_ok=True)
     if epochs := read_json_lines(run.folder.metrics_file):  # ensembles have none
-        write_curves(epochs, figures / "curves.png", run.summary["training"]["best_epoch"])
-    write_confusion(found.matrix, found.test.class_names, figures / "confusion.png")
-    write_risk_coverage({run.name: found.risk_coverage}, figures / "risk-coverage.png")
+        save_png([curve_charts(epochs, run.summary["training"]["best_epoch"])], figures / "curves.png", legend=True)
+    matrix, *close_ups = confusion_charts(found.matrix, found.test.class_names)
+    save_png([[matrix], *(close_ups[k : k + 2] for k in range(0, len(close_ups), 2))], figures / "confusion.png")
+    save_png([[risk_coverage_chart({run.name: found.risk_coverage})]], figures / "risk-coverage.png")
     if found.decisions is None:
         return
-    write_reliability(*found.reliability, figures / "reliability.png")
+    save_png([reliability_charts(*found.reliability)], figures / "reliability.png")
     for each in found.unknown:
         known, unknown = each.values[each.score]
-        write_rejection(known, unknown, found.decisions.threshold, each.score, figures / f"unknown-{each.name}.png", each.values)
+        charts = rejection_charts(known, unknown, found.decisions.threshold, each.score, each.values)
+        save_png([charts], figures / f"unknown-{each.name}.png")

@@ -18,8 +18,8 @@ from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes,
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.cautions import cautions
-from fieldmark.reports.confusion_figure import confusion_panels
-from fieldmark.reports.curves import curve_panels, stage_starts
+from fieldmark.reports.charts.confusion import confusion_charts
+from fieldmark.reports.charts.curves import curve_charts, stage_starts
 from fieldmark.reports.gallery import cards, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
 from fieldmark.reports.pages import fixed, render, with_interval
@@ -92,7 +92,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
-    matrix, *close_ups = confusion_panels(found.matrix, predictions.class_names)
+    matrix, *close_ups = confusion_charts(found.matrix, predictions.class_names)
     units = int(units_of(found.test.groups, len(found.test)).max()) + 1
     moved = not os.path.exists(root)  # Path.exists raises where a folder above may not be entered
     return {
@@ -106,7 +106,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "splits": [_split(name, images, aside, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
-        "panels": curve_panels(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
+        "curves": curve_charts(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
         "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
         "folds": run.ensemble is not None and run.ensemble.folds,
         "refit": any(row["phase"] == "refit" for row in epochs),

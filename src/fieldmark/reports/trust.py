@@ -7,11 +7,11 @@ from typing import Any
 
 from fieldmark.evaluation.assessment import RISKS, Assessment
 from fieldmark.evaluation.unknowns import UnknownFigures
-from fieldmark.reports.curves import Panel
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.rejection import rejection_charts
+from fieldmark.reports.charts.reliability import reliability_charts
+from fieldmark.reports.charts.selective import risk_coverage_chart
 from fieldmark.reports.pages import with_interval
-from fieldmark.reports.rejection_figure import rejection_panels
-from fieldmark.reports.reliability_figure import reliability_panels
-from fieldmark.reports.selective_figure import risk_coverage_panel
 from fieldmark.scoring.selective import coverage_at
 
 _CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
@@ -37,7 +37,7 @@ class _Unknown:
 
     figures: UnknownFigures
     how: str
-    panels: list[Panel]
+    charts: list[Chart]
 
 
 def trust(found: Assessment, summary: dict[str, Any]) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def trust(found: Assessment, summary: dict[str, Any]) -> dict[str, Any]:
         "decisions": None if decisions is None else decisions.record,
         "scaling": "" if decisions is None else _scaling(found),
         "calibrated": [] if decisions is None else _calibrated(summary["test"]),
-        "reliability": reliability_panels(*found.reliability) if decisions is not None else [],
-        "selective": risk_coverage_panel({"the run": found.risk_coverage}),
+        "reliability": reliability_charts(*found.reliability) if decisions is not None else [],
+        "selective": risk_coverage_chart({"the run": found.risk_coverage}),
         "answered": [(risk, coverage_at(found.risk_coverage, risk / 100)) for risk in RISKS],
         "sets": found.sets,
         "resplit": found.resplit,
@@ -86,8 +86,8 @@ def _with_interval(test: dict[str, Any], key: str, digits: int) -> str:
 def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:
     assert found.decisions is not None
     known, unknown = figures.values[figures.score]
-    panels = rejection_panels(known, unknown, found.decisions.threshold, figures.score, figures.values, salt=figures.name)
-    return _Unknown(figures, _CHOSEN[found.decisions.record.rejection.chosen], panels)
+    charts = rejection_charts(known, unknown, found.decisions.threshold, figures.score, figures.values, page_key=figures.name)
+    return _Unknown(figures, _CHOSEN[found.decisions.record.rejection.chosen], charts)
 
 
 def _severities(robustness: dict[str, Any] | None) -> list[str]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldmark.core.console import duration
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import INK, PAPER, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.drawing import INK, PAPER, Panel, house_style, page_svg, plain_axes, write_png
 from fieldmark.studies.formats import gain_text, large
 from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.results import Curve, Results

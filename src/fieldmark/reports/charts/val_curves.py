@@ -1,4 +1,4 @@
-"""Top-1 on val over the epochs of several runs, as one chart of a page."""
+"""Top-1 on val over the epochs of several runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import LINES_ON_A_PAGE, any_letters, line_style, page_svg, plain_axes, plain_text, printable
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import line_style, plain_axes, plain_text, printable, shortened, small_legend
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 _ROW = 0.2
 """Height of a line of the legend, in inches."""
@@ -19,20 +19,16 @@ _ROW = 0.2
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 
-def val_curves_panel(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Panel | None:
-    """Of the rows of metrics.jsonl by the name of the run: epoch and val_top1 (per cent), before any refit. Equal rows give equal text.
+def val_curves_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart | None:
+    """From the rows of metrics.jsonl by the name of the run: epoch and val_top1 (per cent), before any refit.
 
-    A run without such figures leaves its colour unused, so that the colours are those of other charts of the same runs. None where no run
-    has any.
+    A run without such values leaves its colour unused, so that colours are those of other charts of the same runs. None if no run has any.
     """
     curves = {name: _curve(rows) for name, rows in metrics.items()}
     measured = {name: curve for name, curve in curves.items() if curve}
     if not measured:
         return None
-    title = "top-1 on val by epoch (%)"
-    with any_letters():
-        size = (5.2, 3.5 + _ROW * len(measured))
-        return Panel(title, page_svg(partial(_draw, curves=curves), size, title, LINES_ON_A_PAGE, _description(measured)))
+    return Chart("top-1 on val by epoch (%)", _description(measured), 5.2, 3.5 + _ROW * len(measured), partial(_draw, curves=curves))
 
 
 def _curve(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
@@ -40,11 +36,9 @@ def _curve(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     return [(epoch, float(value)) for epoch, value in measured if value is not None and math.isfinite(value)]
 
 
-def _draw(figure: Figure, curves: Curves) -> None:
+def _draw(axes: Axes, curves: Curves) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes = figure.subplots()
-    axes.set_facecolor("none")
     plain_axes(axes)
     for number, (name, curve) in enumerate(curves.items()):
         if curve:
@@ -53,14 +47,13 @@ def _draw(figure: Figure, curves: Curves) -> None:
             axes.plot(epochs, values, **line_style(number), linewidth=1.8, marker=marker, markersize=3.5, label=_label(name, curve))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel="top-1 on val (%)")
-    style: dict[str, Any] = {"title": "highest", "frameon": False, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}
-    plain_text(figure.legend(**style, loc="outside lower left", borderaxespad=0).get_texts())
+    legend = axes.figure.legend(**small_legend("highest"), loc="outside lower left", borderaxespad=0)
+    plain_text(legend.get_texts())
 
 
 def _label(name: str, curve: Sequence[tuple[int, float]]) -> str:
     epoch, value = _highest(curve)
-    name = printable(name)
-    return f"{name if len(name) <= 50 else f'{name[:25]}…{name[-24:]}'}: {value:.1f} %, epoch {epoch}"
+    return f"{shortened(printable(name), 50, 24)}: {value:.1f} %, epoch {epoch}"
 
 
 def _highest(curve: Sequence[tuple[int, float]]) -> tuple[int, float]:

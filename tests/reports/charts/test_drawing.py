@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fieldmark.reports.drawing import line_style
+from fieldmark.reports.charts.drawing import line_style
 
 
 def test_sixteen_lines_can_be_told_apart() -> None:

@@ -1,19 +1,18 @@
-"""How often answers of a stated confidence are right, before and after calibration: one PNG, or two charts as SVG for a page."""
+"""How often answers of a stated confidence are right, before and after calibration."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import LINES, LINES_ON_A_PAGE, PAPER, REFERENCE, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import LINES, PAPER, REFERENCE, plain_axes
 from fieldmark.scoring.calibration import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _POINT, _LINE = LINES[0], REFERENCE
 _NORMAL = 1.959964
@@ -21,32 +20,10 @@ _SMALLEST, _LARGEST = 25.0, 130.0
 """Of marks: the squares of their widths, in points."""
 
 
-def write_reliability(before: Reliability, after: Reliability, path: Path) -> None:
-    """Draw accuracy by confidence, with 95 % intervals, and how often a confidence occurs, before and after calibration, into a PNG."""
-    from matplotlib.figure import Figure
-
-    with house_style({}):
-        figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")
-        grid = figure.subplots(2, 2, sharex="col", height_ratios=(3, 1))
-        for column, (title, bins) in enumerate(_titled(before, after)):
-            _draw(grid[0, column], grid[1, column], bins, _highest(before, after))
-            grid[0, column].set_title(title, loc="left", fontsize="medium")
-        write_png(figure, path)
-
-
-def reliability_panels(before: Reliability, after: Reliability) -> list[Panel]:
-    """The two charts of write_reliability, on the same axes. Equal bins give equal text."""
-
-    def svg(title: str, bins: Reliability) -> str:
-        def draw(figure: Figure) -> None:
-            axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-            for each in (axes, below):
-                each.set_facecolor("none")
-            _draw(axes, below, bins, _highest(before, after))
-
-        return page_svg(draw, (4.6, 4.6), title.split(":")[0], LINES_ON_A_PAGE, _description(title, bins))
-
-    return [Panel(title, svg(title, bins)) for title, bins in _titled(before, after)]
+def reliability_charts(before: Reliability, after: Reliability) -> list[Chart]:
+    """Accuracy by confidence, with 95 % intervals, and how often a confidence occurs, before and after calibration on the same axes."""
+    draw = partial(_draw, highest=_highest(before, after))
+    return [Chart(title, _description(title, bins), 4.6, 4.6, partial(draw, bins=bins)) for title, bins in _titled(before, after)]
 
 
 def _titled(before: Reliability, after: Reliability) -> list[tuple[str, Reliability]]:
@@ -74,7 +51,13 @@ def _wilson(bins: Reliability) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(centre - half, 0), np.minimum(centre + half, 1)
 
 
-def _draw(axes: Axes, below: Axes, bins: Reliability, highest: float) -> None:
+def _draw(axes: Axes, bins: Reliability, highest: float) -> None:
+    place = axes.get_subplotspec()
+    assert place is not None
+    grid = place.subgridspec(2, 1, height_ratios=(3, 1))
+    axes.set_subplotspec(grid[0])
+    below = axes.figure.add_subplot(grid[1], sharex=axes)
+    axes.tick_params(labelbottom=False)
     confidence, accuracy = 100 * bins.confidence, 100 * bins.accuracy
     low, high = _wilson(bins)
     ticks = range(0, 101, 20)

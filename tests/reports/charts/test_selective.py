@@ -3,17 +3,15 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.drawing import compact
-from fieldmark.reports.selective_figure import risk_coverage_panel, write_risk_coverage
+from fieldmark.reports.charts.chart import save_png
+from fieldmark.reports.charts.selective import risk_coverage_chart
 from fieldmark.scoring.selective import RiskCoverage, risk_coverage
 
 
@@ -21,20 +19,6 @@ def curve(n: int, seed: int = 0) -> RiskCoverage:
     rng = np.random.default_rng(seed)
     sure = rng.normal(size=n)
     return risk_coverage(sure, rng.random(n) < 1 / (1 + np.exp(-2 * sure - 1)))
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Axes, ...]]:
-    """The axes of every figure that is saved."""
-    figures: list[tuple[Axes, ...]] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *args: Any, **kwargs: Any) -> None:
-        figures.append(tuple(figure.axes))
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def lines(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -48,8 +32,8 @@ def area(x: np.ndarray, y: np.ndarray) -> float:
 
 def test_what_is_drawn_is_the_curve_with_the_best_order_and_none(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     one = curve(300)
-    write_risk_coverage({"run": one}, tmp_path / "a.png")
-    write_risk_coverage({"run": one}, tmp_path / "b.png")
+    save_png([[risk_coverage_chart({"run": one})]], tmp_path / "a.png")
+    save_png([[risk_coverage_chart({"run": one})]], tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     found = lines(drawn[0][0])
     assert set(found) == {"run", "best order", "no order"}
@@ -60,7 +44,7 @@ def test_what_is_drawn_is_the_curve_with_the_best_order_and_none(tmp_path: Path,
 
 
 def test_several_runs_are_told_apart_and_have_no_references(drawn: list[tuple[Axes, ...]]) -> None:
-    risk_coverage_panel({f"run {k}": curve(100, k) for k in range(9)})
+    assert risk_coverage_chart({f"run {k}": curve(100, k) for k in range(9)}).svg
     (axes,) = drawn[0]
     assert list(lines(axes)) == [f"run {k}" for k in range(9)]
     assert len({line.get_color() for line in axes.lines}) == 8
@@ -68,10 +52,10 @@ def test_several_runs_are_told_apart_and_have_no_references(drawn: list[tuple[Ax
 
 def test_long_curves_are_thinned_without_visible_change(drawn: list[tuple[Axes, ...]]) -> None:
     long = curve(50_000)
-    panel = risk_coverage_panel({"run": long})
+    svg = risk_coverage_chart({"run": long}).svg
     (axes,) = drawn[0]
     x, y = lines(axes)["run"]
-    assert len(x) < 2000 and len(panel.svg) < 60_000
+    assert len(x) < 2000 and len(svg) < 60_000
     assert area(x, y) == pytest.approx(long.aurc, abs=1e-3)
     top = axes.get_ylim()[1]
     at = np.searchsorted(x, 100 * long.coverage)
@@ -79,27 +63,27 @@ def test_long_curves_are_thinned_without_visible_change(drawn: list[tuple[Axes, 
     steady = long.coverage > 0.05
     assert (np.abs(beside - 100 * long.risk).min(axis=0)[steady] < top / 150).all()
     assert x[-1] == 100 and y[-1] == pytest.approx(100 * long.risk[-1])
-    assert len(risk_coverage_panel({f"run {k}": curve(50_000, k) for k in range(8)}).svg) < 60_000
+    assert len(risk_coverage_chart({f"run {k}": curve(50_000, k) for k in range(8)}).svg) < 60_000
 
 
 def test_the_first_images_do_not_set_the_scale(drawn: list[tuple[Axes, ...]]) -> None:
-    risk_coverage_panel({"run": risk_coverage(np.arange(100.0), np.arange(100) < 99)})
+    assert risk_coverage_chart({"run": risk_coverage(np.arange(100.0), np.arange(100) < 99)}).svg
     assert drawn[0][0].get_ylim()[1] < 30
 
 
-def test_the_panel_takes_the_colours_of_the_page_and_says_the_figures() -> None:
+def test_the_page_element_takes_the_colours_of_the_page_and_says_the_figures() -> None:
     one = risk_coverage(np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, True, False]))
-    panel = risk_coverage_panel({'a "run"': one})
-    assert panel == risk_coverage_panel({'a "run"': one})
-    assert "var(--train)" in panel.svg and "var(--rate)" in panel.svg
-    assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", panel.svg)
-    label = ElementTree.fromstring(panel.svg).get("aria-label")
+    svg = risk_coverage_chart({'a "run"': one}).svg
+    assert svg == risk_coverage_chart({'a "run"': one}).svg
+    assert "var(--train)" in svg and "var(--rate)" in svg
+    assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", svg)
+    label = ElementTree.fromstring(svg).get("aria-label")
     assert label is not None and 'a "run": 0.00 % at 50.0 %, 25.0 % at 100.0 %, AURC 6.25 %' in label
 
 
 def test_names_are_text() -> None:
-    panel = risk_coverage_panel({"$x^2$ <b>\n鳥": curve(10), "other" * 30: curve(10)})
-    texts = [text.text or "" for text in ElementTree.fromstring(panel.svg).iter("text")]
+    chart = risk_coverage_chart({"$x^2$ <b>\n鳥": curve(10), "other" * 30: curve(10)})
+    texts = [text.text or "" for text in ElementTree.fromstring(chart.svg).iter("text")]
     assert any(text.startswith("$x^2$ <b> 鳥: ") for text in texts) and max(map(len, texts)) < 80
 
 
@@ -111,19 +95,13 @@ def test_short_and_tied_curves_are_drawn_without_warnings(confidence: list[float
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one = risk_coverage(np.array(confidence), np.array(correct))
-        write_risk_coverage({"run": one}, tmp_path / "curve.png")
-        assert f"{100 * one.risk[-1]:.1f} % at 100.0 %" in risk_coverage_panel({"run": one}).svg.replace("0.00 %", "0.0 %")
+        save_png([[risk_coverage_chart({"run": one})]], tmp_path / "curve.png")
+        assert f"{100 * one.risk[-1]:.1f} % at 100.0 %" in risk_coverage_chart({"run": one}).svg.replace("0.00 %", "0.0 %")
 
 
 def test_no_curve_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no curves"):
-        risk_coverage_panel({})
+        risk_coverage_chart({})
     with pytest.raises(InputError, match="no curves"):
-        write_risk_coverage({}, tmp_path / "curve.png")
+        save_png([[risk_coverage_chart({})]], tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_compact_paths_are_the_same_paths_and_text_is_left_alone() -> None:
-    svg = '<path id="a" d="M 1.004 2.000 \nL 3.5 2.001 \nL 3.5 7 \nL 4 8 \nz\n" style="d: 1.2345"/><text> d="M 1.2345 2"</text>'
-    assert compact(svg) == '<path id="a" d="M1 2H3.5V7L4 8z" style="d: 1.2345"/><text> d="M 1.2345 2"</text>'
-    assert compact('<path d="M 0 0 C 1.239 2 3 4 5 6 L 5 7 z M 1 1 L 5 7"/>') == '<path d="M0 0C1.24 2 3 4 5 6V7zM1 1L5 7"/>'

@@ -1,4 +1,4 @@
-"""Which classes are taken for one another: one PNG, or charts as SVG for a page. Many classes are an overview with close-ups."""
+"""Which classes are taken for one another. Many classes are an overview with close-ups."""
 
 from __future__ import annotations
 
@@ -7,34 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import (
-    GRID,
-    INK,
-    LINES,
-    LINES_ON_A_PAGE,
-    PAPER,
-    REFERENCE,
-    any_letters,
-    compact,
-    house_style,
-    page_svg,
-    printable,
-    write_png,
-)
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import COUNT, GRID, INK, LINES, PAPER, REFERENCE, WRONG, printable
 from fieldmark.scoring.confusion import blocks, cluster_order, worst_pairs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_RIGHT, _WRONG, _COUNT, _BLOCK = LINES[0], "#ab4400", "#1c1e21", REFERENCE
-_ON_A_PAGE = LINES_ON_A_PAGE | {_WRONG: "var(--wrong)", _COUNT: "var(--ink)"}
+_RIGHT, _BLOCK = LINES[0], REFERENCE
 _SHARES = (0.05, 0.1, 0.2, 0.5)
 _SHARES_RIGHT = (0.2, 0.4, 0.6, 0.8)
 _SHARES_SAID = ("≤ 5", "≤ 10", "≤ 20", "≤ 50", "> 50")
@@ -56,64 +40,19 @@ _SIDE, _LABEL, _KEY, _TITLE = 6.6, 0.3, 0.4, 0.4
 _SLANT = 60
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One chart: its size in inches, and how it is drawn into a figure from a place on, in inches from its upper left corner."""
+def confusion_charts(matrix: np.ndarray, names: Sequence[str]) -> list[Chart]:
+    """A confusion matrix, int64 (C, C + 1) as confusion.confusion_matrix returns it.
 
-    title: str
-    described: str
-    width: float
-    height: float
-    draw: Callable[[Figure, float, float], None]
-
-
-def write_confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix, int64 (C, C + 1) as confusion.confusion_matrix gives it, into a PNG.
-
-    Above 20 classes it shows all of them without names, and those most confused with one another close up.
+    Above 20 classes the first chart shows all of them without names, and the others, as wide as one another, those most confused with one
+    another close up.
     """
-    from matplotlib.figure import Figure
-
-    first, *others = _parts(matrix, names)
-    rows = [others[k : k + 2] for k in range(0, len(others), 2)]
-    heights = [max(part.height for part in row) + _TITLE for row in rows]
-    width = max(first.width, 2 * _CLOSE_UP + 3 * _MARGIN if others else 0)
-    height = first.height + sum(heights)
-    with any_letters(), house_style({}):
-        figure = Figure(figsize=(width, height), dpi=150)
-        first.draw(figure, (width - first.width) / 2, 0)
-        top = first.height
-        for row, tall in zip(rows, heights, strict=True):
-            for column, part in enumerate(row):
-                left = column * (_CLOSE_UP + _MARGIN) + _MARGIN
-                figure.text((left + _MARGIN) / width, 1 - (top + 0.2) / height, part.title, fontweight="bold", va="center")
-                part.draw(figure, left, top + _TITLE)
-            top += tall
-        write_png(figure, path)
-
-
-def confusion_panels(matrix: np.ndarray, names: Sequence[str]) -> list[Panel]:
-    """The same for a page: the matrix first, then the close-ups, which are as wide as one another. Equal matrices give equal text."""
-
-    def svg(part: _Part) -> str:
-        def draw(figure: Figure) -> None:
-            figure.set_layout_engine("none")
-            part.draw(figure, 0, 0)
-
-        return compact(page_svg(draw, (part.width, part.height), part.title, _ON_A_PAGE, part.described))
-
-    with any_letters():
-        return [Panel(part.title, svg(part)) for part in _parts(matrix, names)]
-
-
-def _parts(matrix: np.ndarray, names: Sequence[str]) -> list[_Part]:
     names = list(map(printable, names))
     order = cluster_order(matrix)
     unanswered = bool(matrix[:, -1].any())
     if len(matrix) <= _NAMED:
         return [_named("confusion matrix", _described(matrix, names), matrix, order, names, unanswered)]
     found = blocks(matrix)
-    parts = [_overview(matrix, names, order, found, unanswered)]
+    charts = [_overview(matrix, names, order, found, unanswered)]
     for number, block in enumerate(found, start=1):
         inside = matrix[np.ix_(block, block)]
         wrong = int(inside.sum() - np.trace(inside))
@@ -124,14 +63,46 @@ def _parts(matrix: np.ndarray, names: Sequence[str]) -> list[_Part]:
             for one in block
             if one != other and matrix[other, one]
         )
-        parts.append(_named(title, f"{title}; named {said}", matrix, block, names, unanswered=False))
-    return parts
+        charts.append(_named(title, f"{title}; named {said}", matrix, block, names, unanswered=False))
+    return charts
+
+
+# ---- placing in inches ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Sheet:
+    """Axes without a frame that fill a chart; places on it are in inches from its upper left corner."""
+
+    whole: Axes
+    width: float
+    height: float
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Bare ones."""
+        axes = self.whole.inset_axes((left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height))
+        axes.set_axis_off()
+        return axes
+
+    def write(self, text: str, left: float, top: float, **style: Any) -> None:
+        placed: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "transform": self.whole.transAxes} | style
+        self.whole.text(left / self.width, 1 - top / self.height, text, **placed)
+
+
+def _chart(title: str, description: str, width: float, height: float, draw: Callable[[_Sheet], None]) -> Chart:
+    def draw_sheet(axes: Axes) -> None:
+        axes.set_position((0, 0, 1, 1))
+        axes.set_box_aspect(height / width)
+        axes.set_axis_off()
+        draw(_Sheet(axes, width, height))
+
+    return Chart(title, description, width, height, draw_sheet)
 
 
 # ---- a matrix with names ----------------------------------------------------------------------------------------------------------
 
 
-def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, names: Sequence[str], unanswered: bool) -> _Part:
+def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, names: Sequence[str], unanswered: bool) -> Chart:
     """Of the chosen classes, in their order; shares are of all images of a row."""
     shown = _shortened(names)
     places = np.arange(len(chosen), dtype=np.float64)
@@ -142,8 +113,8 @@ def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, n
     written = ["no answer" if column == len(matrix) else shown[column] for column in columns]
     slanted = 0.3 + max(len(line) for name in written for line in _lines(name)) * _LETTER * math.sin(math.radians(_SLANT))
 
-    def draw(figure: Figure, left: float, top: float) -> None:
-        axes = _axes(figure, left + _NAMES, top + _MARGIN, wide * _CELL, down)
+    def draw(sheet: _Sheet) -> None:
+        axes = sheet.axes(_NAMES, _MARGIN, wide * _CELL, down)
         axes.set(xlim=(-0.5, wide - 0.5), ylim=(len(chosen) - 0.5, -0.5))
         counts = matrix[np.ix_(chosen, columns)]
         right = chosen[:, None] == columns
@@ -151,23 +122,23 @@ def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, n
         x, y = np.meshgrid(across, places)
         axes.add_patch(_squares(x.ravel(), y.ravel(), color=GRID, alpha=0.45))
         for step in range(len(_LOUD)):
-            for cells, colour, strength in ((right, _RIGHT, _CALM[step]), (~right, _WRONG, _LOUD[step])):
+            for cells, colour, strength in ((right, _RIGHT, _CALM[step]), (~right, WRONG, _LOUD[step])):
                 there = cells & (counts > 0) & (steps == step)
                 if there.any():
                     axes.add_patch(_squares(x[there], y[there], color=colour, alpha=strength))
         for row, column in zip(*np.nonzero(counts), strict=True):
             strong = not right[row, column] and steps[row, column] >= 3
-            style: dict[str, Any] = {"color": PAPER if strong else _COUNT, "fontsize": 8.5, "ha": "center", "va": "center"}
+            style: dict[str, Any] = {"color": PAPER if strong else COUNT, "fontsize": 8.5, "ha": "center", "va": "center"}
             axes.text(across[column], row, _short_count(int(counts[row, column])), **style)
         for place, label in enumerate(chosen):
             _write_name(axes, shown[label], (-0.68, place), slanted=False)
         for place, name in zip(across, written, strict=True):
             _write_name(axes, name, (float(place), len(chosen) - 0.22), slanted=True)
-        _say(figure, "true class", left + 0.12, top + _MARGIN + max(down / 2, 0.35), rotation=90)
-        _say(figure, "named as", left + _NAMES + wide * _CELL / 2, top + _MARGIN + down + slanted)
-        _draw_key(figure, left + _MARGIN, top + _MARGIN + down + slanted + 0.3, _CALM, _LOUD)
+        sheet.write("true class", 0.12, _MARGIN + max(down / 2, 0.35), rotation=90)
+        sheet.write("named as", _NAMES + wide * _CELL / 2, _MARGIN + down + slanted)
+        _draw_key(sheet, _MARGIN, _MARGIN + down + slanted + 0.3, _CALM, _LOUD)
 
-    return _Part(title, described, width, _MARGIN + down + slanted + 0.15 + _KEY, draw)
+    return _chart(title, described, width, _MARGIN + down + slanted + 0.15 + _KEY, draw)
 
 
 def _squares(x: np.ndarray, y: np.ndarray, **style: Any) -> Any:
@@ -219,7 +190,7 @@ def _short_count(count: int) -> str:
 # ---- all classes ------------------------------------------------------------------------------------------------------------------
 
 
-def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found: Sequence[np.ndarray], unanswered: bool) -> _Part:
+def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found: Sequence[np.ndarray], unanswered: bool) -> Chart:
     classes = len(matrix)
     wide = classes * 1.03 + 1 if unanswered else classes
     cell = _SIDE / classes
@@ -227,14 +198,14 @@ def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found
     right = rows == columns
     steps = _steps(matrix[rows, columns] / matrix.sum(axis=1)[rows], right)
 
-    def draw(figure: Figure, left: float, top: float) -> None:
-        axes = _axes(figure, left + _LABEL, top + _LABEL, cell * wide, _SIDE)
+    def draw(sheet: _Sheet) -> None:
+        axes = sheet.axes(_LABEL, _LABEL, cell * wide, _SIDE)
         axes.set(xlim=(-0.5, wide - 0.5), ylim=(classes - 0.5, -0.5))
         axes.plot(
             [-0.5, classes - 0.5, classes - 0.5, -0.5, -0.5], [-0.5, -0.5, classes - 0.5, classes - 0.5, -0.5], color=GRID, linewidth=0.8
         )
         places = np.append(np.argsort(order), wide - 1)
-        for cells, colour, strengths in ((right, _RIGHT, _CALM_MARKS), (~right, _WRONG, _MARKS)):
+        for cells, colour, strengths in ((right, _RIGHT, _CALM_MARKS), (~right, WRONG, _MARKS)):
             for step, (strength, least) in enumerate(strengths):
                 there = cells & (steps == step)
                 if there.any():
@@ -242,14 +213,14 @@ def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found
                     axes.add_patch(_marks(places[columns[there]], places[rows[there]], size, 72 * cell, color=colour, alpha=strength))
         _outline(axes, order, found, 72 * cell)
         if unanswered:
-            _say(figure, "no answer", left + _LABEL + cell * wide, top + _LABEL + _SIDE + 0.14, ha="right")
-        _say(figure, "true class", left + 0.14, top + _LABEL + _SIDE / 2, rotation=90)
-        _say(figure, "named as", left + _LABEL + _SIDE / 2, top + _LABEL + _SIDE + 0.14)
+            sheet.write("no answer", _LABEL + cell * wide, _LABEL + _SIDE + 0.14, ha="right")
+        sheet.write("true class", 0.14, _LABEL + _SIDE / 2, rotation=90)
+        sheet.write("named as", _LABEL + _SIDE / 2, _LABEL + _SIDE + 0.14)
         calm, loud = [strength for strength, _ in _CALM_MARKS], [strength for strength, _ in _MARKS]
-        _draw_key(figure, left + _LABEL, top + _LABEL + _SIDE + _LABEL + 0.15, calm, loud)
+        _draw_key(sheet, _LABEL, _LABEL + _SIDE + _LABEL + 0.15, calm, loud)
 
     title = f"confusion matrix of {classes:,} classes"
-    return _Part(title, _described(matrix, names), _LABEL + cell * wide + _MARGIN, _LABEL + _SIDE + _LABEL + _KEY, draw)
+    return _chart(title, _described(matrix, names), _LABEL + cell * wide + _MARGIN, _LABEL + _SIDE + _LABEL + _KEY, draw)
 
 
 def _marks(x: np.ndarray, y: np.ndarray, size: float, cell: float, **style: Any) -> Any:
@@ -290,7 +261,7 @@ def _outline(axes: Axes, order: np.ndarray, found: Sequence[np.ndarray], cell: f
             va="center",
             fontsize=9,
             fontweight="bold",
-            color=_COUNT,
+            color=COUNT,
             arrowprops={"arrowstyle": "-", "color": _BLOCK, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
             bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
             annotation_clip=False,
@@ -301,23 +272,9 @@ def _outline(axes: Axes, order: np.ndarray, found: Sequence[np.ndarray], cell: f
 # ---- both -------------------------------------------------------------------------------------------------------------------------
 
 
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Bare ones, in inches from the upper left corner of the figure."""
-    whole_width, whole_height = figure.get_size_inches()
-    axes = figure.add_axes((left / whole_width, 1 - (top + height) / whole_height, width / whole_width, height / whole_height))
-    axes.set_axis_off()
-    return axes
-
-
-def _say(figure: Figure, text: str, left: float, top: float, **style: Any) -> None:
-    width, height = figure.get_size_inches()
-    placed: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9} | style
-    figure.text(left / width, 1 - top / height, text, **placed)
-
-
-def _draw_key(figure: Figure, left: float, top: float, calm: Sequence[float], loud: Sequence[float]) -> None:
+def _draw_key(sheet: _Sheet, left: float, top: float, calm: Sequence[float], loud: Sequence[float]) -> None:
     """What colours mean, in one line: inches from the upper left corner."""
-    axes = _axes(figure, left, top - 0.1, 5.3, 5.3 / 30)
+    axes = sheet.axes(left, top - 0.1, 5.3, 5.3 / 30)
     axes.set(xlim=(0, 30), ylim=(0.5, -0.5))
     style: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": INK}
     axes.add_patch(_squares(np.array([0.5]), np.array([0.0]), color=_RIGHT, alpha=calm[-1]))
@@ -325,7 +282,7 @@ def _draw_key(figure: Figure, left: float, top: float, calm: Sequence[float], lo
     axes.text(4, 0, "wrong, % of the row:", **style)
     for place, (strength, said) in enumerate(zip(loud, _SHARES_SAID, strict=True)):
         at = 12.6 + 3.3 * place
-        axes.add_patch(_squares(np.array([at]), np.array([0.0]), color=_WRONG, alpha=strength))
+        axes.add_patch(_squares(np.array([at]), np.array([0.0]), color=WRONG, alpha=strength))
         axes.text(at + 0.8, 0, said, **style)
 
 

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.rejection_figure import rejection_panels, write_rejection
+from fieldmark.reports.charts.chart import save_png
+from fieldmark.reports.charts.rejection import rejection_charts
 from fieldmark.scoring.rejection import auroc
 from fieldmark.scoring.rejection_scores import SCORES
 
@@ -21,20 +21,6 @@ from fieldmark.scoring.rejection_scores import SCORES
 def scores(known: int = 600, unknown: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(1.5, 1, known), rng.normal(0, 1, unknown)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Axes, ...]]:
-    """The axes of every figure that is saved."""
-    figures: list[tuple[Axes, ...]] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *args: Any, **kwargs: Any) -> None:
-        figures.append(tuple(figure.axes))
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
 
 
 def outlines(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -49,8 +35,8 @@ def curve(axes: Axes, name: str) -> Any:
 def test_the_histograms_hold_all_images_in_common_bins(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     known, unknown = scores()
     known[:30], unknown[:6], unknown[6] = -np.inf, np.nan, 1e9
-    write_rejection(known, unknown, 0.25, "energy", tmp_path / "a.png")
-    write_rejection(known, unknown, 0.25, "energy", tmp_path / "b.png")
+    save_png([rejection_charts(known, unknown, 0.25, "energy")], tmp_path / "a.png")
+    save_png([rejection_charts(known, unknown, 0.25, "energy")], tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     axes = drawn[0][0]
     (of_known, edges), (of_unknown, others) = outlines(axes)["known"], outlines(axes)["unknown"]
@@ -64,8 +50,8 @@ def test_the_histograms_hold_all_images_in_common_bins(tmp_path: Path, drawn: li
 
 def test_the_curves_are_the_roc_of_each_score_with_its_auroc(drawn: list[tuple[Axes, ...]]) -> None:
     curves = {name: scores(seed=seed) for seed, name in enumerate(SCORES)}
-    rejection_panels(*curves["vim"], 0.5, "vim", curves)
-    (axes,) = drawn[1]
+    assert rejection_charts(*curves["vim"], 0.5, "vim", curves)[1].svg
+    (axes,) = drawn[0]
     for name, (known, unknown) in curves.items():
         line = curve(axes, name)
         x, y = np.array(line.get_xdata()) / 100, np.array(line.get_ydata()) / 100
@@ -79,24 +65,25 @@ def test_the_curves_are_the_roc_of_each_score_with_its_auroc(drawn: list[tuple[A
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (100 * (unknown >= 0.5).mean(), 100 * (known >= 0.5).mean())
 
 
-def test_many_images_make_no_large_panels() -> None:
+def test_many_images_make_no_large_elements() -> None:
     curves = {name: scores(50_000, 20_000, seed) for seed, name in enumerate(SCORES)}
-    panels = rejection_panels(*curves["msp"], 0.5, "msp", curves)
-    assert all(len(panel.svg) < 60_000 for panel in panels)
+    charts = rejection_charts(*curves["msp"], 0.5, "msp", curves)
+    assert all(len(chart.svg) < 60_000 for chart in charts)
 
 
-def test_panels_take_the_colours_of_the_page_and_are_said_in_words() -> None:
+def test_pages_take_the_colours_of_the_page_and_are_said_in_words() -> None:
     known, unknown = np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 2, 0])
-    panels = rejection_panels(known, unknown, 2, "knn", {"msp": (known, known)})
-    assert panels == rejection_panels(known, unknown, 2, "knn", {"msp": (known, known)})
-    assert [panel.title for panel in panels] == ["scores of known and unknown images (knn)", "known against unknown images accepted"]
-    assert "4 known images, of which 75.0 % are accepted" in panels[0].svg and "of which 25.0 % are accepted" in panels[0].svg
-    assert "(AUROC): knn (chosen) 87.5 %, msp 50.0 %" in panels[1].svg
-    for panel in panels:
-        assert "var(--train)" in panel.svg and "var(--val)" in panel.svg
-        assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", panel.svg)
-        assert ElementTree.fromstring(panel.svg).tag == "svg"
-    named = [set(re.findall(r' id="([^"]+)"', panel.svg)) for panel in panels]
+    charts = rejection_charts(known, unknown, 2, "knn", {"msp": (known, known)})
+    again = rejection_charts(known, unknown, 2, "knn", {"msp": (known, known)})
+    assert [chart.svg for chart in charts] == [chart.svg for chart in again]
+    assert [chart.title for chart in charts] == ["scores of known and unknown images (knn)", "known against unknown images accepted"]
+    assert "4 known images, of which 75.0 % are accepted" in charts[0].svg and "of which 25.0 % are accepted" in charts[0].svg
+    assert "(AUROC): knn (chosen) 87.5 %, msp 50.0 %" in charts[1].svg
+    for chart in charts:
+        assert "var(--train)" in chart.svg and "var(--val)" in chart.svg
+        assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", chart.svg)
+        assert ElementTree.fromstring(chart.svg).tag == "svg"
+    named = [set(re.findall(r' id="([^"]+)"', chart.svg)) for chart in charts]
     assert not named[0] & named[1]
 
 
@@ -116,8 +103,8 @@ def test_few_tied_and_infinite_scores_are_drawn_without_warnings(
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_rejection(np.array(known), np.array(unknown), threshold, "msp", tmp_path / "rejection.png")
-        assert len(rejection_panels(np.array(known), np.array(unknown), threshold, "msp")) == 2
+        save_png([rejection_charts(np.array(known), np.array(unknown), threshold, "msp")], tmp_path / "rejection.png")
+        assert all(chart.svg for chart in rejection_charts(np.array(known), np.array(unknown), threshold, "msp"))
     assert outlines(drawn[0][0])["known"][0].sum() == pytest.approx(100)
     assert any("no threshold" in str(line.get_label()) for line in drawn[0][0].lines) == math.isinf(threshold)
 
@@ -125,5 +112,5 @@ def test_few_tied_and_infinite_scores_are_drawn_without_warnings(
 def test_no_images_of_a_kind_are_an_error(tmp_path: Path) -> None:
     for known, unknown in (([], [1.0]), ([1.0], [])):
         with pytest.raises(InputError, match="no known or no unknown"):
-            write_rejection(np.array(known), np.array(unknown), 0.0, "msp", tmp_path / "rejection.png")
+            save_png([rejection_charts(np.array(known), np.array(unknown), 0.0, "msp")], tmp_path / "rejection.png")
     assert not list(tmp_path.iterdir())

@@ -1,35 +1,20 @@
-"""How well scores tell unknown images from known ones: one PNG, or two charts as SVG for a page."""
+"""How well scores tell unknown images from known ones: their distributions and their ROC curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import (
-    INK,
-    LINES,
-    LINES_ON_A_PAGE,
-    PAPER,
-    REFERENCE,
-    any_letters,
-    compact,
-    house_style,
-    line_style,
-    page_svg,
-    plain_axes,
-    plain_text,
-    write_png,
-)
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import INK, LINES, PAPER, REFERENCE, line_style, plain_axes, plain_text
 from fieldmark.scoring.rejection import auroc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Scores = tuple[np.ndarray, np.ndarray]
 """Of the known and of the unknown images."""
@@ -42,62 +27,29 @@ _SEEN = 500
 """Steps of a share that can be told apart."""
 
 
-def write_rejection(
-    known: np.ndarray, unknown: np.ndarray, threshold: float, score: str, path: Path, curves: Mapping[str, Scores] | None = None
-) -> None:
-    """Draw how the scores of known and unknown images are distributed, and the ROC curves of this score and of others, into a PNG.
-
-    threshold: an image is accepted from this score on
-    curves: by name of a score, what it is for the known and for the unknown images
-    NaN counts as -inf. Raises InputError where there are no known or no unknown images.
-    """
-    from matplotlib.figure import Figure
-
-    of_scores = _all(known, unknown, score, curves)
-    with any_letters(), house_style({}):
-        figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
-        one, other = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        _draw_scores(one, *of_scores[score], threshold, score)
-        _draw_curves(other, of_scores, threshold, score)
-        for axes, title in zip((one, other), _titles(score), strict=True):
-            axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
-        write_png(figure, path)
-
-
-def rejection_panels(
+def rejection_charts(
     known: np.ndarray,
     unknown: np.ndarray,
     threshold: float,
     score: str,
     curves: Mapping[str, Scores] | None = None,
-    salt: str = "",
-) -> list[Panel]:
-    """The two charts of write_rejection. Equal scores give equal text; `salt` is another for each set of unknown images of a page."""
+    page_key: str = "",
+) -> list[Chart]:
+    """How the scores of known and unknown images are distributed, and the ROC curves of this score and of others.
+
+    threshold: an image is accepted from this score on
+    curves: by name of a score, its values for the known and for the unknown images
+    page_key: differs between the sets of unknown images of a page
+    NaN counts as -inf. Raises InputError if there are no known or no unknown images.
+    """
     of_scores = _all(known, unknown, score, curves)
-
-    def draw_scores(figure: Figure) -> None:
-        axes = figure.subplots()
-        axes.set_facecolor("none")
-        _draw_scores(axes, *of_scores[score], threshold, score)
-
-    def draw_curves(figure: Figure) -> None:
-        axes = figure.subplots()
-        axes.set_facecolor("none")
-        _draw_curves(axes, of_scores, threshold, score)
-
-    drawn = (
-        (draw_scores, "scores", _described(*of_scores[score], threshold, score)),
-        (draw_curves, "rejection ROC", _ranked(of_scores)),
-    )
-    with any_letters():
-        return [
-            Panel(title, compact(page_svg(draw, (5.2, 3.8), f"{name} {salt}", LINES_ON_A_PAGE, description)))
-            for title, (draw, name, description) in zip(_titles(score), drawn, strict=True)
-        ]
-
-
-def _titles(score: str) -> tuple[str, str]:
-    return f"scores of known and unknown images ({score})", "known against unknown images accepted"
+    distribution = partial(_draw_scores, known=of_scores[score][0], unknown=of_scores[score][1], threshold=threshold)
+    roc = partial(_draw_curves, curves=of_scores, threshold=threshold, score=score)
+    described = _described(*of_scores[score], threshold, score)
+    return [
+        Chart(f"scores of known and unknown images ({score})", described, 5.2, 3.8, distribution, page_key=page_key),
+        Chart("known against unknown images accepted", _ranked(of_scores), 5.2, 3.8, roc, page_key=page_key),
+    ]
 
 
 def _all(known: np.ndarray, unknown: np.ndarray, score: str, curves: Mapping[str, Scores] | None) -> dict[str, Scores]:
@@ -120,7 +72,7 @@ def _accepted(scores: np.ndarray, threshold: float) -> float:
 # ---- scores -----------------------------------------------------------------------------------------------------------------------
 
 
-def _draw_scores(axes: Axes, known: np.ndarray, unknown: np.ndarray, threshold: float, score: str) -> None:
+def _draw_scores(axes: Axes, known: np.ndarray, unknown: np.ndarray, threshold: float) -> None:
     plain_axes(axes)
     edges, beyond = _bins(known, unknown, threshold)
     highest = 0.0

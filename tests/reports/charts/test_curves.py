@@ -11,11 +11,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.curves import curve_panels, write_curves
+from fieldmark.reports.charts.chart import save_png
+from fieldmark.reports.charts.curves import curve_charts
 
 
 def rows(epochs: int, phase: str = "fit") -> list[dict[str, Any]]:
@@ -35,18 +35,8 @@ def rows(epochs: int, phase: str = "fit") -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Axes, ...]]:
-    """The axes of every figure that is saved."""
-    figures: list[tuple[Axes, ...]] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *args: Any, **kwargs: Any) -> None:
-        figures.append(tuple(figure.axes))
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
+def write_curves(metrics: list[dict[str, Any]], path: Path, best_epoch: int | None = None) -> None:
+    save_png([[chart] for chart in curve_charts(metrics, best_epoch)], path, legend=True)
 
 
 def curves(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -55,7 +45,7 @@ def curves(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
 
 def test_what_is_drawn_is_what_was_measured(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     write_curves(rows(6) + rows(3, "refit"), tmp_path / "curves.png")
-    loss, accuracy, rate = drawn[0]
+    (loss,), (accuracy,), (rate,) = drawn
     epochs = [1, 2, 3, 4, 5, 6]
     assert curves(loss)["train"] == (epochs, [5 / e for e in epochs])
     assert curves(loss)["val"] == (epochs, [6 / e for e in epochs])
@@ -69,9 +59,9 @@ def test_what_is_drawn_is_what_was_measured(tmp_path: Path, drawn: list[tuple[Ax
 def test_stages_are_marked_where_they_begin(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
     staged = [row | {"stage": 1 + (row["epoch"] > 2) + (row["epoch"] > 5)} for row in rows(6)]
     write_curves(staged, tmp_path / "curves.png")
-    for axes in drawn[0]:
+    for (axes,) in drawn:
         assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [2.5, 5.5]
-    assert "a stage begins with epoch 3, 6" in curve_panels(staged)[0].svg and "stage" not in curve_panels(rows(6))[0].svg
+    assert "a stage begins with epoch 3, 6" in curve_charts(staged)[0].svg and "stage" not in curve_charts(rows(6))[0].svg
 
 
 def test_the_given_best_epoch_is_marked(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
@@ -99,47 +89,48 @@ def test_gaps_and_short_runs_are_drawn_without_warnings(tmp_path: Path, drawn: l
         for index, case in enumerate((broken, rows(1), rows(2, "refit"), without_val, rows(200))):
             write_curves(case, tmp_path / f"{index}.png")
     assert [math.isnan(value) for value in curves(drawn[0][0])["val"][1]] == [False, True, False, False]
-    assert "val" not in curves(drawn[3][0])
+    assert "val" not in curves(drawn[9][0])
 
 
-def test_panels_show_the_same_with_the_colours_of_the_page(drawn: list[tuple[Axes, ...]]) -> None:
-    loss, accuracy, rate = curve_panels(rows(6) + rows(3, "refit"))
-    assert [panel.title for panel in (loss, accuracy, rate)] == ["loss (nats)", "top-1 accuracy (%)", "learning rate"]
+def test_pages_show_the_same_in_their_own_colours(drawn: list[tuple[Axes, ...]]) -> None:
+    loss, accuracy, rate = curve_charts(rows(6) + rows(3, "refit"))
+    _ = [chart.svg for chart in (loss, accuracy, rate)]
+    assert [chart.title for chart in (loss, accuracy, rate)] == ["loss (nats)", "top-1 accuracy (%)", "learning rate"]
     assert curves(drawn[0][0])["val"] == ([1, 2, 3, 4, 5, 6], [6 / e for e in range(1, 7)])
     assert curves(drawn[1][0])["best epoch, 3: val 70.0 %"] == ([3], [70])
     assert [0.1 / e for e in range(1, 7)] in [list(line.get_ydata()) for line in drawn[2][0].lines]
     for name in ("train", "val", "refit", "grid", "paper"):
         assert f"var(--{name})" in loss.svg and f"var(--{name})" in accuracy.svg
     assert "var(--rate)" in rate.svg and "var(--train)" not in rate.svg
-    for panel in (loss, accuracy, rate):
-        assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", panel.svg)
-        assert ElementTree.fromstring(panel.svg).tag == "svg"
+    for chart in (loss, accuracy, rate):
+        assert not re.search(r"#[0-9a-f]{6}\b|<style|<metadata|https?:", chart.svg)
+        assert ElementTree.fromstring(chart.svg).tag == "svg"
     assert 'aria-label="loss (nats) by epoch: train from 5 to 0.8333, val from 6 to 1, refit on train and val from 5 to 1.667"' in loss.svg
 
 
-def test_panels_are_repeatable_whatever_the_users_style_and_share_no_identifiers() -> None:
-    panels = curve_panels(rows(6))
+def test_charts_are_repeatable_whatever_the_users_style_and_share_no_identifiers() -> None:
+    drawn = [chart.svg for chart in curve_charts(rows(6))]
     with mpl.rc_context(
         {"axes.edgecolor": "red", "figure.facecolor": "blue", "svg.fonttype": "path", "axes.prop_cycle": "cycler('color', ['g'])"}
     ):
-        assert curve_panels(rows(6)) == panels
-    named = [set(re.findall(r' id="([^"]+)"', panel.svg)) for panel in panels]
-    used = [set(re.findall(r'(?:href="|url\()#([^")]+)', panel.svg)) for panel in panels]
+        assert [chart.svg for chart in curve_charts(rows(6))] == drawn
+    named = [set(re.findall(r' id="([^"]+)"', svg)) for svg in drawn]
+    used = [set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) for svg in drawn]
     assert used == named and not named[0] & named[1] and not named[1] & named[2] and not named[0] & named[2]
 
 
-def test_panels_of_broken_and_short_runs_are_drawn_without_warnings() -> None:
+def test_pages_of_broken_and_short_runs_are_drawn_without_warnings() -> None:
     broken = [row | {"val_nll": math.inf, "val_top1": None, "train_loss": math.nan} for row in rows(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "loss (nats) by epoch: nothing was measured" in curve_panels(broken)[0].svg
+        assert "loss (nats) by epoch: nothing was measured" in curve_charts(broken)[0].svg
         for case in (rows(1), rows(2, "refit"), rows(200)):
-            assert len(curve_panels(case)) == 3
+            assert len([chart.svg for chart in curve_charts(case)]) == 3
 
 
 def test_no_epoch_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no epoch has finished"):
-        curve_panels([])
+        curve_charts([])
     with pytest.raises(InputError, match="no epoch has finished"):
         write_curves([], tmp_path / "curves.png")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Learning curves of a run: one PNG, or a chart each as SVG for a page."""
+"""Learning curves of a run: loss, accuracy and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -6,34 +6,32 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.drawing import LINES, LINES_ON_A_PAGE, PAPER, REFERENCE, house_style, page_svg, plain_axes, write_png
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import LINES, PAPER, REFERENCE, STAGE, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _TRAIN, _VAL, _REFIT, _RATE = LINES[0], LINES[1], LINES[4], REFERENCE
-_STAGE = "#8c8c8c"
-_ON_A_PAGE = LINES_ON_A_PAGE | {_STAGE: "var(--rate)"}
 
 
 @dataclass(frozen=True)
-class _Chart:
-    """What one chart shows: columns of metrics.jsonl, the second None where val has no such figure."""
+class _Measure:
+    """The columns of metrics.jsonl that one chart shows; `val` is None if val has none."""
 
     title: str
     train: str
     val: str | None
 
 
-_CHARTS = (
-    _Chart("loss (nats)", "train_loss", "val_nll"),
-    _Chart("top-1 accuracy (%)", "train_top1", "val_top1"),
-    _Chart("learning rate", "lr", None),
+_MEASURES = (
+    _Measure("loss (nats)", "train_loss", "val_nll"),
+    _Measure("top-1 accuracy (%)", "train_top1", "val_top1"),
+    _Measure("learning rate", "lr", None),
 )
 
 
@@ -44,53 +42,16 @@ class _Epochs:
     best: dict[str, Any] | None
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One chart of a page: `svg` takes its colours from the page's variables --train, --val, --refit, --rate, --grid and --paper."""
+def curve_charts(metrics: Sequence[dict[str, Any]], best_epoch: int | None = None) -> list[Chart]:
+    """Loss, top-1 accuracy and learning rate over the epochs of the rows of metrics.jsonl, without legends.
 
-    title: str
-    svg: str
-
-
-def write_curves(metrics: Sequence[dict[str, Any]], path: Path, best_epoch: int | None = None) -> None:
-    """Draw loss, top-1 accuracy and learning rate over the epochs of the rows of metrics.jsonl into a PNG.
-
-    A row has phase ("fit" or "refit"), epoch, stage where there are several, train_loss and val_nll (nats), train_top1 and val_top1 (per
-    cent) and lr; figures that are missing, None or not finite leave a gap. `best_epoch` is marked; without it, the epoch with the highest
-    val top-1.
-    Raises InputError where there are no rows.
+    A row has phase ("fit" or "refit"), epoch, stage if there are several, train_loss and val_nll (nats), train_top1 and val_top1 (per
+    cent) and lr; values that are missing, None or not finite leave a gap. `best_epoch` is marked, by default the one with the highest val
+    top-1.
+    Raises InputError if there are no rows.
     """
     epochs = _epochs(metrics, best_epoch)
-    from matplotlib.figure import Figure
-
-    with house_style({}):
-        figure = Figure(figsize=(8, 8.4), dpi=150, layout="constrained")
-        charts = figure.subplots(len(_CHARTS), 1, sharex=True, height_ratios=(3, 3, 1.6))
-        for axes, chart in zip(charts, _CHARTS, strict=True):
-            _draw_chart(axes, chart, epochs)
-            axes.set_ylabel(chart.title)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(frameon=False)
-        charts[-1].set_xlabel("epoch")
-        figure.align_ylabels()
-        write_png(figure, path)
-
-
-def curve_panels(metrics: Sequence[dict[str, Any]], best_epoch: int | None = None) -> list[Panel]:
-    """The charts of write_curves one by one, without legends. Equal rows give equal text."""
-    epochs = _epochs(metrics, best_epoch)
-    return [Panel(chart.title, _svg(chart, epochs)) for chart in _CHARTS]
-
-
-def _svg(chart: _Chart, epochs: _Epochs) -> str:
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        axes.set_facecolor("none")
-        _draw_chart(axes, chart, epochs)
-        axes.set_xlabel("epoch")
-        axes.locator_params(axis="y", nbins=6)
-
-    return page_svg(draw, (4.6, 3.1), chart.title, _ON_A_PAGE, _description(chart, epochs))
+    return [Chart(each.title, _description(each, epochs), 4.6, 3.1, partial(_draw, measure=each, epochs=epochs)) for each in _MEASURES]
 
 
 def _epochs(metrics: Sequence[dict[str, Any]], best_epoch: int | None) -> _Epochs:
@@ -107,33 +68,35 @@ def _best(fit: list[dict[str, Any]], epoch: int | None) -> dict[str, Any] | None
     return max(measured, key=lambda row: row["val_top1"], default=None)
 
 
-def _draw_chart(axes: Axes, chart: _Chart, epochs: _Epochs) -> None:
+def _draw(axes: Axes, measure: _Measure, epochs: _Epochs) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    if chart.val is not None:
-        _draw(axes, epochs.fit, chart.train, _TRAIN, "train")
-        _draw(axes, epochs.fit, chart.val, _VAL, "val")
+    if measure.val is not None:
+        _plot(axes, epochs.fit, measure.train, _TRAIN, "train")
+        _plot(axes, epochs.fit, measure.val, _VAL, "val")
         if epochs.best is not None:
-            _mark(axes, epochs.best, chart.val)
-        _draw(axes, epochs.refit, chart.train, _REFIT, "refit on train and val", dashed=True)
+            _mark(axes, epochs.best, measure.val)
+        _plot(axes, epochs.refit, measure.train, _REFIT, "refit on train and val", dashed=True)
     else:
-        _draw(axes, epochs.fit, chart.train, _RATE)
-        _draw(axes, epochs.refit, chart.train, _REFIT, dashed=True)
+        _plot(axes, epochs.fit, measure.train, _RATE)
+        _plot(axes, epochs.refit, measure.train, _REFIT, dashed=True)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     numbers = [row["epoch"] for row in (*epochs.fit, *epochs.refit)]
     axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="y", nbins=6)
     plain_axes(axes)
     if epochs.best is not None:
         axes.axvline(epochs.best["epoch"], color=_VAL, linewidth=1, linestyle=":", zorder=1)
     for number, epoch in enumerate(stage_starts(epochs.fit)):
         axes.axvline(
             epoch - 0.5,
-            color=_STAGE,
+            color=STAGE,
             linewidth=1,
             linestyle=(0, (6, 3)),
-            label=None if number or chart.val is None else "next stage",
+            label=None if number or measure.val is None else "next stage",
             zorder=0,
         )
 
@@ -144,7 +107,7 @@ def stage_starts(metrics: Sequence[Mapping[str, Any]]) -> list[int]:
     return [epoch for (_, before), (epoch, stage) in itertools.pairwise(stages) if stage != before]
 
 
-def _draw(axes: Axes, rows: list[dict[str, Any]], key: str, colour: str, label: str | None = None, dashed: bool = False) -> None:
+def _plot(axes: Axes, rows: list[dict[str, Any]], key: str, colour: str, label: str | None = None, dashed: bool = False) -> None:
     values = [_number(row, key) for row in rows]
     if all(map(math.isnan, values)):
         return
@@ -164,11 +127,11 @@ def _mark(axes: Axes, best: dict[str, Any], key: str) -> None:
     axes.plot([best["epoch"]], [value], "*", color=_VAL, markersize=13, markeredgecolor=PAPER, label=label, zorder=5)
 
 
-def _description(chart: _Chart, epochs: _Epochs) -> str:
+def _description(measure: _Measure, epochs: _Epochs) -> str:
     """The chart in words, for those who do not see it."""
-    lines = [("train", epochs.fit, chart.train), ("refit on train and val", epochs.refit, chart.train)]
-    if chart.val is not None:
-        lines.insert(1, ("val", epochs.fit, chart.val))
+    lines = [("train", epochs.fit, measure.train), ("refit on train and val", epochs.refit, measure.train)]
+    if measure.val is not None:
+        lines.insert(1, ("val", epochs.fit, measure.val))
     parts = []
     for name, rows, key in lines:
         values = [value for row in rows if not math.isnan(value := _number(row, key))]
@@ -176,7 +139,7 @@ def _description(chart: _Chart, epochs: _Epochs) -> str:
             parts.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
     starts = ", ".join(str(epoch) for epoch in stage_starts(epochs.fit))
     stages = f"; a stage begins with epoch {starts}" if starts else ""
-    return f"{chart.title} by epoch: {', '.join(parts) or 'nothing was measured'}{stages}"
+    return f"{measure.title} by epoch: {', '.join(parts) or 'nothing was measured'}{stages}"
 
 
 def _number(row: dict[str, Any], key: str) -> float:

@@ -1,33 +1,20 @@
-"""How often answers are wrong, against how many images are answered: one PNG, or a chart as SVG for a page."""
+"""How often answers are wrong, by how many images are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.reports.curves import Panel
-from fieldmark.reports.drawing import (
-    LINES_ON_A_PAGE,
-    REFERENCE,
-    any_letters,
-    compact,
-    house_style,
-    line_style,
-    page_svg,
-    plain_axes,
-    plain_text,
-    printable,
-    write_png,
-)
+from fieldmark.reports.charts.chart import Chart
+from fieldmark.reports.charts.drawing import REFERENCE, line_style, plain_axes, plain_text, printable, shortened, small_legend
 from fieldmark.scoring.selective import RiskCoverage
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 _COLUMNS, _ROWS = 600, 500
 """What can be seen of a curve: more points than these across and up are left out."""
@@ -37,40 +24,18 @@ _UNSTEADY = 0.05
 """The share of images from which on a curve decides the height of its chart; before, one image makes a large share."""
 
 
-def write_risk_coverage(curves: Mapping[str, RiskCoverage], path: Path) -> None:
-    """Draw the share of answers that are wrong against the share of images answered, by name, into a PNG.
+def risk_coverage_chart(curves: Mapping[str, RiskCoverage]) -> Chart:
+    """The share of answers that are wrong against the share of images answered, by name.
 
-    One curve comes with the best possible order of its images, and with none. Raises InputError where there are no curves.
+    A single curve comes with the best possible order of its images, and with none. Raises InputError if there are no curves.
     """
-    _check(curves)
-    from matplotlib.figure import Figure
-
-    with any_letters(), house_style({}):
-        figure = Figure(figsize=(7, 4.6 + _ROW * len(curves)), dpi=150, layout="constrained")
-        _draw(figure, curves)
-        write_png(figure, path)
-
-
-def risk_coverage_panel(curves: Mapping[str, RiskCoverage]) -> Panel:
-    """The same for a page. Equal curves give equal text."""
-    _check(curves)
-
-    title = "wrong answers against images answered"
-    with any_letters():
-        return Panel(
-            title,
-            compact(page_svg(partial(_draw, curves=curves), (5.2, 3.5 + _ROW * len(curves)), title, LINES_ON_A_PAGE, _description(curves))),
-        )
-
-
-def _check(curves: Mapping[str, RiskCoverage]) -> None:
     if not curves:
         raise InputError("there are no curves to draw", hint="Give a run whose evaluation has finished.")
+    height = 3.5 + _ROW * len(curves)
+    return Chart("wrong answers against images answered", _description(curves), 5.2, height, partial(_draw, curves=curves))
 
 
-def _draw(figure: Figure, curves: Mapping[str, RiskCoverage]) -> None:
-    axes = figure.subplots()
-    axes.set_facecolor("none")
+def _draw(axes: Axes, curves: Mapping[str, RiskCoverage]) -> None:
     plain_axes(axes)
     highest = 1.15 * max(float(curve.risk[(curve.coverage >= _UNSTEADY) | (curve.coverage == 1)].max()) for curve in curves.values())
     top = 100 * min(highest, 1.02) or 1.0
@@ -96,18 +61,12 @@ def _draw(figure: Figure, curves: Mapping[str, RiskCoverage]) -> None:
             drawstyle="steps-pre",
             **line_style(number),
             linewidth=1.8,
-            label=f"{_short(name)}: {_percent(curve.aurc)} %",
+            label=f"{shortened(printable(name), 60, 24)}: {_percent(curve.aurc)} %",
             zorder=3,
         )
     axes.set(xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="images answered, the surest first (%)", ylabel="answers that are wrong (%)")
-    style: dict[str, Any] = {
-        "title": "mean over the curve (AURC)",
-        "frameon": False,
-        "fontsize": "small",
-        "title_fontsize": "small",
-        "alignment": "left",
-    }
-    legend = axes.legend(**style) if len(curves) == 1 else figure.legend(**style, loc="outside lower left", borderaxespad=0)
+    style = small_legend("mean over the curve (AURC)")
+    legend = axes.legend(**style) if len(curves) == 1 else axes.figure.legend(**style, loc="outside lower left", borderaxespad=0)
     plain_text(legend.get_texts())
 
 
@@ -132,12 +91,6 @@ def _thinned(curve: RiskCoverage, top: float) -> tuple[np.ndarray, np.ndarray]:
     seen.append(len(risk) - 1)
     places = np.unique(seen)
     return coverage[places], risk[places]
-
-
-def _short(name: str) -> str:
-    """The beginning and the end of what is too long."""
-    name = printable(name)
-    return name if len(name) <= 60 else f"{name[:35]}…{name[-24:]}"
 
 
 def _percent(share: float) -> str:
