@@ -21,6 +21,7 @@ from fieldmark.core.presets import RECIPES
 from fieldmark.core.recipe.fields import choices, fields, sections
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.models import device
 from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section
@@ -165,6 +166,16 @@ def test_every_key_and_recipe_that_is_named_exists(document):
     named = {*re.findall(rf"`({dotted})[`=]", text), *re.findall(rf"(?<=[\s`\"'])({dotted})=", text)}
     assert sorted(named - known - NOT_KEYS) == []
     assert {name for name in re.findall(r"--recipe (\w+)(?![\w./])", text) if name != "NAME"} <= set(RECIPES.names())
+
+
+# ---- the run folder ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_folder_is_described_file_by_file():
+    text = (MANUAL / "run-folder.md").read_text(encoding="utf-8")
+    folder = RunFolder("run")
+    files = {str(path.relative_to(folder.path)) for name, path in vars(folder).items() if name != "path"} - {"checkpoints", "predictions"}
+    assert {name for name in files if not re.search(rf"^\| `{re.escape(name)}/?`", text, re.MULTILINE)} == set()
 
 
 # ---- Python -----------------------------------------------------------------------------------------------------------------------
