@@ -8,6 +8,7 @@ import pkgutil
 import random
 import re
 from pathlib import Path
+from typing import get_args
 
 import miniatures
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from miniatures import Miniature
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe.data import LayoutName
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 from fieldmark.runtime.decode import dimensions, open_rgb
@@ -46,6 +48,10 @@ def counts(dataset: Dataset) -> dict[str, int]:
 
 def test_every_layout_has_a_miniature() -> None:
     assert {miniature.layout for miniature in SETS.values()} | {"birds"} == set(LAYOUTS)
+
+
+def test_every_layout_is_listed_under_its_own_name() -> None:
+    assert {name: layout.name for name, layout in LAYOUTS.items()} == {name: name for name in get_args(LayoutName)}
 
 
 def test_it_is_recognised_and_read_as_published(tmp_path: Path, miniature: Miniature) -> None:

@@ -81,24 +81,27 @@ class Siblings(Section):
 NoisyLabels = TrueLabels | UniformNoise | Siblings
 
 
+LayoutName = Literal[
+    "cub",
+    "nabirds",
+    "stanford-cars",
+    "cifar100",
+    "aircraft",
+    "flowers",
+    "pets",
+    "dogs",
+    "coco",
+    "huggingface",
+    "webdataset",
+    "table",
+    "birds",
+    "class-folders",
+]
+"""The layouts that can be read: each in the module of its name in datasets/layouts/, `stanford-cars` in stanford_cars.py."""
+
+
 class Data(Section):
-    layout: Literal[
-        "auto",
-        "cub",
-        "nabirds",
-        "stanford-cars",
-        "cifar100",
-        "aircraft",
-        "flowers",
-        "pets",
-        "dogs",
-        "coco",
-        "huggingface",
-        "webdataset",
-        "table",
-        "birds",
-        "class-folders",
-    ] = setting("auto", "how DATA is laid out; auto recognises it")
+    layout: Literal["auto", LayoutName] = setting("auto", "how DATA is laid out; auto recognises it")
     columns: str | None = setting(None, "which column of a table is what, such as label=species,parents=genus; by their names by default")
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column for each level")
     level: str | None = setting(None, "the level of the taxonomy that is told apart, such as genus; the classes themselves by default")

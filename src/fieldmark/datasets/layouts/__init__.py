@@ -1,54 +1,26 @@
-"""Layout readers: from what the user has on disk to a `Dataset`, one reader per layout."""
+"""Layout readers: from what the user has on disk to a `Dataset`, one module per layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
+from fieldmark.core.recipe.data import LayoutName
 from fieldmark.datasets.dataset import Dataset
-from fieldmark.datasets.layouts import (
-    aircraft,
-    birds,
-    cifar100,
-    class_folders,
-    coco,
-    cub,
-    dogs,
-    flowers,
-    hub,
-    huggingface,
-    nabirds,
-    pets,
-    stanford_cars,
-    table,
-    webdataset,
-)
+from fieldmark.datasets.layouts import hub
 from fieldmark.datasets.layouts.annotations import refuse_shares
 from fieldmark.datasets.layouts.layout import Layout, Source
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.datasets.layouts.recognise import recognise
 
-_READERS = (
-    cub,
-    nabirds,
-    stanford_cars,
-    cifar100,
-    aircraft,
-    flowers,
-    pets,
-    dogs,
-    coco,
-    huggingface,
-    webdataset,
-    table,
-    birds,
-    class_folders,
-)
-LAYOUTS: dict[str, Layout] = {reader.LAYOUT.name: reader.LAYOUT for reader in _READERS}
+LAYOUTS: dict[str, Layout] = {name: import_module(f"{__name__}.{name.replace('-', '_')}").LAYOUT for name in get_args(LayoutName)}
+"""Every layout by its name, each from the module of that name."""
 
 
 def read_dataset(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fieldmark.core.console import Console
+from fieldmark.core.recipe.data import LayoutName
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.images import Files, Images
 
@@ -40,13 +41,13 @@ class Layout:
         name: what `data.layout` calls it.
         title: what people call it.
         recognise: the evidence that a path, which exists, is of this layout; None without any.
-        read: gives the dataset. Raises InputError with all problems at once, each with its file and line.
+        read: reads the dataset. Raises InputError with all problems at once, each with its file and line.
         images: opens the images again, given the root of a dataset read before.
         example: what the user types as DATA.
         takes_columns: whether `data.columns` means something to it.
     """
 
-    name: str
+    name: LayoutName
     title: str
     recognise: Recognise
     read: Callable[[Source], Dataset]
