@@ -1,7 +1,9 @@
 """Cached features: where a stage leaves the first part of the network as it is, that part runs once for each view of an image.
 
-Training starts where it ends. What it gives is kept in a file as it came, bit for bit, so that training equals training on the same views:
-exactly where kernels treat all images of a batch alike, within rounding where they treat the last of an odd number otherwise.
+Training starts from its output, which is kept in a file bit for bit. Training is therefore the same as on the images of the same views,
+to rounding: in which batch an image is, and at which place in it, decides the last bits of its features, because vectorised kernels
+compute the last few elements of a tensor with other instructions and other kernels are chosen for other batch sizes. Where the same
+batches go through the network, on the same machine with as many threads, it is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -228,7 +230,7 @@ def _features(
 
     def computed(view: int, start: int) -> Tensor:
         rows = batches.rows[start : start + size]
-        images = batches.make_view(np.resize(rows, size), view).images  # filled up with the first: kernels differ by number
+        images = batches.make_view(np.resize(rows, size), view).images  # filled up: kernels differ by number
         with arithmetic.autocast():
             return plan.prefix.compute(images)[: len(rows)]
 
