@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fieldmark.answering.answer import Answer as Answer
     from fieldmark.api import calibrate as calibrate
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
@@ -40,10 +41,12 @@ _HOMES = {
     "search": "fieldmark.api",
     "read_dataset": "fieldmark.datasets.layouts",
     "Run": "fieldmark.evaluation.run",
+    "Answer": "fieldmark.answering.answer",
     "load_recipe": "fieldmark.core.recipe.load",
 }
 
 __all__ = [
+    "Answer",
     "Run",
     "calibrate",
     "ensemble",

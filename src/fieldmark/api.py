@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fieldmark.answering.answerer import Boxes
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.corruptions import SEVERITIES
 from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.run import Boxes, Run
+from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
 from fieldmark.reports import changes
 from fieldmark.reports.comparison import write_comparison

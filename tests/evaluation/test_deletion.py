@@ -10,7 +10,7 @@ from torch import nn
 
 from fieldmark.evaluation.deletion import MOVED, Deletion, _moved, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import heat_maps
-from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier, NativeHead
 from fieldmark.scoring.predictions import softmax
@@ -195,7 +195,7 @@ def test_maps_of_a_network_that_learnt_the_square_are_shown_and_shuffled_ones_ar
     assert loss < 0.05
 
     def probability(shown):
-        return softmax(infer(model, shown, PLAIN, FLOAT32, 256)[0])[:, 0]
+        return softmax(logits_and_features(model, shown, PLAIN, FLOAT32, 256)[0])[:, 0]
 
     count = 10
     maps = heat_maps(model, pixels[:count], np.zeros(count, np.int64), PLAIN, FLOAT32, "grad-cam")

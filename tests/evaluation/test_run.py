@@ -8,9 +8,9 @@ import pytest
 from fieldmark.cli import main
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
-from fieldmark.evaluation import run as run_module
+from fieldmark.evaluation import session as session_module
 from fieldmark.evaluation.assessment import assess
-from fieldmark.evaluation.run import Run, find_images
+from fieldmark.evaluation.run import Run
 from fieldmark.scoring.decisions import Decisions, DecisionsRecord
 from fieldmark.scoring.rejection_scores import OF_LOGITS, fit_score, load_score
 
@@ -69,14 +69,18 @@ def test_a_link_that_leads_nowhere_is_answered_with_the_reason(finished_run, tmp
         assert answer.best is None and "No such file" in answer.note
 
 
-def test_a_pattern_that_matches_no_image_is_an_error(tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "notes.txt").write_text("no image")
-    with pytest.raises(InputError, match=r"there are no images in .*\*"):
-        find_images(tmp_path / "*")
-    (tmp_path / "two" / "a.png").touch()
-    assert list(find_images(tmp_path / "*")) == [tmp_path / "two" / "a.png"]
+def test_the_bytes_of_images_are_answered_as_their_files(deciding: Run, birds: Path) -> None:
+    files = images(deciding, birds)[:5]
+    from_files, from_bytes = deciding.predict(files), deciding.predict([file.read_bytes() for file in files])
+    for one, other in zip(from_files, from_bytes, strict=True):
+        assert other.path == "" and (one.classes, one.note, one.unknown, one.among) == (
+            other.classes,
+            other.note,
+            other.unknown,
+            other.among,
+        )
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert deciding.predict(files[0].read_bytes())[0].classes == from_files[0].classes
 
 
 def test_sets_are_those_of_the_assessment(deciding: Run, birds: Path) -> None:
@@ -164,16 +168,16 @@ def test_unknown_images_are_told_without_the_predictions_of_train_or_from_them_a
 def test_an_answer_that_is_not_a_number_names_nothing(
     deciding: Run, birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: float
 ) -> None:
-    infer = run_module.infer
+    original = session_module.logits_and_features
 
     def broken(*arguments):
-        logits, features = infer(*arguments)
+        logits, features = original(*arguments)
         logits[1, 0] = wrong
         return logits, features
 
     files = images(deciding, birds)[:3]
     sound = deciding.predict(files)
-    monkeypatch.setattr(run_module, "infer", broken)
+    monkeypatch.setattr(session_module, "logits_and_features", broken)
     one, none, other = deciding.predict(files)
     assert none.path == str(files[1]) and none.note == "the answer is not a number"
     assert none.best is None and none.classes == () and none.probabilities.shape == (0,)

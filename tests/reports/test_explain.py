@@ -19,7 +19,6 @@ from fieldmark.core.manifest import Origin
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.deletion import Deletion
 from fieldmark.evaluation.explanation import heat_maps
-from fieldmark.evaluation.inference import infer
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import explain
 from fieldmark.reports.explain import Explained, explain_run, maps_of
@@ -88,7 +87,7 @@ def test_the_figures_are_those_of_the_run(finished_run: Run, images: Path, expla
         label = names.index(row["answer"])
         assert row["confused_with"] == names[confused[label]]
         pixels = finished_run.preprocess.pixels(Path(row["path"]))[None]
-        _, features = infer(finished_run.model, pixels, finished_run.normalisation, finished_run.arithmetic, 1)
+        _, features = finished_run.session(pixels)
         for key, other in (("nearest", label), ("nearest_confused", confused[label])):
             assert row[key] == train.ids[nearest(train, features, other, 4)[0]].tolist()
         assert row["deletion"]["gain"] == pytest.approx(row["deletion"]["moved_mean"] - row["deletion"]["score"])

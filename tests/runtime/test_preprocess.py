@@ -92,13 +92,12 @@ def test_drafted_jpegs_stay_close_to_the_full_decode() -> None:
     assert 0 < np.abs(drafted - full).mean() < 2
 
 
-def test_normalise_agrees_with_torchvision() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
-    ours = preprocess(8, "squash").normalise(pixels)
-    assert ours.dtype == np.float32
-    theirs = v2.Normalize(MEAN, STD)(torch.from_numpy(pixels).float() / 255)
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(preprocess(8, "squash").normalise(pixels[0]), ours[0])
+def test_a_view_is_all_but_the_normalisation() -> None:
+    original = preprocess(16, "letterbox")
+    other = Preprocess(16, "letterbox", (0.5, 0.5, 0.5), STD)
+    assert original.view == other.view != original and original.view != preprocess(17, "letterbox").view
+    image = png(noise(20, 30))
+    np.testing.assert_array_equal(original.view.pixels(image), original.pixels(image))
 
 
 def test_dictionary_there_and_back() -> None:

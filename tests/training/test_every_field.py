@@ -204,7 +204,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
             return memory[key]
         seen: dict[str, object] = {"saves": 0}
         with pytest.MonkeyPatch.context() as patch:
-            original_loop, original_save, original_infer = module.run_loop, Checkpoints.save, split_module.infer
+            original_loop, original_save, original_infer = module.run_loop, Checkpoints.save, split_module.logits_and_features
 
             def loop(training):
                 seen["threads"] = torch.get_num_threads()
@@ -229,7 +229,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
                 return cache
 
             patch.setattr(module, "run_loop", loop)
-            patch.setattr(split_module, "infer", infer)
+            patch.setattr(split_module, "logits_and_features", infer)
             patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)
             out = tmp_path_factory.mktemp("runs") / "run"

@@ -271,13 +271,13 @@ def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeyp
     from fieldmark.evaluation import split as module
 
     seen = []
-    original = module.infer
+    original = module.logits_and_features
 
     def watched(model, pixels, *rest, **named):
         seen.append((len(pixels), len(read_json_lines(tmp_path / "run" / "metrics.jsonl"))))
         return original(model, pixels, *rest, **named)
 
-    monkeypatch.setattr(module, "infer", watched)
+    monkeypatch.setattr(module, "logits_and_features", watched)
     fieldmark.train(birds, *tiny(), out=tmp_path / "run", quiet=True)
     assert [call for call in seen if call[0] == 12] == [(12, 2)]
 

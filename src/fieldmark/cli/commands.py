@@ -245,9 +245,10 @@ def predict(
     top
         How many classes to name.
     """
+    from fieldmark.answering.images import find_images
+    from fieldmark.answering.writer import AnswerWriter
     from fieldmark.datasets.boxes_file import read_boxes
-    from fieldmark.evaluation.run import Run, find_images
-    from fieldmark.evaluation.tables import Answers
+    from fieldmark.evaluation.run import Run
 
     loaded, console = Run.load(run), _console(quiet)
     files = find_images(sources)
@@ -260,10 +261,10 @@ def predict(
     if warning := loaded.box_warning(given is not None):
         console.say(f"warning: {warning}")
     levels = () if loaded.decisions is None else tuple(loaded.decisions.backoff)
-    table = Answers(csv, min(top, len(loaded.class_names)), levels, as_json=json, quiet=quiet)
-    with table as answers, console.progress("predicting", "files") as advance:
-        for count, prediction in enumerate(loaded.stream(files, top, given), 1):
-            answers.add(prediction)
+    writer = AnswerWriter(csv, min(top, len(loaded.class_names)), levels, as_json=json, quiet=quiet)
+    with writer as answers, console.progress("predicting", "files") as advance:
+        for count, answer in enumerate(loaded.stream(files, top, given), 1):
+            answers.add(answer)
             advance(count, None)
     if answers.unanswered:
         console.say(f"{answers.unanswered:,} of {answers.count:,} images have no answer; their rows say why")

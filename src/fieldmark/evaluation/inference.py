@@ -20,13 +20,13 @@ class Normalisation:
     std: tuple[float, float, float]
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (n, 3, h, w) to float32, as Preprocess.normalise does."""
+        """uint8 (n, 3, h, w) to float32, (x / 255 - mean) / std."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
         return (pixels.float() / 255 - mean) / std
 
 
-def infer(
+def logits_and_features(
     model: Classifier,
     pixels: np.ndarray,
     normalisation: Normalisation,
@@ -36,12 +36,12 @@ def infer(
     advance: Advance | None = None,
     change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model is given back in the modes that it was in.
+    """Logits float32 (n, classes) and features float32 (n, d) in evaluation mode; the model returns to the modes that it was in.
 
     Args:
         pixels: uint8 (all, 3, size, size).
         rows: int64 (n,), which of them; all by default.
-        change: gives the pixels of some rows in another form, uint8 (m, 3, size, size); as they are by default.
+        change: returns the pixels of some rows in another form, uint8 (m, 3, size, size); as they are by default.
     """
     rows = np.arange(len(pixels)) if rows is None else rows
     logits = np.empty((len(rows), model.num_classes), np.float32)

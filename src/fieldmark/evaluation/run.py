@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,67 +13,30 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fieldmark.answering.answer import Answer
+from fieldmark.answering.answerer import Answerer, Boxes
+from fieldmark.answering.images import images_in
+from fieldmark.answering.networks import Networks
 from fieldmark.core.console import Console
-from fieldmark.core.cores import available_cores
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.datasets.dataset import Level
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.inference import Normalisation
+from fieldmark.evaluation.session import TorchSession
 from fieldmark.evaluation.split import open_split
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.device import choose_device, keep_freed_memory, set_threads
 from fieldmark.models.factory import Classifier, build_model
 from fieldmark.models.weights import load_weights, read_weights
-from fieldmark.runtime.decode import IMAGE_EXTENSIONS, UnreadableImage
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
 from fieldmark.scoring.decisions import Decisions, load_decisions
 from fieldmark.scoring.predictions import Predictions, softmax
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
-Boxes = Mapping[str, Sequence[float]]
 Crop = Literal["none", "box"]
-Inferred = tuple[np.ndarray, np.ndarray]  # logits float32 (n, C) and features float32 (n, D)
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the model says of one image.
-
-    `classes` and `probabilities` (calibrated, float32) are the likeliest, best first; both are empty where `note` says why there is no
-    answer. `note` may also say how the image was seen. Where there is no answer or the run was not calibrated, what follows is None or
-    empty.
-
-    unknown: the image is unlike those of val, and is probably of none of the classes.
-    among: the classes of its conformal set, likeliest first.
-    coarser: by the name of each level with back-off, what is answered there with the promised precision: the likeliest class, the likeliest
-        parent, or "" for nothing.
-    """
-
-    path: str
-    classes: tuple[str, ...]
-    probabilities: np.ndarray
-    note: str = ""
-    unknown: bool | None = None
-    among: tuple[str, ...] = ()
-    coarser: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def best(self) -> str | None:
-        return self.classes[0] if self.classes else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """probabilities: float32 (C,); among: bool (C,), which classes are in the set; unknown and coarser: as in Prediction."""
-
-    probabilities: np.ndarray
-    unknown: bool | None
-    among: np.ndarray
-    coarser: Mapping[str, str]
 
 
 class Run:
@@ -154,7 +114,7 @@ class Run:
 
     def forget_decisions(self) -> None:
         """Read them again when they are asked for."""
-        for name in ("decisions", "_score"):
+        for name in ("decisions", "_score", "answerer"):
             self.__dict__.pop(name, None)
 
     def predictions(self, split: str, features: bool = True) -> Predictions | None:
@@ -166,15 +126,10 @@ class Run:
         """Calibrated where the run was: float32 (n, C)."""
         return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
 
-    def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
-        """Which images are to be rejected: bool (n,); None where the run was not calibrated."""
+    @cached_property
+    def _score(self) -> Score | None:
         if self.decisions is None:
             return None
-        return np.asarray(self._score(logits, features) < self.decisions.threshold)
-
-    @cached_property
-    def _score(self) -> Score:
-        assert self.decisions is not None
         name = self.decisions.score
         if self.folder.rejection_file.is_file():
             return load_score(self.folder.rejection_file, name)
@@ -247,15 +202,15 @@ class Run:
         split = open_split(loaded, rows, preprocess, seen, console)
         return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
 
-    def predict(self, images: str | Path | Sequence[str | Path], top: int = 5, boxes: Boxes | None = None) -> list[Prediction]:
-        """Answers for files, folders (searched for images) and globs, in order; where there is none, its note says why.
+    def predict(self, images: str | Path | bytes | Sequence[str | Path | bytes], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
+        """Answers for files, folders (searched for images) and globs, or for the bytes of images, in order; without one, its note says why.
 
         `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. A UserWarning says where the run
         was trained on images cropped to boxes and these have none, or the other way round.
         """
         if warning := self.box_warning(boxes is not None):
             warnings.warn(warning, stacklevel=2)
-        return list(self.stream(find_images(images), top, boxes))
+        return list(self.stream(images_in(images), top, boxes))
 
     def box_warning(self, boxes: bool) -> str | None:
         """What to say before images are predicted with or without boxes, where the run was trained the other way."""
@@ -265,150 +220,22 @@ class Run:
             return f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already"
         return None
 
-    def stream(self, files: Iterable[Path], top: int = 5, boxes: Boxes | None = None) -> Iterator[Prediction]:
+    def stream(self, files: Iterable[Path | bytes], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
         """The same, one by one and in bounded memory, whatever the number of files. `top` is cut to the number of classes."""
-        if top < 1:
-            raise InputError(f"the number of classes to name must be at least 1, got {top}")
-        by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-        names = self.class_names
-        for chunk, said in self._inferred(files, by_path):
-            answers = iter(self._answers(*said) if said else [])
-            for path, problem in chunk:
-                answer = None if problem else next(answers)
-                if answer is None:
-                    yield Prediction(readable(path), (), np.empty(0, np.float32), problem or "the answer is not a number")
-                    continue
-                order = np.argsort(-answer.probabilities, kind="stable")
-                note = "" if by_path is None or os.path.abspath(path) in by_path else "it has no box, and was seen whole"
-                named, among = (tuple(names[index] for index in each) for each in (order[:top], order[answer.among[order]]))
-                yield Prediction(readable(path), named, answer.probabilities[order[:top]], note, answer.unknown, among, answer.coarser)
+        return self.answerer.stream(files, top, boxes)
 
-    @property
-    def view(self) -> Preprocess:
-        """The preprocessing but for normalisation: members with the same view see the same pixels."""
-        return replace(self.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    @cached_property
+    def session(self) -> TorchSession:
+        """The network as a function from pixels to logits and features; for runs of one network."""
+        return TorchSession(self)
 
-    def _answers(self, logits: np.ndarray, features: np.ndarray) -> list[_Answer | None]:
-        """None where the probabilities are not finite."""
-        probabilities, unknown = self.probabilities(logits), self.unknown(logits, features)
-        sets = np.zeros(logits.shape, bool) if self.decisions is None else self.decisions.sets.sets(probabilities)
-        coarser = self._coarser(probabilities)
-        return [
-            _Answer(each, None if unknown is None else bool(unknown[row]), sets[row], {level: coarser[level][row] for level in coarser})
-            if np.isfinite(each).all()
-            else None
-            for row, each in enumerate(probabilities)
-        ]
+    @cached_property
+    def networks(self) -> Networks:
+        """The networks that answer together, from images to logits and features."""
+        sessions = tuple(member.session for member in self.members)
+        return Networks(sessions, self.combination if self.is_combined else None, self.recipe.evaluate.batch)
 
-    def _coarser(self, probabilities: np.ndarray) -> dict[str, list[str]]:
-        """By the name of each level with back-off, what is answered of each image."""
-        found: dict[str, list[str]] = {}
-        if self.decisions is None:
-            return found
-        for name, backoff in self.decisions.backoff.items():
-            names = (self.class_names, Level.of(name, self.levels[name]).names)
-            levels, indices = (each.tolist() for each in backoff.answers(probabilities))
-            found[name] = [names[level][index] if level >= 0 else "" for level, index in zip(levels, indices, strict=True)]
-        return found
-
-    def predict_files(self, files: Iterable[Path], console: Console) -> Predictions:
-        """Predictions of images without labels, by their paths; one that cannot be read is named and left out."""
-        ids: list[str] = []
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
-        with console.progress("predicting", "files") as advance:
-            for chunk, said in self._inferred(files, None):
-                console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
-                ids += [readable(path) for path, problem in chunk if not problem]
-                parts += [said] if said else []
-                advance(len(ids), None)
-        if not ids:
-            raise InputError("none of the images can be read")
-        labels = np.full(len(ids), -1, np.int32)
-        logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Predictions(np.array(ids, np.str_), labels, logits, features, self.class_names)
-
-    def _inferred(self, files: Iterable[Path], boxes: Boxes | None) -> Iterator[tuple[list[tuple[Path, str]], Inferred | None]]:
-        """Chunks of (file, why it cannot be read or ""), and what the networks say of those that can; None where there are none."""
-        views = tuple(dict.fromkeys(member.view for member in self.members))
-        for decoded in _decoded(files, views, self.recipe.evaluate.batch, boxes):
-            chunk = [(path, pixels if isinstance(pixels, str) else "") for path, pixels in decoded]
-            sound = [pixels for _, pixels in decoded if not isinstance(pixels, str)]
-            yield chunk, self._infer(dict(zip(views, map(np.stack, zip(*sound, strict=True)), strict=True))) if sound else None
-
-    def _infer(self, seen: Mapping[Preprocess, np.ndarray]) -> Inferred:
-        """Of images as each view shows them."""
-        batch = self.recipe.evaluate.batch
-        said = [infer(each.model, seen[each.view], each.normalisation, each.arithmetic, batch) for each in self.members]
-        if not self.is_combined:
-            return said[0]
-        logits = [each for each, _ in said]
-        return self.combination(logits), np.concatenate(logits, axis=1)
-
-
-def readable(path: Path) -> str:
-    """Its name as text, whatever its bytes are."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
-    """Files as they are named, images in folders (hidden ones passed over) and matches of globs, each in sorted order.
-
-    Raises InputError naming every source where nothing is found, before anything is predicted.
-    """
-    listed = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    missing = [str(source) for source in listed if not Path(source).exists() and not any(glob.iglob(str(source), recursive=True))]
-    if missing or not listed:
-        raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
-    empty = [source for source in listed if next(_expand(Path(source)), None) is None]
-    if empty:
-        known = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise InputError(*(f"there are no images in {source}" for source in empty), hint=f"An image's name ends in {known}.")
-    return (path for source in listed for path in _expand(Path(source)))
-
-
-def _expand(source: Path) -> Iterator[Path]:
-    if source.is_dir():
-        yield from (path for path in _walk(source) if path.suffix.lower() in IMAGE_EXTENSIONS)
-    elif source.exists() or source.is_symlink():
-        yield source
-    else:
-        for match in sorted(glob.iglob(str(source), recursive=True)):
-            yield from _expand(Path(match))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read ({error.strerror})") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _walk(entry)
-        elif entry.is_file():
-            yield entry
-
-
-def _decoded(
-    files: Iterable[Path], views: Sequence[Preprocess], batch: int, boxes: Boxes | None
-) -> Iterator[list[tuple[Path, tuple[np.ndarray, ...] | str]]]:
-    """Chunks of (file, its pixels in each view or the reason why there are none), decoded by threads no more than two chunks ahead."""
-
-    def decode(path: Path) -> tuple[np.ndarray, ...] | str:
-        box = None if boxes is None else boxes.get(os.path.abspath(path))
-        try:
-            return tuple(view.pixels(path, box=box) for view in views)
-        except UnreadableImage as error:
-            return error.reason
-
-    waiting: deque[tuple[Path, Future[tuple[np.ndarray, ...] | str]]] = deque()
-    iterator = iter(files)
-    with ThreadPoolExecutor(available_cores()) as pool:
-        while True:
-            while len(waiting) < 2 * batch and (path := next(iterator, None)) is not None:
-                waiting.append((path, pool.submit(decode, path)))
-            if not waiting:
-                return
-            ready = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
-            yield [(path, future.result()) for path, future in ready]
+    @cached_property
+    def answerer(self) -> Answerer:
+        """The networks with the decisions of the run."""
+        return Answerer(self.networks, self.class_names, self.decisions, self._score, self.levels)

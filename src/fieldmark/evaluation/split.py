@@ -13,7 +13,7 @@ from fieldmark.core.randomness import key
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import View, default_cache_dir, open_pixels
-from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.runtime.preprocess import Preprocess
@@ -43,7 +43,7 @@ class SplitPixels:
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
         change = None if self.corrupt == "none" else self.shown
         with console.progress("predicting", "images") as advance:
-            return infer(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
+            return logits_and_features(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
 
     def shown(self, positions: np.ndarray) -> np.ndarray:
         """Sound images at these positions as the model sees them: uint8 (m, 3, size, size)."""

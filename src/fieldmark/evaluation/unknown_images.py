@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fieldmark.answering.images import find_images, readable
+from fieldmark.answering.networks import Outputs
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.evaluation.evaluate import require_finished
-from fieldmark.evaluation.run import Run, find_images
+from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import that_chose, unknown_figures, unknown_sets
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions
@@ -36,7 +40,7 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
 
 
 def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
-    """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; gives NAME and what was saved.
+    """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; returns NAME and what was saved.
 
     NAME is that of the first source. The same images keep it, and others of the same name get a number behind it.
     """
@@ -44,7 +48,7 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
         console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
     files = [Path(os.path.abspath(path)) for path in find_images(sources)]
     with run.folder.locked():
-        predictions = run.predict_files(files, console)
+        predictions = _predict_files(run, files, console)
         own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
         base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "images"
         names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
@@ -52,6 +56,23 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
         _unknown_file(run, name).parent.mkdir(exist_ok=True)
         predictions.save(_unknown_file(run, name))
     return name, predictions
+
+
+def _predict_files(run: Run, files: Iterable[Path], console: Console) -> Predictions:
+    """Predictions of images without labels, by their paths; one that cannot be read is named and left out."""
+    ids: list[str] = []
+    parts: list[Outputs] = []
+    with console.progress("predicting", "files") as advance:
+        for chunk, outputs in run.networks.stream(files):
+            console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
+            ids += [readable(path) for path, problem in chunk if not problem]
+            parts += [outputs] if outputs else []
+            advance(len(ids), None)
+    if not ids:
+        raise InputError("none of the images can be read")
+    labels = np.full(len(ids), -1, np.int32)
+    logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Predictions(np.array(ids, np.str_), labels, logits, features, run.class_names)
 
 
 def _unknown_file(run: Run, name: str) -> Path:

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fieldmark.answering.answerer import Boxes
+from fieldmark.answering.images import find_images, readable
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
@@ -26,8 +28,7 @@ from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
-from fieldmark.evaluation.inference import infer
-from fieldmark.evaluation.run import Boxes, Run, find_images, readable
+from fieldmark.evaluation.run import Run
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
@@ -259,12 +260,12 @@ class _Explainer:
             image = as_seen(run.preprocess, data, name, box, _SIDE)
         except UnreadableImage as error:
             return _Panel(name, None, error.reason)
-        logits, features = self._infer(pixels)
+        logits, features = run.session(pixels)
         probabilities = self._probabilities(logits)[0]
         if not np.isfinite(probabilities).all():
             return _Panel(name, None, "the answer is not a number")
         best, *others = np.argsort(-probabilities, kind="stable").tolist()
-        digest, confused, unknown = file_hash(data), self._confused(best), run.unknown(logits, features)
+        digest, confused, unknown = file_hash(data), self._confused(best), run.answerer.unknown(logits, features)
         answer = _Answer(
             name=run.class_names[best],
             probability=float(probabilities[best]),
@@ -284,10 +285,6 @@ class _Explainer:
             notes.append("The run was trained on this very image: its answer says little of other images.")
         return _Panel(name, answer, notes=tuple(notes))
 
-    def _infer(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        run = self.run
-        return infer(run.model, pixels, run.normalisation, run.arithmetic, run.recipe.evaluate.batch)
-
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """As the run states them: float32 (n, C)."""
         return self.run.probabilities(logits)
@@ -305,7 +302,7 @@ class _Explainer:
             return None
 
         def probability(deleted: np.ndarray) -> np.ndarray:
-            return self._probabilities(self._infer(deleted)[0])[:, label]
+            return self._probabilities(run.session(deleted)[0])[:, label]
 
         # By its content, so that what is found does not depend on the images beside it.
         check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))

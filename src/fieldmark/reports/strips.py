@@ -11,7 +11,6 @@ from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Images
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.deletion import Deletion, DeletionSummary, deletion_check, deletion_summary
-from fieldmark.evaluation.inference import infer
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.explain import maps_of
 from fieldmark.reports.gallery import Box
@@ -148,7 +147,7 @@ class _Drawer:
         run = self._run
 
         def probability(deleted: np.ndarray) -> np.ndarray:
-            logits, _ = infer(run.model, deleted, run.normalisation, run.arithmetic, run.recipe.evaluate.batch)
+            logits, _ = run.session(deleted)
             return run.probabilities(logits)[:, each.label]
 
         return deletion_check(probability, each.pixels, heat, seed=int(each.digest[:8], 16))

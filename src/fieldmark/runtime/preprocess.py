@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,10 @@ class Preprocess:
             raise UnreadableImage(name, "its box holds less than a pixel of it")
         return np.ascontiguousarray(square(data, self.size, self.resize, name, region.tolist()))
 
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """(x / 255 - mean) / std: float32 of the shape of `pixels`, (..., 3, height, width)."""
-        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
-        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
-        return (pixels.astype(np.float32) / np.float32(255) - mean) / std
+    @property
+    def view(self) -> Preprocess:
+        """The same without normalisation: networks with the same view see the same pixels."""
+        return replace(self, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     @classmethod
     def of(cls, recorded: Preprocessing) -> Preprocess:

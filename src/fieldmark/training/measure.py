@@ -16,7 +16,7 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.stages import Stage
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.evaluation.inference import Normalisation, infer
+from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.weights import save_weights
 from fieldmark.training.features import FeaturePlan, plan_features, trains_all
 from fieldmark.training.interrupt import Interrupt
@@ -100,9 +100,9 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         pixels = np.zeros((count, 3, recipe.data.size, recipe.data.size), np.uint8)
         normalisation = Normalisation(work.preprocess.mean, work.preprocess.std)
         built.model.eval()
-        infer(built.model, pixels[: recipe.evaluate.batch], normalisation, arithmetic, recipe.evaluate.batch)
+        logits_and_features(built.model, pixels[: recipe.evaluate.batch], normalisation, arithmetic, recipe.evaluate.batch)
         started = time.perf_counter()
-        logits, features = infer(built.model, pixels, normalisation, arithmetic, recipe.evaluate.batch)
+        logits, features = logits_and_features(built.model, pixels, normalisation, arithmetic, recipe.evaluate.batch)
         predict_seconds = (time.perf_counter() - started) / count
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Predictions written one by one: a CSV file that appears when it is complete, lines on the terminal, or JSON lines."""
+"""Answers written one by one: a CSV file that appears when it is complete, lines on the terminal, or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from fieldmark.answering.answer import Answer
 from fieldmark.core.files import check_output, whole_file
-from fieldmark.evaluation.run import Prediction
 
 _YES_OR_NO = {True: "yes", False: "no", None: ""}
 
 
-class Answers:
+class AnswerWriter:
     """Columns: path, unknown, class_1, probability_1, …, class_k, probability_k, among, coarser_LEVEL for each of `levels`, note.
 
-    Where there is no answer all but path and note are empty. Memory does not grow with the number of answers.
+    Without an answer, all but path and note are empty. Memory does not grow with the number of answers.
 
-    unknown: "yes" or "no", or nothing where the run was not calibrated.
+    unknown: "yes" or "no", or nothing if the run was not calibrated.
     among: the classes of the set, likeliest first, separated by "; ".
     coarser_LEVEL: what is answered there with the promised precision, a class, a parent or nothing.
     """
@@ -30,7 +30,7 @@ class Answers:
         self.count = self.unanswered = self.noted = self.unknown = 0
         self._open = ExitStack()
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> AnswerWriter:
         if self.path is not None:
             check_output(self.path, b"path,unknown,class_1,probability_1,", "--csv")
             temporary = self._open.enter_context(whole_file(self.path))
@@ -43,38 +43,38 @@ class Answers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.__exit__(kind, error, trace)
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, answer: Answer) -> None:
         self.count += 1
-        self.unanswered += not prediction.classes
-        self.noted += bool(prediction.note)
-        self.unknown += bool(prediction.unknown)
-        pairs = list(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
+        self.unanswered += not answer.classes
+        self.noted += bool(answer.note)
+        self.unknown += bool(answer.unknown)
+        pairs = list(zip(answer.classes, answer.probabilities.tolist(), strict=True))
         if self.path is not None:
             cells = [cell for name, probability in pairs for cell in (name, f"{probability:.6f}")]
             cells += [""] * (2 * self.top - len(cells))
-            cells += ["; ".join(prediction.among), *(prediction.coarser.get(level, "") for level in self.levels)]
-            self._writer.writerow([prediction.path, _YES_OR_NO[prediction.unknown], *cells, prediction.note])
+            cells += ["; ".join(answer.among), *(answer.coarser.get(level, "") for level in self.levels)]
+            self._writer.writerow([answer.path, _YES_OR_NO[answer.unknown], *cells, answer.note])
         if self.as_json:
-            answer = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
+            classes = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
             line = {
-                "path": prediction.path,
-                "unknown": prediction.unknown,
-                "classes": answer,
-                "among": prediction.among,
-                "coarser": dict(prediction.coarser),
-                "note": prediction.note,
+                "path": answer.path,
+                "unknown": answer.unknown,
+                "classes": classes,
+                "among": answer.among,
+                "coarser": dict(answer.coarser),
+                "note": answer.note,
             }
             print(json.dumps(line, ensure_ascii=False, allow_nan=False))
         elif self.path is None and not self.quiet:
-            said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {prediction.note}"
-            doubt = "probably none of the classes; the nearest are " if prediction.unknown else ""
-            beside = [*_promised(prediction), prediction.note] if pairs else []
-            print(f"{prediction.path}: {doubt}{said}" + (f" ({'; '.join(filter(None, beside))})" if any(beside) else ""))
+            said = ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in pairs) or f"no answer: {answer.note}"
+            doubt = "probably none of the classes; the nearest are " if answer.unknown else ""
+            beside = [*_promised(answer), answer.note] if pairs else []
+            print(f"{answer.path}: {doubt}{said}" + (f" ({'; '.join(filter(None, beside))})" if any(beside) else ""))
 
 
-def _promised(prediction: Prediction) -> list[str]:
+def _promised(answer: Answer) -> list[str]:
     """What the set and the back-off add to the classes that are named; of an image of none of the classes they promise nothing."""
-    if prediction.unknown:
+    if answer.unknown:
         return []
-    among = [f"among {', '.join(prediction.among)}"] if 1 < len(prediction.among) < len(prediction.classes) else []
-    return among + [f"{level} {name}" for level, name in prediction.coarser.items() if name not in ("", prediction.best)]
+    among = [f"among {', '.join(answer.among)}"] if 1 < len(answer.among) < len(answer.classes) else []
+    return among + [f"{level} {name}" for level, name in answer.coarser.items() if name not in ("", answer.best)]

@@ -1,0 +1,113 @@
+"""Answers for images: the outputs of networks, and what a run's decisions make of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fieldmark.answering.answer import Answer
+from fieldmark.answering.images import readable
+from fieldmark.answering.networks import Box, Image, Networks
+from fieldmark.core.errors import InputError
+from fieldmark.datasets.dataset import Level
+from fieldmark.scoring.decisions import Decisions
+from fieldmark.scoring.predictions import softmax
+from fieldmark.scoring.rejection_scores import Score
+
+Boxes = Mapping[str, Box]
+"""By the image's path."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answerer:
+    """Networks, and the decisions that were fitted to them.
+
+    decisions, score: both None for a run without calibration.
+    levels: the taxonomy: by the name of each level, the parent of each class.
+    """
+
+    networks: Networks
+    class_names: tuple[str, ...]
+    decisions: Decisions | None = None
+    score: Score | None = None
+    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def answer(self, image: Image, box: Box | None = None, top: int = 5) -> Answer:
+        """The answer for one image, or for the object in `box`; its note says why if there is none. `top` is as in `stream`."""
+        _check(top)
+        outputs = self.networks.one(image, box)
+        answer = Answer(note=outputs) if isinstance(outputs, str) else next(self._decided(*outputs, top))
+        return replace(answer, path=_path(image))
+
+    def stream(self, images: Iterable[Image], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
+        """Answers one by one and in bounded memory, however many images there are.
+
+        Args:
+            top: how many classes to name, cut to the number of classes.
+            boxes: of the objects; an image without one is seen whole, and its note says so.
+
+        Raises InputError for a `top` below 1.
+        """
+        _check(top)
+        by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
+
+        def box_of(image: Image) -> Box | None:
+            return None if by_path is None or isinstance(image, bytes) else by_path.get(os.path.abspath(image))
+
+        for chunk, outputs in self.networks.stream(images, box_of):
+            answers = iter(() if outputs is None else self._decided(*outputs, top))
+            for image, problem in chunk:
+                answer = Answer(note=problem) if problem else next(answers)
+                whole = by_path is not None and box_of(image) is None
+                note = answer.note or ("it has no box, and was seen whole" if whole else "")
+                yield replace(answer, path=_path(image), note=note)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated if the run was: float32 (n, C), NaN in rows that are not finite."""
+        return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
+
+    def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
+        """Which images are to be rejected: bool (n,); None if the run was not calibrated."""
+        if self.decisions is None or self.score is None:
+            return None
+        return np.asarray(self.score(logits, features) < self.decisions.threshold)
+
+    def _decided(self, logits: np.ndarray, features: np.ndarray, top: int) -> Iterator[Answer]:
+        probabilities, unknown, names = self.probabilities(logits), self.unknown(logits, features), self.class_names
+        sets = np.zeros(logits.shape, bool) if self.decisions is None else self.decisions.sets.sets(probabilities)
+        coarser = self._coarser(probabilities)
+        for row, each in enumerate(probabilities):
+            if not np.isfinite(each).all():
+                yield Answer(note="the answer is not a number")
+                continue
+            order = np.argsort(-each, kind="stable")
+            yield Answer(
+                classes=tuple(names[index] for index in order[:top]),
+                probabilities=each[order[:top]],
+                unknown=None if unknown is None else bool(unknown[row]),
+                among=tuple(names[index] for index in order[sets[row][order]]),
+                coarser={level: answered[row] for level, answered in coarser.items()},
+            )
+
+    def _coarser(self, probabilities: np.ndarray) -> dict[str, list[str]]:
+        """By the name of each level with back-off, what is answered for each image."""
+        found: dict[str, list[str]] = {}
+        if self.decisions is None:
+            return found
+        for name, backoff in self.decisions.backoff.items():
+            names = (self.class_names, Level.of(name, list(self.levels[name])).names)
+            levels, indices = (each.tolist() for each in backoff.answers(probabilities))
+            found[name] = [names[level][index] if level >= 0 else "" for level, index in zip(levels, indices, strict=True)]
+        return found
+
+
+def _check(top: int) -> None:
+    if top < 1:
+        raise InputError(f"the number of classes to name must be at least 1, got {top}")
+
+
+def _path(image: Image) -> str:
+    return "" if isinstance(image, bytes) else readable(image)
