@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-from fieldmark.core.names import nearest, some, suggest
+from pathlib import Path
+
+from fieldmark.core.names import distinct_names, nearest, some, suggest
 
 
 def test_of_many_names_some_are_written() -> None:
     assert (some("abc", 3), some("abcd", 3)) == ("a, b, c", "a, b, c and 1 more")
     assert some(["name"] * 1003, 1) == "name and 1,002 more"
+
+
+def test_names_tell_paths_apart() -> None:
+    given = [Path("/x/a/run"), Path("/x/b/run"), Path("/x/b/other"), Path("/y/b/run")]
+    assert distinct_names(given) == ["a/run", "x/b/run", "other", "y/b/run"]
+    assert distinct_names([Path("/run"), Path("/a/run")]) == ["/run", "a/run"]
 
 
 def test_the_nearest_word_is_found_whatever_its_case() -> None:

@@ -17,26 +17,13 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     n = len(labels)
     logits = 5 * np.eye(3, dtype=np.float32)[labels]
     logits[given.get("broken", []), 0] = np.nan
-    groups: dict[str, list[int]] = given.get("groups", {})
-    saved = {
-        split: Predictions(
-            np.array([str(k) for k in range(len(of))]),
-            np.zeros(len(of), np.int32),
-            np.zeros((len(of), 3), np.float32),
-            np.zeros((len(of), 0), np.float32),
-            NAMES,
-            np.array(of, np.int32),
-        )
-        for split, of in groups.items()
-    }
     test = Predictions(np.array([str(k) for k in range(n)]), np.array(labels, np.int32), logits, np.zeros((n, 0), np.float32), NAMES)
-    found = Assessment(test, logits, np.array([9, 9, 9]), {}, None, (), None)
-    run: Any = SimpleNamespace(
-        predictions=lambda split, features: saved.get(split),
-        summary={"test": {"top1": 90.0} | ({"top1_calibrated": 80.0} if given.get("vector") else {})},
-    )
-    images = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
-    return cautions(run, images, found)
+    summary = {"test": {"top1": 90.0} | ({"top1_calibrated": 80.0} if given.get("vector") else {})}
+    used: list[dict[str, Any]] = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
+    for split, groups in given.get("groups", {}).items():
+        used += [{"path": f"{split}-{k}", "hash": "", "label": "ant", "split": split, "group": group} for k, group in enumerate(groups)]
+    evidence: Any = SimpleNamespace(run=SimpleNamespace(summary=summary), used=used)
+    return cautions(Assessment(evidence, test, logits, np.array([9, 9, 9]), {}, None, (), None))
 
 
 FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test")]
@@ -62,6 +49,7 @@ def test_groups_that_test_shares() -> None:
     (one,) = said(FINE, ENOUGH, groups={"train": [1, 2, -1], "val": [3], "test": [3, 4, 5, -1]})
     assert one == "1 of 3 groups of test have images in train or val too, so that test flatters."
     assert said(FINE, ENOUGH, groups={"train": [1, -1], "test": [2, -1]}) == []
+    assert said(FINE, ENOUGH, groups={"train": [1, 2], "val": [1, 2], "test": [3], "unknown": [3]}) == [], "test shares none of them"
 
 
 def test_classes_with_few_images_or_none() -> None:

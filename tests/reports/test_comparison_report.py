@@ -22,7 +22,7 @@ import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.run import Run
-from fieldmark.reports.comparison import run_names, write_comparison
+from fieldmark.reports.comparison import write_comparison
 from fieldmark.scoring.comparison import holm
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions
@@ -310,12 +310,6 @@ def test_names_are_text_and_nothing_is_asked_of_the_network(hostile_run: Run, tm
 def test_the_command_repeats_it(far: tuple[Run, Run], tmp_path: Path) -> None:
     _, page = written(far, tmp_path / "page.html")
     assert f"fieldmark report {far[0].path} {far[1].path} --out FILE" in page.text
-
-
-def test_names_tell_runs_apart(tmp_path: Path) -> None:
-    given = [Path("/x/a/run"), Path("/x/b/run"), Path("/x/b/other"), Path("/y/b/run")]
-    assert run_names(given) == ["a/run", "x/b/run", "other", "y/b/run"]
-    assert run_names([Path("/run"), Path("/a/run")]) == ["/run", "a/run"]
 
 
 def test_what_cannot_be_compared_is_said(far: tuple[Run, Run], finished_run: Run, tmp_path: Path) -> None:

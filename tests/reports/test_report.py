@@ -26,6 +26,7 @@ from fieldmark.core.manifest import Origin
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
+from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import strips
 from fieldmark.reports.gallery import cards, ranked, thumbnail
@@ -143,7 +144,7 @@ def test_mistakes_are_sorted_by_loss_and_hits_by_doubt() -> None:
     mistakes, hits = ranked(own)
     assert mistakes.tolist() == sorted(wrong, key=lambda row: probabilities[row][labels[row]])
     assert hits.tolist() == sorted(right, key=lambda row: confidence[row])
-    (card,) = cards(own, mistakes[:1], Files(Path("nowhere")), {}, {})
+    (card,) = cards(own, mistakes[:1], RecordedImages(Files(Path("nowhere")), {}, {}))
     first = int(mistakes[0])
     assert (card.path, card.said, card.label) == (str(first), "abcdefg"[logits[first].argmax()], "abcdefg"[labels[first]])
     assert card.said_probability == pytest.approx(confidence[first], abs=1e-6)
@@ -155,11 +156,11 @@ def test_thumbnails_are_small_upright_and_of_the_same_file(tmp_path: Path) -> No
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.new("RGB", (900, 300), "red").save(file, exif=exif)
-    data = thumbnail(Files(file.parent), file.name, file_hash(file.read_bytes()))
+    data = thumbnail(RecordedImages(Files(file.parent), {file.name: file_hash(file.read_bytes())}, {}), file.name)
     shown = Image.open(BytesIO(base64.b64decode(data.removeprefix("data:image/jpeg;base64,"))))
     assert shown.format == "JPEG" and max(shown.size) == 320 and shown.width < shown.height
     with pytest.raises(UnreadableImage, match="has changed since the run began"):
-        thumbnail(Files(file.parent), file.name, file_hash(b"another"))
+        thumbnail(RecordedImages(Files(file.parent), {file.name: file_hash(b"another")}, {}), file.name)
 
 
 def test_nothing_is_asked_of_the_network(report: tuple[str, Page]) -> None:

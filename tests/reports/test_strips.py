@@ -15,8 +15,10 @@ from PIL import Image
 
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
+from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.deletion import Deletion, deletion_check
+from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import strips as module
 from fieldmark.reports.strips import StripImage, Strips, strips
@@ -33,14 +35,13 @@ def answered(found: Assessment, said: np.ndarray, surety: np.ndarray | None = No
     """As if the images had got these answers, by default with equal probabilities."""
     scale = np.full(len(said), 4.0) if surety is None else surety
     logits = (np.eye(len(found.test.class_names))[said] * scale[:, None]).astype(np.float32)
-    return Assessment(
-        replace(found.test, logits=logits), logits, found.trained, found.levels, found.decisions, found.unknown, found.robustness
-    )
+    return replace(found, test=replace(found.test, logits=logits), logits=logits)
 
 
 def drawn(run: Run, found: Assessment, **hashes: str) -> Strips:
     table = pq.read_table(run.folder.split_file).to_pylist()
-    return strips(run, found, Files(Path(run.folder.manifest().data.root)), {row["path"]: row["hash"] for row in table} | hashes, {})
+    recorded = {row["path"]: row["hash"] for row in table} | hashes
+    return strips(found, RecordedImages(Files(Path(run.folder.manifest().data.root)), recorded, {}))
 
 
 def in_order(made: Strips) -> list[StripImage]:
@@ -128,15 +129,15 @@ def test_an_image_that_is_gone_or_another_has_a_reason_in_its_place(
     other = next(path for path in sorted(map(str, found.test.ids)) if path not in paths[:1])
     (root / paths[1]).write_bytes((root / other).read_bytes() + b"\0")
     table = pq.read_table(finished_run.folder.split_file).to_pylist()
-    made = strips(finished_run, changed, Files(root), {row["path"]: row["hash"] for row in table}, {})
+    made = strips(changed, RecordedImages(Files(root), {row["path"]: row["hash"] for row in table}, {}))
     by_path = {each.path: each for each in in_order(made)}
     assert by_path[paths[0]].image is None and by_path[paths[0]].map is None and "No such file" in by_path[paths[0]].reason
     assert by_path[paths[1]].image is None and by_path[paths[1]].reason == "the file has changed since the run began"
     assert all(each.image and each.map for path, each in by_path.items() if path not in paths[:2])
 
 
-def test_where_no_image_can_be_shown_there_is_no_summary(finished_run: Run, found: Assessment, tmp_path: Path) -> None:
-    made = strips(finished_run, answered(found, (found.test.labels + 1) % 3), Files(tmp_path), {}, {})
+def test_if_no_image_can_be_shown_there_is_no_summary(found: Assessment, tmp_path: Path) -> None:
+    made = strips(answered(found, (found.test.labels + 1) % 3), RecordedImages(Files(tmp_path), {}, {}))
     assert made.summary is None and made.pairs
     assert all(each.image is None and "No such file" in each.reason for each in in_order(made))
 
@@ -154,7 +155,7 @@ def test_images_are_cropped_to_their_boxes(finished_run: Run, found: Assessment)
     boxed.preprocess = replace(boxed.preprocess, margin=0.0)
     hashes = {str(path): file_hash((root / str(path)).read_bytes()) for path in found.test.ids}
     boxes = {str(path): (0.0, 0.0, 12.0, 12.0) for path in found.test.ids}
-    made = strips(boxed, answered(found, said), Files(root), hashes, boxes)
+    made = strips(replace(answered(found, said), evidence=Evidence(boxed)), RecordedImages(Files(root), hashes, boxes))
     for each in in_order(made):
         corner = Image.open(root / each.path).convert("RGB").crop((0, 0, 12, 12)).resize((8, 8), Image.Resampling.BOX)
         shown = opened(each.image).resize((8, 8), Image.Resampling.BOX)

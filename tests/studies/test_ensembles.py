@@ -9,7 +9,7 @@ import fieldmark
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.reports.finish import finish
+from fieldmark.reports.results import write_results
 from fieldmark.studies.ensembles import SUBMISSION
 from fieldmark.studies.run import plan_study
 from fieldmark.studies.study_file import load_study
@@ -51,7 +51,7 @@ def trained(competition, tiny, tmp_path_factory):
     file, console = write(folder, tiny), Console(quiet=True)
     plan = plan_study(load_study(file), [str(competition)], folder / "out")
     for run in plan.runs():
-        finish(train_run(competition, run.recipe, run.path, console), console)
+        write_results(train_run(competition, run.recipe, run.path, console), console)
     plan.save()
     return folder / "out", file
 

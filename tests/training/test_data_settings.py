@@ -20,6 +20,7 @@ from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.submission import submit_run
 from fieldmark.reports.gallery import thumbnail
@@ -319,27 +320,21 @@ def test_a_class_that_train_lacks_is_named(boxed, tmp_path):
 def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
     dataset = read_dataset(boxed)
     path, box = dataset.paths[0], tuple(dataset.boxes[0].tolist())
-    digest = scan(dataset).hashes[0]
+    hashes = dict(zip(dataset.paths, scan(dataset).hashes, strict=True))
+    boxes = {each: tuple(edges) for each, edges in zip(dataset.paths, dataset.boxes.tolist(), strict=True)}
+    whole, recorded = RecordedImages(dataset.images, hashes, {}), RecordedImages(dataset.images, hashes, boxes)
 
     def pixels(uri: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), int)
 
-    plain, drawn = pixels(thumbnail(dataset.images, path, digest)), pixels(thumbnail(dataset.images, path, digest, box))
+    plain, drawn = pixels(thumbnail(whole, path)), pixels(thumbnail(recorded, path))
     changed = np.abs(plain - drawn).max(axis=2) > 60
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert abs(columns[0] - box[0]) <= 2 and abs(rows[0] - box[1]) <= 2
     assert abs(columns[-1] + 1 - box[2]) <= 2 and abs(rows[-1] + 1 - box[3]) <= 2
     report = box_run.folder.report_file.read_text()
     shown = Predictions.load(box_run.folder.predictions / "test.npz").ids.tolist()
-    uris = {
-        thumbnail(
-            dataset.images,
-            each,
-            scan(dataset).hashes[dataset.paths.index(each)],
-            tuple(dataset.boxes[dataset.paths.index(each)].tolist()),
-        )
-        for each in shown
-    }
+    uris = {thumbnail(recorded, each) for each in shown}
     assert sum(uri in report for uri in uris) >= 12
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 
@@ -16,6 +18,17 @@ def some(names: Sequence[str], limit: int = 5) -> str:
     """The first names, and how many more there are."""
     listed = ", ".join(shown(name) for name in names[:limit])
     return listed if len(names) <= limit else f"{listed} and {len(names) - limit:,} more"
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """The name of each file or folder, with as much of the path before it as tells it from the others. The paths are all different."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    tails: list[str] = []
+    for own in parts:
+        others = [each for each in parts if each is not own]
+        length = next(n for n in count(1) if n >= len(own) or all(each[-n:] != own[-n:] for each in others))
+        tails.append(os.path.join(*own[-length:]))
+    return tails
 
 
 def nearest(word: str, known: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:

@@ -85,7 +85,8 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
     carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds)
     _refuse_unknown_classes(carved.dataset)
-    published = straddling(dataset)
+    labelled = dataset.labels >= 0
+    published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
     dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} images", *dataset.notes)
     console.say(*_said_of(dataset, settings, published))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,13 +45,12 @@ def own_splits(dataset: Dataset) -> Dataset:
     return replace(dataset, splits=np.where(dataset.labels < 0, dataset.splits, "train"))
 
 
-def straddling(dataset: Dataset) -> int:
-    """How many groups have labelled images in more than one split."""
-    if dataset.groups is None:
-        return 0
-    known = (dataset.groups >= 0) & (dataset.labels >= 0)
-    pairs = np.unique(np.stack([dataset.groups[known].astype(np.str_), dataset.splits[known].astype(np.str_)]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+def straddling(groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """The groups that have images in more than one split, in ascending order, of int (n,) with -1 for an image alone, and str (n,)."""
+    grouped = groups >= 0
+    _, split = np.unique(splits[grouped], return_inverse=True)
+    found, times = np.unique(np.unique(np.stack([groups[grouped], split]), axis=1)[0], return_counts=True)
+    return found[times > 1]
 
 
 def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int, folds: Folds | None = None) -> Carved:
@@ -94,14 +94,16 @@ def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
 
 
 def split_table(carved: Carved) -> list[SplitRow]:
-    """Train, val and test: classes that have images, images, and the smallest and largest class (the first by name among equals)."""
+    """Train, val and test."""
     dataset = carved.dataset
-    table = []
-    for split in SPLITS:
-        counts = np.bincount(dataset.labels[dataset.rows(split)], minlength=len(dataset.class_names))
-        smallest, largest = ((dataset.class_names[label], int(counts[label])) for label in (counts.argmin(), counts.argmax()))
-        table.append(SplitRow(split, int((counts > 0).sum()), int(counts.sum()), smallest, largest, carved.sources[split]))
-    return table
+    return [split_row(split, dataset.labels[dataset.rows(split)], dataset.class_names, carved.sources[split]) for split in SPLITS]
+
+
+def split_row(split: str, labels: np.ndarray, class_names: Sequence[str], source: str = "") -> SplitRow:
+    """The row of images with these labels, int (n,) in [0, C). Of classes with equally many images, the first is named."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    smallest, largest = ((class_names[label], int(counts[label])) for label in (int(counts.argmin()), int(counts.argmax())))
+    return SplitRow(split, int((counts > 0).sum()), int(counts.sum()), smallest, largest, source)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError, Problem
+from fieldmark.core.names import distinct_names
 from fieldmark.core.recipe.load import with_settings
 from fieldmark.core.recipe.values import identity
 from fieldmark.datasets.split_file import read_split
@@ -106,7 +107,7 @@ def open_members(paths: Sequence[str | Path]) -> Members:
     if unlike := [*_other_classes(runs), *_boxes(runs)]:
         raise InputError(*unlike)
     inputs, folds = _inputs(runs)
-    return Members(tuple(runs), _names(runs), inputs, folds)
+    return Members(tuple(runs), tuple(distinct_names([run.path for run in runs])), inputs, folds)
 
 
 def check_summary(run: Run) -> None:
@@ -119,16 +120,6 @@ def check_summary(run: Run) -> None:
         lacking += [f"summary.json: {section}.{name}" for name in names if not isinstance(known.get(name), (int, float, list))]
     if lacking:
         raise InputError(f"{run.path} has a summary or manifest that is not whole: it lacks {', '.join(lacking)}")
-
-
-def _names(runs: Sequence[Run]) -> tuple[str, ...]:
-    """The names of the folders, with as many of those above as tell them apart."""
-    parts = [run.path.resolve().parts for run in runs]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len(set(names)) == len(names):
-            break
-    return tuple(names)
 
 
 def _other_classes(runs: Sequence[Run]) -> list[str]:

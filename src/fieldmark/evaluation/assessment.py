@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.files import whole_file, write_json
-from fieldmark.datasets.split_file import read_split
+from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.robustness import read_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import UnknownFigures, assess_unknown
@@ -35,12 +35,12 @@ _PAIRS = 50
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Of the labelled images of test. What needs calibration.json is None without it.
+    """Of the labelled images of test, `test`. What needs calibration.json is None without it.
 
-    test: they; logits: calibrated where the run is. trained: images of each class in train, int64 (C,). levels: by name, the parent of each
-    class.
+    logits: calibrated if the run is. trained: images of each class in train, int64 (C,). levels: by name, the parent of each class.
     """
 
+    evidence: Evidence
     test: Predictions
     logits: np.ndarray
     trained: np.ndarray
@@ -154,14 +154,12 @@ class Assessment:
 
 
 def assess(run: Run) -> Assessment:
-    """From what is saved in the run folder alone; nothing is predicted. Raises InputError where test has no labelled images."""
-    decisions = run.decisions
-    saved = Predictions.load(run.folder.predictions / "test.npz")
-    test = saved.labelled()
-    stored = read_split(run.folder.split_file)
-    learnt = ("train", "val") if run.has_learnt_val else ("train",)
-    trained = Counter(label for label, split in zip(stored["label"], stored["split"], strict=True) if split in learnt)
+    """From what is saved in the run folder alone; nothing is predicted. Raises InputError if test has no labelled images."""
+    decisions, evidence = run.decisions, Evidence(run)
+    test = evidence.test
+    trained = Counter(row["label"] for row in evidence.rows if row["split"] in evidence.learnt)
     return Assessment(
+        evidence=evidence,
         test=test,
         logits=test.logits if decisions is None else decisions.calibration(test.logits),
         trained=np.array([trained[name] for name in test.class_names], np.int64),
@@ -172,15 +170,19 @@ def assess(run: Run) -> Assessment:
     )
 
 
-def write_assessment(run: Run, found: Assessment) -> None:
-    """evaluation.json, classes.csv (the classification report) and confusion.csv (rows: classes; columns: what they were taken for)."""
-    write_json(run.folder.evaluation_file, found.to_dict())
+def write_assessment(found: Assessment) -> None:
+    """Into the run's folder: evaluation.json, classes.csv (the classification report) and confusion.csv.
+
+    The rows of confusion.csv are classes, its columns what they were taken for.
+    """
+    folder = found.evidence.run.folder
+    write_json(folder.evaluation_file, found.to_dict())
     fields = ("name", "n", "correct", "precision", "recall", "f1")
     rows = [[getattr(each, field) for field in fields] for each in per_class(found.answers)]
-    _write_csv(run.folder.classes_file, ("class", "images", *fields[2:]), rows)
+    _write_csv(folder.classes_file, ("class", "images", *fields[2:]), rows)
     names = found.test.class_names
     _write_csv(
-        run.folder.confusion_file,
+        folder.confusion_file,
         ("class", *names, "(no answer)"),
         [[name, *counts] for name, counts in zip(names, found.matrix.tolist(), strict=True)],
     )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.names import some
+from fieldmark.datasets.dataset import SPLITS
+from fieldmark.datasets.splits import straddling
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.run import Run
 
@@ -16,11 +18,12 @@ _FEW = 10
 _NAMED = 3
 
 
-def cautions(run: Run, images: Sequence[Mapping[str, Any]], found: Assessment) -> list[str]:
-    """One sentence or two for each; none where nothing was found. `images` are the rows of the run's split.parquet that were used."""
+def cautions(found: Assessment) -> list[str]:
+    """One sentence or two for each; none if nothing was found."""
+    run, images = found.evidence.run, found.evidence.used
     return [
         *_copies(images),
-        *_straddling(run),
+        *_shared_groups(images),
         *_few_images(found),
         *_no_answers(found),
         *_vector_scaling(run.summary),
@@ -47,18 +50,14 @@ def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
-def _straddling(run: Run) -> list[str]:
+def _shared_groups(images: Sequence[Mapping[str, Any]]) -> list[str]:
     """Groups, such as individuals, that test shares with train or val."""
-    groups = {}
-    for split in ("train", "val", "test"):
-        saved = run.predictions(split, features=False)
-        if saved is None or saved.groups is None:
-            continue
-        groups[split] = set(saved.groups[saved.groups >= 0].tolist())
-    shared = groups.get("test", set()) & (groups.get("train", set()) | groups.get("val", set()))
+    rows = [(image["group"], image["split"]) for image in images if "group" in image and image["split"] in SPLITS]
+    tested = {group for group, split in rows if split == "test" and group >= 0}
+    shared = tested & set(straddling(*map(np.array, zip(*rows, strict=True))).tolist()) if tested else set()
     if not shared:
         return []
-    return [f"{len(shared):,} of {len(groups['test']):,} groups of test have images in train or val too, so that test flatters."]
+    return [f"{len(shared):,} of {len(tested):,} groups of test have images in train or val too, so that test flatters."]
 
 
 def _few_images(found: Assessment) -> list[str]:

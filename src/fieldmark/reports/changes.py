@@ -1,4 +1,4 @@
-"""Everything that changes a run. Each change ends with the run's figures and report, so that they never say less than the run holds.
+"""Everything that changes a run. Each change ends with the run's tables, charts and report, so that they never say less than the run holds.
 
 An import contract lets no other module reach the functions that do the work.
 """
@@ -17,47 +17,47 @@ from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.robustness import evaluate_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import evaluate_unknown
-from fieldmark.reports.finish import finish
+from fieldmark.reports.results import write_results
 from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.training.train import resume_run, train_run
 
 
 def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Console) -> Run:
     """As train_run."""
-    return finish(train_run(data, recipe, out, console), console)
+    return write_results(train_run(data, recipe, out, console), console)
 
 
 def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
     """As resume_run. A run whose process was killed after its training, before its report, gets the report."""
-    return finish(resume_run(path, console, wait), console)
+    return write_results(resume_run(path, console, wait), console)
 
 
 def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
     """As make_ensemble."""
-    return finish(make_ensemble(paths, method, out, console), console)
+    return write_results(make_ensemble(paths, method, out, console), console)
 
 
 def complete_ensemble(path: str | Path, console: Console) -> Run:
     """The report of an ensemble whose process was killed before it was written."""
-    return finish(Run.load(path), console)
+    return write_results(Run.load(path), console)
 
 
 def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
     """As calibrate_run."""
     decisions = calibrate_run(run, wanted, unknown, console)
-    finish(run, console)
+    write_results(run, console)
     return decisions
 
 
 def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> dict[str, Any]:
     """As evaluate_unknown."""
     found = evaluate_unknown(run, images, console)
-    finish(run, console)
+    write_results(run, console)
     return found
 
 
 def measure_robustness(run: Run, severities: Sequence[int], console: Console) -> dict[str, Any]:
     """As evaluate_robustness."""
     found = evaluate_robustness(run, tuple(severities), console)
-    finish(run, console)
+    write_results(run, console)
     return found

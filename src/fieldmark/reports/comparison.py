@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count as from_number
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import numpy as np
 from fieldmark.core.console import duration
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_output, write_text
-from fieldmark.core.names import some
+from fieldmark.core.names import distinct_names, some
 from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.evaluate import require_finished
+from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_sets
 from fieldmark.reports.charts.chart import Chart
@@ -46,9 +45,16 @@ class _Entry:
     """A run with the name that it has on the page, and its labelled images of test in the order of the first run's."""
 
     name: str
-    run: Run
-    summary: dict[str, Any]
+    evidence: Evidence
     test: Predictions
+
+    @property
+    def run(self) -> Run:
+        return self.evidence.run
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return self.run.summary
 
     @cached_property
     def hits(self) -> np.ndarray:
@@ -157,22 +163,17 @@ def _check_runs(runs: Sequence[Run]) -> None:
 
 
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
-    saved = [Predictions.load(run.folder.predictions / "test.npz", features=False).labelled() for run in runs]
-    hashes = [_hashes(run) for run in runs]
-    for run, test, known in zip(runs[1:], saved[1:], hashes[1:], strict=True):
-        _check_classes(runs[0], run, saved[0].class_names, test.class_names)
-        _check_images(runs[0], run, _contents(saved[0], hashes[0]), _contents(test, known))
-    names = run_names([run.path for run in runs])
-    return [_Entry(name, run, run.summary, _ordered(test, saved[0].ids)) for name, run, test in zip(names, runs, saved, strict=True)]
+    first, *others = found = [Evidence(run) for run in runs]
+    for other in others:
+        _check_classes(first.run, other.run, first.test.class_names, other.test.class_names)
+        _check_images(first.run, other.run, _contents(first), _contents(other))
+    names = distinct_names([run.path for run in runs])
+    return [_Entry(name, each, _ordered(each.test, first.test.ids)) for name, each in zip(names, found, strict=True)]
 
 
-def _hashes(run: Run) -> dict[str, str]:
-    """By the path of an image, its content when the run began."""
-    return recorded_hashes(read_split(run.folder.split_file))
-
-
-def _contents(test: Predictions, hashes: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+def _contents(evidence: Evidence) -> dict[str, tuple[str, int]]:
     """By path, what decides whether an image is the same: its content and its label."""
+    test, hashes = evidence.test, evidence.images.hashes
     return {path: (hashes.get(path, ""), label) for path, label in zip(test.ids.tolist(), test.labels.tolist(), strict=True)}
 
 
@@ -202,17 +203,6 @@ def _ordered(test: Predictions, ids: np.ndarray) -> Predictions:
     return test.take(np.array([places[path] for path in ids.tolist()], np.int64))
 
 
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """The name of each folder, with as much of the path before it as tells it from the others."""
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
-    tails: list[str] = []
-    for own in parts:
-        others = [each for each in parts if each is not own]
-        length = next(n for n in from_number(1) if n >= len(own) or all(each[-n:] != own[-n:] for each in others))
-        tails.append(os.path.join(*own[-length:]))
-    return tails
-
-
 def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
     """What the template shows. The rival is the run with the highest top-1 but for the first one."""
     first, *others = entries
@@ -220,7 +210,6 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
     pairs = _pairs(first, others)
     pair = pairs[others.index(rival)]
     classes = _classes(entries, rival)
-    shown = _Shown(first)
     only_first, only_rival = np.flatnonzero(first.hits & ~rival.hits), np.flatnonzero(rival.hits & ~first.hits)
     return {
         "title": _title(entries, pair),
@@ -245,11 +234,11 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
         "settings": _settings(entries),
         "conditions": _conditions(entries),
         "trained": [entry for entry in entries if entry.run.ensemble is None],
-        "root": shown.root,
-        "moved": shown.moved,
+        "root": first.evidence.root,
+        "moved": first.evidence.moved,
         "images": [
-            (first, rival, shown.images(only_first, rival, (first, rival)), len(only_first)),
-            (rival, first, shown.images(only_rival, first, (first, rival)), len(only_rival)),
+            (first, rival, _images(only_first, first, rival, (first, rival)), len(only_first)),
+            (rival, first, _images(only_rival, first, first, (first, rival)), len(only_rival)),
         ],
         "command": shlex.join(["fieldmark", "report", *(os.path.abspath(entry.run.path) for entry in entries), "--out", "FILE"]),
         "version": versions()["fieldmark"],
@@ -449,25 +438,13 @@ def _epochs(run: Run) -> list[dict[str, Any]]:
     return read_json_lines(run.folder.metrics_file) if run.ensemble is None else []
 
 
-class _Shown:
-    """The images of the first run, where they still are, and cards of them."""
-
-    def __init__(self, first: _Entry):
-        self._first = first
-        self._origin = first.run.folder.manifest().data
-        stored = read_split(first.run.folder.split_file)
-        self._hashes = recorded_hashes(stored)
-        self._boxes = recorded_boxes(stored) if first.run.preprocess.margin is not None else {}
-        self.root = self._origin.root
-        self.moved = not os.path.exists(self.root)  # Path.exists raises where a folder above may not be entered
-
-    def images(self, rows: np.ndarray, wrong: _Entry, both: Sequence[_Entry]) -> list[_Image]:
-        """Some of these rows with what both say, those first where `wrong` is surest of its mistake."""
-        order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_IMAGES]
-        chosen = rows[order]
-        found = cards(self._first.test, chosen, images_of(self._origin), self._hashes, self._boxes)
-        said = [_said(entry, chosen) for entry in both]
-        return [_Image(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
+def _images(rows: np.ndarray, first: _Entry, wrong: _Entry, both: Sequence[_Entry]) -> list[_Image]:
+    """Some of these rows with what both say, those first on which `wrong` is surest of its mistake."""
+    order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_IMAGES]
+    chosen = rows[order]
+    found = cards(first.test, chosen, first.evidence.images)
+    said = [_said(entry, chosen) for entry in both]
+    return [_Image(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
 
 
 def _said(entry: _Entry, rows: np.ndarray) -> list[_Said]:

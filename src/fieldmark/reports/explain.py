@@ -25,8 +25,8 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
+from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.gallery import thumbnail
@@ -240,14 +240,10 @@ class _Explainer:
             for split in ("val", "test")
             if (found := run.predictions(split, features=False)) is not None
         ]
-        origin = run.folder.manifest().data
-        self._images = images_of(origin)
-        self.data_gone = "" if os.path.exists(origin.root) else origin.root
-        stored = read_split(run.folder.split_file)
-        self._hashes = recorded_hashes(stored)
-        self._drawn = recorded_boxes(stored) if run.preprocess.margin is not None else {}
-        learnt = {"train", "val"} if run.has_learnt_val else {"train"}
-        self._trained_on = {digest for digest, split in zip(stored["hash"], stored["split"], strict=True) if split in learnt}
+        evidence = Evidence(run)
+        self._images = evidence.images
+        self.data_gone = evidence.root if evidence.moved else ""
+        self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
         self._neighbours: dict[str, _Neighbour] = {}
 
     def panel(self, path: Path, map_file: str) -> _Panel:
@@ -323,9 +319,9 @@ class _Explainer:
         train = self._train
         if train is None:
             return ()
-        same = sum(self._hashes.get(path) == digest for path in train.ids[train.labels == label].tolist())
+        same = sum(self._images.hashes.get(path) == digest for path in train.ids[train.labels == label].tolist())
         rows = nearest(train, features, label, _NEAREST + same)[0]
-        paths = [path for path in train.ids[rows].tolist() if self._hashes.get(path) != digest]
+        paths = [path for path in train.ids[rows].tolist() if self._images.hashes.get(path) != digest]
         return tuple(self._neighbour(path) for path in paths[:_NEAREST])
 
     def _neighbour(self, path: str) -> _Neighbour:
@@ -333,7 +329,7 @@ class _Explainer:
             return _Neighbour(path, None, "the dataset is not there any more")
         if path not in self._neighbours:
             try:
-                shown = thumbnail(self._images, path, self._hashes.get(path, ""), self._drawn.get(path))
+                shown = thumbnail(self._images, path)
                 self._neighbours[path] = _Neighbour(path, shown)
             except UnreadableImage as error:
                 self._neighbours[path] = _Neighbour(path, None, error.reason)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.images import Images
+from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
 from fieldmark.scoring import metrics
@@ -18,8 +17,6 @@ from fieldmark.scoring.predictions import Predictions
 _SIDE = 320
 _QUALITY = 80
 _BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -50,47 +47,39 @@ def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return known[hardest[~right[hardest]]], known[least_sure[right[least_sure]]]
 
 
-def cards(
-    predictions: Predictions,
-    rows: Sequence[int] | np.ndarray,
-    images: Images,
-    hashes: Mapping[str, str],
-    boxes: Mapping[str, Box],
-) -> list[Card]:
-    """A card for each row. By path: `hashes` are those of the images when the run began, `boxes` are drawn."""
+def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, images: RecordedImages) -> list[Card]:
+    """A card for each row."""
     chosen = np.asarray(rows, np.int64)
     labels = predictions.labels[chosen]
     said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
     probabilities = predictions.probabilities()[chosen]
     built = []
     for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
-        image, reason = _thumbnail_or_reason(images, path, hashes.get(path, ""), boxes.get(path))
+        image, reason = _thumbnail_or_reason(images, path)
         name = predictions.class_names[answer] if answer >= 0 else None
         card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), image, reason)
         built.append(card)
     return built
 
 
-def thumbnail(images: Images, path: str, digest: str, box: Box | None = None) -> str:
-    """A JPEG of at most 320 x 320 pixels as a data URI; `box`, in pixels of the image, is drawn on it.
+def thumbnail(images: RecordedImages, path: str) -> str:
+    """A JPEG of at most 320 x 320 pixels as a data URI, with the box, if there is one, drawn on it.
 
-    Raises UnreadableImage where the image cannot be read, or is no longer the one whose file_hash is `digest`.
+    Raises UnreadableImage if the image cannot be read, or has changed since the run began.
     """
     data = images.read(path)
-    if file_hash(data) != digest:
-        raise UnreadableImage(path, "the file has changed since the run began")
     image = open_rgb(data, path, at_least=_SIDE)
     width, _ = dimensions(data, path)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    if box is not None:
+    if (box := images.boxes.get(path)) is not None:
         scale = image.width / width
         left, top, right, bottom = (edge * scale for edge in box)
         ImageDraw.Draw(image).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
     return jpeg_uri(image, _QUALITY)
 
 
-def _thumbnail_or_reason(images: Images, path: str, digest: str, box: Box | None) -> tuple[str | None, str]:
+def _thumbnail_or_reason(images: RecordedImages, path: str) -> tuple[str | None, str]:
     try:
-        return thumbnail(images, path, digest, box), ""
+        return thumbnail(images, path), ""
     except UnreadableImage as error:
         return None, error.reason

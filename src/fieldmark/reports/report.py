@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,9 @@ import numpy as np
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.datasets.dataset import SPLITS
-from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.splits import SplitRow, split_row
 from fieldmark.evaluation.assessment import Assessment, assess
+from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.cautions import cautions
 from fieldmark.reports.charts.confusion import confusion_charts
@@ -28,7 +27,6 @@ from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.intervals import units_of
-from fieldmark.scoring.predictions import Predictions
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS, _PAIRS = 24, 12, 20
@@ -44,18 +42,6 @@ class _Figure:
     value: str
     interval: str
     meaning: str
-
-
-@dataclass(frozen=True)
-class _Split:
-    """The readable images of one split; `smallest` and `largest` are classes with their number of images."""
-
-    name: str
-    images: int
-    classes: int
-    smallest: tuple[str, int]
-    largest: tuple[str, int]
-    aside: int
 
 
 @dataclass(frozen=True)
@@ -83,18 +69,12 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     summary, manifest = run.summary, run.folder.manifest()
     found = found or assess(run)
     predictions = found.answers
-    stored = read_split(run.folder.split_file)
-    images = [dict(zip(stored, row, strict=True)) for row in zip(*stored.values(), strict=True)]
-    aside = _set_aside(images, set(Predictions.load(run.folder.predictions / "test.npz", features=False).ids.tolist()))
-    origin = manifest.data
-    root, shown = Path(origin.root), images_of(origin)
-    hashes = recorded_hashes(stored)
-    boxes = recorded_boxes(stored) if run.preprocess.margin is not None else {}
+    evidence = found.evidence
+    images, aside = evidence.images, evidence.set_aside
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
     matrix, *close_ups = confusion_charts(found.matrix, predictions.class_names)
     units = int(units_of(found.test.groups, len(found.test)).max()) + 1
-    moved = not os.path.exists(root)  # Path.exists raises where a folder above may not be entered
     return {
         "summary": summary,
         "test": summary["test"],
@@ -103,7 +83,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
         "resamples": run.recipe.evaluate.resamples,
         "figures": _figures(summary, run.recipe.evaluate.monitor),
-        "splits": [_split(name, images, aside, predictions.class_names) for name in SPLITS],
+        "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
         "curves": curve_charts(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
@@ -111,20 +91,20 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "folds": run.ensemble is not None and run.ensemble.folds,
         "refit": any(row["phase"] == "refit" for row in epochs),
         "staged": run.ensemble is None and bool(stage_starts(epochs)),
-        "cautions": cautions(run, [image for image in images if image["path"] not in aside], found),
+        "cautions": cautions(found),
         "classes": _classes(found),
         "averages": found.averages,
         "matrix": matrix,
         "close_ups": close_ups,
         "pairs": _pairs(found),
-        "strips": None if moved or not found.pairs else strips(run, found, shown, hashes, boxes),
+        "strips": None if evidence.moved or not found.pairs else strips(found, images),
         "trust": trust(found, summary),
-        "root": root,
-        "moved": moved,
+        "root": evidence.root,
+        "moved": evidence.moved,
         "wrong": len(mistakes),
-        "mistakes": cards(predictions, mistakes[:_MISTAKES], shown, hashes, boxes),
+        "mistakes": cards(predictions, mistakes[:_MISTAKES], images),
         "right": len(hits),
-        "hits": cards(predictions, hits[:_HITS], shown, hashes, boxes),
+        "hits": cards(predictions, hits[:_HITS], images),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": provenance(run, summary, manifest),
         "command": training_command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
@@ -160,20 +140,11 @@ def _figures(summary: dict[str, Any], monitor: str) -> list[_Figure]:
     return figures
 
 
-def _set_aside(images: Sequence[dict[str, Any]], tested: set[str]) -> dict[str, str]:
-    """By path, why an image was not used. Images of test are decoded last of all, after the split table was written."""
-    late = "it could not be decoded when test was opened; train.log says why"
-    reasons = {image["path"]: image["note"] for image in images}
-    reasons |= {row["path"]: late for row in images if row["split"] == "test" and not row["note"] and row["path"] not in tested}
-    return {path: reason for path, reason in reasons.items() if reason}
-
-
-def _split(name: str, images: Sequence[dict[str, Any]], aside: dict[str, str], class_names: Sequence[str]) -> _Split:
-    rows = [image for image in images if image["split"] == name]
-    found = Counter(image["label"] for image in rows if image["path"] not in aside)
-    counts = [(label, found[label]) for label in class_names]
-    smallest, largest = min(counts, key=lambda pair: pair[1]), max(counts, key=lambda pair: pair[1])
-    return _Split(name, found.total(), len(found), smallest, largest, len(rows) - found.total())
+def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[SplitRow, int]:
+    """The readable images of a split, and how many others were set aside."""
+    numbers = {label: number for number, label in enumerate(class_names)}
+    labels = np.array([numbers[row["label"]] for row in evidence.used if row["split"] == name], np.int64)
+    return split_row(name, labels, class_names), sum(row["split"] == name for row in evidence.rows) - len(labels)
 
 
 def _classes(found: Assessment) -> list[_Class]:

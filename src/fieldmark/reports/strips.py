@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldmark.datasets.content import file_hash
-from fieldmark.datasets.images import Images
+from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.deletion import Deletion, DeletionSummary, deletion_check, deletion_summary
-from fieldmark.evaluation.run import Run
 from fieldmark.reports.explain import maps_of
-from fieldmark.reports.gallery import Box
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.reports.seen import as_seen
@@ -68,10 +65,9 @@ class _Seen:
     label: int
 
 
-def strips(run: Run, found: Assessment, images: Images, hashes: Mapping[str, str], boxes: Mapping[str, Box]) -> Strips:
-    """Of each class the surest mistakes first, then the surest right answers. By path: `hashes` are those of the images when the run
-    began, `boxes` what it is cropped to."""
-    drawer = _Drawer(run, found, images, hashes, boxes)
+def strips(found: Assessment, images: RecordedImages) -> Strips:
+    """Of each class the surest mistakes first, then the surest right answers."""
+    drawer = _Drawer(found, images)
     chosen = [(drawer.rows(pair.one, pair.other), drawer.rows(pair.other, pair.one)) for pair in found.pairs[:_PAIRS]]
     # Mistakes first, so that the maps that are checked are of them.
     drawn = drawer.draw(sorted((row for rows in chosen for side in rows for row in side), key=drawer.is_right))
@@ -89,8 +85,8 @@ def strips(run: Run, found: Assessment, images: Images, hashes: Mapping[str, str
 
 
 class _Drawer:
-    def __init__(self, run: Run, found: Assessment, images: Images, hashes: Mapping[str, str], boxes: Mapping[str, Box]):
-        self._run, self._found, self._images, self._hashes, self._boxes = run, found, images, hashes, boxes
+    def __init__(self, found: Assessment, images: RecordedImages):
+        self._run, self._found, self._images = found.evidence.run, found, images
         self._order = np.argsort(-confidences(found.logits), kind="stable")
         self._checks: list[Deletion] = []
 
@@ -111,13 +107,10 @@ class _Drawer:
         for row in dict.fromkeys(rows):
             path = str(self._found.test.ids[row])
             try:
-                data = self._images.read(path)
-                if file_hash(data) != self._hashes.get(path, ""):
-                    raise UnreadableImage(path, "the file has changed since the run began")
-                box = self._boxes.get(path)
+                data, box = self._images.read(path), self._images.boxes.get(path)
                 pixels = self._run.preprocess.pixels(data, path, box)
                 shown[row] = as_seen(self._run.preprocess, data, path, box, _SIDE)
-                seen[row] = _Seen(pixels, file_hash(data), int(self._found.predicted[row]))
+                seen[row] = _Seen(pixels, self._images.hashes[path], int(self._found.predicted[row]))
             except UnreadableImage as error:
                 reasons[row] = error.reason
         heats = self._heats(seen)

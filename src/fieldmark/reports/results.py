@@ -1,4 +1,4 @@
-"""What a run gets when it is finished: its figures and its report."""
+"""What a finished run says, written into its folder: evaluation.json, tables, charts and the report."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fieldmark.reports.charts.selective import risk_coverage_chart
 from fieldmark.reports.report import write_report
 
 
-def finish(run: Run, console: Console) -> Run:
-    """Say what the predictions of a finished run say, draw its figures and write its report."""
+def write_results(run: Run, console: Console) -> Run:
+    """Write them from what is saved in the run's folder, and return the run."""
     with run.folder.locked():
         found = assess(run)
-        write_assessment(run, found)
+        write_assessment(found)
         _draw(run, found)
         console.say(f"the report is {write_report(run, found=found)}")
     return run
