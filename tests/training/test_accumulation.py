@@ -52,5 +52,5 @@ def test_images_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
 
 
 def test_a_part_as_large_as_the_batch_is_refused():
-    with pytest.raises(InputError, match=r"train\.micro_batch \(32\) has no effect beside train\.batch \(32\)"):
+    with pytest.raises(InputError, match=r"train\.micro_batch \(32\) has no effect unless it is smaller than train\.batch \(32\)"):
         load_recipe("default", ["train.micro_batch=32"])

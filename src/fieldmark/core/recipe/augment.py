@@ -11,21 +11,21 @@ from fieldmark.core.recipe.section import NonNegative, Positive, Probability, Ra
 
 class RandomResizedCrop(Section):
     name: Literal["random-resized"] = setting("random-resized", "a random part of the image, resized (Szegedy et al., 2015)")
-    area: Range = setting((0.35, 1.0), "share of the image's area that is kept, from and to")
-    aspect: Range = setting((0.75, 1.3333), "change of aspect ratio, from and to")
+    area: Range = setting((0.35, 1.0), "share of the image's area that is kept, lowest and highest")
+    aspect: Range = setting((0.75, 1.3333), "factor on the aspect ratio, lowest and highest")
 
     @model_validator(mode="after")
     def _ordered(self) -> RandomResizedCrop:
         check_range("augment.crop.area", self.area)
         check_range("augment.crop.aspect", self.aspect)
         if self.area[1] > 1:
-            raise Refused("a crop cannot be larger than the image; use augment.zoom to shrink it", "augment.crop.area")
+            raise Refused("a crop cannot be larger than the image", "augment.crop.area", remedy="use augment.zoom to shrink it")
         return self
 
 
 class PaddedCrop(Section):
     name: Literal["padded"] = setting("padded", "the whole image, shifted at random after padding with grey")
-    padding: Annotated[float, Field(gt=0, le=0.5)] = setting(0.1, "padding on every side, as a share of the side")
+    padding: Annotated[float, Field(gt=0, le=0.5)] = setting(0.1, "padding on every edge, as a share of the side")
 
 
 class NoCrop(Section):
@@ -41,13 +41,13 @@ class TrivialAugment(Section):
 
 
 class RandAugment(Section):
-    name: Literal["rand"] = setting("rand", "so many random operations of one strength (Cubuk et al., 2020)")
+    name: Literal["rand"] = setting("rand", "a number of random operations of one strength (Cubuk et al., 2020)")
     operations: Annotated[int, Field(ge=1, le=8)] = setting(2, "how many operations")
     magnitude: Annotated[int, Field(ge=0, le=30)] = setting(9, "their strength, from 0 to 30")
 
 
 class AutoAugment(Section):
-    name: Literal["auto"] = setting("auto", "two operations of the policy that was learned on ImageNet (Cubuk et al., 2019)")
+    name: Literal["auto"] = setting("auto", "two operations of the policy learnt on ImageNet (Cubuk et al., 2019)")
 
 
 Policy = NoPolicy | TrivialAugment | RandAugment | AutoAugment
@@ -59,16 +59,16 @@ class NoErasing(Section):
 
 class _Erasing(Section):
     name: str
-    probability: Probability = setting(0.25, "how often")
-    area: Range = setting((0.02, 0.3333), "share of the view that is erased, from and to")
-    aspect: Range = setting((0.3, 3.3333), "height over width of what is erased, from and to")
+    probability: Probability = setting(0.25, "how often an image is erased")
+    area: Range = setting((0.02, 0.3333), "share of the image that is erased, smallest and largest")
+    aspect: Range = setting((0.3, 3.3333), "height over width of the erased rectangle, lowest and highest")
 
     @model_validator(mode="after")
     def _ordered(self) -> _Erasing:
         check_range("augment.erase.area", self.area)
         check_range("augment.erase.aspect", self.aspect)
         if self.area[1] > 1:
-            raise Refused("no more than the whole image can be erased; give shares of at most 1", "augment.erase.area")
+            raise Refused("no more than the whole image can be erased", "augment.erase.area", remedy="give shares of at most 1")
         return self
 
 
@@ -89,18 +89,18 @@ class NoMixing(Section):
 
 class Mixup(Section):
     name: Literal["mixup"] = setting("mixup", "two images and their labels are blended (Zhang et al., 2018)")
-    alpha: Positive = setting(0.2, "both parameters of the Beta distribution that shares are drawn from")
+    alpha: Positive = setting(0.2, "both parameters of the Beta distribution of the shares")
     probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
 
 
 class Cutmix(Section):
     name: Literal["cutmix"] = setting("cutmix", "a rectangle of another image is pasted in, labels shared by area (Yun et al., 2019)")
-    alpha: Positive = setting(1.0, "both parameters of the Beta distribution that areas are drawn from")
+    alpha: Positive = setting(1.0, "both parameters of the Beta distribution of the areas")
     probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
 
 
 class MixupOrCutmix(Section):
-    name: Literal["either"] = setting("either", "for each image one of mixup and cutmix, as likely as the other")
+    name: Literal["either"] = setting("either", "mixup or cutmix for each image, with equal probability")
     mixup_alpha: Positive = setting(0.2, "alpha of mixup")
     cutmix_alpha: Positive = setting(1.0, "alpha of cutmix")
     probability: Annotated[float, Field(gt=0, le=1)] = setting(1.0, "how often an image is mixed")
@@ -111,23 +111,23 @@ Mix = NoMixing | Mixup | Cutmix | MixupOrCutmix
 
 class Augment(Section):
     crop: Annotated[RandomResizedCrop | PaddedCrop | NoCrop, Field(discriminator="name")] = setting(
-        RandomResizedCrop(), "which part of the image is seen"
+        RandomResizedCrop(), "which part of the image is used"
     )
     flip: Probability = setting(0.5, "probability of a horizontal flip")
-    rotate: Annotated[float, Field(ge=0, le=180)] = setting(0.0, "largest rotation to either side", "degrees")
-    zoom: Range = setting((1.0, 1.0), "magnification about the centre, from and to")
+    rotate: Annotated[float, Field(ge=0, le=180)] = setting(0.0, "largest rotation in either direction", "degrees")
+    zoom: Range = setting((1.0, 1.0), "magnification about the centre, lowest and highest")
     translate: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "largest shift, as a share of the side")
-    shear: Annotated[float, Field(ge=0, lt=90)] = setting(0.0, "largest horizontal shear to either side", "degrees")
-    perspective: Probability = setting(0.0, "largest displacement of the corners, as a share of half the side")
-    brightness: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "brightness is multiplied by up to 1 ± this")
-    contrast: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "contrast is multiplied by up to 1 ± this")
-    saturation: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "saturation is multiplied by up to 1 ± this")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = setting(0.0, "hue is turned by up to ± this share of the colour circle")
+    shear: Annotated[float, Field(ge=0, lt=90)] = setting(0.0, "largest horizontal shear in either direction", "degrees")
+    perspective: Probability = setting(0.0, "largest displacement of a corner, as a share of half the side")
+    brightness: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "brightness is multiplied by a factor within 1 ± this")
+    contrast: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "contrast is multiplied by a factor within 1 ± this")
+    saturation: Annotated[float, Field(ge=0, le=1)] = setting(0.0, "saturation is multiplied by a factor within 1 ± this")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = setting(0.0, "hue is shifted by at most this share of the colour circle, either way")
 
     lighting: NonNegative = setting(0.0, "standard deviation of noise along the principal colours of ImageNet (Krizhevsky et al., 2012)")
-    policy: Annotated[Policy, Field(discriminator="name")] = setting(NoPolicy(), "random operations beyond those above")
-    erase: Annotated[Erase, Field(discriminator="name")] = setting(NoErasing(), "a rectangle of the view is erased")
-    mix: Annotated[Mix, Field(discriminator="name")] = setting(NoMixing(), "images of a batch are mixed, and their labels")
+    policy: Annotated[Policy, Field(discriminator="name")] = setting(NoPolicy(), "random operations in addition to those above")
+    erase: Annotated[Erase, Field(discriminator="name")] = setting(NoErasing(), "a rectangle of the image is erased")
+    mix: Annotated[Mix, Field(discriminator="name")] = setting(NoMixing(), "images of a batch and their labels are mixed")
 
     @model_validator(mode="after")
     def _ordered(self) -> Augment:

@@ -26,10 +26,10 @@ class WholeImage(Section):
 
 
 class BoxCrop(Section):
-    name: Literal["box"] = setting("box", "each image cropped to the box of its object; one without a box is seen whole")
-    margin: Annotated[float, Field(ge=0, le=2)] = setting(0.0, "how much around the box is seen too, as a share of its sides")
+    name: Literal["box"] = setting("box", "each image cropped to the box of its object; an image without a box stays whole")
+    margin: Annotated[float, Field(ge=0, le=2)] = setting(0.0, "margin around the box, as a share of its sides")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = setting(
-        0.0, "in training each edge of the crop moves by up to this share of the box's side to either side"
+        0.0, "in training each edge of the crop moves in or out by at most this share of the box's side"
     )
 
 
@@ -42,19 +42,19 @@ class WholeTrain(Section):
 
 class FractionOfTrain(Section):
     name: Literal["fraction"] = setting("fraction", "a share of each class of train, at least one image")
-    share: Annotated[float, Field(gt=0, le=1)] = setting(0.1, "the share")
-    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller share is a part of a larger one")
+    share: Annotated[float, Field(gt=0, le=1)] = setting(0.1, "the share of each class")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller share is part of a larger one")
 
 
 class PerClass(Section):
-    name: Literal["per-class"] = setting("per-class", "so many images of each class of train: few-shot")
-    count: Annotated[int, Field(ge=1)] = setting(5, "the number", "images")
-    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller number is a part of a larger one")
+    name: Literal["per-class"] = setting("per-class", "a number of images of each class of train: few-shot")
+    count: Annotated[int, Field(ge=1)] = setting(5, "images per class", "images")
+    seed: Annotated[int, Field(ge=0)] = setting(0, "which images; a smaller number is part of a larger one")
 
 
 class LongTailed(Section):
-    name: Literal["long-tailed"] = setting("long-tailed", "classes of train that keep ever less, exponentially (Cui et al., 2019)")
-    ratio: Annotated[float, Field(ge=1)] = setting(100.0, "share that the first class keeps over that of the last")
+    name: Literal["long-tailed"] = setting("long-tailed", "classes of train that keep exponentially fewer images (Cui et al., 2019)")
+    ratio: Annotated[float, Field(ge=1)] = setting(100.0, "ratio of the share that the first class keeps to that of the last")
     seed: Annotated[int, Field(ge=0)] = setting(0, "the order of the classes, and which images they keep")
 
 
@@ -62,19 +62,19 @@ Subset = WholeTrain | FractionOfTrain | PerClass | LongTailed
 
 
 class TrueLabels(Section):
-    name: Literal["none"] = setting("none", "labels as they are")
+    name: Literal["none"] = setting("none", "the labels of the data")
 
 
 class UniformNoise(Section):
-    name: Literal["uniform"] = setting("uniform", "a share of the labels of train replaced by any other class")
-    share: Probability = setting(0.2, "the share")
+    name: Literal["uniform"] = setting("uniform", "a share of train's labels replaced by any other class")
+    share: Probability = setting(0.2, "the share of labels")
     seed: Annotated[int, Field(ge=0)] = setting(0, "which labels, and what they become")
 
 
 class Siblings(Section):
-    name: Literal["siblings"] = setting("siblings", "a share of the labels of train replaced by another class with the same parent")
-    share: Probability = setting(0.2, "the share")
-    level: str | None = setting(None, "the level of the taxonomy whose parents count; the first one by default")
+    name: Literal["siblings"] = setting("siblings", "a share of train's labels replaced by another class with the same parent")
+    share: Probability = setting(0.2, "the share of labels")
+    level: str | None = setting(None, "taxonomy level of the parents; the first one by default")
     seed: Annotated[int, Field(ge=0)] = setting(0, "which labels, and what they become")
 
 
@@ -102,46 +102,45 @@ LayoutName = Literal[
 
 class Data(Section):
     layout: Literal["auto", LayoutName] = setting("auto", "how DATA is laid out; auto recognises it")
-    columns: str | None = setting(None, "which column of a table is what, such as label=species,parents=genus; by their names by default")
-    taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column for each level")
-    level: str | None = setting(None, "the level of the taxonomy that is told apart, such as genus; the classes themselves by default")
-    classes: Annotated[int, Field(ge=2)] | None = setting(None, "only so many of the classes, evenly spread over the list of their names")
+    columns: str | None = setting(None, "what a table's columns hold, such as label=species,parents=genus; read off their names by default")
+    taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column per level")
+    level: str | None = setting(None, "taxonomy level to classify, such as genus; the classes themselves by default")
+    classes: Annotated[int, Field(ge=2)] | None = setting(None, "use only this many classes, evenly spread over the list of their names")
     unknown_classes: HeldOut | None = setting(
-        None, "classes held out of training, to see whether they are rejected: so many, evenly spread over the names, or their names"
+        None, "classes held out of training, to see whether they are rejected: a number, evenly spread over the names, or the names"
     )
-    crop: Annotated[Crop, Field(discriminator="name")] = setting(WholeImage(), "what part of an image is seen")
-    size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model sees", "pixels")
+    crop: Annotated[Crop, Field(discriminator="name")] = setting(WholeImage(), "which part of an image is used")
+    size: Annotated[int, Field(ge=16, le=2048)] = setting(224, "side of the square that the model is given", "pixels")
     resize: Resize = setting(
         "squash",
-        "how an image becomes a square: squash its sides, cut the middle square, or fit it whole with grey bars",
+        "how an image becomes a square: squash it, cut out the middle square, or fit it whole with grey bars",
     )
     cache_scale: Annotated[float, Field(ge=1, le=4)] = setting(
-        1.5, "side of the decoded training images, which random crops are taken from, as a multiple of size"
+        1.5, "side of the decoded training images, from which random crops are taken, as a multiple of size"
     )
     storage: Literal["auto", "mapped", "resident"] = setting(
-        "auto", "where decoded training images live: mapped from disk or resident on the device; auto: resident on a GPU if they fit"
+        "auto", "where decoded training images are kept: mapped from disk, or resident on the device; auto: resident on a GPU if they fit"
     )
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "share of train that becomes val where the data has no val")
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.15, "share of all that becomes test where the data has no test")
-    splits: Literal["official", "own"] = setting("official", "keep the splits that the data have, or draw all anew from all images")
-    folds: Annotated[int, Field(ge=2)] | None = setting(None, "deal train into so many folds, one of which is val")
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "share of train that becomes val if the data have no val")
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = setting(0.15, "share of all images that becomes test if the data have no test")
+    splits: Literal["official", "own"] = setting("official", "keep the splits of the data, or draw new ones from all images")
+    folds: Annotated[int, Field(ge=2)] | None = setting(None, "divide train into this many folds, one of which is val")
     fold: Annotated[int, Field(ge=0)] = setting(0, "which fold is val, from 0")
     subset: Annotated[Subset, Field(discriminator="name")] = setting(WholeTrain(), "which images of train are used")
-    label_noise: Annotated[NoisyLabels, Field(discriminator="name")] = setting(TrueLabels(), "labels of train made wrong on purpose")
-    corrupt: str = setting("none", "a corruption of all images and its severity, such as fog:3; none leaves them as they are")
+    label_noise: Annotated[NoisyLabels, Field(discriminator="name")] = setting(TrueLabels(), "train labels made wrong on purpose")
+    corrupt: str = setting("none", "a corruption of all images and its severity, such as fog:3, or none")
     normalise: Literal["weights", "imagenet", "unit", "measured"] = setting(
         "weights",
         "mean and standard deviation: those of the starting weights, ImageNet's, none (values from 0 to 1), or measured on train",
     )
-    split_seed: Annotated[int, Field(ge=0)] = setting(0, "seed of the splits that are drawn; separate from train.seed")
+    split_seed: Annotated[int, Field(ge=0)] = setting(0, "seed of the splits that are drawn, separate from train.seed")
     max_unreadable: Probability = setting(0.01, "largest share of unreadable images that a run accepts")
 
     @model_validator(mode="after")
     def _folds(self) -> Data:
         if self.folds is None and self.fold:
-            raise Conflict("data.fold has no effect without data.folds; set data.folds", "data.fold", "data.folds")
+            raise Conflict("data.fold has no effect without data.folds", "data.fold", "data.folds", remedy="set data.folds")
         if self.folds is not None and self.fold >= self.folds:
-            raise Conflict(
-                f"data.fold={self.fold} is not one of the {self.folds} folds; they are numbered from 0", "data.fold", "data.folds"
-            )
+            what = f"data.fold={self.fold} is not one of the {self.folds} folds, which are numbered from 0"
+            raise Conflict(what, "data.fold", "data.folds")
         return self

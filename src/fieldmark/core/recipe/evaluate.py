@@ -11,5 +11,5 @@ from fieldmark.core.recipe.section import Section, setting
 
 class Evaluate(Section):
     batch: Annotated[int, Field(ge=1)] = setting(128, "images per step")
-    monitor: Literal["top1", "macro_f1", "nll"] = setting("top1", "the val figure that chooses the best epoch")
+    monitor: Literal["top1", "macro_f1", "nll"] = setting("top1", "the val metric that chooses the best epoch")
     resamples: Annotated[int, Field(ge=100, le=100_000)] = setting(1000, "bootstrap resamples behind each interval")

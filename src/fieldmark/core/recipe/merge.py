@@ -100,7 +100,8 @@ def _validation_problems(error: ValidationError, merged: dict[str, Setting]) -> 
         setting = merged.get(key)
         origin = setting.origin if setting else ""
         if detail["type"] == "value_error":
-            problems.append(replace(detail["ctx"]["error"].problem, origin=origin))
+            problem: Problem = detail["ctx"]["error"].problem
+            problems.append(replace(problem, origin=merged[problem.place].origin) if problem.place in merged else problem)
         elif detail["type"] == "extra_forbidden":
             item = item_keys(key)
             name = within.rpartition(".")[2]

@@ -27,13 +27,13 @@ class LinearHead(Section):
 class HiddenHead(Section):
     name: Literal["hidden"] = setting("hidden", "a hidden layer before the linear one")
     width: Annotated[int, Field(ge=1)] = setting(512, "units of the hidden layer")
-    activation: Literal["relu", "leaky-relu", "gelu"] = setting("relu", "what follows the hidden layer")
+    activation: Literal["relu", "leaky-relu", "gelu"] = setting("relu", "activation of the hidden layer")
     dropout: Fraction = setting(0.0, "dropout after the activation")
 
 
 class ActivatedLogits(Section):
-    name: Literal["activated-logits"] = setting("activated-logits", "a linear layer whose class outputs are activated and dropped out")
-    activation: Literal["relu", "leaky-relu"] = setting("relu", "what the class outputs go through")
+    name: Literal["activated-logits"] = setting("activated-logits", "a linear layer with an activation and dropout of its class outputs")
+    activation: Literal["relu", "leaky-relu"] = setting("relu", "activation of the class outputs")
     dropout: Fraction = setting(0.0, "dropout of the activated class outputs")
 
 
@@ -41,13 +41,13 @@ Head = LinearHead | HiddenHead | ActivatedLogits
 
 
 class Model(Section):
-    name: str = setting("efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of our own")
+    name: str = setting("efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of ours")
     weights: str = setting("pretrained", "pretrained (from the hub), none (random), or a safetensors file")
     max_parameters: Count | None = setting(None, "refuse a model with more parameters than this, such as 10M")
     width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
     depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
     pooling: Literal["own", "average"] = setting(
-        "own", "how an image's features become one vector: as the architecture does, or the average of its last convolutions alone"
+        "own", "how features become one vector: as the architecture does it, or by averaging its last convolutions alone"
     )
     dropout: Fraction = setting(0.0, "dropout of the features before the head")
     drop_path: Fraction = setting(0.0, "stochastic depth in the backbone, for architectures that have it")

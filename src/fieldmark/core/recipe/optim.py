@@ -10,8 +10,8 @@ from fieldmark.core.recipe.section import Conflict, Fraction, NonNegative, Posit
 
 
 class LrFactor(Section):
-    parameters: str = setting("head", "which parameters: a word or a name as in stages.trainable")
-    factor: Positive = setting(10.0, "what their learning rate is multiplied by")
+    parameters: str = setting("head", "which parameters: a word or name as in stages.trainable")
+    factor: Positive = setting(10.0, "factor on their learning rate")
 
 
 class Optimizer(Section):
@@ -21,16 +21,13 @@ class Optimizer(Section):
     lr: Positive = setting(1e-3, "peak learning rate")
     lr_factors: tuple[LrFactor, ...] = setting((), "learning rates of parts of the network as multiples of lr")
     weight_decay: NonNegative = setting(0.0, "weight decay")
-    decay_norm_and_bias: bool = setting(False, "apply weight decay to normalisation weights and biases as well")
+    decay_norm_and_bias: bool = setting(False, "also apply weight decay to normalisation weights and biases")
 
     @model_validator(mode="after")
     def _decay(self) -> Optimizer:
         if self.decay_norm_and_bias and self.weight_decay == 0:
-            raise Conflict(
-                "optim.decay_norm_and_bias has no effect without weight decay; set optim.weight_decay above 0",
-                "optim.decay_norm_and_bias",
-                "optim.weight_decay",
-            )
+            what, remedy = "optim.decay_norm_and_bias has no effect without weight decay", "set optim.weight_decay above 0"
+            raise Conflict(what, "optim.decay_norm_and_bias", "optim.weight_decay", remedy=remedy)
         return self
 
 
@@ -40,6 +37,12 @@ class SGD(Optimizer):
     momentum: Fraction = setting(0.9, "momentum")
     nesterov: bool = setting(True, "Nesterov's momentum")
     weight_decay: NonNegative = setting(1e-4, "weight decay")
+
+    @model_validator(mode="after")
+    def _momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise Conflict("optim.nesterov needs optim.momentum above 0", "optim.nesterov", "optim.momentum")
+        return self
 
 
 class Adam(Optimizer):

@@ -17,7 +17,7 @@ from fieldmark.core.recipe.evaluate import Evaluate
 from fieldmark.core.recipe.loss import CrossEntropy
 from fieldmark.core.recipe.model import Model
 from fieldmark.core.recipe.optim import SGD, Optim
-from fieldmark.core.recipe.schedule import Cosine, MultiStep, OneCycle, Schedule, Step
+from fieldmark.core.recipe.schedule import Cosine, MultiStep, Schedule, Step, Warmup
 from fieldmark.core.recipe.section import Conflict, Refused, Section, setting
 from fieldmark.core.recipe.stages import Stage
 from fieldmark.core.recipe.train import Train
@@ -36,25 +36,10 @@ class Recipe(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate, description="validation and test")
 
     @model_validator(mode="after")
-    def _optimiser(self) -> Recipe:
-        if isinstance(self.optim, SGD) and self.optim.nesterov and self.optim.momentum == 0:
-            raise Conflict("optim.nesterov needs optim.momentum above 0", "optim.nesterov", "optim.momentum")
-        return self
-
-    @model_validator(mode="after")
     def _mixing(self) -> Recipe:
         if self.train.batch == 1 and not isinstance(self.augment.mix, NoMixing):
-            raise Conflict("augment.mix has no effect on batches of one image; raise train.batch", "augment.mix.name", "train.batch")
-        return self
-
-    @model_validator(mode="after")
-    def _micro_batch(self) -> Recipe:
-        if self.train.micro_batch is not None and self.train.micro_batch >= self.train.batch:
-            raise Conflict(
-                f"train.micro_batch ({self.train.micro_batch}) has no effect beside train.batch ({self.train.batch})",
-                "train.micro_batch",
-                "train.batch",
-            )
+            what = "augment.mix has no effect on batches of one image"
+            raise Conflict(what, "augment.mix.name", "train.batch", remedy="raise train.batch")
         return self
 
     @model_validator(mode="after")
@@ -66,32 +51,20 @@ class Recipe(Section):
         if stages and stages[-1].epochs is None and given >= total:
             raise Refused(f"all but the last take {given} epochs and leave none of train.epochs ({total})", "stages", "train.epochs")
         if stages and stages[-1].epochs is not None and given != total:
-            raise Refused(
-                f"they take {given} epochs, and train.epochs is {total}; leave out the epochs of the last", "stages", "train.epochs"
-            )
+            what = f"they take {given} epochs, and train.epochs is {total}"
+            raise Refused(what, "stages", "train.epochs", remedy="leave out the epochs of the last")
         if stages and not stages[0].restart:
-            raise Refused("the first stage has no stage before it whose schedule could go on; leave out its `restart`", "stages")
+            what = "the first stage has no stage before it whose schedule it could continue"
+            raise Refused(what, "stages", remedy="leave out its `restart`")
         return self
 
     @model_validator(mode="after")
     def _warmup(self) -> Recipe:
-        schedule = self.schedule
-        if isinstance(schedule, OneCycle):
-            return self
-        if schedule.warmup_epochs == 0 and schedule.warmup_factor != type(schedule).model_fields["warmup_factor"].default:
-            raise Conflict(
-                "schedule.warmup_factor has no effect without a warmup; set schedule.warmup_epochs above 0",
-                "schedule.warmup_factor",
-                "schedule.warmup_epochs",
-            )
-        shortest = min(epochs for _, epochs in self.schedule_spans())
-        if schedule.warmup_epochs >= shortest and schedule.warmup_epochs > 0:
-            span = "a stage" if self.stages else "train.epochs"
-            raise Conflict(
-                f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest}); lower schedule.warmup_epochs",
-                "schedule.warmup_epochs",
-                "stages" if self.stages else "train.epochs",
-            )
+        schedule, shortest = self.schedule, min(epochs for _, epochs in self.schedule_spans())
+        if isinstance(schedule, Warmup) and 0 < shortest <= schedule.warmup_epochs:
+            span, length = ("a stage", "stages") if self.stages else ("train.epochs", "train.epochs")
+            what = f"schedule.warmup_epochs ({schedule.warmup_epochs:g}) leaves nothing of {span} ({shortest})"
+            raise Conflict(what, "schedule.warmup_epochs", length, remedy="lower schedule.warmup_epochs")
         return self
 
     @model_validator(mode="after")
@@ -99,17 +72,15 @@ class Recipe(Section):
         schedule, longest = self.schedule, max(epochs for _, epochs in self.schedule_spans())
         span, length = ("any stage", "stages") if self.stages else ("train.epochs", "train.epochs")
         if isinstance(schedule, Step) and schedule.every >= longest:
-            raise Conflict(
-                f"schedule.every ({schedule.every}) is never reached within {span} ({longest}); lower schedule.every",
-                "schedule.every",
-                length,
-            )
+            what = f"schedule.every ({schedule.every}) is never reached within {span} ({longest})"
+            raise Conflict(what, "schedule.every", length, remedy="lower schedule.every")
         if isinstance(schedule, MultiStep) and schedule.after[-1] >= longest:
-            raise Refused(f"epoch {schedule.after[-1]} is not before the end of {span} ({longest}); leave it out", "schedule.after", length)
+            what = f"epoch {schedule.after[-1]} is not before the end of {span} ({longest})"
+            raise Refused(what, "schedule.after", length, remedy="leave it out")
         return self
 
     def stage_spans(self) -> tuple[tuple[int, int], ...]:
-        """First epoch, from 0, and number of epochs of each stage; of the whole training where there are no stages."""
+        """First epoch, from 0, and number of epochs of each stage; of the whole training if there are no stages."""
         spans, first = [], 0
         for stage in self.stages or (Stage(),):
             epochs = self.train.epochs - first if stage.epochs is None else stage.epochs

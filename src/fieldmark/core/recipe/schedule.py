@@ -6,20 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fieldmark.core.recipe.section import Fraction, NonNegative, Positive, Probability, Refused, Section, setting
+from fieldmark.core.recipe.section import Conflict, Fraction, NonNegative, Positive, Probability, Refused, Section, setting
 
 
 class Warmup(Section):
     """What schedules with a linear warmup have."""
 
     name: str
-    warmup_epochs: NonNegative = setting(0.0, "linear warmup before it", "epochs")
-    warmup_factor: Fraction = setting(0.01, "where warmup starts, as a multiple of lr")
+    warmup_epochs: NonNegative = setting(0.0, "linear warmup before the schedule", "epochs")
+    warmup_factor: Fraction = setting(0.01, "where the warmup starts, as a multiple of lr")
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Warmup:
+        if self.warmup_epochs == 0 and self.warmup_factor != type(self).model_fields["warmup_factor"].default:
+            what, remedy = "schedule.warmup_factor has no effect without a warmup", "set schedule.warmup_epochs above 0"
+            raise Conflict(what, "schedule.warmup_factor", "schedule.warmup_epochs", remedy=remedy)
+        return self
 
 
 class Cosine(Warmup):
     name: Literal["cosine"] = setting("cosine", "half a cosine from the peak to the floor, after the warmup")
-    warmup_epochs: NonNegative = setting(1.0, "linear warmup before it", "epochs")
+    warmup_epochs: NonNegative = setting(1.0, "linear warmup before the schedule", "epochs")
     floor_factor: Probability = setting(0.0, "where the cosine ends, as a multiple of lr")
 
 
@@ -28,13 +35,13 @@ class Constant(Warmup):
 
 
 class Step(Warmup):
-    name: Literal["step"] = setting("step", "multiplied by gamma every so many epochs, those of the warmup counted")
-    every: Annotated[int, Field(ge=1)] = setting(10, "how often", "epochs")
+    name: Literal["step"] = setting("step", "multiplied by gamma at regular intervals, counted from the start of the warmup")
+    every: Annotated[int, Field(ge=1)] = setting(10, "the interval", "epochs")
     gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
 
 
 class MultiStep(Warmup):
-    name: Literal["multi-step"] = setting("multi-step", "multiplied by gamma after each of these epochs, those of the warmup counted")
+    name: Literal["multi-step"] = setting("multi-step", "multiplied by gamma after given epochs, counted from the start of the warmup")
     after: tuple[Annotated[int, Field(ge=1)], ...] = setting((15, 25), "after which epochs", "epochs")
     gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
 
@@ -46,11 +53,11 @@ class MultiStep(Warmup):
 
 
 class Plateau(Warmup):
-    name: Literal["plateau"] = setting("plateau", "multiplied by gamma whenever a val figure has not improved for a while")
-    monitor: Literal["top1", "macro_f1", "nll"] = setting("nll", "the val figure that is watched")
-    patience: Annotated[int, Field(ge=0)] = setting(3, "epochs without a better figure that are let pass", "epochs")
+    name: Literal["plateau"] = setting("plateau", "multiplied by gamma whenever a val metric has stopped improving")
+    monitor: Literal["top1", "macro_f1", "nll"] = setting("nll", "the val metric that is watched")
+    patience: Annotated[int, Field(ge=0)] = setting(3, "epochs without improvement that are tolerated", "epochs")
     gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
-    floor_factor: Probability = setting(0.0, "how far it goes down at most, as a multiple of lr")
+    floor_factor: Probability = setting(0.0, "lowest learning rate, as a multiple of lr")
 
 
 class OneCycle(Section):

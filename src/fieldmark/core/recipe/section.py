@@ -24,18 +24,18 @@ def setting(default: Any, meaning: str, unit: str | None = None) -> Any:
 
 
 class Conflict(ValueError):
-    """What a section's check raises of settings that do not go together: a whole sentence, and the keys."""
+    """What a section's check raises of settings that do not go together: a whole sentence, and their keys."""
 
-    def __init__(self, what: str, *keys: str):
-        self.problem = Problem(what, keys=keys)
+    def __init__(self, what: str, *keys: str, remedy: str = ""):
+        self.problem = Problem(what, remedy=remedy, keys=keys)
         super().__init__(str(self.problem))
 
 
 class Refused(ValueError):
-    """What a section's check raises of one key, the first; the others are those that the key is measured against."""
+    """What a section's check raises of the value of one key; `others` are the keys that it is measured against."""
 
-    def __init__(self, what: str, key: str, *others: str):
-        self.problem = Problem(what, place=key, keys=(key, *others))
+    def __init__(self, what: str, key: str, *others: str, remedy: str = ""):
+        self.problem = Problem(what, place=key, remedy=remedy, keys=(key, *others))
         super().__init__(str(self.problem))
 
 

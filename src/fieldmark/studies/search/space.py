@@ -20,7 +20,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fieldmark.core.errors import InputError, Problem
@@ -437,11 +437,13 @@ def _check_corners(space: Space, problems: list[Problem]) -> None:
 
 def _in_the_space(problem: Problem, settings: dict[str, Any], space: Space) -> Problem:
     """The problem with the line, in the space, of each of its keys that are searched over."""
-    if any(dimension.origin == problem.origin for dimension in space.dimensions):
-        return problem
     named = [dimension for dimension in space.dimensions if dimension.key in settings and dimension.key in problem.keys]
+    of_the_space = any(dimension.origin == problem.origin for dimension in space.dimensions)
+    if of_the_space and len(named) == 1:
+        return problem
     where = ", ".join(f"{dimension.key}={label(settings[dimension.key])} in {dimension.origin}" for dimension in named)
-    return problem.written(where or f"in a trial with {json.dumps(settings)}")
+    trial = where or f"in a trial with {json.dumps(settings)}"
+    return replace(problem, origin=trial) if of_the_space else problem.written(trial)
 
 
 def _corners(dimensions: Sequence[Dimension]) -> Iterator[dict[str, Any]]:
