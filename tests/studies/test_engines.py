@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,10 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import engines as module
-from fieldmark.studies.engines import Job, LocalEngine, Worker, default_jobs, train_task
+from fieldmark.studies import worker_process
+from fieldmark.studies.engines import Job, LocalEngine, default_jobs
+from fieldmark.studies.tasks import MeasureTask
+from fieldmark.studies.worker_process import WorkerProcess
 from fieldmark.training.train import train_run
 
 
@@ -57,7 +59,7 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_pa
         engine.start(job)
         until(lambda: lines_of(job) > epochs)
         engine._workers[job].process.kill()
-        assert all_ended(engine) == {"run": "the process was killed by signal 9 (is there too little memory?)"}
+        assert all_ended(engine) == {"run": "the process was killed by signal 9 (out of memory?)"}
         epochs = lines_of(job)
         engine.start(job)
         until(lambda: lines_of(job) > epochs)
@@ -66,15 +68,16 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(birds, tiny, tmp_pa
 
 
 def test_worker_dies_with_whoever_started_it(birds, tiny, tmp_path):
-    task = train_task(job_of(birds, tiny, tmp_path / "run", "train.epochs=500"), threads=1)
+    task = job_of(birds, tiny, tmp_path / "run", "train.epochs=500").task(threads=1)
     code = """
-import json, sys, time
-from fieldmark.studies.engines import Worker
-worker = Worker.start(json.loads(sys.argv[1]))
+import sys, time
+from fieldmark.studies.tasks import read_task
+from fieldmark.studies.worker_process import WorkerProcess
+worker = WorkerProcess.start(read_task(sys.argv[1].encode()))
 print(worker.process.pid, flush=True)
 time.sleep(600)
 """
-    parent = subprocess.Popen([sys.executable, "-c", code, json.dumps(task)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code, task.model_dump_json()], stdout=subprocess.PIPE)
     worker = int(parent.stdout.readline())
     until(lambda: (tmp_path / "run" / "metrics.jsonl").is_file())
     parent.send_signal(signal.SIGKILL)
@@ -83,13 +86,13 @@ time.sleep(600)
     assert RunFolder(tmp_path / "run").manifest().status == "interrupted"
 
 
-def test_crash_shows_the_end_of_what_was_said(tmp_path, monkeypatch):
+def test_no_file_of_the_current_folder_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "random.py").write_text("raise SystemExit('a file of the user was executed')")
-    worker = Worker.start({"task": "measure", "data": "birds", "recipes": [3]})
+    worker = WorkerProcess.start(MeasureTask(data="nowhere", recipes=(load_recipe(),)))
     assert list(worker.lines) == []
     failure = worker.end()
-    assert "Error" in failure.text and "\n" not in failure.text and "user" not in failure.text
+    assert "there is no file or folder" in failure.text and "user" not in failure.text
 
 
 def test_folder_of_another_run_is_left_alone(birds, tiny, tmp_path):
@@ -99,7 +102,7 @@ def test_folder_of_another_run_is_left_alone(birds, tiny, tmp_path):
     with LocalEngine(1) as engine:
         engine.start(job_of(birds, tiny, tmp_path / "run", "train.seed=1"))
         (reason,) = all_ended(engine).values()
-        assert "holds another run: its recipe or seed is another" in reason
+        assert "holds another run, with another recipe or seed" in reason
         assert sorted((path, path.stat().st_mtime_ns) for path in job.path.rglob("*") if path.name != ".lock") == before
         engine.start(job)
         assert all_ended(engine) == {"run": None}
@@ -112,7 +115,7 @@ def test_each_run_has_its_share_of_the_cores(monkeypatch):
     assert 1 <= default_jobs() <= 16
     recipe = load_recipe("default", ["train.threads=3"])
     for given, threads in ((recipe, 3), (load_recipe("default"), 5)):
-        assert train_task(Job("a", "birds", given, Path("a")), 5)["recipe"]["train"]["threads"] == threads
+        assert Job("a", "birds", given, Path("a")).task(5).recipe.train.threads == threads
 
 
 @pytest.mark.parametrize(
@@ -133,5 +136,5 @@ def test_runs_take_turns_with_the_gpus(monkeypatch, visible, count, wanted):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [module._own_gpu(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == wanted
+    assert [worker_process._own_gpu(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == wanted
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible

@@ -16,7 +16,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.studies import ray_engine as module
-from fieldmark.studies.engines import RUN_BYTES, Job, LocalEngine, open_engine, train_task
+from fieldmark.studies.engines import RUN_BYTES, Job, LocalEngine, open_engine
 from fieldmark.studies.ray_engine import Node, RayEngine, Share, _train, shares
 
 GIB = 2.0**30
@@ -103,8 +103,9 @@ def test_without_ray_it_is_named(monkeypatch):
 
 def test_machine_that_does_not_share_the_folder_says_so(birds, tiny, tmp_path):
     job = job_of(birds, tiny, tmp_path / "elsewhere" / "run")
-    reason = _train(train_task(job, 1), str(tmp_path))
-    assert f"no folder {tmp_path / 'elsewhere'}" in reason and "all machines of the cluster share" in reason
+    failure = _train(job.task(1), str(tmp_path))
+    assert f"no folder {tmp_path / 'elsewhere'}" in failure.text and "all machines of the cluster share" in failure.text
+    assert failure.kind == "machine"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -194,7 +195,7 @@ def test_stopped_and_killed_jobs_say_so_and_can_be_continued(cluster, birds, tin
 
         (worker,) = workers()
         worker.kill()
-        assert all_ended(engine) == {"two": "the process was killed by signal 9 (is there too little memory?)"}
+        assert all_ended(engine) == {"two": "the process was killed by signal 9 (out of memory?)"}
 
         before = epochs_of(one), epochs_of(two)
         for job in (one, two):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["input", "machine"]
-"""`input`: what the user gave is wrong. `machine`: the machine is in a passing state, such as a full disk; the same may work later."""
+"""`input`: what the user gave is wrong. `machine`: a passing state, such as a full disk or data that are not mounted; it may work later."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 
 
 @contextmanager
@@ -76,7 +76,9 @@ def _finite(value: Any) -> Any:
 def storage_error(error: OSError, path: Path) -> Exception:
     """Say in the user's terms why `path` could not be written; an error of another kind comes back as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"no space left on the disk that holds {path.parent}", hint="Free some space, or write elsewhere.")
+        problem = Problem(f"no space left on the disk that holds {path.parent}", kind="machine")
+        return InputError(problem, hint="Free some space, or write elsewhere.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return InputError(f"{path.parent} cannot be written ({error.strerror})", hint="Choose a folder that you may write to.")
+        problem = Problem(f"{path.parent} cannot be written ({error.strerror})", kind="machine")
+        return InputError(problem, hint="Choose a folder that you may write to.")
     return error

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest, Status
 from fieldmark.core.recipe.load import load_recipe
@@ -95,7 +95,8 @@ class RunFolder:
         try:
             lock.acquire(timeout=wait)
         except Timeout:
-            raise InputError(f"{self.path} is being written by another process", hint="Wait for it, or stop it first.") from None
+            problem = Problem(f"{self.path} is being written by another process", kind="machine")
+            raise InputError(problem, hint="Wait for it, or stop it first.") from None
         except OSError as error:
             raise storage_error(error, self.path / ".lock") from error
         try:

@@ -20,7 +20,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from fieldmark.core.cores import available_cores
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_json
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.data import Resize
@@ -217,8 +217,9 @@ def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             return  # a file system that cannot reserve space; writing will tell
+        space = f"the decoded images take {size / 1e9:.1f} GB, and the disk that holds {folder} has {free / 1e9:.1f} GB left"
         raise InputError(
-            f"the decoded images take {size / 1e9:.1f} GB, and the disk that holds {folder} has {free / 1e9:.1f} GB left",
+            Problem(space, kind="machine"),
             hint="Free some space, set FIELDMARK_CACHE to a folder on another disk, or lower data.size or data.cache_scale.",
         ) from error
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldmark.core.console import Console
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import whole_file
 from fieldmark.core.manifest import Origin
 from fieldmark.datasets.content import MISSING, scan
@@ -85,7 +85,8 @@ def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], c
     """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
     root = Path(origin.root)
     if not root.exists():
-        raise InputError(f"the run's dataset was at {root}, and is not there any more", hint="Put it back, then try again.")
+        moved = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")
+        raise InputError(moved, hint="Put it back, then try again.")
     stored = read_split(split_file)
     indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
     held_out = np.array([label if split == UNKNOWN else "" for label, split in zip(stored["label"], stored["split"], strict=True)], np.str_)

@@ -14,8 +14,9 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import flat
-from fieldmark.studies.engines import Worker, measure_task
 from fieldmark.studies.plan import PlannedRun
+from fieldmark.studies.tasks import measure_task
+from fieldmark.studies.worker_process import WorkerProcess
 from fieldmark.training.measure import Cost
 
 _PROCESS_SECONDS = 8.0
@@ -100,7 +101,7 @@ def _measured(runs: Sequence[PlannedRun], threads: int) -> Iterator[Cost]:
     """The cost of each of these runs, which are of one dataset, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         task = measure_task(runs[0].dataset.given, [run.recipe for run in runs], threads)
-        worker = Worker.start(task, temporary=Path(folder))
+        worker = WorkerProcess.start(task, temporary=Path(folder))
         try:
             number = 0
             for line in worker.lines:

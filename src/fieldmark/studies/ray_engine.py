@@ -1,7 +1,7 @@
-"""Running trainings as tasks of a Ray cluster, whose machines share the folder of the study and the data.
+"""The engine that runs trainings as tasks of a Ray cluster, whose machines share the folder of the study and the data.
 
-A task looks after a worker process (worker.py), as LocalEngine does: a training is the same under both, ends for the same reasons, and
-is asked to stop in the same way.
+A task looks after a worker process, as LocalEngine does: under both, a training is the same, fails for the same reasons, and is asked to
+stop in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from typing import Any
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
-from fieldmark.studies.engines import RUN_BYTES, Ended, Engine, Job, Worker, default_jobs, train_task
+from fieldmark.studies.engines import RUN_BYTES, Ended, Engine, Job, default_jobs
+from fieldmark.studies.failure import Failure
+from fieldmark.studies.tasks import TrainTask
+from fieldmark.studies.worker_process import WorkerProcess
 
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
@@ -86,9 +89,9 @@ class RayEngine(Engine):
         return tuple(self._tasks)
 
     def start(self, job: Job) -> None:
-        task = train_task(job, self.threads)
         job.path.parent.mkdir(parents=True, exist_ok=True)
-        self._tasks[job] = self._task.remote(task | {"path": str(job.path.absolute())}, os.getcwd())
+        task = job.task(self.threads).model_copy(update={"path": job.path.absolute()})
+        self._tasks[job] = self._task.remote(task, os.getcwd())
 
     def ended(self) -> list[Ended]:
         if not self._tasks:
@@ -98,10 +101,10 @@ class RayEngine(Engine):
 
     def _end(self, job: Job) -> Ended:
         try:
-            reason = self._ray.get(self._tasks.pop(job))
+            failure = self._ray.get(self._tasks.pop(job))
         except self._ray.exceptions.RayError as error:
-            reason = f"Ray: {_why(error)}"
-        return self._ending(job, reason)
+            failure = Failure.saying(f"Ray: {_why(error)}", "machine")
+        return self._ending(job, failure)
 
     def _ask_to_stop(self, job: Job) -> None:
         self._ray.cancel(self._tasks[job], force=False)
@@ -179,26 +182,23 @@ def _nodes(ray: Any) -> list[Node]:
     return [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)), has.get("memory", 0.0)) for has in found]
 
 
-def _train(task: dict[str, Any], folder: str) -> str | None:
-    """The task, on a machine of the cluster: train in a worker process. Gives None where it finished, else why not.
+def _train(task: TrainTask, folder: str) -> Failure | None:
+    """The task, on a machine of the cluster: train in a worker process. Returns None if it finished, else why not.
 
-    `folder`: where relative paths begin, where there is such a folder. ray.cancel raises KeyboardInterrupt in here.
+    `folder`: where relative paths begin, if the machine has it. ray.cancel raises KeyboardInterrupt in here.
     """
-    if not Path(task["path"]).parent.is_dir():
-        return (
-            f"{platform.node()} has no folder {Path(task['path']).parent}: "
-            "the folder of the study and the data have to be on a disk that all machines of the cluster share"
-        )
+    if not task.path.parent.is_dir():
+        shared = "the folder of the study and the data must be on a disk that all machines of the cluster share"
+        return Failure.saying(f"{platform.node()} has no folder {task.path.parent}: {shared}", "machine")
     if Path(folder).is_dir():
         os.chdir(folder)
-    worker = Worker.start(task)
+    worker = WorkerProcess.start(task)
     try:
         while worker.process.poll() is None:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         worker.process.terminate()
-    failure = worker.end()
-    return None if failure is None else failure.text
+    return worker.end()
 
 
 def _carried() -> dict[str, str]:

@@ -18,6 +18,7 @@ from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
 from fieldmark.studies.ensembles import make_ensembles
 from fieldmark.studies.estimate import Estimate, check_room, estimate
+from fieldmark.studies.failure import Failure
 from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
 from fieldmark.studies.progress import Progress
 from fieldmark.studies.table import change_in_words
@@ -116,7 +117,7 @@ def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, conso
                     try:
                         engine.start(job)
                     except OSError as error:
-                        unborn.append(Ended(job, f"{error.filename or job.path}: {error.strerror}"))
+                        unborn.append(Ended(job, Failure.of(error)))
                 for ended in [*unborn, *engine.ended()]:
                     console.say(_said_of(ended, progress, engine.running))
                     if ended.reason is not None:

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import nearest, shown, some
 
 
@@ -24,7 +24,7 @@ def locate(data: str | Path) -> Path:
         raise InputError(f"{shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
     except OSError as error:
         reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
-        raise InputError(f"there is no file or folder {shown(text)}{reason}", hint=_nearest(path)) from None
+        raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=_nearest(path)) from None
     return path
 
 
