@@ -26,7 +26,7 @@ from fieldmark.studies.engines import open_engine
 from fieldmark.studies.plan import named_datasets
 from fieldmark.studies.run import plan_study, train_study
 from fieldmark.studies.search.results import SearchResult
-from fieldmark.studies.search.search import Budget, check_trial, run_search
+from fieldmark.studies.search.run import Budget, check_trial, run_search
 from fieldmark.studies.search.section import read_search
 from fieldmark.studies.study_file import load_study, search_section
 from fieldmark.studies.table import StudyTable

@@ -45,7 +45,7 @@ def test_table_is_said_and_written(tmp_path, capsys):
         (("run", "noise-floor", "birds", "train.epoch=3", "--out", "x"), "train.epoch: there is no such key"),
         (("run", "tune", "birds", "--out", "x", "--quick"), "study tune has no section quick, which says what --quick is"),
         (("search", "noise-floor", "birds", "--out", "x", "--trials", "3"), "has no section search"),
-        (("search", "tune", "birds", "--out", "x"), "how long to search is not said"),
+        (("search", "tune", "birds", "--out", "x"), "no search budget: give --trials or --hours"),
     ],
 )
 def test_what_cannot_be_used_is_said(arguments, wanted, tmp_path, monkeypatch, capsys):

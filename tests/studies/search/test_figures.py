@@ -31,25 +31,25 @@ def a_trial(number, state="finished", value=80.0):
     settings = {"optim.name": name, "optim.lr": 10 ** (-4 + number / 20), "augment.crop.area": [0.35, 1.0], "train.batch": 16, **momentum}
     finished = value + number % 7 if state == "finished" else None
     values = {} if state in ("failed", "running") else {1: value, 2: value + number % 7}
-    return Trial(number, state, settings, number == 1, values, finished, None)
+    return Trial(number=number, state=state, settings=settings, is_base=number == 1, values=values, value=finished, reason=None)
 
 
 def a_result(trials, maximise=True, shares=None):
     best = best_of(trials, maximise)
     monitor = "top1" if maximise else "nll"
     return SearchResult(
-        Path("out"),
-        StudyDataset("cars", "cars"),
-        monitor,
-        maximise,
-        tuple(SPACE),
-        tuple(trials),
-        best,
-        {},
-        {},
-        0,
-        0,
-        shares or {},
+        folder=Path("out"),
+        dataset=StudyDataset("cars", "cars"),
+        monitor=monitor,
+        maximise=maximise,
+        keys=tuple(SPACE),
+        trials=tuple(trials),
+        best=best,
+        val={},
+        test={},
+        epochs=0,
+        epochs_in_all=0,
+        importances=shares or {},
     )
 
 

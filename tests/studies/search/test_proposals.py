@@ -1,4 +1,4 @@
-"""What is proposed, without any training; the searches of test_search.py go through the same code."""
+"""What is proposed, without any training; the searches of test_run.py go through the same code."""
 
 import json
 import os
@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from fieldmark.core.recipe.layers import read_layer
-from fieldmark.studies.search.proposals import Journal, Proposals
-from fieldmark.studies.search.section import Halving
+from fieldmark.studies.plan import StudyDataset
+from fieldmark.studies.search.identity import Identity
+from fieldmark.studies.search.journal import Journal
+from fieldmark.studies.search.proposals import Proposals
+from fieldmark.studies.search.section import Halving, Search
 from fieldmark.studies.search.space import read_space
 
 SPACE = {
@@ -29,8 +32,9 @@ def a_space():
     return space
 
 
-def proposals(file, sampler="tpe", halving=None, seed=0):
-    return Proposals(file, a_space(), sampler, halving, seed, True, {"data": "cars"})
+def proposals(file, sampler="tpe", halving=None, seed=0, data="cars"):
+    search = Search(a_space(), sampler, halving, seed)
+    return Proposals(file, search, Identity.of(search, StudyDataset("cars", data)))
 
 
 def worth(settings):
@@ -87,8 +91,8 @@ def test_the_last_epoch_decides_nothing(tmp_path):
 
 def test_its_identity_is_that_of_the_first_time(tmp_path):
     proposals(tmp_path / "file")
-    again = Proposals(tmp_path / "file", a_space(), "random", None, 3, True, {"data": "birds"})
-    assert again.identity == {"data": "cars"}
+    again = proposals(tmp_path / "file", "random", None, 3, "birds")
+    assert (again.identity.data, again.identity.sampler, again.identity.seed) == ("cars", "tpe", 0)
 
 
 def test_random_proposals_fill_the_space(tmp_path):

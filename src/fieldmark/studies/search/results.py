@@ -1,4 +1,4 @@
-"""What a search found: trials.csv, best.yaml, and the words and the table for the console."""
+"""The result of a search: trials.csv, best.yaml, and the text and table for the console."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SHOWN = 10
 _FIGURES = {"top1": ("top-1", " %", 1), "macro_f1": ("macro F1", " %", 1), "nll": ("NLL", " nats", 3)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The trials by number. `best`: the finished one with the best val figure, None where none has finished.
+    """The trials by number. `best`: the finished one with the best val figure; None if none has finished.
 
-    monitor: the figure that val was asked for: top1, macro_f1 or nll; `maximise`: more of it is better
+    monitor: the figure of val that chooses: top1, macro_f1 or nll; `maximise`: whether more of it is better
     keys: the recipe keys that are searched over
-    val, test: the figures of `best` as its summary.json has them; empty where it is gone
-    epochs, epochs_in_all: how many the trials that are over were trained for, and would have been without halving
+    val, test: the figures of `best` from its summary.json; empty if that has gone
+    epochs, epochs_in_all: how many epochs the trials that are over were trained for, and would have been without halving
     importances: by name of dimension; empty with few trials
     """
 
@@ -90,19 +90,20 @@ def read_result(search: Search, dataset: StudyDataset, out: Path, trials: Sequen
         with suppress(InputError):
             summary = RunFolder(run_path(out, dataset, best.number)).summary()
     halved = [trial for trial in trials if trial.state in ("finished", "stopped")]
+    without_halving = [trial.epochs if trial.state == "finished" else search.space.recipe(trial.settings).train.epochs for trial in halved]
     return SearchResult(
-        out,
-        dataset,
-        search.monitor,
-        search.maximise,
-        tuple(dict.fromkeys(dimension.key for dimension in search.space.dimensions)),
-        tuple(trials),
-        best,
-        summary.get("val", {}),
-        summary.get("test", {}),
-        sum(trial.epochs for trial in halved),
-        sum(trial.epochs if trial.state == "finished" else search.space.recipe(trial.settings).train.epochs for trial in halved),
-        importances,
+        folder=out,
+        dataset=dataset,
+        monitor=search.monitor,
+        maximise=search.maximise,
+        keys=tuple(dict.fromkeys(dimension.key for dimension in search.space.dimensions)),
+        trials=tuple(trials),
+        best=best,
+        val=summary.get("val", {}),
+        test=summary.get("test", {}),
+        epochs=sum(trial.epochs for trial in halved),
+        epochs_in_all=sum(without_halving),
+        importances=importances,
     )
 
 
@@ -136,11 +137,11 @@ def failure_text(what: str, failures: Mapping[int, str]) -> str:
     for number, reason in sorted(failures.items()):
         trials.setdefault(reason, []).append(str(number))
     told = [f"  {reason} (trial{'s' * (len(numbers) > 1)} {', '.join(numbers)})" for reason, numbers in trials.items()]
-    return "\n".join([f"{what}:", *told, "Once this is mended, the same command goes on."])
+    return "\n".join([f"{what}:", *told, "Once this is fixed, the same command continues the search."])
 
 
 def result_text(result: SearchResult) -> list[RenderableType]:
-    """The best ten trials, which one is chosen, and how far its figure is to be trusted."""
+    """The best ten trials, which of them is chosen, and how far its figure can be trusted."""
     counted = _counted(result.trials)
     if result.best is None or result.best.value is None:
         return [f"no trial has finished yet ({counted})"]
@@ -166,13 +167,16 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     said.append(f"chosen on val: trial {result.best.number}, {figure_text(result.monitor, result.best.value)}{_interval(result, 'val')}")
     alike = _alike(result)
     if alike:
-        said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} images, hardly tells them apart")
+        said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} images, hardly distinguishes them")
     if result.monitor in result.test:
         value = f"{result.test[result.monitor]:.{digits}f}{unit}"
-        said.append(f"test {name} {value}{_interval(result, 'test')}: reported for this one only. Val, the best of many, flatters it")
+        said.append(
+            f"test {name} {value}{_interval(result, 'test')}: reported for this trial only. Its val figure, the best of many, is "
+            "optimistically biased"
+        )
     if result.importances:
         shares = sorted(result.importances.items(), key=lambda pair: -pair[1])
-        said.append(f"what sets the best apart (PED-ANOVA): {', '.join(f'{key} {share:.0%}' for key, share in shares)}")
+        said.append(f"what distinguishes the best trials (PED-ANOVA): {', '.join(f'{key} {share:.0%}' for key, share in shares)}")
     said.append(f"its recipe is {result.best_file}: {_command(result.dataset, result.best_file)}")
     said.append(f"all trials are in {result.folder / 'trials.csv'} and {result.folder / 'figures' / 'search.png'}")
     return said
@@ -185,7 +189,7 @@ def _interval(result: SearchResult, split: str) -> str:
 
 
 def _alike(result: SearchResult) -> int:
-    """How many other finished trials have a val figure within the interval of the best one's."""
+    """How many other finished trials have a val figure within the interval of the best."""
     end = result.val.get(f"{result.monitor}_{'low' if result.maximise else 'high'}")
     if end is None or "n" not in result.val:
         return 0
@@ -213,12 +217,12 @@ def _csv(search: Search, dataset: StudyDataset, out: Path, trials: Sequence[Tria
 
 
 def _best_recipe(search: Search, dataset: StudyDataset, out: Path, trials: Sequence[Trial], best: Trial) -> str:
-    """The whole recipe of a trial, with a header that says where it comes from. It does not depend on presets that may change."""
+    """The whole recipe of a trial, with a header that says where it comes from. It is independent of presets, which may change."""
     searched = "".join(f"#   {key}: {_short(value)}\n" for key, value in best.settings.items())
     return (
         f"# best: {figure_text(search.monitor, best.value)}, trial {best.number} of a search on {dataset.name} ({_counted(trials)})\n"
         "#\n"
-        "# The figure is the best of many, and so flatters; trust test.\n"
+        "# The figure is the best of many and therefore optimistically biased; trust test.\n"
         "#\n"
         f"{searched}"
         "#\n"

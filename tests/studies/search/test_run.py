@@ -4,9 +4,9 @@ import csv
 import errno
 import json
 import math
+import re
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from dataclasses import replace
@@ -22,16 +22,21 @@ from fieldmark.core.recipe.layers import read_layer
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.datasets.layouts.location import locate
-from fieldmark.studies.engines import Ended, Worker
+from fieldmark.studies.engines import Ended
 from fieldmark.studies.estimate import Estimate
+from fieldmark.studies.failure import Failure
 from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.results import run_path
-from fieldmark.studies.search.search import Budget, check_trial, run_search
+from fieldmark.studies.search.run import Budget, check_trial, run_search
 from fieldmark.studies.search.section import read_search
 from records import a_manifest
 
 DATA = StudyDataset("cars", "cars")
 EPOCHS = 9
+NOT_FINITE = Failure.saying("the loss is not finite", "run")
+KILLED = Failure.saying("the process was killed by signal 9 (out of memory?)", "killed")
+FULL = Failure.of(storage_error(OSError(errno.ENOSPC, ""), Path("runs/a")))
+STOPPED = Failure.saying("stopped", "stopped")
 SPACE = {
     "optim.lr": {"from": 1e-4, "to": 1e-1, "log": True},
     "loss.label_smoothing": {"from": 0.0, "to": 0.4},
@@ -70,7 +75,7 @@ class FakeEngine:
     def ended(self):
         ended = []
         for job in self._running:
-            ended += [Ended(job, reason)] if (reason := self._look(job)) != "goes on" else []
+            ended += [Ended(job, failure)] if (failure := self._look(job)) != "goes on" else []
         self._running = [job for job in self._running if job not in [each.job for each in ended]]
         return ended
 
@@ -78,13 +83,13 @@ class FakeEngine:
         folder, epochs = RunFolder(job.path), job.recipe.train.epochs
         if job in self.stopped:
             folder.set_status("interrupted")
-            return "stopped"
+            return STOPPED
         lines = folder.metrics_file.read_text().splitlines() if folder.metrics_file.exists() else []
         for epoch in range(len(lines) + 1, min(len(lines) + self.epochs_a_look, epochs) + 1):
             value = self.val(job.recipe, epoch)
             if isinstance(value, str):
                 folder.set_status("failed", value)
-                return value
+                return Failure.saying(value, "run")
             with folder.metrics_file.open("a") as stream:
                 stream.write(json.dumps({"phase": "fit", "epoch": epoch, "val_top1": value, "val_nll": -value}) + "\n")
             self.trained += 1
@@ -101,7 +106,7 @@ class FakeEngine:
 def _quick(monkeypatch):
     """These searches last as long as their disk and their images, which are tested elsewhere."""
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("fieldmark.studies.search.search.write_search_figure", lambda result, space, path: path.write_text("an image"))
+    monkeypatch.setattr("fieldmark.studies.search.run.write_search_figure", lambda result, space, path: path.write_text("an image"))
 
 
 def val(recipe, epoch):
@@ -303,7 +308,7 @@ def test_the_first_trial_is_the_base_where_the_space_holds_it(tmp_path):
 def test_a_space_smaller_than_the_search_is_named(tmp_path, capsys, trials, said):
     space = {"augment.flip": [0.0, 0.5], "train.batch": {"from": 16, "to": 32, "step": 16}}
     search(tmp_path / "out", FakeEngine(val, epochs_a_look=EPOCHS), trials, what=a_search(space), console=Console())
-    assert ("the space holds no more than 4 recipes" in capsys.readouterr().err) == said
+    assert ("the space holds only 4 recipes" in capsys.readouterr().err) == said
 
 
 def test_trials_are_counted_over_all_calls(tmp_path):
@@ -346,80 +351,79 @@ def test_a_failed_trial_is_named_and_the_search_goes_on(tmp_path, capsys):
 
 def test_when_five_in_a_row_fail_it_stops(tmp_path):
     engine = FakeEngine(lambda recipe, epoch: "out of memory", jobs=2)
-    with pytest.raises(TrainingFailed, match=r"\d trials in a row failed, .*stops:\n  out of memory \(trials 1, 2, 3, 4, 5.*\)\n.*goes on"):
+    with pytest.raises(
+        TrainingFailed, match=r"\d trials in a row failed, .*stops:\n  out of memory \(trials 1, 2, 3, 4, 5.*\)\n.*continues the search"
+    ):
         search(tmp_path / "out", engine, 50)
     assert len(engine.started) <= 6
     assert not (tmp_path / "out" / "best.yaml").exists()
     assert len(search(tmp_path / "out", FakeEngine(val), 20).finished) > 0
 
 
-def breaking(reason, first, last=math.inf):
-    """An engine whose trials from `first` to `last`, counted as they are started, end with `reason` after two epochs."""
+def breaking(failure, first, last=math.inf):
+    """An engine whose trials from `first` to `last`, counted as they are started, fail after two epochs."""
 
     class Breaking(FakeEngine):
         def _look(self, job):
             folder = RunFolder(job.path)
             begun = len(read_json_lines(folder.metrics_file))
             if begun >= 2 and first <= len(self.started) <= last:
-                return reason
+                return failure
             return super()._look(job)
 
     return Breaking(val)
 
 
-@pytest.mark.parametrize("reason", ["the loss is not finite", "no space left on the disk that holds runs"])
-def test_after_good_trials_five_failures_in_a_row_stop_it_too(tmp_path, reason):
-    with pytest.raises(TrainingFailed, match=rf"5 trials in a row failed, .*\n  {reason} \(trials 3, 4, 5, 6, 7\)"):
-        search(tmp_path / "out", breaking(reason, 3), 20, what=a_search(halving=False))
+@pytest.mark.parametrize(("failure", "lost"), [(NOT_FINITE, 5), (FULL, 0)])
+def test_after_good_trials_five_failures_in_a_row_stop_it_too(tmp_path, failure, lost):
+    with pytest.raises(TrainingFailed, match=r"5 trials in a row failed, .*\n  (?s:.*) \(trials 3, 4, 5, 6, 7\)") as caught:
+        search(tmp_path / "out", breaking(failure, 3), 20, what=a_search(halving=False))
+    assert failure.text in str(caught.value)
     assert [row["state"] for row in csv.DictReader((tmp_path / "out" / "trials.csv").open())][:2] == ["finished"] * 2
     assert (tmp_path / "out" / "best.yaml").is_file()
     result = search(tmp_path / "out", FakeEngine(val), 20, what=a_search(halving=False))
-    lost = 5 if reason.startswith("the loss") else 0
     assert (len(result.finished), len(result.trials)) == (20 - lost, 20)
 
 
 def test_failures_that_are_not_in_a_row_do_not_stop_it(tmp_path):
     class Alternating(FakeEngine):
         def _look(self, job):
-            return "the loss is not finite" if len(self.started) % 5 else super()._look(job)
+            return NOT_FINITE if len(self.started) % 5 else super()._look(job)
 
     states = [trial.state for trial in search(tmp_path / "out", Alternating(val), 20, what=a_search(halving=False)).trials]
     assert states == [*["failed"] * 4, "finished"] * 4
 
 
-@pytest.mark.parametrize("reason", ["the loss is not finite", "the process was killed by signal 9"])
-def test_fewer_than_five_failures_without_a_success_are_no_success(tmp_path, reason):
+@pytest.mark.parametrize("failure", [NOT_FINITE, KILLED])
+def test_fewer_than_five_failures_without_a_success_are_no_success(tmp_path, failure):
+    reason = re.escape(failure.text)
     for _ in range(2):
         with pytest.raises(TrainingFailed, match=rf"no trial has finished, and some failed:\n  {reason} \(trials 1, 2\)"):
-            search(tmp_path / "out", breaking(reason, 0), 2, what=a_search(halving=False))
+            search(tmp_path / "out", breaking(failure, 0), 2, what=a_search(halving=False))
 
 
-def storage_reason():
-    return str(storage_error(OSError(errno.ENOSPC, ""), Path("runs/a")))
+def no_permission(_):
+    return Failure.of(storage_error(OSError(errno.EACCES, "Permission denied"), Path("runs/a")))
 
 
-def permission_reason():
-    return str(storage_error(OSError(errno.EACCES, "Permission denied"), Path("runs/a")))
-
-
-def missing_reason():
+def no_data(_):
     with pytest.raises(InputError) as caught:
         locate("/no/such/folder")
-    return str(caught.value)
+    return Failure.of(caught.value)
 
 
-def killed_reason():
-    with subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE) as process, tempfile.TemporaryFile() as errors:
-        process.kill()
-        return Worker(process, errors).end().text
+def being_written(tmp_path):
+    with RunFolder(tmp_path).locked(), pytest.raises(InputError) as caught, RunFolder(tmp_path).locked():
+        pass
+    return Failure.of(caught.value)
 
 
-@pytest.mark.parametrize("reason", [storage_reason, permission_reason, missing_reason, killed_reason, lambda: "Ray: a machine died"])
-def test_what_the_machine_could_not_do_is_tried_again(tmp_path, reason, capsys):
-    """The reasons are those of their origins, whose wording may change."""
-    search(tmp_path / "out", breaking(reason(), 2, 3), 4, console=Console(), what=a_search(halving=False))
+@pytest.mark.parametrize("failure", [lambda _: FULL, no_permission, no_data, being_written, lambda _: KILLED])
+def test_what_failed_because_of_the_machine_is_tried_again(tmp_path, failure, capsys):
+    search(tmp_path / "out", breaking(failure(tmp_path), 2, 3), 4, console=Console(), what=a_search(halving=False))
     said = capsys.readouterr().err
-    assert "trial 2: could not be done now" in said and "left for the next call, since the machine could not do them: trials 2, 3" in said
+    assert "trial 2: postponed: " in said
+    assert "postponed to the next call, because the machine and not the recipe failed: trials 2, 3" in said
     engine = FakeEngine(val)
     again = search(tmp_path / "out", engine, 4, what=a_search(halving=False))
     assert engine.started == ["trial 2", "trial 3"]
@@ -428,9 +432,8 @@ def test_what_the_machine_could_not_do_is_tried_again(tmp_path, reason, capsys):
 
 
 def test_a_trial_killed_in_two_calls_has_failed(tmp_path):
-    killed = "the process was killed by signal 9 (is there too little memory?)"
     for expected in ("running", "failed"):
-        result = search(tmp_path / "out", breaking(killed, 2 if expected == "running" else 0), 2, what=a_search(halving=False))
+        result = search(tmp_path / "out", breaking(KILLED, 2 if expected == "running" else 0), 2, what=a_search(halving=False))
         assert [trial.state for trial in result.trials] == ["finished", expected]
 
 
@@ -447,7 +450,7 @@ def test_while_the_data_are_gone_no_trial_is_used_up(tmp_path, emptied):
             (data / "a.jpg").unlink(missing_ok=True)
             if not emptied and data.exists():
                 data.rmdir()
-            return "nothing is recognised there"
+            return Failure.saying("nothing is recognised there", "run")
 
     there = replace(DATA, given=str(data))
     with pytest.raises(TrainingFailed, match=r"recognised there \(trials 3, 4, 5, 6, 7\)"):
@@ -487,7 +490,7 @@ def test_a_damaged_manifest_fails_its_trial_only(tmp_path):
             if job.name != "trial 2":
                 return super()._look(job)
             RunFolder(job.path).manifest_file.write_text("{")
-            return "its manifest is damaged"
+            return Failure.saying("its manifest is damaged", "run")
 
     states = [trial.state for trial in search(tmp_path / "out", Damaging(val), 3, what=a_search(halving=False)).trials]
     assert states == ["finished", "failed", "finished"]
@@ -505,9 +508,9 @@ def timed(monkeypatch):
         calls.append("timed")
         return Estimate({run.path: 100.0 for run in runs}, 0.0, 2 * GB, 3 * GB, 0, jobs)
 
-    monkeypatch.setattr("fieldmark.studies.search.search.estimate", estimated)
+    monkeypatch.setattr("fieldmark.studies.search.run.estimate", estimated)
     monkeypatch.setattr(
-        "fieldmark.studies.search.search.check_room", lambda needed, out: calls.append((needed.run_bytes, needed.working_bytes))
+        "fieldmark.studies.search.run.check_room", lambda needed, out: calls.append((needed.run_bytes, needed.working_bytes))
     )
     return calls
 
@@ -523,9 +526,9 @@ class TwoJobs:
             Budget(40),
             80,
             6,
-            "takes about 1 min 40 s, 2 at once, and 2.00 GB when it is finished; 40 such: about 33 min 20 s and 80.00 GB, less",
+            "takes about 1 min 40 s, 2 at once, and 2.00 GB when it is finished; 40 trials: about 33 min 20 s and 80.00 GB, less",
         ),
-        (Budget(1), 2, 3, "and 2.00 GB when it is finished; 1 such: about 1 min 40 s and 2.00 GB"),
+        (Budget(1), 2, 3, "and 2.00 GB when it is finished; 1 trial: about 1 min 40 s and 2.00 GB"),
         (Budget(hours=1), 4, 6, "and 2.00 GB when it is finished\n"),
     ],
 )
@@ -559,7 +562,7 @@ def test_a_worker_that_someone_else_stopped_is_started_again(tmp_path):
             if not self.touched and job.name == "trial 2":
                 self.touched = True
                 RunFolder(job.path).set_status("interrupted")
-                return "stopped in epoch 1"
+                return Failure.saying("stopped in epoch 1", "stopped")
             return super()._look(job)
 
     engine = Touchy(val)
@@ -578,7 +581,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
     engine = FakeEngine(val, jobs=2)
-    with pytest.raises(Interrupted, match=r"stopped; trials over: 2\. The same command goes on"):
+    with pytest.raises(Interrupted, match=r"stopped; trials over: 2\. The same command continues the search"):
         search(tmp_path / "out", engine, 9, wait=wait, what=a_search(halving=False))
     assert engine.running == ()
     assert (tmp_path / "out" / "best.yaml").exists()
@@ -601,9 +604,9 @@ def test_the_answers(tmp_path, capsys):
     assert not any("test" in name for name in rows[0])
     said = capsys.readouterr().err
     assert f"chosen on val: trial {result.best.number}, val top-1 {result.best.value:.1f} %" in said
-    assert f"test top-1 {result.best.value - 2:.1f} %" in said and "flatters" in said
+    assert f"test top-1 {result.best.value - 2:.1f} %" in said and "optimistically biased" in said
     assert "1, the base" in said
-    assert "reported for this one only" in said
+    assert "reported for this trial only" in said
     assert (tmp_path / "out" / "figures" / "search.png").is_file()
     alike = sum(trial.value >= result.best.value - 1 for trial in result.finished) - 1
     assert (f"{alike} more trials lie within that interval" in said) == (alike > 0)
@@ -625,7 +628,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
     space = SPACE | {"optim.lr": {"from": 1e-4, "to": 1e-2, "log": True}, "augment.flip": [0.0, 0.5, 1.0], "augment.hue": [0.0, 0.1]}
     with pytest.raises(InputError) as caught:
         search(tmp_path / "out", FakeEngine(val), 5, what=a_search(space, {"model.dropout": 0.1}, sampler="random"))
-    problems = [str(problem).partition("otherwise: ")[2] for problem in caught.value.problems]
+    problems = [str(problem).partition("differently: ")[2] for problem in caught.value.problems]
     assert problems == [
         'sampler was "tpe", and is "random"',
         "in the base, model.dropout was 0.0, and is 0.1",
@@ -642,7 +645,7 @@ def test_a_run_that_is_not_the_trials_is_not_continued(tmp_path):
     path.mkdir(parents=True)
     RunFolder(path).write_recipe(load_recipe("default", ["model.dropout=0.3"]))
     (tmp_path / "search.jsonl").touch()
-    with pytest.raises(InputError, match=r"trial-0001 holds another run than trial 1: .*model.dropout"):
+    with pytest.raises(InputError, match=r"trial-0001 holds a run other than trial 1: .*model.dropout"):
         search(tmp_path, FakeEngine(val), 2)
 
 
@@ -661,7 +664,7 @@ def test_two_at_once_are_refused(tmp_path):
     search(tmp_path / "out", FakeEngine(val, epochs_a_look=9), 1, wait=wait)
 
 
-@pytest.mark.parametrize(("trials", "hours", "message"), [(None, None, "how long"), (0, None, "--trials"), (None, 0.0, "--hours")])
+@pytest.mark.parametrize(("trials", "hours", "message"), [(None, None, "no search budget"), (0, None, "--trials"), (None, 0.0, "--hours")])
 def test_a_budget_is_needed(tmp_path, trials, hours, message):
     with pytest.raises(InputError, match=message):
         search(tmp_path / "out", FakeEngine(val), trials, hours)
@@ -691,7 +694,7 @@ from fieldmark.core.recipe.layers import read_layer
 from fieldmark.core.yaml_text import parse_value
 from fieldmark.studies.engines import LocalEngine
 from fieldmark.studies.plan import StudyDataset
-from fieldmark.studies.search.search import Budget, run_search
+from fieldmark.studies.search.run import Budget, run_search
 from fieldmark.studies.search.section import read_search
 
 out, *settings = sys.argv[1:]
@@ -730,7 +733,7 @@ def test_real_runs_killed_and_continued(tmp_path, few_built_in_birds, tiny):
         going = begin(name)
         said = going.communicate(timeout=400)[1]
         assert going.returncode == 0, said
-        assert (": 1 over, 1 under way" in said) == (name == "killed")
+        assert ("trials over: 1, under way: 1" in said) == (name == "killed")
         assert "chosen on val: trial" in said
     assert answers("killed") == answers("whole")
     assert [row["state"] for row in answers("whole")] == ["finished"] * 2
