@@ -147,6 +147,14 @@ def test_recipes_in_the_documents_load(tmp_path):
         load_recipe(tmp_path / "recipe.yaml")
 
 
+def test_the_errors_in_the_documents_are_those_that_are_printed(capsys):
+    command, *printed = next(block for block in blocks(FIELDS, "text", marked=False) if block.startswith("$ ")).splitlines()
+    with pytest.raises(SystemExit) as stop:
+        main(shlex.split(command)[2:])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == printed
+
+
 def test_studies_in_the_documents_load(tmp_path):
     files = blocks(STUDIES, "yaml", marked=False)
     assert len(files) == 4
