@@ -1,5 +1,6 @@
 """The site in docs/: its pages on the source and the commands say what is, and it builds without a warning."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 import command_help  # noqa: E402
 import source_files  # noqa: E402
 
+import fieldmark  # noqa: E402
 from fieldmark.cli import app  # noqa: E402
 
 PACKAGE = source_files.PACKAGE
@@ -47,6 +49,11 @@ def test_every_command_is_in_the_reference():
     assert ("study", "run") in commands
     assert "--recipe" in command_help.help_of(("train",))
     assert all(len(line) <= command_help.WIDTH for words in commands for line in command_help.help_of(words).splitlines())
+
+
+def test_every_public_name_is_in_the_api_reference():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\.\. auto(?:function|class):: fieldmark\.(\w+)$", text, re.MULTILINE)) == set(fieldmark.__all__)
 
 
 @pytest.mark.slow
