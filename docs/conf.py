@@ -27,8 +27,11 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "Fieldmark"
 html_show_sphinx = False
 html_copy_source = False

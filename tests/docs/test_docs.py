@@ -239,7 +239,7 @@ def test_results_on_cars_are_marked_until_they_are_measured_anew():
 
 def documented_commands() -> dict[str, list[str]]:
     """Layout -> the command of docs/data.md, in words."""
-    rows = re.findall(r"^\| [^|]+ \| `([\w-]+)` \|.*\| `(fieldmark train [^`]+)`[^|`]*\|$", DATA.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| [^|]+ \| `([\w-]+)` \| `(fieldmark train [^`]+)`[^|`]*\|$", DATA.read_text(encoding="utf-8"), re.MULTILINE)
     return {layout: shlex.split(command) for layout, command in rows}
 
 

@@ -16,10 +16,11 @@ class Answer:
     best first; both are empty if there is no answer, and `note` says why. `note` may also say how the image was seen. Without an answer or
     without calibration, what follows is None or empty.
 
-    unknown: the image is unlike those of val, and probably belongs to none of the classes.
-    among: the classes of its conformal set, likeliest first.
-    coarser: by the name of each level with back-off, what is answered there with the promised precision: the likeliest class, the likeliest
-        parent, or "" for nothing.
+    Attributes:
+        unknown: the image is unlike those of val, and probably belongs to none of the classes.
+        among: the classes of its conformal set, likeliest first.
+        coarser: by the name of each level with back-off, what is answered there with the promised precision: the likeliest class, the
+            likeliest parent, or "" for nothing.
     """
 
     path: str = ""
@@ -32,4 +33,5 @@ class Answer:
 
     @property
     def best(self) -> str | None:
+        """The likeliest class; None if there is no answer."""
         return self.classes[0] if self.classes else None
