@@ -14,7 +14,6 @@ from fieldmark.core import randomness
 from fieldmark.scoring import metrics
 
 _DRAWS_AT_ONCE = 2_000_000
-_REVERSED = ("macro_f1", "ece", "ece_adaptive")
 
 
 class Interval(NamedTuple):
@@ -37,7 +36,7 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
     can only be estimated too high, is held less often than stated.
     """
     samples = bootstrap(logits, labels, resamples, seed, groups)
-    return {name: interval(value, samples[name], name in _REVERSED) for name, value in metrics.figures(logits, labels).items()}
+    return {key: interval(value, samples[key], metrics.METRICS[key].biased) for key, value in metrics.figures(logits, labels).items()}
 
 
 def interval(value: float, samples: np.ndarray, reverse: bool = False) -> Interval:

@@ -1,11 +1,15 @@
-"""Figures of merit from logits and labels.
+"""Metrics from logits and labels; METRICS lists them.
 
-`logits` is float (n, C), `labels` int (n,) in [0, C). What is undecided counts against the model, in all figures alike:
-a tie for a place goes to the wrong class, and a row with a non-finite logit is wrong, predicts no class, and has a confidence of 1 and an
-infinite negative log-likelihood. All raise InputError where there are no images, and ValueError where shapes or labels do not fit.
+`logits` is float (n, C), `labels` int (n,) in [0, C). What is undecided counts against the model, in all metrics alike: a tie for a place
+goes to the wrong class, and a row with a logit that is not finite is wrong, predicts no class, and has a confidence of 1 and an infinite
+negative log-likelihood. All raise InputError if there are no images, and ValueError if shapes or labels do not match.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -84,58 +88,181 @@ def f1_scores(hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np
     return np.divide(2 * hits, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
+class Sums(NamedTuple):
+    """What the metrics of a set of images are made of: sums over its images, float64 (..., width) each.
+
+    Of width 1: the number of images, how many are hits among the first one and the first five, the log-likelihood lost and how often it is
+    infinite, and the squared errors. For each class: its hits, its images, and the images predicted as it. For each bin of confidence, of
+    equal width or equally full: confidence less hits.
+    """
+
+    images: np.ndarray
+    top1: np.ndarray
+    top5: np.ndarray
+    loss: np.ndarray
+    infinite: np.ndarray
+    squared: np.ndarray
+    hits: np.ndarray
+    actual: np.ndarray
+    predicted: np.ndarray
+    gaps: np.ndarray
+    adaptive_gaps: np.ndarray
+
+    @staticmethod
+    def of(sums: np.ndarray, classes: int) -> Sums:
+        """From the sums of `contributions`, float64 (..., K)."""
+        widths = (1, 1, 1, 1, 1, 1, classes, classes, classes, ECE_BINS, ECE_BINS)
+        return Sums(*np.split(sums, np.cumsum(widths)[:-1], axis=-1))
+
+
 def contributions(logits: np.ndarray, labels: np.ndarray) -> sparse.csr_array:
-    """What each image adds to the sums that all figures are made of: float64 (n, 6 + 3 C + 2 * 15); see `figures_of`."""
-    n, classes = logits.shape
+    """What each image adds to the Sums: float64 (n, K), their parts side by side."""
+    classes = logits.shape[1]
     hit = top_k_hits(logits, labels, 1)
-    predicted = predicted_classes(logits, labels)
     losses = -log_likelihoods(logits, labels)
     infinite = np.isinf(losses)
     confidence = confidences(logits)
     gap = confidence - hit
-    first = np.stack(
-        [np.ones(n), hit, top_k_hits(logits, labels, 5), np.where(infinite, 0, losses), infinite, squared_errors(logits, labels)], axis=1
-    )
+    columns = [
+        np.ones(len(labels)),
+        hit,
+        top_k_hits(logits, labels, 5),
+        np.where(infinite, 0, losses),
+        infinite,
+        squared_errors(logits, labels),
+    ]
+    per_class = (np.where(hit, labels, -1), labels, predicted_classes(logits, labels))
+    per_bin = (confidence_bins(confidence), adaptive_bins(confidence))
     return sparse.hstack(
         [
-            sparse.csr_array(first),
-            _one_hot(np.where(hit, labels, -1), classes),
-            _one_hot(labels, classes),
-            _one_hot(predicted, classes),
-            _one_hot(confidence_bins(confidence), ECE_BINS, gap),
-            _one_hot(adaptive_bins(confidence), ECE_BINS, gap),
+            sparse.csr_array(np.stack(columns, axis=1)),
+            *(_one_hot(column, classes) for column in per_class),
+            *(_one_hot(column, ECE_BINS, gap) for column in per_bin),
         ],
         format="csr",
     )
 
 
-def figures_of(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """The figures of sets of images from their sums of `contributions`, float64 (..., K): float64 (...) each.
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the answers for labelled images: all that the summary, the tables and the reports need to know of it.
 
-    top1, top5: share of images whose label is the first, or among the first five. balanced_accuracy: mean recall of the classes that have
-    images. macro_f1: mean F1 of the classes that occur among labels or predictions. nll: in nats. brier: mean `squared_errors` (Brier,
-    1950). ece, ece_adaptive: expected calibration error of the predicted class over 15 bins (Guo et al., ICML 2017).
+    key: in summary.json; name: in tables
+    of: the metric itself from the Sums of sets of images, float64 (...)
+    unit: "%" for a share, which `of` returns in [0, 1]; digits: decimals that are written
+    higher_is_better: its direction
+    meaning: in reports
+    headline: whether it is among the few that a table or a report begins with
+    calibrated: whether it is of probabilities, and so stated after calibration too
+    biased: whether its value on few images is biased, so that its interval is reversed about it
     """
-    n, top1, top5, loss, infinite, brier = np.moveaxis(sums[..., :6], -1, 0)
-    hits, actual, predicted = (sums[..., 6 + part * classes : 6 + (part + 1) * classes] for part in range(3))
-    gaps = np.abs(sums[..., 6 + 3 * classes :])
-    recalls = np.divide(hits, actual, out=np.full(hits.shape, np.nan), where=actual > 0)
-    return {
-        "top1": top1 / n,
-        "top5": top5 / n,
-        "balanced_accuracy": np.nanmean(recalls, axis=-1),
-        "macro_f1": np.nanmean(f1_scores(hits, actual, predicted), axis=-1),
-        "nll": np.where(infinite > 0, np.inf, loss / n),
-        "brier": brier / n,
-        "ece": gaps[..., :ECE_BINS].sum(axis=-1) / n,
-        "ece_adaptive": gaps[..., ECE_BINS:].sum(axis=-1) / n,
-    }
+
+    key: str
+    name: str
+    of: Callable[[Sums], np.ndarray]
+    unit: str = "%"
+    digits: int = 1
+    higher_is_better: bool = True
+    meaning: str = ""
+    headline: bool = False
+    calibrated: bool = False
+    biased: bool = False
+
+
+def _mean(part: np.ndarray, sums: Sums) -> np.ndarray:
+    return (part / sums.images)[..., 0]
+
+
+def _balanced_accuracy(sums: Sums) -> np.ndarray:
+    recalls = np.divide(sums.hits, sums.actual, out=np.full(sums.hits.shape, np.nan), where=sums.actual > 0)
+    return np.asarray(np.nanmean(recalls, axis=-1))
+
+
+def _macro_f1(sums: Sums) -> np.ndarray:
+    return np.asarray(np.nanmean(f1_scores(sums.hits, sums.actual, sums.predicted), axis=-1))
+
+
+def _nll(sums: Sums) -> np.ndarray:
+    return np.where(sums.infinite[..., 0] > 0, np.inf, _mean(sums.loss, sums))
+
+
+def _calibration_error(gaps: np.ndarray, sums: Sums) -> np.ndarray:
+    return np.asarray(np.abs(gaps).sum(axis=-1) / sums.images[..., 0])
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("top1", "top-1", lambda sums: _mean(sums.top1, sums), headline=True, meaning="the first name is right"),
+        Metric("top5", "top-5", lambda sums: _mean(sums.top5, sums), headline=True, meaning="the right name is among the first five"),
+        # The mean recall of the classes that have images.
+        Metric("balanced_accuracy", "balanced accuracy", _balanced_accuracy, meaning="mean recall over classes"),
+        # The mean F1 of the classes that occur among labels or predictions.
+        Metric(
+            "macro_f1",
+            "macro F1",
+            _macro_f1,
+            meaning="mean over classes, small ones counting as much as large ones",
+            headline=True,
+            biased=True,
+        ),
+        Metric(
+            "nll",
+            "NLL",
+            _nll,
+            unit="nats",
+            digits=3,
+            higher_is_better=False,
+            meaning="negative log-likelihood in nats: low if the right name is thought likely",
+            headline=True,
+            calibrated=True,
+        ),
+        # Brier, Monthly Weather Review 1950.
+        Metric(
+            "brier",
+            "Brier score",
+            lambda sums: _mean(sums.squared, sums),
+            unit="",
+            digits=3,
+            higher_is_better=False,
+            meaning="mean squared error of the probabilities, from 0 to 2",
+            calibrated=True,
+        ),
+        # The expected calibration error of the predicted class (Guo et al., ICML 2017), over bins of equal width or equally full.
+        Metric(
+            "ece",
+            "ECE",
+            lambda sums: _calibration_error(sums.gaps, sums),
+            higher_is_better=False,
+            meaning="calibration error: how far the stated probabilities are off",
+            headline=True,
+            calibrated=True,
+            biased=True,
+        ),
+        Metric(
+            "ece_adaptive",
+            "adaptive ECE",
+            lambda sums: _calibration_error(sums.adaptive_gaps, sums),
+            higher_is_better=False,
+            meaning="calibration error over bins that are equally full",
+            calibrated=True,
+            biased=True,
+        ),
+    )
+}
+"""By key, in the order of summary.json."""
+
+
+def figures_of(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """Every metric of sets of images from their sums of `contributions`, float64 (..., K): float64 (...) each, shares in [0, 1]."""
+    parts = Sums.of(sums, classes)
+    return {key: metric.of(parts) for key, metric in METRICS.items()}
 
 
 def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Those of `figures_of`, of all images."""
+    """Every metric of all images; shares in [0, 1]."""
     sums = np.asarray(contributions(logits, labels).sum(axis=0))
-    return {name: float(value) for name, value in figures_of(sums, logits.shape[1]).items()}
+    return {key: float(value) for key, value in figures_of(sums, logits.shape[1]).items()}
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:

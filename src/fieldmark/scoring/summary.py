@@ -1,4 +1,4 @@
-"""The figures of one split, as they stand in summary.json and in tables."""
+"""The metrics of one split with their intervals, as they stand in summary.json and in tables."""
 
 from __future__ import annotations
 
@@ -7,48 +7,40 @@ from rich.table import Table
 
 from fieldmark.core.console import table
 from fieldmark.scoring.intervals import intervals
+from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.predictions import Predictions
-
-_NOT_PER_CENT = ("nll", "brier")
-_OF_PROBABILITIES = ("nll", "brier", "ece", "ece_adaptive")
 
 
 def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> dict[str, float]:
-    """n, and the figures of metrics.figures_of, each followed by its 95 % interval: top1, top1_low, top1_high, …
+    """n, and every metric of metrics.METRICS, each followed by its 95 % interval: top1, top1_low, top1_high, …
 
-    All are in per cent but nll, in nats, and brier, from 0 to 2. Images without a label are left out and not counted in n.
-    calibrated: calibrated logits, float32 (n, C), which add nll_calibrated, brier_calibrated, ece_calibrated and ece_adaptive_calibrated,
-    and top1_calibrated where they change an answer.
-    Raises InputError where no image has a label.
+    Shares are in per cent, the others in their units. Images without a label are left out and not counted in n.
+    calibrated: calibrated logits, float32 (n, C), which add the metrics of probabilities after calibration, such as nll_calibrated, and
+    top1_calibrated if they change an answer.
+    Raises InputError if no image has a label.
     """
     known = predictions.labelled()
     figures: dict[str, float] = {"n": len(known)}
-    found = intervals(known.logits, known.labels, resamples, seed, known.groups)
+    found = {(key, ""): each for key, each in intervals(known.logits, known.labels, resamples, seed, known.groups).items()}
     if calibrated is not None:
         after = intervals(calibrated[predictions.labels >= 0], known.labels, resamples, seed, known.groups)
-        changed = after["top1"] != found["top1"]
-        found |= {f"{name}_calibrated": after[name] for name in (*_OF_PROBABILITIES, *(["top1"] if changed else []))}
-    for name, interval in found.items():
-        scale = 1 if name.removesuffix("_calibrated") in _NOT_PER_CENT else 100
+        changed = ["top1"] if after["top1"] != found["top1", ""] else []
+        found |= {(key, "_calibrated"): after[key] for key in (*(key for key, metric in METRICS.items() if metric.calibrated), *changed)}
+    for (key, state), interval in found.items():
+        scale = 100 if METRICS[key].unit == "%" else 1
+        name = f"{key}{state}"
         figures |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return figures
 
 
 def figures_table(figures: dict[str, dict[str, float]]) -> Table:
-    """The figures of evaluate_predictions by split, with their intervals, for the console."""
-    shown = {
-        "top1": ("top-1 %", 1),
-        "top5": ("top-5 %", 1),
-        "macro_f1": ("macro F1 %", 1),
-        "nll": ("NLL", 3),
-        "ece": ("ECE %", 1),
-    }
+    """The headline metrics of evaluate_predictions by split, with their intervals, for the console."""
+    shown = [metric for metric in METRICS.values() if metric.headline]
 
-    def cell(split: str, name: str) -> str:
-        value, low, high = (f"{figures[split][part]:.{shown[name][1]}f}" for part in (name, f"{name}_low", f"{name}_high"))
+    def cell(split: str, metric: Metric) -> str:
+        value, low, high = (f"{figures[split][f'{metric.key}{end}']:.{metric.digits}f}" for end in ("", "_low", "_high"))
         return f"{value}  [{low}, {high}]"
 
-    columns = ("split", "images", *(shown[name][0] for name in shown))
-    return table(
-        "with 95 % intervals", columns, [(split, int(figures[split]["n"]), *(cell(split, name) for name in shown)) for split in figures]
-    )
+    columns = ("split", "images", *(f"{metric.name} %" if metric.unit == "%" else metric.name for metric in shown))
+    rows = [(split, int(figures[split]["n"]), *(cell(split, metric) for metric in shown)) for split in figures]
+    return table("with 95 % intervals", columns, rows)
