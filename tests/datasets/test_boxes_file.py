@@ -58,7 +58,7 @@ def test_problems_with_their_lines(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "boxes.csv", "path,x1,y1,x2,y2", *lines))
     for problem in (
         "boxes.csv, line 3: the box '1 2 x 4' should be four numbers",
-        "boxes.csv, line 4: the box from (3, 2) to (1, 4) holds nothing",
+        "boxes.csv, line 4: the box from (3, 2) to (1, 4) is empty",
         "boxes.csv, line 5: the image 'a/../a/1.jpg' is listed twice (also in boxes.csv, line 2)",
         "boxes.csv, line 6: '' is not a path",
         "boxes.csv, line 7: the box '1  3 4' should be four numbers",

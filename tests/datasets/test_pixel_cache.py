@@ -240,7 +240,7 @@ def test_a_disk_that_fills_up_while_writing(images: tuple[list[Path], list[str]]
 import errno, os, resource, signal, sys
 from pathlib import Path
 from fieldmark.core.errors import InputError
-from fieldmark.datasets import pixels
+from fieldmark.datasets import pixel_cache as pixels
 from fieldmark.datasets.images import Files
 files = sorted(Path(sys.argv[1]).iterdir())
 hashes = [pixels.file_hash(file.read_bytes()) for file in files]

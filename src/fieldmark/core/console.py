@@ -81,7 +81,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[Advance]:
-        """A bar with rate and time left on a terminal, a line every half minute elsewhere; `total` is None where nobody knows it yet."""
+        """A bar with rate and time left on a terminal, a line every half minute elsewhere; `total` is None if it is not known yet."""
         if self._terminal.is_terminal and not self.quiet:
             columns = (
                 SpinnerColumn(),

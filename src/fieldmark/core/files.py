@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, ours: bytes, option: str) -> None:
-    """Raise InputError where a file that the user named cannot be written, or is there and does not begin as what we would write."""
+    """Raise InputError if a file that the user named cannot be written, or exists and does not begin with `ours`."""
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} in")
     if path.is_dir():
@@ -48,7 +48,7 @@ def check_output(path: Path, ours: bytes, option: str) -> None:
     if path.exists():
         with path.open("rb") as stream:
             if not stream.read(len(ours)) == ours:
-                raise InputError(f"{path} is there already, and is not a file that this command has written", hint="Choose another name.")
+                raise InputError(f"{path} already exists and was not written by this command", hint="Choose another name.")
 
 
 def write_text(path: Path, text: str) -> None:

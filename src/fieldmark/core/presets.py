@@ -52,7 +52,7 @@ class Presets:
         return self.text(name).splitlines()[0].partition(": ")[2]
 
     def read(self, name: str | Path) -> Source:
-        """A preset, or a file where `name` has a slash or ends in .yaml. Raises InputError where there is none, or it cannot be read."""
+        """A preset, or a file if `name` has a slash or ends in .yaml. Raises InputError if there is none, or it cannot be read."""
         if not is_file_name(name):
             return Source(self.text(str(name)), f"{self.kind} {name}", None)
         path = Path(name)

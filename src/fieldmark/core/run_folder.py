@@ -55,7 +55,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """An existing run. Raises InputError where `path` is not one."""
+        """An existing run. Raises InputError if `path` is not one."""
         folder = cls(path)
         if not folder.path.is_dir():
             raise InputError(f"there is no run folder {folder.path}")
@@ -116,7 +116,7 @@ class RunFolder:
         write_text(self.recipe_file, f"# {self.recipe_file.name}: training from this file repeats the run\n{to_yaml(recipe)}")
 
     def manifest(self) -> Manifest:
-        """Raises InputError where it is missing or damaged."""
+        """Raises InputError if it is missing or damaged."""
         return Manifest.read(self.manifest_file)
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -140,7 +140,7 @@ class RunFolder:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise InputError where a new run folder would touch something that is already there."""
+    """Raise InputError if a new run folder would touch something that is already there."""
     if (path / "recipe.yaml").exists() and (path / "manifest.json").exists():
         raise InputError(
             f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {path}`, or choose another folder with --out."

@@ -13,7 +13,7 @@ from fieldmark.core.errors import InputError, Problem
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
-    """The mapping that a file holds; it remembers the lines of its keys. Raises InputError where it is no YAML, or no mapping."""
+    """The mapping that a file holds; it remembers the lines of its keys. Raises InputError if it is not YAML, or not a mapping."""
     try:
         values = _yaml().load(text)
     except MarkedYAMLError as error:

@@ -34,7 +34,7 @@ class Content:
     """One row per image of the dataset.
 
     `hashes` are BLAKE2b-128 of the file's bytes in hexadecimal, "" for a file that cannot be read; `widths` and `heights` are int32 (n,) in
-    pixels after EXIF orientation, 0 where unknown; `problems` says why a row's image cannot be used.
+    pixels after EXIF orientation, 0 if unknown; `problems` says why a row's image cannot be used.
     """
 
     hashes: tuple[str, ...]
@@ -112,7 +112,7 @@ def file_hash(data: bytes) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """A folder of the cache. Raises InputError where it cannot be made."""
+    """A folder of the cache. Raises InputError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -149,7 +149,7 @@ def _memo_file(cache_dir: Path, root: Path) -> Path:
 
 
 def _read_memo(file: Path) -> dict[str, _Entry]:
-    """Empty where there is none, or where it is damaged."""
+    """Empty if there is none, or if it is damaged."""
     try:
         table = pq.read_table(file, page_checksum_verification=True).select(_SCHEMA.names).cast(_SCHEMA)
         paths, *columns = (column.to_pylist() for column in table.columns)

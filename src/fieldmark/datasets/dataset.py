@@ -1,4 +1,4 @@
-"""The dataset: a table of images with their labels and splits, and with boxes, groups and a taxonomy where there are any."""
+"""The dataset: a table of images with their labels and splits, and with boxes, groups and a taxonomy if there are any."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Dataset:
         splits: str (n,), each "train", "val", "test", "unlabelled" or "unknown".
         images: where the bytes are.
         boxes: float32 (n, 4): left, top, right and bottom edge of the object in pixels of the upright image, from its top left corner;
-            NaN where an image has none.
+            NaN if an image has none.
         groups: int32 (n,), alike for images that belong together, such as those of one individual; -1 for none.
         levels: coarser namings of the classes.
         banner: how many rows of pixels at the bottom of every image are not part of it.
@@ -106,7 +106,7 @@ class Dataset:
         )
 
     def label_names(self) -> list[str]:
-        """The name of each row's class, "" where there is no label."""
+        """The name of each row's class, "" if there is no label."""
         names = ["" if label < 0 else self.class_names[label] for label in self.labels]
         return names if self.held_out is None else [held or name for held, name in zip(self.held_out.tolist(), names, strict=True)]
 
@@ -114,7 +114,7 @@ class Dataset:
 def at_level(dataset: Dataset, name: str) -> Dataset:
     """The same images with the names of a level as their classes; levels that these classes still have a parent in stay.
 
-    Raises InputError where the dataset has no such level.
+    Raises InputError if the dataset has no such level.
     """
     chosen = next((level for level in dataset.levels if level.name == name), None)
     if chosen is None:
@@ -134,7 +134,7 @@ def at_level(dataset: Dataset, name: str) -> Dataset:
 def some_classes(dataset: Dataset, count: int) -> Dataset:
     """So many of the classes, evenly spread over the list of their names, and their images; unlabelled ones are left out.
 
-    Raises InputError where the dataset has fewer.
+    Raises InputError if the dataset has fewer.
     """
     names = dataset.class_names
     if count > len(names):
@@ -151,7 +151,7 @@ def hold_out(dataset: Dataset, chosen: int | Sequence[str]) -> Dataset:
     """The same with the images of some classes in the split "unknown", and those classes no longer among its own.
 
     `chosen` names them, or says how many, evenly spread over the list of names.
-    Raises InputError for names that are none, and where fewer than two classes with images would stay.
+    Raises InputError for names that are none, and if fewer than two classes with images would stay.
     """
     names = dataset.class_names
     if isinstance(chosen, int):
@@ -176,7 +176,7 @@ def hold_out(dataset: Dataset, chosen: int | Sequence[str]) -> Dataset:
 
 
 def _renumbered(dataset: Dataset, kept: np.ndarray) -> np.ndarray:
-    """The labels where only these classes are left: int32 (n,), -1 for the others'."""
+    """The labels when only these classes are left: int32 (n,), -1 for the others'."""
     labels = np.full(len(dataset.class_names) + 1, -1, np.int32)  # the last is what -1, no label, picks
     labels[kept] = np.arange(len(kept))
     return labels[dataset.labels]

@@ -13,7 +13,7 @@ class Images(Protocol):
     """Images by the paths that a Dataset gives them. Both methods may be called by several threads at once."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of an encoded image. Raises runtime.decode.UnreadableImage where there are none."""
+        """The bytes of an encoded image. Raises runtime.decode.UnreadableImage if there are none."""
         ...
 
     def stamp(self, path: str) -> tuple[int, int]:

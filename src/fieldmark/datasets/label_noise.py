@@ -23,7 +23,7 @@ def noisy_labels(
         rows: integers, the rows to change among.
         share: from 0 to 1.
         keys: the path of each of `rows`, no two alike.
-        parents: integers (classes,), or None where every class may be taken for every other.
+        parents: integers (classes,), or None if every class may be taken for every other.
     """
     assert 0 <= share <= 1 and len(keys) == len(rows) and (labels[rows] >= 0).all()
     families = np.zeros(classes, np.int64) if parents is None else np.asarray(parents)

@@ -71,7 +71,7 @@ class LoadedData:
 
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
-    """Read, split, scan and print the split table. Raises InputError where the data cannot be trained on."""
+    """Read, split, scan and print the split table. Raises InputError if the data cannot be trained on."""
     if settings.corrupt != "none":
         try:
             parse_corruption(settings.corrupt)
@@ -179,7 +179,7 @@ def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
 def check_readable(data: LoadedData, largest_share: float, console: Console) -> None:
     """Name the images that are set aside.
 
-    Raises InputError where they are more than `largest_share` of all, or leave a class without images.
+    Raises InputError if they are more than `largest_share` of all, or leave a class without images.
     """
     problems = data.content.problems
     if not problems:

@@ -99,10 +99,10 @@ def default_cache_dir() -> Path:
 def open_pixels(selection: Selection, view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
     """The tiles of a selection, in its order: decoded now, or mapped as an earlier call left them.
 
-    A tile equals runtime.preprocess.square of its image and region, corrupted where the view says so. Of processes that ask for the
+    A tile equals runtime.preprocess.square of its image and region, corrupted if the view says so. Of processes that ask for the
     same tiles, one decodes and the others wait.
 
-    Raises InputError where the disk is full or cannot be written, and where an image has changed since it was hashed.
+    Raises InputError if the disk is full or cannot be written, and if an image has changed since it was hashed.
     """
     shape = (len(selection), 3, view.side, view.side)
     if not len(selection):
@@ -144,7 +144,7 @@ def clear_cache(cache_dir: Path) -> int:
 
 
 def _open(folder: Path, shape: tuple[int, ...]) -> PixelCache | None:
-    """None where there is no entry, or a damaged one."""
+    """None if there is no entry, or a damaged one."""
     index = _read_index(folder)
     if index is None or index["shape"] != list(shape):
         return None
@@ -298,7 +298,7 @@ def _remove_unused(folder: Path) -> int:
 
 @contextmanager
 def _nobody_maps(pixels: Path) -> Iterator[None]:
-    """Raises BlockingIOError where someone does."""
+    """Raises BlockingIOError if someone does."""
     if not pixels.exists():
         yield
         return

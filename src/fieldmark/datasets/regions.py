@@ -12,7 +12,7 @@ def seen_regions(boxes: np.ndarray | None, widths: np.ndarray, heights: np.ndarr
     """The part of each image that is seen in evaluation: float64 (n, 4), edges in pixels.
 
     Args:
-        boxes: as in Dataset. An image without a box is seen whole, and so are all where `margin` is None.
+        boxes: as in Dataset. An image without a box is seen whole, and so are all if `margin` is None.
         widths, heights: of the images, without what is not part of them.
         margin: as in runtime.preprocess.Preprocess.
     """

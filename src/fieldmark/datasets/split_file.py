@@ -58,7 +58,7 @@ def images_of(origin: Origin) -> Images:
 
 
 def read_split(path: Path) -> dict[str, list[Any]]:
-    """The columns of a split table, as write_split wrote them. Raises InputError where it is damaged."""
+    """The columns of a split table, as write_split wrote them. Raises InputError if it is damaged."""
     try:
         stored: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     except (OSError, pa.ArrowException) as error:
@@ -82,7 +82,7 @@ def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float
 
 
 def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:
-    """The data of a run as its split.parquet records them. Raises InputError where they have moved or changed."""
+    """The data of a run as its split.parquet records them. Raises InputError if they have moved or changed."""
     root = Path(origin.root)
     if not root.exists():
         moved = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")

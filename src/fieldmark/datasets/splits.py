@@ -59,7 +59,7 @@ def carve(dataset: Dataset, val_fraction: float, test_fraction: float, seed: int
     Stratified: every class gives its share rounded down or up, such that the total is as near to the fraction as that and one image per
     class left in train allow. Which images is a function of the seed and of their paths alone, whatever else is in the dataset. The
     images of a group go together, each class then giving as near to its share as whole groups allow. With `folds`, val is one of them.
-    Raises InputError where a split would be empty, or where there are folds and a val already.
+    Raises InputError if a split would be empty, or if there are folds and a val already.
     """
     splits = dataset.splits.astype("<U10")
     has = {split: bool((splits == split).any()) for split in SPLITS}

@@ -49,7 +49,7 @@ def _tail(dataset: Dataset, chosen: LongTailed) -> np.ndarray:
 
 
 def mislabelled(dataset: Dataset, noise: NoisyLabels) -> Dataset:
-    """Some labels of train made wrong; `true_labels` remember them all. Raises InputError where there are no siblings to take."""
+    """Some labels of train made wrong; `true_labels` remember them all. Raises InputError if there are no siblings to take."""
     if noise.name == "none":
         return dataset
     parents = None

@@ -97,7 +97,7 @@ def test_any_value_of_any_field_makes_a_recipe_or_names_the_field(field, value):
         ("stages={trainable: [head]}", "stages: expected a list of sections, such as stages=[{trainable: [head]}]"),
         ("stages.epochs=3", "stages.epochs: stages is a list of sections, which is set as a whole, such as stages=[{epochs: ...}]"),
         ("stages[0].epochs=3", "stages[0].epochs: stages is a list of sections, which is set as a whole"),
-        ("stages=[{frozen_norm: adapting}]", "`frozen_norm` has no effect where `trainable` is all"),
+        ("stages=[{frozen_norm: adapting}]", "`frozen_norm` has no effect if `trainable` is all"),
         ("stages=[{trainable: [{head: 1}]}]", "stages[0].trainable[0]: expected text"),
     ],
 )

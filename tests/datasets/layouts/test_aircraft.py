@@ -62,7 +62,7 @@ def test_a_corner_at_zero_is_the_edge(root: Path) -> None:
             "images_box.txt",
             "0281223 1 4 60 42",
             "0281223 61 4 60 42",
-            "images_box.txt, line 3: the box from (60, 3) to (60, 42) holds nothing",
+            "images_box.txt, line 3: the box from (60, 3) to (60, 42) is empty",
         ),
         ("variants.txt", "F/A-18", "F-18", "images_variant_test.txt, line 4: there is no variant 'F/A-18' in variants.txt"),
         ("variants.txt", "F/A-18", "F/A-18\n707-320", "variants.txt, line 5: '707-320' is also in line 1"),

@@ -134,4 +134,4 @@ def test_hostile_archives(tmp_path: Path) -> None:
     cut = cifar100_archive.write(tmp_path / "d")
     cut.write_bytes(cut.read_bytes()[:-2000])
     message = error_of(cut)
-    assert "cifar-100-python.tar.gz: it " in message and "fetch it again" in message and "meta" not in message
+    assert "cifar-100-python.tar.gz: it " in message and "download it again" in message and "meta" not in message

@@ -218,7 +218,7 @@ def _set(key: str, position: int, **fields: Any) -> Callable[[dict[str, Any]], o
         (
             "train",
             _set("annotations", 1, bbox=[1, 2, 0, 3]),
-            "train2019.json, annotations record 2: the box from (1, 2) to (1, 5) holds nothing",
+            "train2019.json, annotations record 2: the box from (1, 2) to (1, 5) is empty",
         ),
         ("train", _set("annotations", 1, bbox=[1, 2, 10**400, 3]), "train2019.json, annotations record 2: the box"),
         ("train", _set("annotations", 1, bbox=[1, 2, "3", 3]), "train2019.json, annotations record 2: bbox should be four numbers"),

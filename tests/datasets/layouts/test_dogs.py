@@ -71,7 +71,7 @@ def test_wrong_annotations_are_named_with_file_and_line(tmp_path: Path) -> None:
     found = problems(data).splitlines()
     assert found[0] == f"Annotation/{CHIHUAHUA}/n02085620_1000: it cannot be read (No such file or directory)"
     assert found[1].startswith(f"Annotation/{CHIHUAHUA}/n02085620_1001, line 3: it is not well-formed XML")
-    assert found[2] == f"Annotation/{CHIHUAHUA}/n02085620_1002, object 2: the box from (8, 8) to (8, 20) holds nothing"
+    assert found[2] == f"Annotation/{CHIHUAHUA}/n02085620_1002, object 2: the box from (8, 8) to (8, 20) is empty"
     assert len(found) == 3
 
 

@@ -97,7 +97,7 @@ def test_arrays_nested_too_deep_and_too_large_are_refused(tmp_path: Path) -> Non
     file.write_bytes(header("<") + array("<", 6, (2**31 - 1,) * 33, "a"))
     assert "too many dimensions" in load(file, "a")[1][0]
     file.write_bytes(header("<") + array("<", 1, (2**31 - 1, 2**31 - 1), "a"))
-    assert "0 elements where it states" in load(file, "a")[1][0]
+    assert "0 elements, and states" in load(file, "a")[1][0]
 
 
 def test_a_small_file_that_unpacks_to_256_mib_takes_little_memory(tmp_path: Path) -> None:

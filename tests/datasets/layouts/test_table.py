@@ -172,11 +172,11 @@ def test_an_image_that_is_listed_twice(tmp_path: Path) -> None:
     ("sides", "problem"),
     [
         ("1,2,x,4", "the box '1 2 x 4' should be four numbers"),
-        ("1,2,1,4", "holds nothing"),
-        ("1,2,,4", "holds nothing"),
-        ("1,2,inf,4", "holds nothing"),
-        ("1,2,3,1e9", "holds nothing"),
-        ("5,5,4,4", "holds nothing"),
+        ("1,2,1,4", "is empty"),
+        ("1,2,,4", "is empty"),
+        ("1,2,inf,4", "is empty"),
+        ("1,2,3,1e9", "is empty"),
+        ("5,5,4,4", "is empty"),
     ],
 )
 def test_boxes_that_are_none(tmp_path: Path, sides: str, problem: str) -> None:

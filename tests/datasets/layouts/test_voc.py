@@ -34,10 +34,10 @@ def test_corners_count_from_one_and_are_inclusive(tmp_path: Path) -> None:
         ("", "a, line 1: it is not well-formed XML (no element found"),
         ("<annotation>\n<object>\n</annotation>", "a, line 3: it is not well-formed XML (mismatched tag"),
         (b"<annotation>\n\xff</annotation>", "a, line 2: it is not UTF-8 text"),
-        ("<html></html>", "a: it holds 'html' where VOC has an element called annotation"),
+        ("<html></html>", "a: it holds 'html' instead of the element called annotation that VOC has"),
         (f"<annotation>{OBJECT.format('cat', 1, 1, 5, 5)}<object/></annotation>", "a, object 2: the box '   ' should be four numbers"),
-        (f"<annotation>{OBJECT.format('cat', 'nan', 1, 5, 5)}</annotation>", "a, object 1: the box from (nan, 0) to (5, 5) holds nothing"),
-        (f"<annotation>{OBJECT.format('cat', 9, 1, 5, 5)}</annotation>", "a, object 1: the box from (8, 0) to (5, 5) holds nothing"),
+        (f"<annotation>{OBJECT.format('cat', 'nan', 1, 5, 5)}</annotation>", "a, object 1: the box from (nan, 0) to (5, 5) is empty"),
+        (f"<annotation>{OBJECT.format('cat', 9, 1, 5, 5)}</annotation>", "a, object 1: the box from (8, 0) to (5, 5) is empty"),
     ],
 )
 def test_what_is_wrong_is_noted(tmp_path: Path, content: str | bytes, problem: str) -> None:

@@ -204,7 +204,7 @@ def test_a_shard_that_is_cut_short(tmp_path: Path) -> None:
     for size in (0, 1500, end - 512, end):
         file.write_bytes(whole[:size])
         message = error_of(tmp_path)
-        assert "0.tar: it is cut short after member" in message and "fetch it again" in message
+        assert "0.tar: it is cut short after member" in message and "download it again" in message
     file.write_bytes(whole[: end + 512])
     assert len(read_dataset(tmp_path)) == 2
 

@@ -25,7 +25,7 @@ class RecipeField:
     unit: str | None
     meaning: str
     variant: str | None
-    """The variant of a choice that has this field (`optim.momentum` exists for `sgd` only); None where it always exists."""
+    """The variant of a choice that has this field (`optim.momentum` exists for `sgd` only); None if it always exists."""
 
     @property
     def in_list(self) -> bool:

@@ -28,7 +28,7 @@ class Stage(Section):
     @model_validator(mode="after")
     def _something_frozen(self) -> Stage:
         if "all" in self.trainable and self.frozen_norm != "held":
-            raise Refused("`frozen_norm` has no effect where `trainable` is all", "stages", remedy="leave it out")
+            raise Refused("`frozen_norm` has no effect if `trainable` is all", "stages", remedy="leave it out")
         return self
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ def write_birds(
     root/birds.csv says of every image which bird it shows and where, and root/species.jpg shows one of every species. The same arguments
     give the same pixels.
 
-    Raises InputError where the numbers cannot be or `root` cannot be written.
+    Raises InputError if the numbers are impossible or `root` cannot be written.
     """
     if not 2 <= species <= len(SPECIES):
         raise InputError(f"there are no {species} species of birds", hint=f"From 2 to {len(SPECIES)} can be drawn.")
@@ -115,7 +115,7 @@ def draw_folder(
     seed: int = 0,
     console: Console | None = None,
 ) -> None:
-    """`write_birds` into a new folder, which is there when all are drawn. Raises InputError also where it exists."""
+    """`write_birds` into a new folder, which is there when all are drawn. Raises InputError also if it exists."""
     exists = InputError(f"{folder} already exists", hint="Choose another folder.")
     if folder.exists():
         raise exists
@@ -173,7 +173,7 @@ def _map(work: partial[list[Row]], birds: list[_Bird], processes: int) -> Iterat
 
 
 def _pool(processes: int) -> Executor:
-    """Processes where they need not import the caller's main module again, which may be a script without a guard."""
+    """Processes on Linux; threads elsewhere, where a process would import the caller's main module, perhaps a script without a guard."""
     if sys.platform == "linux":
         return ProcessPoolExecutor(processes, multiprocessing.get_context("fork"))
     return ThreadPoolExecutor(processes)

@@ -70,9 +70,9 @@ class Annotations:
         self.problems: list[Problem] = []
         self._uncounted = 0
 
-    def wrong(self, place: Place, what: str) -> None:
+    def wrong(self, place: Place, what: str, remedy: str = "") -> None:
         if len(self.problems) < _SHOWN:
-            self.problems.append(Problem(what, place=str(place)))
+            self.problems.append(Problem(what, place=str(place), remedy=remedy))
         else:
             self._uncounted += 1
 
@@ -175,7 +175,7 @@ class Annotations:
             return None
         left, top, right, bottom = numbers
         if not all(map(math.isfinite, numbers)) or not (left < right and top < bottom) or max(right, bottom) > FARTHEST:
-            self.wrong(place, f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) holds nothing")
+            self.wrong(place, f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) is empty")
             return None
         return numbers
 

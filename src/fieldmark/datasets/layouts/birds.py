@@ -30,7 +30,7 @@ _MARKS = marks(TABLE, "train")
 def read(source: Source) -> Dataset:
     """Read the set in the cache, which is drawn the first time, where the path is the word birds, else one that `fieldmark birds` drew.
 
-    Its unseen species are left out. Raises InputError where the folder is none of these.
+    Its unseen species are left out. Raises InputError if the folder is none of these.
     """
     if source.path != _WORD:
         evidence = _recognise(source.path)

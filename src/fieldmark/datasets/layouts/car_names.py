@@ -44,7 +44,7 @@ def car_levels(class_names: Sequence[str]) -> dict[str, list[str]] | None:
 
     The type is what the last word that names a body type says, so a "Wagon Van" is a Van, and a "Drophead Coupe Convertible" a Convertible.
     A cab of any kind (Regular, Extended, Crew, Quad, Club, SuperCab) is a Pickup. A name without such a word, as "Dodge Challenger SRT8
-    2011", has the type "other", even where the model is known to have one body. Without any type in any name, there is no level "type".
+    2011", has the type "other", even if the model is known to have one body. Without any type in any name, there is no level "type".
     """
     makes, types = [], []
     for name in class_names:

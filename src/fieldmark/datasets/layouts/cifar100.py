@@ -45,7 +45,7 @@ def read(source: Source) -> Dataset:
     """Read the files train, test and meta of the folder cifar-100-python, or of the archive cifar-100-python.tar.gz as it is.
 
     They are pickles, whose data are read without executing them. Classes are the fine labels; the coarse ones are the level
-    "superclass". The paths are "train#" or "test#" and the name that the record has, followed by its number where another has the same.
+    "superclass". The paths are "train#" or "test#" and the name that the record has, followed by its number if another has the same.
     """
     root = source.path
     notes = Annotations(root)
@@ -143,9 +143,9 @@ def _files(notes: Annotations, wanted: Sequence[str]) -> dict[str, bytes]:
                 stream.seek(member.offset_data)
                 contents[name] = stream.read(member.size)
     except DamagedTar as error:
-        notes.wrong(archive, f"it {error}; fetch it again")
+        notes.wrong(archive, f"it {error}", remedy="download it again")
     except (OSError, EOFError, zlib.error) as error:
-        notes.wrong(archive, f"it cannot be read ({error}); fetch it again")
+        notes.wrong(archive, f"it cannot be read ({error})", remedy="download it again")
     for name in wanted:
         if name not in contents and not notes.problems:
             notes.wrong(archive, f"it holds no {_FOLDER}/{name}")
@@ -153,7 +153,7 @@ def _files(notes: Annotations, wanted: Sequence[str]) -> dict[str, bytes]:
 
 
 def _fields(notes: Annotations, file: str, files: dict[str, bytes]) -> dict[str, Any] | None:
-    """The dictionary that a pickle holds, by names that are text; None where that is noted to be wrong."""
+    """The dictionary that a pickle holds, by names that are text; None if that is noted to be wrong."""
     if file not in files:
         return None
     try:

@@ -218,7 +218,7 @@ class _Survey:
         self.problems.append(f"{shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
 
     def _chain(self, folder: str) -> list[tuple[int, int]]:
-        """The real folder itself, and all that hold it up to the root of the file system; cut short where they cannot be looked at."""
+        """The real folder itself, and all that hold it up to the root of the file system; cut short if they cannot be looked at."""
         real = Path(os.path.realpath(_join(self.root, folder)))
         chain = []
         for path in (real, *real.parents):
@@ -237,7 +237,7 @@ class _Survey:
 
 
 def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
-    """Split -> its folder, in the order train, val, test; empty where the folders are classes.
+    """Split -> its folder, in the order train, val, test; empty if the folders are classes.
 
     A class may be called "train" (as opposed to "bus"): among folders that are not splits, split names count only if one of them holds
     folders itself.

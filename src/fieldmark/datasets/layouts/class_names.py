@@ -27,7 +27,7 @@ def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
 def names_of(labels: Iterable[int | str]) -> dict[int | str, str]:
     """Labels that are names by themselves, or numbers without names: each one's name, in the order of the classes.
 
-    That is by the alphabet, or by the number where all are numbers. These get zeros in front where others are longer.
+    That is by the alphabet, or by the number if all are numbers. These get zeros in front if others are longer.
     """
     known = set(labels)
     numbers = sorted(label for label in known if isinstance(label, int))

@@ -40,7 +40,7 @@ class _Part:
 
 
 def read(source: Source) -> Dataset:
-    """Read train*.json, and val*.json and test*.json where they are, in the folder or in its folder "annotations".
+    """Read train*.json, and val*.json and test*.json if they exist, in the folder or in its folder "annotations".
 
     Images of train and val need an annotation; those of test without one are unlabelled. Several objects of one category make one box
     around all of them. Classes are the categories of train's images, in train's order, and are matched by name. The levels are those of
@@ -102,7 +102,7 @@ def _files(root: Path) -> dict[str, list[str]]:
 
 
 def _named(root: Path, folder: str) -> dict[str, list[str]]:
-    """The files of each split in one folder. Those of other kinds that are named alike count only where there are no better ones."""
+    """The files of each split in one folder. Those of other kinds that are named alike count only if there are no better ones."""
     found = {}
     for split, patterns in _FILES.items():
         paths = [path for pattern in patterns for path in sorted((root / folder).glob(pattern)) if path.is_file()]

@@ -70,7 +70,7 @@ def normal(name: str) -> str:
 def parse(text: str) -> dict[str, str]:
     """From "label=species,box=x1 y1 x2 y2" to its keys and values. Several names of one key are separated by spaces or "+".
 
-    Raises InputError where that is not its form, or a key is neither one of KEYS nor "image", the images of a Hugging Face dataset.
+    Raises InputError if that is not its form, or a key is neither one of KEYS nor "image", the images of a Hugging Face dataset.
     """
     asked: dict[str, str] = {}
     problems = []
@@ -91,7 +91,7 @@ def parse(text: str) -> dict[str, str]:
 def find(file: str, header: Sequence[str], asked: Mapping[str, str] | None = None, keys: Sequence[str] = KEYS) -> Columns:
     """The columns for `keys`: those in `asked` (key → name, or names separated by spaces, commas or "+"), and others by their names.
 
-    Raises InputError where a key or column that was asked for is not there, or several columns could be one thing.
+    Raises InputError if a key or column that was asked for is not there, or several columns could be one thing.
     """
     return _Search(file, header, asked or {}, keys).columns()
 

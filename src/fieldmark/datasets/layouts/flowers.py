@@ -17,7 +17,7 @@ def read(source: Source) -> Dataset:
     """Read imagelabels.mat, a label for each image, and setid.mat, the numbers of the images of each split.
 
     The classes are the labels that occur, in their order. Their names, which are not published with the images, are those of
-    cat_to_name.json where it is there (label → name), and otherwise those of flower_names.
+    cat_to_name.json if it is there (label → name), and otherwise those of flower_names.
     """
     notes = Annotations(source.path)
     names = _given_names(notes) if (source.path / _NAMES).exists() else dict(enumerate(FLOWERS, 1))

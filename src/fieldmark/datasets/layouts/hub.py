@@ -23,9 +23,9 @@ _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+(?:/
 
 
 def fetch(name: str, console: Console) -> Path:
-    """The folder of a dataset's Parquet files. `name` is owner/name, with @revision and :configuration where these are wanted.
+    """The folder of a dataset's Parquet files. `name` is owner/name, with @revision and :configuration if these are wanted.
 
-    What the hub's cache has is not fetched again, and serves by itself where the hub cannot be reached. A dataset without Parquet files is
+    What the hub's cache has is not fetched again, and serves by itself if the hub cannot be reached. A dataset without Parquet files is
     taken from the branch to which the hub converts. Raises InputError.
     """
     from huggingface_hub.errors import HFValidationError
@@ -60,7 +60,7 @@ def fetch(name: str, console: Console) -> Path:
 
 
 def _download(repository: str, revision: str | None, configuration: str | None, console: Console) -> Path | None:
-    """None where there are no Parquet files."""
+    """None if there are no Parquet files."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 

@@ -41,7 +41,7 @@ def read(source: Source) -> Dataset:
         try:
             schema = read_schema(root / file)
         except ARROW_ERRORS as error:
-            notes.wrong(Place(file), f"it cannot be read ({reason(error)}); fetch it again")
+            notes.wrong(Place(file), f"it cannot be read ({reason(error)})", remedy="download it again")
             continue
         named = named_labels(notes, schema, file, beside.get(file, {}))
         chosen = chosen or choose(file, schema, named, source.columns)

@@ -57,7 +57,7 @@ def saved_features(notes: Annotations, files: Collection[str]) -> dict[str, dict
 
 
 def _data_files(notes: Annotations, folder: str, state: Mapping[str, Any]) -> list[str]:
-    """The files that a state.json lists; none where it is empty, since it could not be read."""
+    """The files that a state.json lists; none if it is empty, since it could not be read."""
     if not state:
         return []
     place = Place(str(PurePosixPath(folder, STATE)))
@@ -73,7 +73,7 @@ def _data_files(notes: Annotations, folder: str, state: Mapping[str, Any]) -> li
 
 
 def parquet_files(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Parquet files with their splits. Raises InputError where they are of several datasets, or some are missing."""
+    """Parquet files with their splits. Raises InputError if they are of several datasets, or some are missing."""
     files = [path.name] if not path.is_dir() else sorted(find_parquet(path))
     if not files:
         raise InputError(f"there are no Parquet files in {shown(path)}", hint="They are called train-00000-of-00001.parquet, for example.")

@@ -27,7 +27,7 @@ _KEYS = {"image": "image", "path": "image", "label": "label"}
 class Columns:
     """Which columns are what.
 
-    `names` are those of the classes, None where the labels are names themselves (`in_words`) or plain numbers; `others` are further columns
+    `names` are those of the classes, None if the labels are names themselves (`in_words`) or plain numbers; `others` are further columns
     of numbers with names.
     """
 
@@ -40,7 +40,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Labelled:
-    """`label` is None where it is not known; `others` are the values in the columns of Columns.others."""
+    """`label` is None if it is not known; `others` are the values in the columns of Columns.others."""
 
     place: Place
     path: str
@@ -65,7 +65,7 @@ def named_labels(notes: Annotations, schema: pa.Schema, file: str, beside: Mappi
 
 
 def choose(file: str, schema: pa.Schema, named: Mapping[str, tuple[str, ...]], asked: Mapping[str, str]) -> Columns:
-    """Raises InputError where it is not plain which columns are meant."""
+    """Raises InputError if it is not plain which columns are meant."""
     if unknown := [key for key in asked if key not in _KEYS]:
         raise InputError(
             f"data.columns: {', '.join(unknown)} means nothing in a dataset of the hub", hint=f"The keys are {', '.join(_KEYS)}."
@@ -134,7 +134,7 @@ def labelled(
         else:
             count, values = _read_stream(path, schema, wanted, chosen.image)
     except ARROW_ERRORS as error:
-        notes.wrong(Place(file), f"it cannot be read ({reason(error)}); fetch it again")
+        notes.wrong(Place(file), f"it cannot be read ({reason(error)})", remedy="download it again")
         return []
     if _lacks_images(path, schema, chosen.image):
         notes.wrong(Place(file), f"its column {chosen.image} holds paths and no images; save it again with the images embedded")

@@ -34,7 +34,7 @@ def is_hidden(name: str) -> bool:
 
 
 def folders(path: Path) -> list[Path]:
-    """The user's folders in a folder, sorted by name; none where it is not a folder or cannot be looked into."""
+    """The user's folders in a folder, sorted by name; none if it is not a folder or cannot be looked into."""
     try:
         return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
     except OSError:

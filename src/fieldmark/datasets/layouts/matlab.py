@@ -35,7 +35,7 @@ _ENCODINGS = {
 def load_mat(notes: Annotations, file: str, *variables: str) -> dict[str, list[Any]]:
     """Each variable as the list of its elements, column by column as MATLAB counts them.
 
-    An element is a number (an int where it is whole), text, a dict (of a struct), or a list where it is an array itself. A variable that
+    An element is a number (an int if it is whole), text, a dict (of a struct), or a list if it is an array itself. A variable that
     cannot be read is noted and empty.
     """
     stored: dict[str, list[Any]] = {}
@@ -146,4 +146,4 @@ def _numbers(kind: int, content: memoryview, order: str) -> list[int | float]:
 
 def _same(found: int, stated: int) -> None:
     if found != stated:
-        raise ValueError(f"an array has {found:,} elements where it states {stated:,}")
+        raise ValueError(f"an array has {found:,} elements, and states {stated:,}")

@@ -15,7 +15,7 @@ def read(source: Source) -> Dataset:
     """Read annotations/trainval.txt, which is train, annotations/test.txt, and the boxes in annotations/xmls.
 
     Classes are in the order of their ids, and get their names from those of the images: "american_bulldog_100" is an "american bulldog".
-    A box is that of a head, of all heads where there are several; most images of test have none.
+    A box is that of a head, of all heads if there are several; most images of test have none.
     """
     notes = Annotations(source.path)
     with_box = {file.name for file in source.path.glob("annotations/xmls/*.xml")}

@@ -17,10 +17,10 @@ _MANY_FOLDERS = 20
 
 
 def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str] | None:
-    """The layout, the folder (or file) that has it, and a sentence that says why; None where no layout leaves a mark.
+    """The layout, the folder (or file) that has it, and a sentence that says why; None if no layout leaves a mark.
 
     A folder that holds one recognised dataset and no other stands for that dataset. Of two layouts of which one has all the marks of the
-    other and more, it is that one. Raises InputError where several remain, or where a layout's marks are there only in part.
+    other and more, it is that one. Raises InputError if several remain, or if a layout's marks are there only in part.
     """
     candidates = _complete(path, layouts)
     if len(candidates) > 1:
@@ -55,7 +55,7 @@ def _complete(path: Path, layouts: Sequence[Layout]) -> list[tuple[Layout, Evide
 
 
 def _evidence(layout: Layout, path: Path) -> Evidence | None:
-    """None also where the folder cannot be looked into, which whoever reads it will say."""
+    """None also if the folder cannot be looked into, which whoever reads it will say."""
     try:
         return layout.recognise(path)
     except OSError:
@@ -72,7 +72,7 @@ def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> list[tuple[Path
 
 
 def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
-    """Raise InputError where at least half of the marks of a layout are there, some files among them, but not all."""
+    """Raise InputError if at least half of the marks of a layout are there, some files among them, but not all."""
     halves = []
     for layout in layouts:
         evidence = _evidence(layout, path)

@@ -36,7 +36,7 @@ class Table(ABC):
     """A table file below the root of `notes`, which takes what is wrong with it.
 
     Args:
-        header: the names of its columns, none where they cannot be read; "" for a column of lists, structures or images.
+        header: the names of its columns, none if they cannot be read; "" for a column of lists, structures or images.
         holds_images: whether images are in the table themselves.
         decimal_commas: whether a comma in a number is a decimal one.
     """
@@ -116,7 +116,7 @@ class _Csv(Table):
             self.notes.wrong(Place(self.file), f"it cannot be read ({error.strerror})")
 
     def _lines(self, stream: TextIO) -> Iterator[str]:
-        """Every line with its end, blank where it holds a zero byte, as in Windows-1252 where it is not UTF-8."""
+        """Every line with its end, blank if it holds a zero byte, as in Windows-1252 if it is not UTF-8."""
         for number in count(1):
             line = stream.readline(_LINE_LIMIT)
             if not line:
@@ -189,7 +189,7 @@ class _Parquet(Table):
 
 
 def _texts(column: Any) -> list[str]:
-    """The values of an Arrow array as text, "" for null. Raises where they cannot be text, or are damaged."""
+    """The values of an Arrow array as text, "" for null. Raises if they cannot be text, or are damaged."""
     import pyarrow as pa
 
     if not isinstance(column, pa.DictionaryArray):

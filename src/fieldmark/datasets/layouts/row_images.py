@@ -28,14 +28,14 @@ def read_schema(file: Path) -> pa.Schema:
     else:
         with pa.memory_map(str(file)) as source:
             schema = pa.ipc.open_stream(source).schema
-    names = [str(field) and field.name for field in schema]  # raises where a name is damaged
+    names = [str(field) and field.name for field in schema]  # raises if a name is damaged
     if len(set(names)) < len(names):
         raise ValueError("two of its columns have the same name")
     return schema
 
 
 def features(schema: pa.Schema) -> dict[str, dict]:
-    """What the Hugging Face libraries say of each column, as in {"_type": "ClassLabel", "names": [...]}; empty where they say nothing."""
+    """What the Hugging Face libraries say of each column, as in {"_type": "ClassLabel", "names": [...]}; empty if they say nothing."""
     try:
         said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {name: feature for name, feature in said.items() if isinstance(feature, dict)}
@@ -54,7 +54,7 @@ def image_columns(schema: pa.Schema) -> list[str]:
 
 
 def row_counts(file: Path, metadata: pq.FileMetaData) -> list[int]:
-    """Rows in each row group. Raises ValueError where there are more than a file of its size can hold images."""
+    """Rows in each row group. Raises ValueError if there are more than a file of its size can hold images."""
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if any(count < 0 for count in counts) or sum(counts) != metadata.num_rows or sum(counts) > file.stat().st_size:
         raise ValueError(f"it says that it has {metadata.num_rows:,} rows")
@@ -73,7 +73,7 @@ def stream_batches(file: Path, schema: pa.Schema, columns: Sequence[str]) -> Ite
 def row_path(file: str, row: int, rows: int, column: str = "") -> str:
     """The name of an image: the file, "#" and the row from 0, in as many digits as the last one has, so that names sort as rows do.
 
-    `column` is said where the file has more than one of images.
+    `column` is said if the file has more than one of images.
     """
     place = f"{row:0{len(str(rows - 1))}d}"
     return f"{file}#{escaped(column)}/{place}" if column else f"{file}#{place}"
@@ -120,7 +120,7 @@ class _Parquet:
         return _bytes(self._groups.get((str(self._file), name, group), lambda: self._group(name, group))[inside])
 
     def _group(self, name: str, group: int) -> pa.ChunkedArray:
-        # What the metadata say of single columns is not asked for: pyarrow ends the process where that is damaged.
+        # What the metadata say of single columns is not asked for: pyarrow ends the process if that is damaged.
         size = self._metadata.row_group(group).total_byte_size
         if size > FILE_LIMIT:
             raise ValueError(f"row group {group} has {size / 2**30:.1f} GiB; write the file with smaller row groups")

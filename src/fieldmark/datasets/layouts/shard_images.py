@@ -57,7 +57,7 @@ def entries(notes: Annotations, shard: str) -> Iterator[tuple[Place, str, tarfil
                 if inner is not None:
                     yield place, escaped(inner), member, stream
     except DamagedTar as error:
-        notes.wrong(Place(shard), f"it {error}; fetch it again")
+        notes.wrong(Place(shard), f"it {error}", remedy="download it again")
     except OSError as error:
         notes.wrong(Place(shard), f"it cannot be read ({error.strerror})")
 

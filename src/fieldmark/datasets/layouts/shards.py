@@ -17,9 +17,9 @@ _SERIES = re.compile(r"(?P<head>.*\D)(?P<number>\d{3,9})(?P<tail>\.\w+)")
 
 
 def by_split(files: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The split of every file that has a known one, or train for all where none has; and notes on what was made of the rest.
+    """The split of every file that has a known one, or train for all if none has; and notes on what was made of the rest.
 
-    Raises InputError where the files are of several splits of which none is known.
+    Raises InputError if the files are of several splits of which none is known.
     """
     splits = {file: split_of(file) for file in files}
     known = {file: split for file, split in splits.items() if split in SPLITS}

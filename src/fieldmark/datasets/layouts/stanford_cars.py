@@ -22,7 +22,7 @@ _Read = tuple[list[str], list[Row]]
 def read(source: Source) -> Dataset:
     """Read the devkit's files, the one table of cars_annos.mat, or the tables beside class folders, whichever is there.
 
-    Test is unlabelled where only the devkit is there, without cars_test_annos_withlabels.mat, which was published later. Corners of boxes
+    Test is unlabelled if only the devkit is there, without cars_test_annos_withlabels.mat, which was published later. Corners of boxes
     count from 1 and are inclusive; a few boxes reach beyond their image by a pixel.
     """
     notes = Annotations(source.path)
@@ -124,7 +124,7 @@ def _label(notes: Annotations, place: Place, number: object, names: Sequence[str
 def _row(
     notes: Annotations, place: Place, folder: str, file: str, corners: Sequence[str | float], label: int | None, split: str
 ) -> list[Row]:
-    """One row, or none where something is wrong."""
+    """One row, or none if something is wrong."""
     path = notes.inner_path(place, file, folder)
     box = notes.pixel_box(place, corners)
     known = (label is None) == (split == UNLABELLED)
@@ -138,7 +138,7 @@ def _devkit(root: Path) -> str:
 
 
 def _recognise_devkit(path: Path) -> Evidence | None:
-    """The devkit's files are enough where they lie in a folder of their own; in the published one, images belong to them."""
+    """The devkit's files are enough if they lie in a folder of their own; in the published one, images belong to them."""
     devkit = _devkit(path)
     images = [f"{folder}/*.jpg|{folder}/{folder}/*.jpg" for folder in ("cars_train", "cars_test")]
     if not (path / devkit).is_dir():

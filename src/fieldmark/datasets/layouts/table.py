@@ -28,8 +28,8 @@ def read(source: Source) -> Dataset:
 
     Columns are found by their names (`columns`). Paths are relative to the table's folder and lead nowhere out of it. A blank split is
     train, or what the file is named after; a split that is none of train, val, test and unlabelled leaves the image out, with a note.
-    An image without a label is unlabelled in test and where no split is said, and an error in train and val. Classes are sorted by name,
-    or as numbers where all are. A coarser name is taken as a level where it is the same for all images of a class.
+    An image without a label is unlabelled in test and if no split is said, and an error in train and val. Classes are sorted by name,
+    or as numbers if all are. A coarser name is taken as a level if it is the same for all images of a class.
     Raises InputError with all problems at once.
     """
     path = source.path
@@ -47,7 +47,7 @@ def read(source: Source) -> Dataset:
 
 
 def read_tables(root: Path, splits: Mapping[str, str], *, layout: str, name: str, asked: Mapping[str, str]) -> Dataset:
-    """The dataset in these tables in `root`: name of the file → the split of records that say none, "" where that is not known.
+    """The dataset in these tables in `root`: name of the file → the split of records that say none, "" if that is not known.
 
     `asked` is `data.columns`: key → name. Raises InputError.
     """

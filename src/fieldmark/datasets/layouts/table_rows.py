@@ -60,7 +60,7 @@ class TableRows:
         self._refusals: Counter[str] = Counter()
 
     def read(self, table: Table, found: Columns, own_split: str) -> None:
-        """Add the records of a table. `own_split` is that of records that say none, "" where it is not known."""
+        """Add the records of a table. `own_split` is that of records that say none, "" if it is not known."""
         self._tables.append((len(self._rows), table))
         self._remarks.append(f"the columns of {shown(table.file)}: {found}")
         parent_columns = {normal(found.header[column]): column for column in found.parents}
@@ -216,7 +216,7 @@ class TableRows:
     def _agreeing_levels(self, class_names: Sequence[str]) -> dict[str, list[str]]:
         """The parents of the classes in the levels that are the same for all images of a class.
 
-        The other levels are remarked upon, and wrong where they were asked for.
+        The other levels are remarked upon, and wrong if they were asked for.
         """
         agreeing = {}
         for name, level in self._levels.items():

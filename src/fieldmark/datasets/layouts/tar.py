@@ -32,7 +32,7 @@ class _Careful:
 def members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Every member of an uncompressed tar in the order of the file, links, devices and folders included; only headers are read.
 
-    The caller may seek and read `file` in between. Raises DamagedTar, also where the tar is cut short.
+    The caller may seek and read `file` in between. Raises DamagedTar, also if the tar is cut short.
     """
     number, end = 0, 0
     try:

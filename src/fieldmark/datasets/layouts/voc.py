@@ -41,6 +41,6 @@ def _root(notes: Annotations, file: str) -> ElementTree.Element | None:
         notes.wrong(Place(file, error.position[0]), f"it is not well-formed XML ({error})")
         return None
     if root.tag != "annotation":
-        notes.wrong(Place(file), f"it holds {root.tag!r:.100} where VOC has an element called annotation")
+        notes.wrong(Place(file), f"it holds {root.tag!r:.100} instead of the element called annotation that VOC has")
         return None
     return root

@@ -58,7 +58,7 @@ class _Labelled:
 def read(source: Source) -> Dataset:
     """Read the tar files of a folder and of its folders train, val and test, or a single one. Of images only the headers are read.
 
-    The split is a word in the file's name; where none says any, all is train. Members of one name up to the first dot are a sample: one
+    The split is a word in the file's name; if none says any, all is train. Members of one name up to the first dot are a sample: one
     image, and its label in .cls (a number or a name), in .json (under label, cls, class or category; label_name names the class) or else
     in .txt. Numbers, from 0, are named by classes.txt beside the shards, or by label_name, or stay numbers. Paths are the shard, "#" and
     the member. Raises InputError with all problems at once.
@@ -107,7 +107,7 @@ def _shards(path: Path) -> tuple[Path, list[str]]:
 
 
 def _files(folder: Path, endings: tuple[str, ...], splits: bool = True) -> list[str]:
-    """Files of a folder and, with `splits`, of its folders that are named after splits. Empty where it cannot be read."""
+    """Files of a folder and, with `splits`, of its folders that are named after splits. Empty if it cannot be read."""
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -186,7 +186,7 @@ def _labelled(notes: Annotations, sample: _Sample, split: str) -> _Labelled | No
 
 
 def _label(stored: dict[str, bytes]) -> tuple[int | str | None, str | None]:
-    """The label in a sample's files, and what they call the class beside a number. Raises _NoLabel where one is wrong."""
+    """The label in a sample's files, and what they call the class beside a number. Raises _NoLabel if one is wrong."""
     label: int | str | None = None
     described: dict = {}
     if ".json" in stored:
