@@ -1,15 +1,22 @@
-"""The lower half of the house is imported where there is no torch."""
+"""Half of the house is imported, and used from the command line, where there is no torch."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
-PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-IMPORT_ALL = """
-import importlib, pkgutil, sys
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_TORCH = """
+import sys
 
 class NoTorch:
     def find_spec(self, name, path=None, target=None):
@@ -17,22 +24,107 @@ class NoTorch:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NoTorch())
+"""
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+
 for name in sys.argv[1:]:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         importlib.import_module(module.name)
         print(module.name)
 """
+RUN_ALL = """
+import json, sys
+from fieldmark.cli import main
+
+codes = []
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        codes.append(stop.code)
+print(codes)
+"""
+NEEDS_TORCH = r"fieldmark: this command needs PyTorch: pip install 'fieldmark\[train\]'\n"
+OFFLINE = re.compile("NewConnectionError|Temporary failure in name resolution|Connection refused|Network is unreachable|ReadTimeout")
 
 
 def light_packages() -> list[str]:
     """Those that the import contract keeps free of torch."""
-    contracts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
     (contract,) = (each for each in contracts if "torch" in each.get("forbidden_modules", ()))
     return contract["source_modules"]
 
 
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", *arguments], capture_output=True, text=True)
+
+
 def test_every_module_of_the_lower_half_is_imported_without_torch() -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL, *light_packages()], capture_output=True, text=True)
+    done = python(NO_TORCH + IMPORT_ALL, *light_packages())
     assert done.returncode == 0, done.stderr
-    assert {"fieldmark.core.recipe.recipe", "fieldmark.datasets.loading", "fieldmark.scoring.decisions"} <= set(done.stdout.split())
+    expected = {"core.recipe.load", "datasets.loading", "scoring.decisions", "answering.answerer", "runtime.decode"}
+    assert {f"fieldmark.{name}" for name in expected} <= set(done.stdout.split())
+
+
+def test_commands_that_need_no_torch_do_without(birds: Path, tmp_path: Path) -> None:
+    commands = (
+        ["--help"],
+        ["layouts"],
+        ["layouts", str(birds)],
+        ["birds", str(tmp_path / "birds"), "--species", "2", "--per-class", "3", "--size", "32", "--quiet"],
+        ["recipes"],
+        ["recipes", "default"],
+        ["fields", "--json"],
+        ["models", "--json"],
+        ["study", "list"],
+        ["cache"],
+    )
+    done = python(NO_TORCH + RUN_ALL, json.dumps(commands))
+    assert done.stdout.splitlines()[-1] == str([0] * len(commands)), done.stderr
+    assert "3 classes, 60 images" in done.stdout and (tmp_path / "birds" / "train").is_dir()
+
+
+def test_commands_that_need_torch_say_what_to_install_in_one_line(birds: Path, tmp_path: Path) -> None:
+    commands = (
+        ["train", str(birds), "--out", str(tmp_path / "run")],
+        ["demo", "--out", str(tmp_path / "run")],
+        ["predict", str(tmp_path / "run"), str(birds)],
+        ["models", "resnet*"],
+    )
+    done = python(NO_TORCH + RUN_ALL, json.dumps(commands))
+    assert done.stdout == f"{[2] * len(commands)}\n" and re.fullmatch(f"({NEEDS_TORCH}){{{len(commands)}}}", done.stderr), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_base_install_has_no_torch_and_reads_data(birds: Path, tmp_path: Path) -> None:
+    """In a new environment, with the versions of constraints.txt from the package index."""
+    source = tmp_path / "source"  # pip builds where the source is
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    venv.create(tmp_path / "venv", with_pip=True)
+    binaries = tmp_path / "venv" / "bin"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    installed = run(binaries / "python", "-m", "pip", "install", "-c", ROOT / "constraints.txt", source)
+    if installed.returncode and OFFLINE.search(installed.stdout + installed.stderr):
+        pytest.skip("THE BASE INSTALL WAS NOT TESTED: the package index cannot be reached")
+    assert installed.returncode == 0, installed.stderr
+    packages = run(binaries / "python", "-m", "pip", "list", "--format=json")
+    assert {"torch", "torchvision", "timm"}.isdisjoint(each["name"] for each in json.loads(packages.stdout))
+    imported = run(binaries / "python", "-c", IMPORT_ALL, *light_packages())
+    assert imported.returncode == 0, imported.stderr
+    read = run(binaries / "fieldmark", "layouts", birds)
+    assert read.returncode == 0 and "3 classes, 60 images" in read.stdout, read.stderr
+    for command, listed in ((("study", "list"), "default-ladder"), (("recipes",), "two-stage"), (("models",), "resnet50")):
+        told = run(binaries / "fieldmark", *command)
+        assert told.returncode == 0 and listed in told.stdout, told.stderr
+    refused = run(binaries / "fieldmark", "train", birds)
+    assert refused.returncode == 2 and re.fullmatch(NEEDS_TORCH, refused.stderr), refused.stderr

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter, validators
 
 from fieldmark.core.errors import FieldmarkError, InputError, Problem
+from fieldmark.core.extras import needed_for
 
 if TYPE_CHECKING:
     from fieldmark.core.console import Console
@@ -623,7 +624,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command; exit 0, 1 (a check failed), 2 (bad input), 130 (interrupted) or, for a crash, 1 with a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False, error_formatter=None)
+        with needed_for("this command"):
+            app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False, error_formatter=None)
         sys.stdout.flush()
         code = 0
     except CycloptsError as error:

@@ -31,6 +31,8 @@ from PIL import (
     _imaging,
 )
 
+from fieldmark.core.extras import how_to_install
+
 _FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"]
 _HEIF = "none"
 with suppress(ImportError):  # an extra of the package
@@ -185,7 +187,7 @@ def _unidentified(data: bytes) -> str:
     if data.count(0) == len(data):
         return "the file holds nothing but zeros"
     if data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in _HEIC_BRANDS) and "HEIF" not in _FORMATS:
-        return "it is a HEIC image, which needs pillow-heif: pip install 'fieldmark[heif]'"
+        return f"it is a HEIC image, which needs {how_to_install('heif')}"
     for kind in _FORMATS:
         accepts = Image.OPEN[kind][1]
         if accepts is not None and accepts(data[:16]):

@@ -19,6 +19,7 @@ from typing import Any
 
 from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
+from fieldmark.core.extras import needed_for
 from fieldmark.studies.engines import RUN_BYTES, Ended, Engine, Job, default_jobs
 from fieldmark.studies.failure import Failure
 from fieldmark.studies.tasks import TrainTask
@@ -134,11 +135,9 @@ def shares(nodes: Sequence[Node], jobs: int | None, most: int) -> Share:
 
 
 def _import_ray() -> Any:
-    """Raises InputError where Ray is not installed."""
-    try:
+    """Raises InputError if Ray is not installed."""
+    with needed_for("--engine ray"):
         import ray
-    except ImportError:
-        raise InputError("--engine ray needs Ray, which is not installed", hint="pip install 'fieldmark[ray]'") from None
     return ray
 
 

@@ -9,6 +9,7 @@ import torch
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.extras import needed_for
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.ema import ExponentialAverage
 from fieldmark.core.recipe.recipe import Recipe
@@ -76,12 +77,10 @@ def prepare_machine(recipe: Recipe) -> torch.device:
 
 
 def check_extras(recipe: Recipe) -> None:
-    """Raise InputError now rather than after the first epoch where an optional library is missing."""
+    """Raise InputError now rather than after the first epoch if an optional library is missing."""
     if recipe.train.tensorboard:
-        try:
+        with needed_for("train.tensorboard=true"):
             import torch.utils.tensorboard  # noqa: F401
-        except ImportError:
-            raise InputError("train.tensorboard=true needs TensorBoard", hint="pip install 'fieldmark[tensorboard]'") from None
 
 
 def _check_steps(recipe: Recipe, images: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.extras import needed_for
 from fieldmark.core.randomness import key
 from fieldmark.studies.search.identity import Identity
 from fieldmark.studies.search.journal import Journal, damaged
@@ -196,10 +197,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 def import_optuna() -> Any:
     """Optuna, imported when a search begins. Raises InputError if it is not installed."""
-    try:
+    with needed_for("a search"):
         import optuna
-    except ImportError:
-        raise InputError("a search needs Optuna", hint="pip install 'fieldmark[search]'") from None
     return optuna
 
 
