@@ -14,8 +14,8 @@ from fieldmark.scoring.predictions import Predictions
 def main(settings: list[str]) -> None:
     run = fieldmark.train("birds", *settings, recipe="demo")
 
-    test = run.summary["test"]
-    print(f"top-1 on {test['n']} test images: {test['top1']:.1f} % (95 % interval {test['top1_low']:.1f} to {test['top1_high']:.1f})")
+    test = run.summary.test
+    print(f"top-1 on {test.n} test images: {test.top1:.1f} % (95 % interval {test.top1_low:.1f} to {test.top1_high:.1f})")
 
     predictions = Predictions.load(run.folder.predictions / "test.npz")
     guesses = predictions.logits.argmax(axis=1)

@@ -88,7 +88,7 @@ def test_training_ends_with_a_report_that_can_be_written_again(birds, tiny, tmp_
 def test_evaluate_agrees_with_the_summary(finished_run, capsys):
     assert run("evaluate", finished_run.path, "--json", "--quiet") == 0
     figures = json.loads(capsys.readouterr().out)
-    for name, value in finished_run.summary["test"].items():
+    for name, value in finished_run.summary.test.model_dump().items():
         assert figures[name] == pytest.approx(value, abs=1e-4)
 
 

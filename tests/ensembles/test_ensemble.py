@@ -40,9 +40,9 @@ def test_a_mean_is_the_mean_of_what_its_members_said(mean, members):
     assert np.allclose(said(mean.path).probabilities(), np.mean([part.probabilities() for part in parts], axis=0), atol=1e-5)
     assert np.array_equal(said(mean.path).features, np.concatenate([part.logits for part in parts], axis=1))
     summary = mean.summary
-    assert summary["model"]["name"] == "mean of 3: test_efficientnet"
-    assert summary["model"]["parameters"] == sum(Run.load(path).summary["model"]["parameters"] for path in members)
-    assert summary["ensemble"]["over_best_member"]["n"] == summary["test"]["n"] == 12
+    assert summary.model.name == "mean of 3: test_efficientnet"
+    assert summary.model.parameters == sum(Run.load(path).summary.model.parameters for path in members)
+    assert summary.ensemble.over_best_member.n == summary.test.n == 12
 
 
 @pytest.mark.parametrize("kind", ["mean", "stack", "soup"])
@@ -51,7 +51,7 @@ def test_every_command_takes_an_ensemble(kind, request, birds, tmp_path):
     saved = said(run.path)
     found = fieldmark.evaluate(run.path)
     again = Predictions.load(tmp_path.__class__(found["predictions"]))
-    assert np.allclose(again.logits, saved.logits, atol=1e-4) and found["top1"] == run.summary["test"]["top1"]
+    assert np.allclose(again.logits, saved.logits, atol=1e-4) and found["top1"] == run.summary.test.top1
     image = birds / saved.ids[0]
     answer = Run.load(run.path).predict(image, top=1)[0]
     assert answer.best == run.class_names[int(saved.logits[0].argmax())]
@@ -113,7 +113,7 @@ def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
             fieldmark.ensemble(members[0], refitted, method=method, out=tmp_path / "run", quiet=True, **options)
         assert not (tmp_path / "run").exists()
     run = fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True)
-    assert run.summary["test"]["n"] == 12 and "before the refit" in run.folder.report_file.read_text()
+    assert run.summary.test.n == 12 and "before the refit" in run.folder.report_file.read_text()
     assert "knn" not in run.decisions.record.rejection.scores
     with pytest.raises(InputError, match="were trained on images of val"):
         fieldmark.evaluate(run.path, split="val")
@@ -122,14 +122,14 @@ def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
 def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_path):
     run = fieldmark.ensemble(*folds, method="stack", out=tmp_path / "run", quiet=True)
     assert run.ensemble.fitted_on == "out-of-fold" and run.ensemble.inputs == [0, 0, 0, 1, 1, 1]
-    assert run.summary["val"]["n"] == 48 and run.summary["test"]["n"] == 12
+    assert run.summary.val.n == 48 and run.summary.test.n == 12
     assert np.allclose(Predictions.load(tmp_path / fieldmark.evaluate(run.path)["predictions"]).logits, said(run.path).logits, atol=1e-4)
     mean = fieldmark.ensemble(*folds[:3], method="mean", out=tmp_path / "mean", quiet=True)
     with pytest.raises(InputError, match="were trained on images of val"):
         fieldmark.evaluate(mean.path, split="val")
-    assert mean.summary["val"]["n"] == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
+    assert mean.summary.val.n == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
     for each in (run, mean):
-        assert each.decisions is None and "ece_calibrated" not in each.summary["test"]
+        assert each.decisions is None and not each.summary.test.has("ece_calibrated")
         assert "nothing is rejected: all answer test together" in each.folder.report_file.read_text()
         with pytest.raises(InputError, match="nothing can be fitted"):
             fieldmark.calibrate(each.path)
@@ -172,11 +172,11 @@ def test_norms_of_a_soup_are_those_of_the_images(soup, birds):
 
 def test_a_greedy_soup_is_no_worse_on_val_than_its_best_ingredient(members, tmp_path):
     run = fieldmark.ensemble(*members[:2], method="soup", out=tmp_path / "run", quiet=True)
-    vals = [Run.load(path).summary["val"]["top1"] for path in members[:2]]
+    vals = [Run.load(path).summary.val.top1 for path in members[:2]]
     used = [member.used for member in run.ensemble.members]
-    assert run.summary["val"]["top1"] >= max(vals) - 1e-6 and used[int(np.argmax(vals))]
+    assert run.summary.val.top1 >= max(vals) - 1e-6 and used[int(np.argmax(vals))]
     if used.count(True) == 1:
-        assert run.summary["test"]["top1"] == Run.load(members[int(np.argmax(vals))]).summary["test"]["top1"]
+        assert run.summary.test.top1 == Run.load(members[int(np.argmax(vals))]).summary.test.top1
 
 
 def test_norms_are_estimated_on_mixed_batches(soup, members, monkeypatch):
@@ -200,7 +200,7 @@ def test_members_with_logits_that_are_not_finite_leave_too_little(members, tmp_p
         with pytest.raises(InputError, match="b gave logits that are not finite for"):
             fieldmark.ensemble(*copies, out=tmp_path / "run", quiet=True, **options)
     assert not (tmp_path / "run").exists()
-    assert fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True).summary["val"]["top1"] == 0
+    assert fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True).summary.val.top1 == 0
 
 
 def test_members_without_predictions_of_train_make_a_mean_without(members, tmp_path):

@@ -82,7 +82,7 @@ def test_too_few_unfinished_repeated_and_other_classes_are_refused(copies):
     (other / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
     (one / "summary.json").write_text("{}")
     said = refused(one, other)
-    assert "not finished" in said and f"{one} has a summary or manifest that is not whole" in said
+    assert "not finished" in said and f"{one}/summary.json is damaged: status is missing" in said
     (one / "split.parquet").write_bytes(b"PAR1")
     (other / "manifest.json").write_text(json.dumps(manifest))
     shutil.copy(other / "summary.json", one / "summary.json")

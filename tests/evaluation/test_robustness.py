@@ -24,7 +24,7 @@ def run(finished_run: Run, tmp_path: Path) -> Run:
 
 def test_each_corruption_is_measured_as_by_itself(run: Run) -> None:
     measured = evaluate_robustness(run, (5,), QUIET)
-    assert measured["n"] == 12 and measured["none"] == run.summary["test"]["top1"]
+    assert measured["n"] == 12 and measured["none"] == run.summary.test.top1
     assert list(measured["corruptions"]) == list(CORRUPTIONS)
     for name, found in measured["corruptions"].items():
         alone = evaluate_run(run, None, "test", QUIET, corrupt=f"{name}:5")

@@ -8,6 +8,7 @@ import numpy as np
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.reports.cautions import cautions
 from fieldmark.scoring.predictions import Predictions
+from records import a_summary
 
 NAMES = ("ant", "bee", "cow")
 
@@ -18,7 +19,7 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     logits = 5 * np.eye(3, dtype=np.float32)[labels]
     logits[given.get("broken", []), 0] = np.nan
     test = Predictions(np.array([str(k) for k in range(n)]), np.array(labels, np.int32), logits, np.zeros((n, 0), np.float32), NAMES)
-    summary = {"test": {"top1": 90.0} | ({"top1_calibrated": 80.0} if given.get("vector") else {})}
+    summary = a_summary(top1=90.0, test={"top1_calibrated": 80.0} if given.get("vector") else {})
     used: list[dict[str, Any]] = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
     for split, groups in given.get("groups", {}).items():
         used += [{"path": f"{split}-{k}", "hash": "", "label": "ant", "split": split, "group": group} for k, group in enumerate(groups)]

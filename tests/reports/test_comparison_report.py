@@ -21,6 +21,7 @@ from elements import Page
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.comparison import write_comparison
 from fieldmark.scoring.comparison import holm
@@ -55,9 +56,8 @@ def retested(folder: RunFolder, hits: np.ndarray, names: Sequence[str] = NAMES, 
     given = {"split": "test", "hash": "0" * 32, "note": ""}
     rows = [{"path": path, "label": names[label], **given} for path, label in zip(ids.tolist(), labels, strict=True)]
     pq.write_table(pa.Table.from_pylist(rows), folder.split_file)
-    summary = folder.summary()
-    summary["test"] = evaluate_predictions(test, resamples, 0)
-    folder.summary_file.write_text(json.dumps(summary))
+    measured = SplitMetrics.model_validate(evaluate_predictions(test, resamples, 0))
+    folder.summary().model_copy(update={"test": measured}).write(folder.summary_file)
 
 
 def answers(rate: float, seed: int) -> np.ndarray:
@@ -119,9 +119,9 @@ def test_the_numbers_are_those_of_the_predictions(far: tuple[Run, Run], tmp_path
     tail = 2 * scipy.stats.binom.cdf(counts[2].sum(), counts[1].sum() + counts[2].sum(), 0.5)
     assert p == ("< 0.0001" if tail < 0.0001 else f"{tail:.2g}")
     for run in far:
-        test = run.summary["test"]
-        assert f"{test['top1']:.1f} % {test['top1_low']:.1f}–{test['top1_high']:.1f}" in page.text
-        assert f"{test['nll']:.3f} {test['nll_low']:.3f}–{test['nll_high']:.3f}" in page.text
+        test = run.summary.test
+        assert f"{test.top1:.1f} % {test.top1_low:.1f}–{test.top1_high:.1f}" in page.text
+        assert f"{test.nll:.3f} {test.nll_low:.3f}–{test.nll_high:.3f}" in page.text
     assert "as the network gives it" in page.text and "AUROC" not in page.text
 
 

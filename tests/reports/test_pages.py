@@ -22,8 +22,8 @@ def test_a_figure_that_is_not_finite_is_a_dash(value: float) -> None:
 
 
 def test_a_figure_has_its_interval_and_one_that_is_not_defined_has_none() -> None:
-    assert with_interval({"nll": 0.5, "nll_low": 0.25, "nll_high": 1}, "nll", 2, " nats") == ("0.50 nats", "0.25–1.00")
-    assert with_interval({"nll": None, "nll_low": None, "nll_high": None}, "nll", 2, " nats") == ("–", "")
+    assert with_interval((0.5, 0.25, 1), 2, " nats") == ("0.50 nats", "0.25–1.00")
+    assert with_interval((None, None, None), 2, " nats") == ("–", "")
 
 
 @pytest.mark.parametrize("value, text", [(100, "100.0"), (99.94, "99.9"), (99.99, "99.99"), (99.9996, "99.9996"), (0, "0.0")])

@@ -51,6 +51,12 @@ def copied(run: Run, path: Path, **manifest: Any) -> Run:
     return Run.load(path)
 
 
+def rewrite(run: Run, **test: float | None) -> None:
+    """Let the summary of a run say something else of test."""
+    summary = run.summary
+    summary.model_copy(update={"test": summary.test.model_copy(update=test)}).write(run.folder.summary_file)
+
+
 def written(run: Run, path: Path) -> tuple[str, Page]:
     html = write_report(run, path).read_text(encoding="utf-8")
     return html, Page(html)
@@ -78,24 +84,24 @@ def report(finished_run: Run) -> tuple[str, Page]:
 
 
 def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> None:
-    test, text = finished_run.summary["test"], report[1].text
-    answer = f"{test['top1']:.1f} % of 12 test images are named right"
+    test, text = finished_run.summary.test, report[1].text
+    answer = f"{test.top1:.1f} % of 12 test images are named right"
     assert answer in text and text.index(answer) < text.index("Macro F1")
-    assert f"95 % interval: {test['top1_low']:.1f}–{test['top1_high']:.1f} %" in text
-    assert f"Macro F1 {test['macro_f1']:.1f} % {test['macro_f1_low']:.1f}–{test['macro_f1_high']:.1f} %" in text
-    assert f"NLL {test['nll']:.3f} {test['nll_low']:.3f}–{test['nll_high']:.3f}" in text
-    assert f"ECE {test['ece']:.1f} % {test['ece_low']:.1f}–{test['ece_high']:.1f} %" in text
-    assert f"Val top-1 {finished_run.summary['val']['top1']:.1f} %" in text
+    assert f"95 % interval: {test.top1_low:.1f}–{test.top1_high:.1f} %" in text
+    assert f"Macro F1 {test.macro_f1:.1f} % {test.macro_f1_low:.1f}–{test.macro_f1_high:.1f} %" in text
+    assert f"NLL {test.nll:.3f} {test.nll_low:.3f}–{test.nll_high:.3f}" in text
+    assert f"ECE {test.ece:.1f} % {test.ece_low:.1f}–{test.ece_high:.1f} %" in text
+    assert f"Val top-1 {finished_run.summary.val.top1:.1f} %" in text
     assert "Top-5" not in text, "of three classes, the right one is always among the first five"
     assert "Dataset birds3 Classes 3 Model test_efficientnet" in text
 
 
 def test_the_bar_shows_the_interval(finished_run: Run, report: tuple[str, Page]) -> None:
-    test = finished_run.summary["test"]
+    test = finished_run.summary.test
     bars = {given["class"]: given for given in report[1].all("rect") if "class" in given}
-    assert float(bars["band"]["x"].rstrip("%")) == pytest.approx(test["top1_low"], abs=0.01)
-    assert float(bars["band"]["width"].rstrip("%")) == pytest.approx(test["top1_high"] - test["top1_low"], abs=0.01)
-    assert float(bars["point"]["x"].rstrip("%")) == pytest.approx(test["top1"], abs=0.01)
+    assert float(bars["band"]["x"].rstrip("%")) == pytest.approx(test.top1_low, abs=0.01)
+    assert float(bars["band"]["width"].rstrip("%")) == pytest.approx(test.top1_high - test.top1_low, abs=0.01)
+    assert float(bars["point"]["x"].rstrip("%")) == pytest.approx(test.top1, abs=0.01)
 
 
 def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Page], birds: Path) -> None:
@@ -108,7 +114,7 @@ def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Pa
     assert "All images could be read." in page.text
     assert finished_run.folder.manifest().fingerprint in page.text and "0 for training, 0 for splits" in page.text
     summary = finished_run.summary
-    assert f"{summary['model']['parameters']:,}" in page.text and f"{summary['model']['macs']:,} an image" in page.text
+    assert f"{summary.model.parameters:,}" in page.text and f"{summary.model.macs:,} an image" in page.text
     assert f"fieldmark train {birds} --recipe recipe.yaml" in page.text
     (recipe,) = re.findall(r"<details>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
     assert Page(recipe).pieces[0] == finished_run.folder.recipe_file.read_text(encoding="utf-8")
@@ -226,9 +232,7 @@ def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp
     own = Predictions.load(run.folder.predictions / "test.npz")
     sure = Predictions(own.ids, own.labels, 9 * np.eye(3, dtype=np.float32)[own.labels], own.features, own.class_names)
     sure.save(run.folder.predictions / "test.npz")
-    summary = run.summary
-    summary["test"] |= {"top1": 100.0, "top1_low": 100.0, "top1_high": 100.0, "nll": None}
-    run.folder.summary_file.write_text(json.dumps(summary))
+    rewrite(run, top1=100.0, top1_low=100.0, top1_high=100.0, nll=None)
     _, page = written(run, tmp_path / "report.html")
     assert "100.0 % of 12 test images are named right" in page.text
     assert "A model that errs in 22.1 % of images would get all 12 right once in twenty times." in page.text  # 0.779 ** 12 is 0.05
@@ -282,9 +286,7 @@ def test_groups_are_what_is_resampled_and_counted(finished_run: Run, report: tup
     own = Predictions.load(run.folder.predictions / "test.npz")
     right = 9 * np.eye(3, dtype=np.float32)[own.labels]
     replace(own, logits=right, groups=np.arange(12, dtype=np.int32) // 3).save(run.folder.predictions / "test.npz")
-    summary = run.summary
-    summary["test"]["top1"] = 100.0
-    run.folder.summary_file.write_text(json.dumps(summary))
+    rewrite(run, top1=100.0)
     _, page = written(run, tmp_path / "report.html")
     assert "bootstrap resamples of whole groups of images)" in page.text
     assert "A model that errs in 52.7 % of groups of images would get all 4 right" in page.text  # 0.473 ** 4 is 0.05

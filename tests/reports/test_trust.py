@@ -29,12 +29,12 @@ def run(finished_run: Run, tmp_path: Path) -> Run:
 
 
 def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run) -> None:
-    test = run.summary["test"]
-    shown = trust(assess(run), run.summary)
+    test = run.summary.test
+    shown = trust(assess(run), run.summary.test)
     assert [each.name for each in shown["calibrated"]] == ["ECE", "Adaptive ECE", "NLL", "Brier score"]
     ece, _, nll, _ = shown["calibrated"]
-    assert ece.before == f"{test['ece']:.1f} ({test['ece_low']:.1f}–{test['ece_high']:.1f})"
-    after = [test[f"nll_calibrated{end}"] for end in ("", "_low", "_high")]
+    assert ece.before == f"{test.ece:.1f} ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    after = test.interval("nll_calibrated")
     assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
     assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]
     assert len(shown["reliability"]) == 2 and shown["unknown"] == [] and shown["robustness"] is None and shown["severities"] == []
@@ -43,7 +43,7 @@ def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run)
 def test_a_run_without_calibration_has_what_needs_none(run: Run) -> None:
     run.folder.calibration_file.unlink()
     bare = Run.load(run.path)
-    shown = trust(assess(bare), bare.summary)
+    shown = trust(assess(bare), bare.summary.test)
     assert shown["decisions"] is None and shown["scaling"] == "" and shown["calibrated"] == [] and shown["reliability"] == []
     assert shown["sets"] is None and shown["resplit"] is None and shown["unknown"] == []
     assert shown["selective"] and len(shown["answered"]) == 4
@@ -56,7 +56,7 @@ def test_the_share_that_can_be_answered_is_the_largest_whose_answers_hold(run: R
     found = assess(run)
     order = np.argsort(-found.probabilities.max(axis=1), kind="stable")
     wrong = np.cumsum(~found.hits[order]) / np.arange(1, len(order) + 1)
-    for risk, share in trust(found, run.summary)["answered"]:
+    for risk, share in trust(found, run.summary.test)["answered"]:
         kept = np.flatnonzero(wrong <= risk / 100)
         assert share == pytest.approx((kept[-1] + 1) / len(order) if len(kept) else 0)
 
@@ -64,29 +64,29 @@ def test_the_share_that_can_be_answered_is_the_largest_whose_answers_hold(run: R
 def test_vector_scaling_is_named(run: Run) -> None:
     calibrate_run(run, replace(Wanted(), scaling="vector"), (), QUIET)
     again = Run.load(run.path)
-    assert trust(assess(again), again.summary)["scaling"] == "a scale and a bias for each class"
+    assert trust(assess(again), again.summary.test)["scaling"] == "a scale and a bias for each class"
 
 
 def test_each_set_of_unknown_images_says_how_its_score_was_chosen(run: Run, birds: Path) -> None:
     photos = birds / "test"
     evaluate_unknown(run, [photos], QUIET)
-    (found,) = trust(assess(run), run.summary)["unknown"]
+    (found,) = trust(assess(run), run.summary.test)["unknown"]
     assert found.figures.name == "test" and found.figures.n == 12 and not found.figures.chose
     assert found.how.startswith("which to within a point told classes of val, taken for unknown in turn, as well") and found.charts
     calibrate_run(run, replace(Wanted(), score="energy"), (), QUIET)
     again = Run.load(run.path)
-    (found,) = trust(assess(again), again.summary)["unknown"]
+    (found,) = trust(assess(again), again.summary.test)["unknown"]
     assert found.figures.score == "energy" and found.how == "chosen by hand"
     calibrate_run(again, Wanted(), [photos], QUIET)
     again = Run.load(run.path)
-    (found,) = trust(assess(again), again.summary)["unknown"]
+    (found,) = trust(assess(again), again.summary.test)["unknown"]
     assert found.figures.chose and found.how == "chosen by images of unknown classes"
 
 
 def test_the_report_has_each_corruption_at_each_severity_that_was_measured(run: Run) -> None:
     measured = {"n": 12, "none": 91.7, "corruptions": {"fog": {"5": 50.0, "1": 83.3}, "jpeg": {"1": 91.7}}}
     RunFolder(run.path).robustness_file.write_text(json.dumps(measured))
-    shown = trust(assess(run), run.summary)
+    shown = trust(assess(run), run.summary.test)
     assert shown["severities"] == ["1", "5"]
     text = Page(write_report(run).read_text(encoding="utf-8")).text
     assert "fog 83.3 50.0" in text and "jpeg 91.7" in text

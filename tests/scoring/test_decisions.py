@@ -150,11 +150,11 @@ def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tin
     assert (
         unknown is not None and (unknown.labels == -1).all() and not set(unknown.ids.tolist()) & set(run.predictions("test").ids.tolist())
     )
-    assert "ece_calibrated" in run.summary["test"] and "ece_calibrated_low" in run.summary["val"]
+    assert run.summary.test.has("ece_calibrated") and run.summary.val.has("ece_calibrated_low")
     found = assess(run)
     assert [each.name for each in found.unknown] == ["unknown"] and found.unknown[0].n == len(unknown)
     written = json.loads(run.folder.evaluation_file.read_text())
-    assert written["unknown"][0]["scores"][0]["name"] == SCORES[0] and written["n"] == run.summary["test"]["n"]
+    assert written["unknown"][0]["scores"][0]["name"] == SCORES[0] and written["n"] == run.summary.test.n
     assert run.folder.confusion_file.read_text().startswith("class,")
     for answer in run.predict([birds / path for path in unknown.ids.tolist()[:3]]):
         assert answer.unknown in (True, False)

@@ -14,9 +14,10 @@ import numpy as np
 from fieldmark.core.recipe.load import load_recipe, with_settings
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
+from fieldmark.core.summary import StageSummary
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import PlannedRun, Rung, StudyDataset, StudyPlan
-from records import a_manifest
+from records import a_manifest, a_summary
 
 CHANGES = {
     "random crop": {"augment.crop.name": "padded"},
@@ -117,30 +118,24 @@ def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int,
     predictions.save(path / "predictions" / "test.npz")
     val = min(max(top1 + float(rng.normal()), 0), 100)
     parts = run.recipe.stages or (None,)
-    stages = [
-        {"epochs": [first + 1, first + count], "trainable": list(part.trainable if part else ("all",)), "trainable_parameters": share}
-        for part, (first, count), share in zip(
-            parts, run.recipe.stage_spans(), (4_000_000 * k // len(parts) for k in range(1, len(parts) + 1)), strict=True
-        )
-    ]
-    summary = {
-        "schema": 1,
-        "status": "finished",
-        "dataset": {"name": "cars", "classes": len(predictions.class_names), "train": 800, "val": 100, "test": len(predictions)},
-        "model": {"parameters": 4_000_000 + 250_000 * rung, "trainable": 4_000_000, "macs": 390_000_000 + 10**7 * rung},
-        "training": {
-            "epochs": epochs,
-            "best_epoch": epochs,
-            "steps": 25 * epochs,
-            "seconds": round(60 + 10 * rung + float(rng.random()), 2),
-            "images_per_second": round(100 - 2 * rung + float(rng.random()), 1),
-            "device": "a processor, 2 threads",
-            "precision": "float32",
-            "stages": stages,
-        },
-        "val": {"n": 100, "top1": val},
-        "test": {"n": len(predictions), "top1": top1},
+    shares = (4_000_000 * k // len(parts) for k in range(1, len(parts) + 1))
+    stages = tuple(
+        StageSummary(epochs=(first + 1, first + count), trainable=part.trainable if part else ("all",), trainable_parameters=share)
+        for part, (first, count), share in zip(parts, run.recipe.stage_spans(), shares, strict=True)
+    )
+    model = {"parameters": 4_000_000 + 250_000 * rung, "macs": 390_000_000 + 10**7 * rung}
+    training = {
+        "epochs": epochs,
+        "best_epoch": epochs,
+        "steps": 25 * epochs,
+        "seconds": round(60 + 10 * rung + float(rng.random()), 2),
+        "images_per_second": round(100 - 2 * rung + float(rng.random()), 1),
+        "stages": stages,
     }
+    plain = a_summary(val={"top1": val}, test={"n": len(predictions), "top1": top1})
+    summary = plain.model_copy(
+        update={"model": plain.model.model_copy(update=model), "training": plain.training.model_copy(update=training)}
+    )
     rise = [1 - math.exp(-4 * (epoch + 1) / epochs) for epoch in range(epochs)]
     rows = [
         {
@@ -152,7 +147,7 @@ def write_run(run: PlannedRun, predictions: Predictions, top1: float, rung: int,
         }
         for epoch in range(epochs)
     ]
-    (path / "summary.json").write_text(json.dumps(summary))
+    summary.write(path / "summary.json")
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     a_manifest(recipe=identity(run.recipe)).write(path / "manifest.json")
     (path / "report.html").write_text("<!doctype html>\n<!-- a report of Fieldmark -->\n<title>a run</title>\n")

@@ -69,7 +69,7 @@ def test_they_are_made_when_their_members_are_finished(trained, competition):
         ("stack it", ("fast", "slow"), "stack, fit_on=train", ""),
     ]
     run = fieldmark.Run.load(found[1].path)
-    assert found[1].test == run.summary["test"]["top1"] and found[1].best_member == run.summary["ensemble"]["best_member"]
+    assert found[1].test == run.summary.test.top1 and found[1].best_member == run.summary.ensemble.best_member
     assert [member.name for member in run.ensemble.members] == ["fast/seed-0", "slow/seed-0"]
     rows = (found[1].path / SUBMISSION).read_text().splitlines()
     assert rows[0] == "id,label" and len(rows) == 13 and rows[1].startswith("000,")

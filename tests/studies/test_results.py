@@ -13,9 +13,10 @@ import pytest
 from synthetic import ladder, synthetic_study
 
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import StageSummary
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.plan import StudyPlan
-from fieldmark.studies.results import Absent, Outcome, Results, TrainedStage, read_results
+from fieldmark.studies.results import Absent, Outcome, Results, read_results
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +57,15 @@ def test_all_of_a_finished_study_is_read(plan: StudyPlan) -> None:
         by_id = dict(zip(stored["ids"].tolist(), right.tolist(), strict=True))
         assert outcome.hits.tolist() == [by_id[name] for name in outcome.images.ids.tolist()]
         summary = json.loads((outcome.path / "summary.json").read_text())
-        assert outcome.figures.test_top1 == summary["test"]["top1"] == pytest.approx(100 * right.mean())
-        assert outcome.figures.seconds == summary["training"]["seconds"] and outcome.figures.macs == summary["model"]["macs"]
+        assert outcome.summary.test.top1 == summary["test"]["top1"] == pytest.approx(100 * right.mean())
+        assert outcome.summary.training.seconds == summary["training"]["seconds"] and outcome.summary.model.macs == summary["model"]["macs"]
         rows = [json.loads(line) for line in (outcome.path / "metrics.jsonl").read_text().splitlines()]
         assert outcome.curve.epochs.tolist() == [row["epoch"] for row in rows]
         assert outcome.curve.val_top1.tolist() == [row["val_top1"] for row in rows]
         assert outcome.curve.train_top1.tolist() == [row["train_top1"] for row in rows]
         (stage,) = summary["training"]["stages"]
-        assert outcome.stages == (TrainedStage(*stage["epochs"], ("all",), stage["trainable_parameters"]),)
+        expected = StageSummary(epochs=tuple(stage["epochs"]), trainable=("all",), trainable_parameters=stage["trainable_parameters"])
+        assert outcome.summary.training.stages == (expected,)
         assert outcome.versions["torch"] == "2.11.0"
     assert len({id(outcome.images) for outcome in results.outcomes}) == 1
     assert results.of(plan.datasets[0], plan.rungs[2]) == list(results.outcomes[6:])
@@ -87,7 +89,7 @@ def test_images_without_a_label_are_left_out(plan: StudyPlan) -> None:
     known[:10] = -1
     replace(own, labels=known).save(file)
     right = float(100 * (own.logits.argmax(axis=1) == own.labels)[10:].mean())
-    changed(one(plan) / "summary.json", test={"n": 40, "top1": right})
+    summary("test", n=40, top1=right)(one(plan))
     outcome = next(outcome for outcome in read_results(plan).outcomes if outcome.path == one(plan))
     assert len(outcome.hits) == len(outcome.images) == 40 and 100 * outcome.hits.mean() == pytest.approx(right)
 
@@ -100,7 +102,7 @@ def test_ties_and_answers_that_are_no_numbers_are_not_right(plan: StudyPlan) -> 
     own.logits[0] = 1
     own.logits[1, (own.labels[1] + 1) % 10] = np.nan
     own.save(file)
-    changed(one(plan) / "summary.json", test={"n": 50, "top1": 96.0})
+    summary("test", n=50, top1=96.0)(one(plan))
     outcome = next(outcome for outcome in read_results(plan).outcomes if outcome.path == one(plan))
     assert set(outcome.images.ids[~outcome.hits].tolist()) == set(own.ids[:2].tolist())
 
@@ -144,6 +146,9 @@ def summary(section: str, **values: Any) -> Callable[[Path], None]:
     return damage
 
 
+STAGES = "summary.json is damaged: training.stages.0"
+
+
 def text(name: str, content: str | bytes) -> Callable[[Path], None]:
     return lambda run: (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
@@ -166,21 +171,30 @@ def predictions(**arrays: Callable[[Predictions], Any]) -> Callable[[Path], None
         (text("manifest.json", "[1]"), "manifest.json does not hold"),
         (lambda run: (run / "summary.json").unlink(), "summary.json is missing"),
         (text("summary.json", "null"), "summary.json does not hold"),
-        (summary("training", stages=3), "summary.json: training.stages does not hold"),
+        (summary("training", stages=3), "summary.json is damaged: training.stages should be a valid array, not 3"),
         (
             summary("training", stages=[{"epochs": [1, True], "trainable": ["all"], "trainable_parameters": 3}]),
-            "summary.json: training.stages",
+            "summary.json is damaged: training.stages.0.epochs.1 should be a valid integer, not true",
         ),
-        (summary("training", stages=[{"epochs": [1, 2], "trainable": [3], "trainable_parameters": 3}]), "summary.json: training.stages"),
-        (summary("training", stages=[{"epochs": [1], "trainable": [], "trainable_parameters": 3}]), "summary.json: training.stages"),
-        (text("summary.json", "{}"), "summary.json: val.top1 is missing, test.top1 is missing, model.parameters is missing"),
-        (summary("test", top1="high"), "summary.json: test.top1 is not a percentage"),
-        (summary("test", top1=101), "summary.json: test.top1 is not a percentage"),
-        (summary("test", top1=float("nan")), "summary.json: test.top1 is not a percentage"),
-        (summary("val", top1=None), "summary.json: val.top1 is missing"),
-        (summary("model", macs=1.5), "summary.json: model.macs is not a count"),
-        (summary("model", macs=10**400), "summary.json: model.macs is not a count"),
-        (summary("training", seconds=True, device=[]), "summary.json: training.seconds is not a number, training.device is not text"),
+        (
+            summary("training", stages=[{"epochs": [1, 2], "trainable": [3], "trainable_parameters": 3}]),
+            f"{STAGES}.trainable.0 should be a valid string",
+        ),
+        (summary("training", stages=[{"epochs": [1], "trainable": [], "trainable_parameters": 3}]), f"{STAGES}.epochs.1 is missing"),
+        (
+            text("summary.json", "{}"),
+            "summary.json is damaged: status is missing; dataset is missing; model is missing; training is missing; val is missing",
+        ),
+        (summary("test", top1="high"), 'summary.json is damaged: test.top1 should be a valid number, not "high"'),
+        (summary("test", top1=101), "summary.json is damaged: test.top1 should be less than or equal to 100, not 101"),
+        (summary("test", top1=float("nan")), "summary.json is damaged: test.top1 should be a finite number"),
+        (summary("val", top1=None), "summary.json is damaged: val.top1 should be a valid number, not null"),
+        (summary("model", macs=1.5), "summary.json is damaged: model.macs should be a valid integer, not 1.5"),
+        (summary("model", macs=10**400), "summary.json is damaged: model.macs should be less than 9223372036854775808, not 1000"),
+        (
+            summary("training", seconds=True, device=[]),
+            "summary.json is damaged: training.seconds should be a valid number, not true; training.device should be a valid string",
+        ),
         (lambda run: shutil.rmtree(run / "predictions"), "there are no predictions at predictions/test.npz"),
         (text("predictions/test.npz", "no archive"), "predictions/test.npz is damaged"),
         (predictions(ids=lambda own: np.repeat(own.ids[:25], 2)), "predictions/test.npz has an image twice"),
@@ -200,7 +214,7 @@ def test_summary_of_a_version_that_did_not_name_stages(plan: StudyPlan) -> None:
     training = json.loads(file.read_text())["training"]
     del training["stages"]
     changed(file, training=training)
-    assert [outcome.stages for outcome in read_results(plan).outcomes].count(()) == 1
+    assert [outcome.summary.training.stages for outcome in read_results(plan).outcomes].count(()) == 1
 
 
 @pytest.mark.parametrize("rows", ["", "{", "[]\n3\n", '{"phase": "fit", "epoch": "one"}\n', "\xff", "[" * 100_000 + "\n"])

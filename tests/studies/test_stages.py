@@ -41,9 +41,9 @@ def test_each_stage_has_its_last_figures_and_its_best_over_the_seeds(plan: Study
         (rung, name, number, 3) for rung, name in ((1, "gradual"), (2, "more")) for number in (1, 2, 3)
     ]
     first, second, third = table.stages[:3]
-    assert [(row.stage.first, row.stage.last) for row in (first, second, third)] == [(1, 3), (4, 5), (6, 8)]
+    assert [row.stage.epochs for row in (first, second, third)] == [(1, 3), (4, 5), (6, 8)]
     assert [row.stage.trainable for row in (first, second, third)] == [("head",), ("head", "last-block"), ("all",)]
-    assert [row.stage.parameters for row in (first, second, third)] == [1_333_333, 2_666_666, 4_000_000]
+    assert [row.stage.trainable_parameters for row in (first, second, third)] == [1_333_333, 2_666_666, 4_000_000]
     for row, end in zip((first, second, third), (3, 5, 8), strict=True):
         for spread, measure in ((row.train, "train_top1"), (row.val, "val_top1")):
             values = [next(each[measure] for each in rows_of(plan, 1, seed) if each["epoch"] == end) for seed in plan.seeds]
@@ -66,8 +66,12 @@ def test_last_stage_that_stopped_early_or_was_not_measured(plan: StudyPlan) -> N
 def test_runs_in_one_stage_and_those_of_older_versions_have_no_rows(plan: StudyPlan) -> None:
     results = read_results(plan)
     by_rung = {rung.name: results.of(plan.datasets[0], rung) for rung in plan.rungs}
-    assert [len(outcome.stages) for outcome in by_rung["base"]] == [1, 1, 1] and stage_rows(0, "base", by_rung["base"]) == []
-    older = [replace(outcome, stages=()) for outcome in by_rung["gradual"]]
+    assert [len(outcome.summary.training.stages) for outcome in by_rung["base"]] == [1, 1, 1]
+    assert stage_rows(0, "base", by_rung["base"]) == []
+    older = []
+    for outcome in by_rung["gradual"]:
+        training = outcome.summary.training.model_copy(update={"stages": ()})
+        older.append(replace(outcome, summary=outcome.summary.model_copy(update={"training": training})))
     assert stage_rows(1, "gradual", older) == stage_rows(1, "gradual", []) == []
     first = stage_rows(1, "gradual", [*older[:2], by_rung["gradual"][2]])[0]
     assert first.val is not None and first.val.sd is None, "of the one run that says what its stages were"

@@ -103,7 +103,7 @@ def test_a_run_on_boxes_warns_of_whole_images(boxed, box_run, finished_run, tmp_
 
 def test_evaluation_reports_whole_images_and_boxes(box_run, capsys):
     whole, boxes = (evaluate_run(box_run, None, "test", Console(quiet=True), crop) for crop in ("none", "box"))
-    assert boxes["top1"] == box_run.summary["test"]["top1"] and boxes["nll"] == box_run.summary["test"]["nll"]
+    assert boxes["top1"] == box_run.summary.test.top1 and boxes["nll"] == box_run.summary.test.nll
     assert whole["nll"] != boxes["nll"] and Path(whole["predictions"]).name == "test-crop-none.npz"
     with pytest.raises(SystemExit):
         main(["evaluate", str(box_run.path), "--crop", "both", "--json"])
@@ -120,7 +120,7 @@ def test_a_run_on_boxes_is_resumed_as_it_was(boxed, box_run, tmp_path):
     shutil.copytree(box_run.path, path)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"status": "interrupted"}))
-    assert resume_run(path, Console(quiet=True)).summary["test"] == box_run.summary["test"]
+    assert resume_run(path, Console(quiet=True)).summary.test == box_run.summary.test
 
 
 def test_boxes_are_needed_to_crop_to_them(birds, finished_run):
@@ -143,8 +143,8 @@ def test_a_box_outside_its_image_is_set_aside(boxed, tmp_path):
 
 def test_a_level_becomes_the_classes(boxed, tiny, tmp_path):
     run = fieldmark.train(boxed, *tiny("data.level=genus"), out=tmp_path / "run", quiet=True)
-    assert len(run.class_names) == 2 and run.summary["dataset"]["classes"] == 2
-    assert evaluate_run(run, boxed, "test", Console(quiet=True))["top1"] == run.summary["test"]["top1"]
+    assert len(run.class_names) == 2 and run.summary.dataset.classes == 2
+    assert evaluate_run(run, boxed, "test", Console(quiet=True))["top1"] == run.summary.test.top1
     with pytest.raises(InputError, match="no level called 'family'\nIts levels are genus"):
         loaded(boxed, "data.level=family")
 
@@ -211,9 +211,9 @@ def test_corrupted_images(boxed, box_run, tiny, tmp_path):
     assert evaluate_run(box_run, None, "test", Console(quiet=True), None, "fog:5")["nll"] == foggier["nll"]
     run = fieldmark.train(boxed, *tiny("data.corrupt=fog:5"), out=tmp_path / "run", quiet=True)
     plain = fieldmark.train(boxed, *tiny(), out=tmp_path / "plain", quiet=True)
-    assert run.summary["test"] != plain.summary["test"]
+    assert run.summary.test != plain.summary.test
     as_trained, as_they_are = (evaluate_run(run, None, "test", Console(quiet=True), None, name) for name in (None, "none"))
-    assert as_trained["nll"] == pytest.approx(run.summary["test"]["nll"]) and as_they_are["nll"] != as_trained["nll"]
+    assert as_trained["nll"] == pytest.approx(run.summary.test.nll) and as_they_are["nll"] != as_trained["nll"]
     assert Path(as_they_are["predictions"]).name == "test-none.npz"
     with pytest.raises(InputError, match="fog"):
         train_run(boxed, load_recipe("default", tiny("data.corrupt=fogg:5")), tmp_path / "wrong", Console(quiet=True))
@@ -234,7 +234,7 @@ def competition(boxed, tmp_path_factory) -> Path:
 
 def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, monkeypatch):
     run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1"), out=tmp_path / "run", quiet=True)
-    assert run.summary["dataset"]["test"] == 11  # drawn from train, whose labels are known
+    assert run.summary.dataset.test == 11  # drawn from train, whose labels are known
     for last, code in (("=probabilities", 2), ("all=probabilities", 0)):
         with pytest.raises(SystemExit) as stop:
             columns = f"Id=name,Category=index,p=probability,{last}"
@@ -296,8 +296,8 @@ def test_images_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
                 tar.add(label, f"{number:06d}.cls")
     run = fieldmark.train(shards, *tiny(), out=tmp_path / "run", quiet=True)
     assert run.folder.manifest().data.layout == "webdataset"
-    assert evaluate_run(run, None, "test", Console(quiet=True))["nll"] == run.summary["test"]["nll"]
-    assert evaluate_run(run, boxed, "test", Console(quiet=True))["top1"] == run.summary["test"]["top1"]
+    assert evaluate_run(run, None, "test", Console(quiet=True))["nll"] == run.summary.test.nll
+    assert evaluate_run(run, boxed, "test", Console(quiet=True))["top1"] == run.summary.test.top1
     assert "data:image/jpeg" in run.folder.report_file.read_text()
     dataset = read_dataset(shards)
     content = scan(dataset)

@@ -244,7 +244,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
             "position": position,
             "weights": hashlib.sha256(run.folder.best_weights.read_bytes()).hexdigest(),
             "split": hashlib.sha256(run.folder.split_file.read_bytes()).hexdigest(),
-            "test": run.summary["test"],
+            "test": run.summary.test,
             "levels": run.folder.manifest().levels,
         }
         memory[key] = seen

@@ -14,7 +14,7 @@ def test_cost_counts_what_a_run_then_does(birds, tiny, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     run = train_run(birds, recipe, tmp_path / "run", Console(quiet=True))
     summary = run.summary
-    assert cost.steps == summary["training"]["steps"]
+    assert cost.steps == summary.training.steps
     assert all(seconds > 0 for seconds in (cost.start_seconds, cost.decode_seconds, cost.train_seconds, cost.predict_seconds))
     kept = sum(path.stat().st_size for path in run.path.rglob("*") if path.suffix in {".npz", ".safetensors"})
     assert kept == pytest.approx(cost.run_bytes, rel=0.3)

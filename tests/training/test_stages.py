@@ -77,10 +77,10 @@ def test_a_run_in_stages(birds, tiny, tmp_path):
         counts.append(parameters(model)[1])
     assert [row["trainable"] for row in rows] == [["head"], *[["head", "layer4"]] * 2, ["all"], ["all"]]
     assert [row["trainable_parameters"] for row in rows] == [counts[0], *counts[1:2] * 2, *counts[2:] * 2]
-    accounts = run.summary["training"]["stages"]
-    assert [account["epochs"] for account in accounts] == [[1, 1], [2, 3], [4, 5]]
-    assert [account["trainable_parameters"] for account in accounts] == counts
-    assert run.summary["model"]["trainable"] == counts[-1] == run.summary["model"]["parameters"]
+    accounts = run.summary.training.stages
+    assert [account.epochs for account in accounts] == [(1, 1), (2, 3), (4, 5)]
+    assert [account.trainable_parameters for account in accounts] == counts
+    assert run.summary.model.trainable == counts[-1] == run.summary.model.parameters
     log = run.folder.log_file.read_text()
     assert re.search(r"stage 1 of 3, epoch 1: .*head", log) and "stage 2 of 3, epochs 2 to 3" in log
     # The schedule restarts: each stage begins with its warmup and ends at the floor.
@@ -196,7 +196,7 @@ def test_only_the_last_stage_stops_early(birds, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "validation", lambda work: lambda infer: figures)
     settings = tiny(RESNET, "stages=[{epochs: 6, trainable: [head]}, {}]", "train.epochs=40", "train.patience=3")
     run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
-    assert run.summary["training"]["epochs"] == 9  # the first epoch was the best; patience counts from the seventh on
+    assert run.summary.training.epochs == 9  # the first epoch was the best; patience counts from the seventh on
 
 
 REFITTED = [
@@ -216,7 +216,7 @@ REFITTED = [
 def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, tmp_path):
     settings = tiny(*REFITTED, "evaluate.monitor=nll")
     whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
-    best = whole.summary["training"]["best_epoch"]
+    best = whole.summary.training.best_epoch
     rows = read_json_lines(whole.folder.metrics_file)
     fit, refit = ([row for row in rows if row["phase"] == phase] for phase in ("fit", "refit"))
     assert len(refit) == best and [row["trainable"] for row in refit] == [row["trainable"] for row in fit[:best]]

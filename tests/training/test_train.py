@@ -41,7 +41,7 @@ def fingerprint(folder: RunFolder) -> dict[str, object]:
             hashlib.sha256((folder.predictions / f"{split}.npz").read_bytes()).hexdigest() for split in ("train", "val", "test")
         ],
         "recipe": folder.recipe_file.read_text(),
-        "test": folder.summary()["test"],
+        "test": folder.summary().test,
     }
 
 
@@ -75,12 +75,13 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         "train.log",
     ]
     summary = folder.summary()
-    assert summary["dataset"] == {"name": "birds3", "classes": 3, "train": 43, "val": 5, "test": 12}
-    assert summary["model"]["name"] == "test_efficientnet" and summary["model"]["macs"] > 0
-    assert summary["training"]["epochs"] == 2 and summary["training"]["steps"] == 10 and summary["training"]["samples_seen"] == 80
+    assert summary.dataset.model_dump() == {"name": "birds3", "classes": 3, "train": 43, "val": 5, "test": 12}
+    assert summary.model.name == "test_efficientnet" and summary.model.macs > 0
+    assert summary.training.epochs == 2 and summary.training.steps == 10 and summary.training.samples_seen == 80
     for split in ("val", "test"):
-        assert {"n", "top1", "top1_low", "top1_high", "top5", "macro_f1", "nll", "ece"} <= set(summary[split])
-        assert summary[split]["top1_low"] <= summary[split]["top1"] <= summary[split]["top1_high"]
+        metrics = summary.of(split)
+        assert all(metrics.has(name) for name in ("n", "top1", "top5", "macro_f1", "nll", "ece", "ece_calibrated"))
+        assert metrics.top1_low <= metrics.top1 <= metrics.top1_high
     assert folder.manifest().status == "finished"
     assert "trained" in folder.log_file.read_text()
     rows = read_json_lines(folder.metrics_file)
@@ -92,10 +93,10 @@ def test_the_answer_is_what_the_saved_predictions_say(finished_run):
     folder = finished_run.folder
     for split in ("val", "test"):
         predictions = Predictions.load(folder.predictions / f"{split}.npz")
-        assert folder.summary()[split]["top1"] == pytest.approx(100 * (predictions.logits.argmax(1) == predictions.labels).mean())
+        assert folder.summary().of(split).top1 == pytest.approx(100 * (predictions.logits.argmax(1) == predictions.labels).mean())
     best = max(read_json_lines(folder.metrics_file), key=lambda row: row["val_top1"])
-    assert folder.summary()["val"]["top1"] == pytest.approx(best["val_top1"])
-    assert folder.summary()["training"]["best_epoch"] == best["epoch"]
+    assert folder.summary().val.top1 == pytest.approx(best["val_top1"])
+    assert folder.summary().training.best_epoch == best["epoch"]
 
 
 def test_the_split_table_names_every_image_once(finished_run, birds):
@@ -250,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(birds, ti
 def test_patience_stops_early(birds, tiny, tmp_path):
     run = fieldmark.train(birds, *tiny("train.epochs=40", "train.patience=2", "optim.lr=1e-9"), out=tmp_path / "run", quiet=True)
     rows = read_json_lines(run.folder.metrics_file)
-    best = run.summary["training"]["best_epoch"]
+    best = run.summary.training.best_epoch
     assert len(rows) == best + 2 < 40
 
 
@@ -258,12 +259,12 @@ def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_pa
     run = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
     rows = read_json_lines(run.folder.metrics_file)
     refit = [row for row in rows if row["phase"] == "refit"]
-    assert len(refit) == run.summary["training"]["best_epoch"]
+    assert len(refit) == run.summary.training.best_epoch
     assert refit[0]["steps"] == rows[1]["steps"] + 48 // 8  # 48 images of train and val
     assert not any(name.startswith("val") for name in refit[0])
     plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
-    assert run.summary["val"] == plain.summary["val"]
-    assert run.summary["test"]["nll"] != plain.summary["test"]["nll"]
+    assert run.summary.val == plain.summary.val
+    assert run.summary.test.nll != plain.summary.test.nll
 
 
 def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeypatch):
@@ -297,7 +298,7 @@ def test_unreadable_images_are_named_and_set_aside_or_stop_the_run(birds, tiny, 
     assert victim.name in str(caught.value) and not (tmp_path / "run").exists()
     run = fieldmark.train(data, *tiny("data.max_unreadable=0.05"), out=tmp_path / "run")
     assert victim.name in capfd.readouterr().err
-    assert run.summary["dataset"]["train"] + run.summary["dataset"]["val"] == 47
+    assert run.summary.dataset.train + run.summary.dataset.val == 47
     table = pq.read_table(run.folder.split_file).to_pydict()
     assert [Path(path).name for path, note in zip(table["path"], table["note"], strict=True) if note] == [victim.name]
 

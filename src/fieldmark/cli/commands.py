@@ -50,11 +50,11 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     folder = birds_folder(console=console)
     console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
     run = changes.train("birds", resolved, out, console)
-    classes, test = len(run.class_names), run.summary["test"]
+    classes, test = len(run.class_names), run.summary.test
     console.say(
         "",
-        f"{test['top1']:.1f} % of {test['n']:,} images of birds that it had not seen are named right, "
-        f"with a 95 % interval of {test['top1_low']:.1f} to {test['top1_high']:.1f}; guessing gets {100 / classes:.1f} %.",
+        f"{test.top1:.1f} % of {test.n:,} images of birds that it had not seen are named right, "
+        f"with a 95 % interval of {test.top1_low:.1f} to {test.top1_high:.1f}; guessing gets {100 / classes:.1f} %.",
         "Open the report in a browser to see which it mistakes, and for what. Then:",
         f"  fieldmark predict {run.path} {folder / 'unseen'}   # birds of species that it cannot know",
         "  fieldmark train PHOTOS                 # a folder of your own, with one folder of images per class",
@@ -660,7 +660,7 @@ def _console(quiet: bool) -> Console:
 
 def _hand_over(run: Any, as_json: bool) -> None:
     if as_json:
-        _print_json({"run": str(run.path), **run.summary})
+        _print_json({"run": str(run.path), **run.summary.to_json()})
 
 
 def _print_json(value: Any) -> None:

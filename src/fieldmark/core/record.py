@@ -57,7 +57,11 @@ class RecordFile(Record):
             raise InputError(f"{path} is damaged: {'; '.join(faults(error))}") from None
 
     def write(self, path: Path) -> None:
-        write_json(path, {"schema": self.SCHEMA} | self.model_dump(mode="json"))
+        write_json(path, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written."""
+        return {"schema": self.SCHEMA} | self.model_dump(mode="json")
 
 
 def faults(error: ValidationError) -> list[str]:

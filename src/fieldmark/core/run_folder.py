@@ -21,6 +21,7 @@ from fieldmark.core.manifest import Manifest, Status
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import to_yaml
+from fieldmark.core.summary import Summary
 
 
 class RunFolder:
@@ -129,14 +130,11 @@ class RunFolder:
     def set_status(self, status: Status, reason: str | None = None) -> None:
         self.update_manifest(status=status, reason=reason, changed=now())
 
-    def summary(self) -> dict[str, Any]:
-        """The answer. Raises InputError when the run has none yet."""
+    def summary(self) -> Summary:
+        """The answer. Raises InputError if the run has none yet, or it is damaged."""
         if not self.summary_file.is_file():
             raise InputError(f"{self.path} has no summary.json: the run is not finished", hint=f"fieldmark resume {self.path}")
-        try:
-            return dict(json.loads(self.summary_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{self.summary_file} cannot be read: {error}") from None
+        return Summary.read(self.summary_file)
 
 
 def refuse_existing(path: Path) -> None:

@@ -7,16 +7,24 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from fieldmark.core.console import Console, table
 from fieldmark.core.ensemble_record import EnsembleRecord, MemberRecord, val_notes
-from fieldmark.core.files import write_json, write_text
+from fieldmark.core.files import write_text
 from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
+from fieldmark.core.summary import (
+    DifferenceSummary,
+    EnsembleSummary,
+    MemberSummary,
+    ModelSummary,
+    SplitMetrics,
+    Summary,
+    TrainingSummary,
+)
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.ensembles.fit import fit
 from fieldmark.ensembles.members import Members, open_members
@@ -31,7 +39,6 @@ from fieldmark.scoring.decisions import Wanted, fit_decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, figures_table
 
-SUMMARY_SCHEMA = 1
 _Made = tuple[EnsembleRecord, dict[str, Predictions]]
 """What the manifest says, and what the ensemble says of each split."""
 _KEPT = (
@@ -126,7 +133,7 @@ def _records(members: Members) -> list[MemberRecord]:
             source=str(run.path.resolve()),
             model=run.recipe.model.name,
             size=run.preprocess.size,
-            parameters=run.summary["model"]["parameters"],
+            parameters=run.summary.model.parameters,
         )
         for run, name in zip(members.runs, members.names, strict=True)
     ]
@@ -176,55 +183,66 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
     figures = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
-    best = max(range(len(summaries)), key=lambda index: summaries[index]["val"]["top1"])
+    best = max(range(len(summaries)), key=lambda index: summaries[index].val.top1)
     over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)
     used = [one for one, member in zip(summaries, record.members, strict=True) if member.used]
-    in_one = used[:1] if record.method == "soup" else used
-    training = [one["training"] for one in used]
-    totals = {part: sum(each[part] for each in training) for part in ("epochs", "steps", "samples_seen", "seconds")}
+    networks = [one.model for one in (used[:1] if record.method == "soup" else used)]
     of_members = [
-        {"name": name, "val": one["val"]["top1"]} | {f"test{part}": one["test"][f"top1{part}"] for part in ("", "_low", "_high")}
+        MemberSummary(name=name, val=one.val.top1, test=one.test.top1, test_low=one.test.top1_low, test_high=one.test.top1_high)
         for name, one in zip(members.names, summaries, strict=True)
     ]
-    summary = {
-        "schema": SUMMARY_SCHEMA,
-        "status": "finished",
-        "dataset": summaries[0]["dataset"],
-        "model": {
-            "name": _title(record.method, [one["model"]["name"] for one in used]),
-            "parameters": sum(one["model"]["parameters"] for one in in_one),
-            "trainable": 0,
-            "macs": sum(one["model"]["macs"] for one in in_one),
-            "input": max((one["model"]["input"] for one in in_one), key=lambda size: size[1]),
-        },
-        "training": {
-            **totals,
-            "best_epoch": None,
-            "refit": any(each.get("refit") for each in training),
-            "images_per_second": round(totals["samples_seen"] / totals["seconds"], 1) if totals["seconds"] else None,
-            "device": "; ".join(dict.fromkeys(str(each.get("device")) for each in training)),
-            "precision": ", ".join(dict.fromkeys(str(each.get("precision")) for each in training)),
-            "stages": [],
-        },
-        "ensemble": {"members": of_members, "best_member": members.names[best], "over_best_member": {**asdict(over), "shown": over.shown}},
-        **figures,
-    }
-    write_json(folder.summary_file, summary)
+    summary = Summary(
+        status="finished",
+        dataset=summaries[0].dataset,
+        model=ModelSummary(
+            name=_title(record.method, [one.model.name for one in used]),
+            parameters=sum(each.parameters for each in networks),
+            trainable=0,
+            macs=sum(each.macs for each in networks),
+            input=max((each.input for each in networks), key=lambda size: size[1]),
+        ),
+        training=_together([one.training for one in used]),
+        ensemble=EnsembleSummary(
+            members=tuple(of_members),
+            best_member=members.names[best],
+            over_best_member=DifferenceSummary(**asdict(over), shown=over.shown),
+        ),
+        val=SplitMetrics.model_validate(figures["val"]),
+        test=SplitMetrics.model_validate(figures["test"]),
+    )
+    summary.write(folder.summary_file)
     console.say("", _members_table(record, of_members), "", figures_table(figures))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
+
+
+def _together(trainings: Sequence[TrainingSummary]) -> TrainingSummary:
+    """What the trainings of the members cost in all."""
+    samples, seconds = sum(each.samples_seen for each in trainings), sum(each.seconds for each in trainings)
+    return TrainingSummary(
+        epochs=sum(each.epochs for each in trainings),
+        best_epoch=None,
+        refit=any(each.refit for each in trainings),
+        steps=sum(each.steps for each in trainings),
+        samples_seen=samples,
+        seconds=seconds,
+        images_per_second=round(samples / seconds, 1) if seconds else None,
+        device="; ".join(dict.fromkeys(each.device for each in trainings)),
+        precision=", ".join(dict.fromkeys(each.precision for each in trainings)),
+        stages=(),
+    )
 
 
 def _title(method: str, models: Sequence[str]) -> str:
     return f"{method} of {len(models)}: {', '.join(dict.fromkeys(models))}"
 
 
-def _members_table(record: EnsembleRecord, figures: Sequence[dict[str, Any]]) -> Table:
+def _members_table(record: EnsembleRecord, figures: Sequence[MemberSummary]) -> Table:
     columns = ("member", "model", "pixels", *(["weight"] if record.weights else []), "val top-1 %", "test top-1 %")
     rows = []
     for index, (member, one) in enumerate(zip(record.members, figures, strict=True)):
         weight = [f"{record.weights[index]:.3f}"] if record.weights else []
-        test = f"{one['test']:.1f}  [{one['test_low']:.1f}, {one['test_high']:.1f}]"
-        rows.append((member.name + ("" if member.used else " (left out)"), member.model, member.size, *weight, f"{one['val']:.1f}", test))
+        test = f"{one.test:.1f}  [{one.test_low:.1f}, {one.test_high:.1f}]"
+        rows.append((member.name + ("" if member.used else " (left out)"), member.model, member.size, *weight, f"{one.val:.1f}", test))
     return table(None, columns, rows, ("model",))
 
 

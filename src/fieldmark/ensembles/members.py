@@ -22,16 +22,6 @@ _Image = tuple[str, str, str]
 """Hash, label and split."""
 
 
-_OF_SUMMARIES = {
-    "dataset": ("classes",),
-    "model": ("parameters", "macs", "input"),
-    "training": ("epochs", "steps", "samples_seen", "seconds"),
-    "val": ("top1",),
-    "test": ("top1", "top1_low", "top1_high"),
-}
-"""What an ensemble takes from its members."""
-
-
 @dataclass(frozen=True, eq=False)
 class Members:
     """Finished runs with the same classes, images, labels and test.
@@ -94,7 +84,7 @@ def open_members(paths: Sequence[str | Path]) -> Members:
         try:
             run = Run.load(path)
             require_finished(run)
-            check_summary(run)
+            run.folder.summary()  # raises if it is damaged
             runs.append(run)
         except InputError as error:
             problems += error.problems
@@ -108,18 +98,6 @@ def open_members(paths: Sequence[str | Path]) -> Members:
         raise InputError(*unlike)
     inputs, folds = _inputs(runs)
     return Members(tuple(runs), tuple(distinct_names([run.path for run in runs])), inputs, folds)
-
-
-def check_summary(run: Run) -> None:
-    """Raise InputError where the summary or the manifest of a finished run lacks what an ensemble takes from it."""
-    summary = run.summary
-    lacking: list[str] = []
-    for section, names in _OF_SUMMARIES.items():
-        found = summary.get(section)
-        known = found if isinstance(found, dict) else {}
-        lacking += [f"summary.json: {section}.{name}" for name in names if not isinstance(known.get(name), (int, float, list))]
-    if lacking:
-        raise InputError(f"{run.path} has a summary or manifest that is not whole: it lacks {', '.join(lacking)}")
 
 
 def _other_classes(runs: Sequence[Run]) -> list[str]:

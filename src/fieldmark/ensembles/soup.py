@@ -47,7 +47,7 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
     Raises InputError where the runs are not of one architecture, or their val is not one that none of them was trained on.
     """
     _check_ingredients(members)
-    by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary["val"]["top1"])
+    by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary.val.top1)
     best = Run(members.runs[by_val[0]].folder)
     loaded = restore_data(best.folder.manifest().data, best.folder.split_file, best.class_names, console)
     kitchen = _Kitchen.of(best, loaded, console)

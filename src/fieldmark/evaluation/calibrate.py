@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import write_json
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import predict_unknown
@@ -40,10 +40,10 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     with run.folder.locked():
         fitted.save(run.folder)
         run.forget_decisions()
-        summary, evaluation = run.summary, run.recipe.evaluate
-        summary["val"] = evaluate_predictions(val, evaluation.resamples, run.recipe.train.seed, fitted.calibration.cross_fitted)
+        resamples, seed = run.recipe.evaluate.resamples, run.recipe.train.seed
+        metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
         if (test := run.predictions("test", features=False)) is not None:
-            calibrated = decisions.calibration(test.logits)
-            summary["test"] = evaluate_predictions(test, evaluation.resamples, run.recipe.train.seed, calibrated)
-        write_json(run.folder.summary_file, summary)
+            metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
+        changed = {split: SplitMetrics.model_validate(each) for split, each in metrics.items()}
+        run.summary.model_copy(update=changed).write(run.folder.summary_file)
     return decisions

@@ -22,6 +22,7 @@ from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import Summary
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation
 from fieldmark.evaluation.session import TorchSession
@@ -64,7 +65,7 @@ class Run:
         return os.path.basename(os.path.abspath(self.path))
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         return self.folder.summary()
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.names import some
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.dataset import SPLITS
 from fieldmark.datasets.splits import straddling
 from fieldmark.evaluation.assessment import Assessment
@@ -26,7 +27,7 @@ def cautions(found: Assessment) -> list[str]:
         *_shared_groups(images),
         *_few_images(found),
         *_no_answers(found),
-        *_vector_scaling(run.summary),
+        *_vector_scaling(run.summary.test),
         *_refitted(run, found),
     ]
 
@@ -80,12 +81,12 @@ def _no_answers(found: Assessment) -> list[str]:
     return [f"{unanswered:,} of {len(found.test):,} images of test got an answer that is not a number."] if unanswered else []
 
 
-def _vector_scaling(summary: Mapping[str, Any]) -> list[str]:
-    test = summary["test"]
-    if "top1_calibrated" not in test:
+def _vector_scaling(test: SplitMetrics) -> list[str]:
+    calibrated, _, _ = test.interval("top1_calibrated")
+    if calibrated is None:
         return []
     return [
-        f"Vector scaling, fitted on val, changes answers: with it {test['top1_calibrated']:.1f} % are right and not {test['top1']:.1f} %. "
+        f"Vector scaling, fitted on val, changes answers: with it {calibrated:.1f} % are right and not {test.top1:.1f} %. "
         "predict and all below the first figures go by it."
     ]
 

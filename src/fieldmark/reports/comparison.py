@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fieldmark.core.files import check_output, write_text
 from fieldmark.core.names import distinct_names, some
 from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
+from fieldmark.core.summary import MeasuredInterval, Summary
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
@@ -53,7 +54,7 @@ class _Entry:
         return self.evidence.run
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         return self.run.summary
 
     @cached_property
@@ -216,7 +217,7 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
         "signed": _signed,
         "small": _small,
         "of_chance": _of_chance,
-        "dataset": first.summary["dataset"],
+        "dataset": first.summary.dataset,
         "n": len(first.test),
         "entries": entries,
         "first": first,
@@ -248,7 +249,7 @@ def _content(entries: Sequence[_Entry]) -> dict[str, Any]:
 def _title(entries: Sequence[_Entry], pair: _Pair) -> str:
     if len(entries) == 2:
         return f"{pair.name} against {entries[0].name}: {_signed(pair.difference.points, pair.digits)} points"
-    return f"{len(entries)} runs on {entries[0].summary['dataset']['name']}"
+    return f"{len(entries)} runs on {entries[0].summary.dataset.name}"
 
 
 def _signed(value: float, digits: int = 1) -> str:
@@ -299,7 +300,7 @@ def _seed_alone(first: _Entry, rival: _Entry) -> bool:
 
 def _calibrated(entries: Sequence[_Entry]) -> bool:
     """Whether all runs have figures after calibration."""
-    return all("nll_calibrated" in entry.summary["test"] for entry in entries)
+    return all(entry.summary.test.has("nll_calibrated") for entry in entries)
 
 
 def _rows(entries: Sequence[_Entry]) -> list[_Row]:
@@ -307,11 +308,11 @@ def _rows(entries: Sequence[_Entry]) -> list[_Row]:
     after = "_calibrated" if _calibrated(entries) else ""
     state = "after calibration" if after else "as the network gives it"
     rows = [
-        _row("Model", "", entries, lambda summary: summary["model"]["name"]),
+        _row("Model", "", entries, lambda summary: summary.model.name),
         _row("Input", "pixels", entries, _input),
-        _row("Parameters", "", entries, lambda summary: _scaled(summary["model"]["parameters"])),
-        _row("Multiply-adds", "an image", entries, lambda summary: _scaled(summary["model"]["macs"])),
-        _row("Training time", "", entries, lambda summary: duration(summary["training"]["seconds"])),
+        _row("Parameters", "", entries, lambda summary: _scaled(summary.model.parameters)),
+        _row("Multiply-adds", "an image", entries, lambda summary: _scaled(summary.model.macs)),
+        _row("Training time", "", entries, lambda summary: duration(summary.training.seconds)),
         _measured("Val top-1", _of_val(entries), entries, "val", "top1"),
         _measured("Test top-1", "", entries, "test", "top1"),
         _measured("Macro F1", "mean over classes", entries, "test", "macro_f1"),
@@ -328,20 +329,22 @@ def _of_val(entries: Sequence[_Entry]) -> str:
     return "it chose the best epoch" if chose else ""
 
 
-def _row(name: str, meaning: str, entries: Sequence[_Entry], value: Callable[[dict[str, Any]], str]) -> _Row:
+def _row(name: str, meaning: str, entries: Sequence[_Entry], value: Callable[[Summary], str]) -> _Row:
     return _Row(name, meaning, [_Cell(value(entry.summary)) for entry in entries])
 
 
-def _measured(name: str, meaning: str, entries: Sequence[_Entry], split: str, key: str, digits: int = 1, unit: str = "\u00a0%") -> _Row:
-    return _Row(name, meaning, [_cell(entry.summary[split], key, digits, unit) for entry in entries])
+def _measured(
+    name: str, meaning: str, entries: Sequence[_Entry], split: Literal["val", "test"], key: str, digits: int = 1, unit: str = "\u00a0%"
+) -> _Row:
+    return _Row(name, meaning, [_cell(entry.summary.of(split).interval(key), digits, unit) for entry in entries])
 
 
-def _cell(figures: Mapping[str, Any], key: str, digits: int = 1, unit: str = "\u00a0%") -> _Cell:
-    return _Cell(*with_interval(figures, key, digits, unit))
+def _cell(measured: MeasuredInterval, digits: int = 1, unit: str = "\u00a0%") -> _Cell:
+    return _Cell(*with_interval(measured, digits, unit))
 
 
-def _input(summary: dict[str, Any]) -> str:
-    _, height, width = summary["model"]["input"]
+def _input(summary: Summary) -> str:
+    _, height, width = summary.model.input
     return f"{width} × {height}"
 
 
@@ -365,7 +368,7 @@ def _unknown_rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
         if all((name, images) in each for each in sets):
             known = [each[name, images] for each in sets]
             meaning = f"telling {len(images):,} images of “{name}” from those of test"
-            yield _Row("AUROC", meaning, [_cell(figures, "auroc") for figures in known])
+            yield _Row("AUROC", meaning, [_cell((each["auroc"], each["auroc_low"], each["auroc_high"])) for each in known])
 
 
 def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 from fieldmark.core.ensemble_record import EnsembleRecord, val_notes
+from fieldmark.core.summary import EnsembleSummary
 from fieldmark.reports.pages import fixed
 
 
@@ -36,8 +36,8 @@ class EnsemblePart:
     notes: list[str]
 
 
-def ensemble_part(record: EnsembleRecord, summary: dict[str, Any]) -> EnsemblePart:
-    """From what the manifest says of an ensemble and from its summary."""
+def ensemble_part(record: EnsembleRecord, summary: EnsembleSummary) -> EnsemblePart:
+    """From what the manifest and the summary of an ensemble say."""
     members = [
         Member(
             name=member.name,
@@ -45,18 +45,16 @@ def ensemble_part(record: EnsembleRecord, summary: dict[str, Any]) -> EnsemblePa
             size=member.size,
             weight=f"{record.weights[index]:.3f}" if record.weights else "",
             used=member.used,
-            val=fixed(figures["val"]),
-            test=fixed(figures["test"]),
-            interval=f"{fixed(figures['test_low'])}–{fixed(figures['test_high'])}",
+            val=fixed(figures.val),
+            test=fixed(figures.test),
+            interval=f"{fixed(figures.test_low)}–{fixed(figures.test_high)}",
         )
-        for index, (member, figures) in enumerate(zip(record.members, summary["ensemble"]["members"], strict=True))
+        for index, (member, figures) in enumerate(zip(record.members, summary.members, strict=True))
     ]
-    over = summary["ensemble"]["over_best_member"]
-    interval = f"95\u00a0% interval {fixed(over['low'])} to {fixed(over['high'])}"
-    by = f"{over['points']:+.1f} points, {interval}, p = {over['p']:.2g} (McNemar), on the same {over['n']:,} images"
-    verdict = (
-        f"Over {summary['ensemble']['best_member']}, the member with the best val: {by}{'' if over['shown'] else ': no difference shown'}."
-    )
+    over = summary.over_best_member
+    interval = f"95\u00a0% interval {fixed(over.low)} to {fixed(over.high)}"
+    by = f"{over.points:+.1f} points, {interval}, p = {over.p:.2g} (McNemar), on the same {over.n:,} images"
+    verdict = f"Over {summary.best_member}, the member with the best val: {by}{'' if over.shown else ': no difference shown'}."
     return EnsemblePart(record.method, _how(record), members, record.weights is not None, verdict, val_notes(record))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from fieldmark.core.summary import MeasuredInterval
+
 
 def render(template: str, content: Mapping[str, Any]) -> str:
     """The page of a template, named by its path within the package. The look that all pages share is `reports/style.css`.
@@ -48,12 +50,12 @@ def fixed(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def with_interval(figures: Mapping[str, Any], key: str, digits: int = 1, unit: str = "") -> tuple[str, str]:
-    """A figure and its interval, key_low and key_high, written out; a dash, and nothing, where they are not defined."""
-    if figures[key] is None:
+def with_interval(measured: MeasuredInterval, digits: int = 1, unit: str = "") -> tuple[str, str]:
+    """A value and its interval, written out; a dash, and nothing, if the value is not a finite number."""
+    value, low, high = measured
+    if value is None:
         return "–", ""
-    low, high = (fixed(figures[f"{key}_{end}"], digits) for end in ("low", "high"))
-    return f"{fixed(figures[key], digits)}{unit}", f"{low}–{high}"
+    return f"{fixed(value, digits)}{unit}", f"{fixed(low, digits)}–{fixed(high, digits)}"
 
 
 def accuracy(value: float) -> str:

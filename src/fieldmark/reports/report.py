@@ -11,6 +11,7 @@ import numpy as np
 
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
+from fieldmark.core.summary import Summary
 from fieldmark.datasets.dataset import SPLITS
 from fieldmark.datasets.splits import SplitRow, split_row
 from fieldmark.evaluation.assessment import Assessment, assess
@@ -77,7 +78,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     units = int(units_of(found.test.groups, len(found.test)).max()) + 1
     return {
         "summary": summary,
-        "test": summary["test"],
+        "test": summary.test,
         "grouped": found.test.is_grouped,
         "units": units,
         "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
@@ -86,8 +87,8 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
-        "curves": curve_charts(epochs, summary["training"]["best_epoch"]) if run.ensemble is None else (),
-        "ensemble": None if run.ensemble is None else ensemble_part(run.ensemble, summary),
+        "curves": curve_charts(epochs, summary.training.best_epoch) if run.ensemble is None else (),
+        "ensemble": ensemble_part(run.ensemble, summary.ensemble) if run.ensemble and summary.ensemble else None,
         "folds": run.ensemble is not None and run.ensemble.folds,
         "refit": any(row["phase"] == "refit" for row in epochs),
         "staged": run.ensemble is None and bool(stage_starts(epochs)),
@@ -98,7 +99,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "close_ups": close_ups,
         "pairs": _pairs(found),
         "strips": None if evidence.moved or not found.pairs else strips(found, images),
-        "trust": trust(found, summary),
+        "trust": trust(found, summary.test),
         "root": evidence.root,
         "moved": evidence.moved,
         "wrong": len(mistakes),
@@ -112,30 +113,30 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     }
 
 
-def _figures(summary: dict[str, Any], monitor: str) -> list[_Figure]:
+def _figures(summary: Summary, monitor: str) -> list[_Figure]:
     """What stands beside the answer. Top-5 is left out where there are no more than five classes."""
     chosen = (
         "the same on val"
         + (", which chose the best epoch" if monitor == "top1" else "")
-        + (", before the refit" if summary["training"].get("refit") else "")
+        + (", before the refit" if summary.training.refit else "")
     )
-    if "ensemble" in summary:
+    if summary.ensemble is not None:
         chosen = "the same on val; see the members for what that is"
-    after = summary["test"].get("ece_calibrated")
+    after, _, _ = summary.test.interval("ece_calibrated")
     calibrated = "" if after is None else f"; {fixed(after)}\u00a0% once calibrated"
     listed = [
-        ("Top-5", "test", "top5", "the right name is among the first five"),
-        ("Macro F1", "test", "macro_f1", "mean over classes, small ones counting as much as large ones"),
-        ("NLL", "test", "nll", "negative log-likelihood in nats: low where the right name is thought likely"),
-        ("ECE", "test", "ece", f"calibration error: how far the network's probabilities are off{calibrated}"),
-        ("Val top-1", "val", "top1", chosen),
+        ("Top-5", summary.test, "top5", "the right name is among the first five"),
+        ("Macro F1", summary.test, "macro_f1", "mean over classes, small ones counting as much as large ones"),
+        ("NLL", summary.test, "nll", "negative log-likelihood in nats: low where the right name is thought likely"),
+        ("ECE", summary.test, "ece", f"calibration error: how far the network's probabilities are off{calibrated}"),
+        ("Val top-1", summary.val, "top1", chosen),
     ]
     figures = []
-    for name, split, key, meaning in listed:
-        if key == "top5" and summary["dataset"]["classes"] <= 5:
+    for name, metrics, key, meaning in listed:
+        if key == "top5" and summary.dataset.classes <= 5:
             continue
         digits, unit = (3, "") if key == "nll" else (1, "\u00a0%")
-        value, interval = with_interval(summary[split], key, digits, unit)
+        value, interval = with_interval(metrics.interval(key), digits, unit)
         figures.append(_Figure(name, value, interval and interval + unit, meaning))
     return figures
 

@@ -29,7 +29,7 @@ def _draw(run: Run, found: Assessment) -> None:
     figures = run.folder.figures
     figures.mkdir(exist_ok=True)
     if epochs := read_json_lines(run.folder.metrics_file):  # ensembles have none
-        save_png([curve_charts(epochs, run.summary["training"]["best_epoch"])], figures / "curves.png", legend=True)
+        save_png([curve_charts(epochs, run.summary.training.best_epoch)], figures / "curves.png", legend=True)
     matrix, *close_ups = confusion_charts(found.matrix, found.test.class_names)
     save_png([[matrix], *(close_ups[k : k + 2] for k in range(0, len(close_ups), 2))], figures / "confusion.png")
     save_png([[risk_coverage_chart({run.name: found.risk_coverage})]], figures / "risk-coverage.png")

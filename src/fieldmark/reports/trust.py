@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.assessment import RISKS, Assessment
 from fieldmark.evaluation.unknowns import UnknownFigures
 from fieldmark.reports.charts.chart import Chart
@@ -40,13 +41,13 @@ class _Unknown:
     charts: list[Chart]
 
 
-def trust(found: Assessment, summary: dict[str, Any]) -> dict[str, Any]:
+def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
     """What the template shows; what needs calibration.json is None or empty without it."""
     decisions = found.decisions
     return {
         "decisions": None if decisions is None else decisions.record,
         "scaling": "" if decisions is None else _scaling(found),
-        "calibrated": [] if decisions is None else _calibrated(summary["test"]),
+        "calibrated": [] if decisions is None else _calibrated(test),
         "reliability": reliability_charts(*found.reliability) if decisions is not None else [],
         "selective": risk_coverage_chart({"the run": found.risk_coverage}),
         "answered": [(risk, coverage_at(found.risk_coverage, risk / 100)) for risk in RISKS],
@@ -70,16 +71,16 @@ def _scaling(found: Assessment) -> str:
     return f"a temperature of {record.temperature:.3f}"
 
 
-def _calibrated(test: dict[str, Any]) -> list[_Calibrated]:
+def _calibrated(test: SplitMetrics) -> list[_Calibrated]:
     rows = []
     for name, key, digits in _CALIBRATED:
-        if f"{key}_calibrated" in test:
+        if test.has(f"{key}_calibrated"):
             rows.append(_Calibrated(name, *(_with_interval(test, each, digits) for each in (key, f"{key}_calibrated"))))
     return rows
 
 
-def _with_interval(test: dict[str, Any], key: str, digits: int) -> str:
-    value, interval = with_interval(test, key, digits)
+def _with_interval(test: SplitMetrics, key: str, digits: int) -> str:
+    value, interval = with_interval(test.interval(key), digits)
     return f"{value} ({interval})" if interval else value
 
 

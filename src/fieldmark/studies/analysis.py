@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from statistics import fmean
 from typing import NamedTuple
 
@@ -140,18 +139,26 @@ def _intervals(hits: Mapping[str, np.ndarray]) -> dict[str, Gain]:
 
 
 def _measured(outcomes: Sequence[Outcome], accuracy: Gain | None) -> Measured:
-    figures = [outcome.figures for outcome in outcomes]
+    summaries = [outcome.summary for outcome in outcomes]
     return Measured(
-        val=spread([each.val_top1 for each in figures]),
-        test=spread([each.test_top1 for each in figures]),
+        val=spread([each.val.top1 for each in summaries]),
+        test=spread([each.test.top1 for each in summaries]),
         low=None if accuracy is None else accuracy.low,
         high=None if accuracy is None else accuracy.high,
-        cost=Cost(**{field.name: fmean(getattr(each, field.name) for each in figures) for field in fields(Cost)}),
+        cost=Cost(
+            parameters=fmean(each.model.parameters for each in summaries),
+            trainable=fmean(each.model.trainable for each in summaries),
+            macs=fmean(each.model.macs for each in summaries),
+            epochs=fmean(each.training.epochs for each in summaries),
+            steps=fmean(each.training.steps for each in summaries),
+            seconds=fmean(each.training.seconds for each in summaries),
+            images_per_second=fmean(each.training.images_per_second or 0.0 for each in summaries),
+        ),
     )
 
 
 def _noise(rungs: Sequence[Sequence[Outcome]]) -> float | None:
-    accuracies = [[outcome.figures.test_top1 for outcome in outcomes] for outcomes in rungs if len(outcomes) > 1]
+    accuracies = [[outcome.summary.test.top1 for outcome in outcomes] for outcomes in rungs if len(outcomes) > 1]
     if not accuracies:
         return None
     free = [len(values) - 1 for values in accuracies]

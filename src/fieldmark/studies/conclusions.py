@@ -151,7 +151,7 @@ def _notes(plan: StudyPlan, results: Results, dataset: StudyDataset, images: Ima
 
 
 def _made_with(outcome: Outcome) -> dict[str, str]:
-    made = {"precision": outcome.figures.precision, "device": outcome.figures.device}
+    made = {"precision": outcome.summary.training.precision, "device": outcome.summary.training.device}
     return made | {f"the version of {package}": outcome.versions.get(package, "unknown") for package in _VERSIONS}
 
 

@@ -122,8 +122,6 @@ def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow,
                     known = _figures(path, ensemble, members) | {"reason": ""}
                 except FieldmarkError as error:
                     known = {"reason": str(error).splitlines()[0]}
-                except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                    known = {"reason": f"{RunFolder(path).summary_file} cannot be used: {error}"}
             rows.append(EnsembleRow(ensemble.name, seed, ensemble.members, how, path, **known))
     return tuple(rows)
 
@@ -136,8 +134,17 @@ def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun])
     if record is None or _method(record) != ensemble.chosen() or [Path(each.source).parts[-2:] for each in record.members] != wanted:
         raise InputError(f"{path} was made in another way, or of other runs, than the study says", hint="Delete it, and it is made anew.")
     summary = run.summary()
-    test, over = summary["test"], summary["ensemble"]["over_best_member"]
-    numbers = {"val": summary["val"]["top1"], "test": test["top1"], "test_low": test["top1_low"], "test_high": test["top1_high"]}
-    numbers |= {key: over[key] for key in ("points", "low", "high")}
-    best = summary["ensemble"]["best_member"]
-    return {key: float(value) for key, value in numbers.items()} | {"best_member": str(best), "significant": bool(over["shown"])}
+    if summary.ensemble is None:
+        raise InputError(f"{run.summary_file} is damaged: ensemble is missing")
+    over = summary.ensemble.over_best_member
+    return {
+        "val": summary.val.top1,
+        "test": summary.test.top1,
+        "test_low": summary.test.top1_low,
+        "test_high": summary.test.top1_high,
+        "best_member": summary.ensemble.best_member,
+        "points": over.points,
+        "low": over.low,
+        "high": over.high,
+        "significant": over.shown,
+    }

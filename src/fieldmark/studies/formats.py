@@ -110,12 +110,12 @@ STAGES_ABOUT = (
 
 def stage_cells(row: StageRow) -> list[str]:
     """The cells of a row under the titles STAGES."""
-    first, last = row.stage.first, row.stage.last
+    first, last = row.stage.epochs
     return [
         f"{row.number} of {row.stages}",
         f"{first} to {last}" if first < last else f"{first}",
         one_line(", ".join(row.stage.trainable)),
-        large(row.stage.parameters),
+        large(row.stage.trainable_parameters),
         *(spread_text(values) for values in (row.train, row.val, row.best)),
     ]
 
@@ -419,9 +419,9 @@ def _json_stage(row: StageRow) -> dict[str, Any]:
     return {
         "rung": row.name,
         "stage": row.number,
-        "epochs": [row.stage.first, row.stage.last],
+        "epochs": list(row.stage.epochs),
         "trainable": list(row.stage.trainable),
-        "trainable_parameters": row.stage.parameters,
+        "trainable_parameters": row.stage.trainable_parameters,
         "train_top1": row.train and asdict(row.train),
         "val_top1": row.val and asdict(row.val),
         "best_val_top1": row.best and asdict(row.best),

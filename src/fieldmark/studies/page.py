@@ -13,6 +13,7 @@ from fieldmark.core.console import duration
 from fieldmark.core.files import write_text
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import Summary
 from fieldmark.reports.pages import render
 from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.figures import Charts, dataset_charts, palette
@@ -30,19 +31,19 @@ from fieldmark.studies.formats import (
     stage_cells,
 )
 from fieldmark.studies.plan import QUICK, StudyPlan, differences
-from fieldmark.studies.results import Absent, Figures, Outcome, Results
+from fieldmark.studies.results import Absent, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """A planned run; `report` is the address of its report relative to the page. `figures` are None for an `absent` one."""
+    """A planned run; `report` is the address of its report relative to the page. `summary` is None for an `absent` one."""
 
     number: int
     name: str
     seed: int
     report: str | None
-    figures: Figures | None = None
+    summary: Summary | None = None
     absent: Absent | None = None
 
 
@@ -136,9 +137,9 @@ def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Re
 
 
 def _run(plan: StudyPlan, run: Outcome | Absent, number: int) -> _Run:
-    figures, absent = (run.figures, None) if isinstance(run, Outcome) else (None, run)
+    summary, absent = (run.summary, None) if isinstance(run, Outcome) else (None, run)
     report = _report(plan, run.path)
-    return _Run(number=number, name=one_line(run.rung.name), seed=run.seed, report=report, figures=figures, absent=absent)
+    return _Run(number=number, name=one_line(run.rung.name), seed=run.seed, report=report, summary=summary, absent=absent)
 
 
 def _report(plan: StudyPlan, path: Path) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.core.summary import Summary
 from fieldmark.scoring.metrics import top_k_hits
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.ensembles import EnsembleRow, read_ensembles
@@ -47,23 +47,6 @@ def _counts(these: Sized, others: Sized) -> str:
     return "" if len(these) == len(others) else f" ({len(these):,}, not {len(others):,})"
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Of summary.json: accuracies in per cent; macs are multiply-adds an image."""
-
-    val_top1: float
-    test_top1: float
-    parameters: int
-    trainable: int
-    macs: int
-    epochs: int
-    steps: int
-    seconds: float
-    images_per_second: float
-    device: str
-    precision: str
-
-
 @dataclass(frozen=True, eq=False)
 class Curve:
     """Over the epochs of fitting: `epochs` int64 (E,), the rest float64 (E,), NaN where nothing was measured; accuracy in per cent."""
@@ -74,19 +57,9 @@ class Curve:
     val_top1: np.ndarray
 
 
-@dataclass(frozen=True)
-class TrainedStage:
-    """Of summary.json: the first and the last epoch of a stage, from 1, what it trained, and how many parameters that is."""
-
-    first: int
-    last: int
-    trainable: tuple[str, ...]
-    parameters: int
-
-
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A finished run. `stages` is empty where its summary is of a version that did not name them.
+    """A finished run.
 
     `fingerprint`: of its data and splits; `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object.
     """
@@ -96,10 +69,9 @@ class Outcome:
     seed: int
     path: Path
     fingerprint: str
-    figures: Figures
+    summary: Summary
     versions: dict[str, str]
     curve: Curve
-    stages: tuple[TrainedStage, ...]
     images: Images
     hits: np.ndarray
 
@@ -194,8 +166,7 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
     if twin is not None and twin.fingerprint != manifest.fingerprint:
         raise InputError(f"{folder.manifest_file}: it was trained on other images or splits than seed {twin.seed}")
-    summary = _json_object(folder.summary_file)
-    figures, stages = _figures(summary, folder.summary_file), _stages(summary, folder.summary_file)
+    summary = Summary.read(folder.summary_file)
     file = folder.predictions / "test.npz"
     predictions = Predictions.load(file, features=False)
     labelled = np.flatnonzero(predictions.labels >= 0)
@@ -206,9 +177,9 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     if (images.ids[1:] == images.ids[:-1]).any():
         raise InputError(f"{file} has an image twice")
     hits = top_k_hits(predictions.logits, np.maximum(predictions.labels, 0), 1)[order]
-    if abs(100 * hits.mean() - figures.test_top1) > 1e-6:
+    if abs(100 * hits.mean() - summary.test.top1) > 1e-6:
         raise InputError(
-            f"{file} and {folder.summary_file.name} disagree: top-1 is {100 * hits.mean():.3f} % and {figures.test_top1:.3f} %"
+            f"{file} and {folder.summary_file.name} disagree: top-1 is {100 * hits.mean():.3f} % and {summary.test.top1:.3f} %"
         )
     same = next((other for other in known if images.differs(other) is None), None)
     if same is None:
@@ -219,78 +190,12 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
         run.seed,
         run.path,
         manifest.fingerprint,
-        figures,
+        summary,
         manifest.versions,
         _curve(folder.metrics_file),
-        stages,
         same or images,
         hits,
     )
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{file} does not hold what Fieldmark writes there")
-    return values
-
-
-def _figures(summary: dict[str, Any], file: Path) -> Figures:
-    problems: list[str] = []
-
-    def read(key: str, expected: str, holds: Callable[[Any], bool]) -> Any:
-        section, name = key.split(".")
-        level = summary.get(section)
-        value = level.get(name) if isinstance(level, dict) else None
-        if not holds(value):
-            problems.append(f"{key} is {'missing' if value is None else f'not {expected}'}")
-        return value
-
-    def share(key: str) -> Any:
-        return read(key, "a percentage", lambda value: _is_number(value) and value <= 100)
-
-    def count(key: str) -> Any:
-        return read(key, "a count", lambda value: _is_number(value) and isinstance(value, int))
-
-    def number(key: str) -> Any:
-        return read(key, "a number", _is_number)
-
-    def text(key: str) -> Any:
-        return read(key, "text", lambda value: isinstance(value, str))
-
-    figures = Figures(
-        share("val.top1"),
-        share("test.top1"),
-        *(count(f"model.{name}") for name in ("parameters", "trainable", "macs")),
-        *(count(f"training.{name}") for name in ("epochs", "steps")),
-        *(number(f"training.{name}") for name in ("seconds", "images_per_second")),
-        *(text(f"training.{name}") for name in ("device", "precision")),
-    )
-    if problems:
-        raise InputError(f"{file}: {', '.join(problems)}")
-    return figures
-
-
-def _stages(summary: dict[str, Any], file: Path) -> tuple[TrainedStage, ...]:
-    listed = summary["training"].get("stages", [])
-    found = [_stage(values) for values in listed] if isinstance(listed, list) else [None]
-    stages = tuple(stage for stage in found if stage is not None)
-    if len(stages) < len(found):
-        raise InputError(f"{file}: training.stages does not hold what Fieldmark writes there")
-    return stages
-
-
-def _stage(values: Any) -> TrainedStage | None:
-    match values:
-        case {"epochs": [int(first), int(last)], "trainable": [*names], "trainable_parameters": int(parameters)}:
-            known = all(isinstance(name, str) for name in names) and all(map(_is_number, (first, last, parameters)))
-            return TrainedStage(first, last, tuple(names), parameters) if known else None
-    return None
 
 
 def _is_number(value: Any) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldmark.studies.results import Outcome, TrainedStage
+from fieldmark.core.summary import StageSummary
+from fieldmark.studies.results import Outcome
 from fieldmark.studies.statistics import Spread, spread
 
 
@@ -23,7 +24,7 @@ class StageRow:
     name: str
     number: int
     stages: int
-    stage: TrainedStage
+    stage: StageSummary
     train: Spread | None
     val: Spread | None
     best: Spread | None
@@ -31,8 +32,8 @@ class StageRow:
 
 def stage_rows(rung: int, name: str, outcomes: Sequence[Outcome]) -> list[StageRow]:
     """The stages of a rung, from its finished runs; none if it was trained in one stage, or if its runs do not record them."""
-    stages = next((outcome.stages for outcome in outcomes if len(outcome.stages) > 1), ())
-    runs = [outcome for outcome in outcomes if outcome.stages == stages]
+    stages = next((stages for outcome in outcomes if len(stages := outcome.summary.training.stages) > 1), ())
+    runs = [outcome for outcome in outcomes if outcome.summary.training.stages == stages]
     rows = []
     for number, stage in enumerate(stages, 1):
         train, val = ([_within(run, stage, measure) for run in runs] for measure in ("train_top1", "val_top1"))
@@ -51,10 +52,11 @@ def stage_rows(rung: int, name: str, outcomes: Sequence[Outcome]) -> list[StageR
     return rows
 
 
-def _within(run: Outcome, stage: TrainedStage, measure: str) -> np.ndarray:
+def _within(run: Outcome, stage: StageSummary, measure: str) -> np.ndarray:
     """The values measured in the epochs of a stage, in order: float64 (E,)."""
     values: np.ndarray = getattr(run.curve, measure)
-    found: np.ndarray = values[(run.curve.epochs >= stage.first) & (run.curve.epochs <= stage.last) & ~np.isnan(values)]
+    first, last = stage.epochs
+    found: np.ndarray = values[(run.curve.epochs >= first) & (run.curve.epochs <= last) & ~np.isnan(values)]
     return found
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.stages import Stage
+from fieldmark.core.summary import StageSummary
 from fieldmark.models.cost import parameters
 from fieldmark.models.factory import Classifier
 from fieldmark.models.parts import describe_trainable, named_parts
@@ -65,14 +65,14 @@ def stage_text(model: Classifier, recipe: Recipe, index: int, epochs: int) -> st
     return f"stage {index + 1} of {len(recipe.stages)}, {when}: {describe_trainable(model)}{norms}"
 
 
-def stage_accounts(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
+def stage_accounts(model: Classifier, recipe: Recipe) -> tuple[StageSummary, ...]:
     """First and last epoch of each stage, what it trains and how many parameters that is; the last stage stays applied to the model."""
     accounts = []
     for stage, (first, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True):
         apply_stage(model, stage)
         trained = parameters(model)[1]
-        accounts.append({"epochs": [first + 1, first + epochs], "trainable": list(stage.trainable), "trainable_parameters": trained})
-    return accounts
+        accounts.append(StageSummary(epochs=(first + 1, first + epochs), trainable=stage.trainable, trainable_parameters=trained))
+    return tuple(accounts)
 
 
 def _is_frozen(module: nn.Module) -> bool:

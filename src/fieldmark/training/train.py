@@ -11,12 +11,13 @@ import torch
 
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
-from fieldmark.core.files import storage_error, write_json, write_text
+from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.load import with_settings
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
+from fieldmark.core.summary import DatasetSummary, ModelSummary, SplitMetrics, Summary, TrainingSummary
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.datasets.split_file import origin_of, restore_data, write_split
 from fieldmark.evaluation.run import Run
@@ -38,8 +39,6 @@ from fieldmark.training.prepare import check_extras, fastest_arithmetic, prepare
 from fieldmark.training.stages import stage_accounts
 from fieldmark.training.tiles import preprocessing, training_tiles
 from fieldmark.training.work import Work, phase_of, save_best, save_predictions, validation
-
-SUMMARY_SCHEMA = 1
 
 
 def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, console: Console | None = None) -> Run:
@@ -233,33 +232,38 @@ def _finish(work: Work, position: Position) -> None:
         save_predictions(work, UNKNOWN)
     rows = read_json_lines(folder.metrics_file)
     stages = stage_accounts(work.model, recipe)
-    summary = {
-        "schema": SUMMARY_SCHEMA,
-        "status": "finished",
-        "dataset": {"name": dataset.name, "classes": len(dataset.class_names)}
-        | {split: len(work.loaded.rows(split)) for split in ("train", "val", "test")},
-        "model": {
-            "name": recipe.model.name,
-            "parameters": parameters(work.model)[0],
-            "trainable": stages[-1]["trainable_parameters"],
-            "macs": macs(work.model, recipe.data.size),
-            "input": [3, recipe.data.size, recipe.data.size],
-        },
-        "training": {
-            "epochs": sum(row["phase"] == "fit" for row in rows),
-            "best_epoch": position.best_epoch,
-            "refit": recipe.train.refit,
-            "steps": position.steps,
-            "samples_seen": position.samples_in_all,
-            "seconds": round(position.seconds, 2),
-            "images_per_second": round(position.samples_in_all / position.seconds, 1),
-            "device": work.folder.manifest().device,
-            "precision": recipe.train.precision,
-            "stages": stages,
-        },
-        **figures,
-    }
-    write_json(folder.summary_file, summary)
+    summary = Summary(
+        status="finished",
+        dataset=DatasetSummary(
+            name=dataset.name,
+            classes=len(dataset.class_names),
+            train=len(work.loaded.rows("train")),
+            val=len(work.loaded.rows("val")),
+            test=len(work.loaded.rows("test")),
+        ),
+        model=ModelSummary(
+            name=recipe.model.name,
+            parameters=parameters(work.model)[0],
+            trainable=stages[-1].trainable_parameters,
+            macs=macs(work.model, recipe.data.size),
+            input=(3, recipe.data.size, recipe.data.size),
+        ),
+        training=TrainingSummary(
+            epochs=sum(row["phase"] == "fit" for row in rows),
+            best_epoch=position.best_epoch,
+            refit=recipe.train.refit,
+            steps=position.steps,
+            samples_seen=position.samples_in_all,
+            seconds=round(position.seconds, 2),
+            images_per_second=round(position.samples_in_all / position.seconds, 1),
+            device=folder.manifest().device,
+            precision=recipe.train.precision,
+            stages=stages,
+        ),
+        val=SplitMetrics.model_validate(figures["val"]),
+        test=SplitMetrics.model_validate(figures["test"]),
+    )
+    summary.write(folder.summary_file)
     folder.set_status("finished")
     folder.initial_weights.unlink(missing_ok=True)
     shutil.rmtree(folder.features, ignore_errors=True)

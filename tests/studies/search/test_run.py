@@ -29,7 +29,7 @@ from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.results import run_path
 from fieldmark.studies.search.run import Budget, check_trial, run_search
 from fieldmark.studies.search.section import read_search
-from records import a_manifest
+from records import a_manifest, a_summary
 
 DATA = StudyDataset("cars", "cars")
 EPOCHS = 9
@@ -96,8 +96,8 @@ class FakeEngine:
         if len(lines) + self.epochs_a_look < epochs:
             return "goes on"
         values = [json.loads(line)["val_top1"] for line in folder.metrics_file.read_text().splitlines()]
-        val = {"n": 500, "top1": max(values), "top1_low": max(values) - 1, "top1_high": max(values) + 1, "nll": -max(values)}
-        folder.summary_file.write_text(json.dumps({"val": val, "test": val | {"top1": max(values) - 2}}))
+        val = {"n": 500, "top1": max(values), "top1_low": max(max(values) - 1, 0.0), "top1_high": max(values) + 1, "nll": -max(values)}
+        a_summary(val=val, test=val | {"top1": max(max(values) - 2, 0.0)}).write(folder.summary_file)
         folder.set_status("finished")
         return None
 
@@ -470,18 +470,21 @@ def test_a_process_that_cannot_be_started_is_tried_again(tmp_path):
     assert len(search(tmp_path / "out", FakeEngine(val), 3, what=a_search(halving=False)).finished) == 3
 
 
-@pytest.mark.parametrize("text", ['{"val": {"top', "[1]", "{}", '{"val": {"top1": "much"}}', '{"val": {"top1": null}}'])
+@pytest.mark.parametrize("text", ['{"val": {"top', "[1]", "{}", '{"val": {"top1": "much"}}', "not finite"])
 def test_a_damaged_summary_fails_its_trial_only(tmp_path, text):
     class Damaging(FakeEngine):
         def _look(self, job):
             said = super()._look(job)
             if said is None and job.name == "trial 2":
-                RunFolder(job.path).summary_file.write_text(text)
+                if text == "not finite":
+                    a_summary(val={"nll": None}).write(RunFolder(job.path).summary_file)
+                else:
+                    RunFolder(job.path).summary_file.write_text(text)
             return said
 
-    result = search(tmp_path / "out", Damaging(val), 3, what=a_search(halving=False))
+    result = search(tmp_path / "out", Damaging(val), 3, what=a_search(base={"evaluate": {"monitor": "nll"}}, halving=False))
     assert [trial.state for trial in result.trials] == ["finished", "failed", "finished"]
-    assert ("not finite" if "null" in text else "summary.json") in result.trials[1].reason
+    assert ("its val nll is not finite" if text == "not finite" else "summary.json") in result.trials[1].reason
 
 
 def test_a_damaged_manifest_fails_its_trial_only(tmp_path):

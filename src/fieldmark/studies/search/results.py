@@ -19,6 +19,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_text
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.proposals import Trial
 from fieldmark.studies.search.section import Search
@@ -34,7 +35,7 @@ class SearchResult:
 
     monitor: the figure of val that chooses: top1, macro_f1 or nll; `maximise`: whether more of it is better
     keys: the recipe keys that are searched over
-    val, test: the figures of `best` from its summary.json; empty if that has gone
+    val, test: what `best` reached, from its summary.json; None if that has gone
     epochs, epochs_in_all: how many epochs the trials that are over were trained for, and would have been without halving
     importances: by name of dimension; empty with few trials
     """
@@ -46,8 +47,8 @@ class SearchResult:
     keys: tuple[str, ...]
     trials: tuple[Trial, ...]
     best: Trial | None
-    val: dict[str, float]
-    test: dict[str, float]
+    val: SplitMetrics | None
+    test: SplitMetrics | None
     epochs: int
     epochs_in_all: int
     importances: dict[str, float]
@@ -85,10 +86,12 @@ def _ranked(trials: Sequence[Trial], maximise: bool) -> list[Trial]:
 def read_result(search: Search, dataset: StudyDataset, out: Path, trials: Sequence[Trial], importances: dict[str, float]) -> SearchResult:
     """Every finished run has its test figures; those of the chosen trial only are read."""
     best = best_of(trials, search.maximise)
-    summary: dict[str, Any] = {}
+    val: SplitMetrics | None = None
+    test: SplitMetrics | None = None
     if best is not None:
         with suppress(InputError):
             summary = RunFolder(run_path(out, dataset, best.number)).summary()
+            val, test = summary.val, summary.test
     halved = [trial for trial in trials if trial.state in ("finished", "stopped")]
     without_halving = [trial.epochs if trial.state == "finished" else search.space.recipe(trial.settings).train.epochs for trial in halved]
     return SearchResult(
@@ -99,8 +102,8 @@ def read_result(search: Search, dataset: StudyDataset, out: Path, trials: Sequen
         keys=tuple(dict.fromkeys(dimension.key for dimension in search.space.dimensions)),
         trials=tuple(trials),
         best=best,
-        val=summary.get("val", {}),
-        test=summary.get("test", {}),
+        val=val,
+        test=test,
         epochs=sum(trial.epochs for trial in halved),
         epochs_in_all=sum(without_halving),
         importances=importances,
@@ -121,10 +124,10 @@ def figure_title(monitor: str) -> str:
     return f"val {name} ({unit.strip()})"
 
 
-def figure_text(monitor: str, value: float | None) -> str:
+def figure_text(monitor: str, value: float | None, split: str = "val") -> str:
     """`val top-1 93.1 %`."""
     name, unit, digits = _FIGURES[monitor]
-    return f"val {name} not finite" if value is None else f"val {name} {value:.{digits}f}{unit}"
+    return f"{split} {name} not finite" if value is None else f"{split} {name} {value:.{digits}f}{unit}"
 
 
 def settings_text(settings: dict[str, Any]) -> str:
@@ -145,7 +148,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     counted = _counted(result.trials)
     if result.best is None or result.best.value is None:
         return [f"no trial has finished yet ({counted})"]
-    name, unit, digits = _FIGURES[result.monitor]
+    digits = _FIGURES[result.monitor][2]
     shown = result.finished[:_SHOWN]
     shown += [trial for trial in result.finished[_SHOWN:] if trial.is_base]
     rows = [
@@ -164,14 +167,15 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     ]
     if result.epochs < result.epochs_in_all:
         said.append(f"halving saved {result.epochs_in_all - result.epochs:,} of {result.epochs_in_all:,} epochs")
-    said.append(f"chosen on val: trial {result.best.number}, {figure_text(result.monitor, result.best.value)}{_interval(result, 'val')}")
+    val = f"{figure_text(result.monitor, result.best.value)}{_interval(result, result.val)}"
+    said.append(f"chosen on val: trial {result.best.number}, {val}")
     alike = _alike(result)
-    if alike:
-        said.append(f"{alike} more trials lie within that interval: val, with {result.val['n']:,} images, hardly distinguishes them")
-    if result.monitor in result.test:
-        value = f"{result.test[result.monitor]:.{digits}f}{unit}"
+    if alike and result.val is not None:
+        said.append(f"{alike} more trials lie within that interval: val, with {result.val.n:,} images, hardly distinguishes them")
+    if result.test is not None:
+        test = figure_text(result.monitor, result.test.interval(result.monitor)[0], "test")
         said.append(
-            f"test {name} {value}{_interval(result, 'test')}: reported for this trial only. Its val figure, the best of many, is "
+            f"{test}{_interval(result, result.test)}: reported for this trial only. Its val figure, the best of many, is "
             "optimistically biased"
         )
     if result.importances:
@@ -182,16 +186,21 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     return said
 
 
-def _interval(result: SearchResult, split: str) -> str:
-    figures, (_, _, digits) = (result.val if split == "val" else result.test), _FIGURES[result.monitor]
-    low, high = (figures.get(f"{result.monitor}_{end}") for end in ("low", "high"))
+def _interval(result: SearchResult, metrics: SplitMetrics | None) -> str:
+    if metrics is None:
+        return ""
+    digits = _FIGURES[result.monitor][2]
+    _, low, high = metrics.interval(result.monitor)
     return "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _alike(result: SearchResult) -> int:
     """How many other finished trials have a val figure within the interval of the best."""
-    end = result.val.get(f"{result.monitor}_{'low' if result.maximise else 'high'}")
-    if end is None or "n" not in result.val:
+    if result.val is None:
+        return 0
+    _, low, high = result.val.interval(result.monitor)
+    end = low if result.maximise else high
+    if end is None:
         return 0
     sign = 1 if result.maximise else -1
     return sum(sign * (trial.value or 0.0) >= sign * end for trial in result.finished) - 1

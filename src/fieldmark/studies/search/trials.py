@@ -152,15 +152,11 @@ class Trials:
 
 
 def _val_figure(path: Path, monitor: str) -> float:
-    """Raises InputError where the summary of a finished run is damaged, or its figure is not finite."""
-    folder = RunFolder(path)
-    try:
-        value = folder.summary()["val"][monitor]
-        if value is None:
-            raise InputError(f"its val {monitor} is not finite")
-        return float(value)
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{folder.summary_file} is damaged: it has no val {monitor}") from None
+    """Raises InputError if the summary of a finished run is damaged, or its figure is not finite."""
+    value, _, _ = RunFolder(path).summary().val.interval(monitor)
+    if value is None:
+        raise InputError(f"its val {monitor} is not finite")
+    return value
 
 
 def _is_gone(data: str) -> bool:
