@@ -137,7 +137,7 @@ def test_splits_without_train(tmp_path: Path) -> None:
 def test_empty_classes_are_all_named(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "train/a/1.jpg", "train/b/notes.txt", "test/x/1.jpg", folders=["train/c", "train/d/.e"]))
     for name in "bcd":
-        assert f"class folder train/{name} has no images: add some, or move it elsewhere" in message
+        assert f"class folder train/{name} has no images; add some, or move it elsewhere" in message
     assert "train/a " not in message and "'x'" in message
 
 
@@ -278,7 +278,7 @@ def test_unreadable_folders_are_all_named() -> None:
             (root / folder).chmod(0)
         message = error_of(root)
         for folder in ("train/b", "train/d", "test/a/deep"):
-            assert f"{root / folder} cannot be read (Permission denied): make it readable, or move it away" in message
+            assert f"{root / folder} cannot be read (Permission denied); make it readable, or move it away" in message
         assert "class folder train/empty has no images" in message and "class folder train/b" not in message
 
 
@@ -320,7 +320,7 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     assert dataset.paths == ("a/1.jpg", "b/1.jpg")
     assert r"passed over images whose names are not valid Unicode: 2 (first: a/\xff.jpg)" in dataset.notes
     os.mkdir(os.fsencode(tmp_path) + b"/\xfd")
-    assert r"the name of the class folder \xfd is not valid Unicode: rename the folder" in error_of(tmp_path)
+    assert r"the name of the class folder \xfd is not valid Unicode; rename the folder" in error_of(tmp_path)
 
 
 def test_layout_overrides_the_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fieldmark.core.recipe.section import Conflict, Fraction, NonNegative, Positive, Probability, Refused, Section, setting
+from fieldmark.core.recipe.section import Conflict, Fraction, Monitor, NonNegative, Positive, Probability, Refused, Section, setting
 
 
 class Warmup(Section):
@@ -54,7 +54,7 @@ class MultiStep(Warmup):
 
 class Plateau(Warmup):
     name: Literal["plateau"] = setting("plateau", "multiplied by gamma whenever a val metric has stopped improving")
-    monitor: Literal["top1", "macro_f1", "nll"] = setting("nll", "the val metric that is watched")
+    monitor: Monitor = setting("nll", "the val metric that is watched")
     patience: Annotated[int, Field(ge=0)] = setting(3, "epochs without improvement that are tolerated", "epochs")
     gamma: Annotated[float, Field(gt=0, lt=1)] = setting(0.1, "the factor")
     floor_factor: Probability = setting(0.0, "lowest learning rate, as a multiple of lr")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import nearest, shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
@@ -119,13 +119,16 @@ class _Survey:
 
     def __init__(self, root: Path):
         self.root = root
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.damaged: set[str] = set()  # class folders that a problem speaks of
         self._passed_over: dict[str, list[str]] = defaultdict(list)
         self._listings: dict[str, tuple[list[str], list[str]]] = {}
         self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
         self._chain_memo: dict[Path, tuple[int, int]] = {}
+
+    def wrong(self, what: str, remedy: str = "") -> None:
+        self.problems.append(Problem(what, remedy=remedy))
 
     def stop_at_problems(self) -> None:
         if self.problems:
@@ -180,7 +183,7 @@ class _Survey:
         Links that lead back to a folder above, or to one already met in this class, are passed over.
         """
         if not is_text(class_folder):
-            self.problems.append(f"the name of the class folder {shown(class_folder)} is not valid Unicode: rename the folder")
+            self.wrong(f"the name of the class folder {shown(class_folder)} is not valid Unicode", remedy="rename the folder")
             self.damaged.add(class_folder)
             return []
         problems = len(self.problems)
@@ -201,7 +204,7 @@ class _Survey:
                     return None
             elif owner != class_folder:
                 conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
-                self.problems.append(f"{first_met} and {shown(folder)} are one and the same folder: its images cannot be in {conflict}")
+                self.wrong(f"{first_met} and {shown(folder)} are one and the same folder: its images cannot be in {conflict}")
             else:
                 self._owners[identity] = split, class_folder, folder
                 folders, images = self.listing(folder)
@@ -215,7 +218,7 @@ class _Survey:
         return os.path.samefile(_join(self.root, one), _join(self.root, other))
 
     def _unreadable(self, path: str, error: OSError) -> None:
-        self.problems.append(f"{shown(_join(self.root, path))} cannot be read ({error.strerror}): make it readable, or move it away")
+        self.wrong(f"{shown(_join(self.root, path))} cannot be read ({error.strerror})", remedy="make it readable, or move it away")
 
     def _chain(self, folder: str) -> list[tuple[int, int]]:
         """The real folder itself, and all that hold it up to the root of the file system; cut short if they cannot be looked at."""
@@ -250,11 +253,11 @@ def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
         by_split[SPLIT_NAMES[folder.lower()]].append(folder)
     for split, several in by_split.items():
         if len(several) > 1:
-            survey.problems.append(f"{' and '.join(several)} are two names for one split, {split}: keep one, or rename the other")
+            survey.wrong(f"{' and '.join(several)} are two names for one split, {split}", remedy="keep one, or rename the other")
     chosen = {split: by_split[split][0] for split in SPLITS if split in by_split}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if first in chosen and second in chosen and survey.same_folder(chosen[first], chosen[second]):
-            survey.problems.append(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs images of its own")
+            survey.wrong(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs images of its own")
     survey.stop_at_problems()
     return chosen
 
@@ -263,7 +266,7 @@ def _train_classes(survey: _Survey, images: dict[str, list[str]]) -> tuple[str, 
     """Class names, sorted; every class of train must have images."""
     for folder, paths in images.items():
         if not paths and folder not in survey.damaged:
-            survey.problems.append(f"class folder {folder} has no images: add some, or move it elsewhere")
+            survey.wrong(f"class folder {folder} has no images", remedy="add some, or move it elsewhere")
     _check_distinct(survey, images)
     return tuple(sorted(_last(folder) for folder in images))
 
@@ -277,10 +280,8 @@ def _check_against_train(survey: _Survey, split_folder: str, images: dict[str, l
             unknown.append(repr(name) + (f" (train has {near[0]!r})" if near else ""))
     if unknown:
         classes = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
-        survey.problems.append(
-            f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}. "
-            "Classes are matched by the names of their folders: rename, delete or add them to train"
-        )
+        remedy = "classes are matched by the names of their folders: rename them, delete them or add them to train"
+        survey.wrong(f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}", remedy)
     _check_distinct(survey, images)
 
 
@@ -289,9 +290,8 @@ def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
     for folder in folders:
         twin = by_key.setdefault(_key(_last(folder)), folder)
         if twin != folder:
-            survey.problems.append(
-                f"the class folders {twin} and {folder} have the same name in two Unicode spellings ({twin!a}, {folder!a}): merge them"
-            )
+            what = f"the class folders {twin} and {folder} have the same name in two Unicode spellings ({twin!a}, {folder!a})"
+            survey.wrong(what, remedy="merge them")
 
 
 def _no_images(survey: _Survey, root: Path, train_folder: str) -> InputError:

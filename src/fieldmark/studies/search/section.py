@@ -20,6 +20,7 @@ from fieldmark.core.names import suggest
 from fieldmark.core.recipe.layers import Layer
 from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.recipe.section import Monitor
 from fieldmark.core.yaml_text import line_of, show
 from fieldmark.studies.search.space import Space, read_space
 
@@ -56,7 +57,7 @@ class Search:
         return build_recipe(self.space.base)
 
     @property
-    def monitor(self) -> Literal["top1", "macro_f1", "nll"]:
+    def monitor(self) -> Monitor:
         """The val figure that chooses."""
         return self.base.evaluate.monitor
 
