@@ -9,11 +9,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer as Answer
     from fieldmark.api import calibrate as calibrate
+    from fieldmark.api import demo as demo
+    from fieldmark.api import describe_dataset as describe_dataset
+    from fieldmark.api import draw_birds as draw_birds
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import evaluate_corruptions as evaluate_corruptions
     from fieldmark.api import evaluate_unknowns as evaluate_unknowns
     from fieldmark.api import explain as explain
+    from fieldmark.api import image_cache as image_cache
+    from fieldmark.api import list_fields as list_fields
+    from fieldmark.api import list_layouts as list_layouts
+    from fieldmark.api import list_models as list_models
+    from fieldmark.api import list_recipes as list_recipes
+    from fieldmark.api import list_studies as list_studies
+    from fieldmark.api import predict as predict
+    from fieldmark.api import recipe_schema as recipe_schema
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
@@ -25,37 +36,36 @@ if TYPE_CHECKING:
     from fieldmark.datasets.layouts import read_dataset as read_dataset
     from fieldmark.evaluation.run import Run as Run
 
-_HOMES = {
-    "train": "fieldmark.api",
-    "resume": "fieldmark.api",
-    "evaluate": "fieldmark.api",
-    "evaluate_corruptions": "fieldmark.api",
-    "evaluate_unknowns": "fieldmark.api",
-    "calibrate": "fieldmark.api",
-    "ensemble": "fieldmark.api",
-    "explain": "fieldmark.api",
-    "report": "fieldmark.api",
-    "submit": "fieldmark.api",
-    "run_study": "fieldmark.api",
-    "study_table": "fieldmark.api",
-    "search": "fieldmark.api",
+_ELSEWHERE = {
     "read_dataset": "fieldmark.datasets.layouts",
     "Run": "fieldmark.evaluation.run",
     "Answer": "fieldmark.answering.answer",
     "load_recipe": "fieldmark.core.recipe.load",
 }
+"""Where public names are that are not in fieldmark.api."""
 
 __all__ = [
     "Answer",
     "Run",
     "calibrate",
+    "demo",
+    "describe_dataset",
+    "draw_birds",
     "ensemble",
     "evaluate",
     "evaluate_corruptions",
     "evaluate_unknowns",
     "explain",
+    "image_cache",
+    "list_fields",
+    "list_layouts",
+    "list_models",
+    "list_recipes",
+    "list_studies",
     "load_recipe",
+    "predict",
     "read_dataset",
+    "recipe_schema",
     "report",
     "resume",
     "run_study",
@@ -68,8 +78,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that the command line starts fast."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'fieldmark' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "fieldmark.api")), name)

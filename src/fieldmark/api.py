@@ -1,35 +1,69 @@
-"""The same from Python and a notebook: train, evaluate, ensemble, report, submit, studies. The command line is a shell over this."""
+"""Everything that a user can do, from Python and a notebook; each command of the command line calls one of these functions.
+
+Importing this module is quick: a function imports what it needs when it is called. A docstring is also the help of the command.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fieldmark.answering.answerer import Boxes
 from fieldmark.core.console import Console
-from fieldmark.core.errors import CheckFailed
-from fieldmark.core.recipe.load import load_recipe
-from fieldmark.datasets.corruptions import SEVERITIES
-from fieldmark.ensembles.method import method_of
-from fieldmark.evaluation.evaluate import evaluate_run
-from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
-from fieldmark.reports import changes
-from fieldmark.reports.comparison import write_comparison
-from fieldmark.reports.explain import Explained, explain_run
-from fieldmark.reports.report import write_report
-from fieldmark.scoring.decisions import Decisions, Wanted
-from fieldmark.studies.answer import write_answer
-from fieldmark.studies.engines import open_engine
-from fieldmark.studies.plan import named_datasets
-from fieldmark.studies.run import plan_study, train_study
-from fieldmark.studies.search.results import SearchResult
-from fieldmark.studies.search.run import Budget, check_trial, run_search
-from fieldmark.studies.search.section import read_search
-from fieldmark.studies.study_file import load_study, search_section
-from fieldmark.studies.table import StudyTable
+from fieldmark.core.errors import CheckFailed, InputError
+
+if TYPE_CHECKING:
+    from fieldmark.answering.answer import Answer
+    from fieldmark.answering.answerer import Boxes
+    from fieldmark.core.presets import Preset
+    from fieldmark.core.recipe.fields import RecipeField
+    from fieldmark.datasets.layouts.layout import Layout
+    from fieldmark.datasets.overview import Overview
+    from fieldmark.datasets.pixel_cache import CacheContents
+    from fieldmark.evaluation.evaluate import Evaluation
+    from fieldmark.evaluation.robustness import Robustness
+    from fieldmark.evaluation.run import Run
+    from fieldmark.evaluation.submission import Submission
+    from fieldmark.evaluation.unknowns import UnknownEvaluation
+    from fieldmark.models.catalog import ModelInfo
+    from fieldmark.reports.explain import Explained
+    from fieldmark.scoring.decisions import Decisions
+    from fieldmark.studies.search.results import SearchResult
+    from fieldmark.studies.table import StudyTable
+
+
+# ---- making runs ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `demo` leaves behind: its run, and the folder of drawn birds, with birds of unknown species in `unseen`."""
+
+    run: Run
+    birds: Path
+
+
+def demo(*settings: str, out: str | Path | None = None, quiet: bool = False) -> Demo:
+    """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two CPU cores.
+
+    Args:
+        settings: Recipe keys that differ from `fieldmark recipes demo`, such as train.epochs=5.
+        out: The run folder to create; by default a new one under runs/.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: a setting or the folder cannot be used; nothing was written.
+    """
+    from fieldmark.core.recipe.load import load_recipe
+    from fieldmark.datasets.birds.folder import SHEET, birds_folder
+    from fieldmark.reports import changes
+
+    recipe, console = load_recipe("demo", settings), Console(quiet)
+    folder = birds_folder(console=console)
+    console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
+    return Demo(changes.train("birds", recipe, out, console), folder)
 
 
 def train(
@@ -39,24 +73,40 @@ def train(
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train a classifier and give its run.
+    """Train a classifier and leave a run folder behind.
 
     Args:
-        data: a folder whose layout is recognised, or "birds" for the built-in set.
-        settings: recipe keys, such as "train.epochs=12".
-        recipe: a preset's name or a YAML file.
-        out: the run folder to make; a new one under runs/ by default.
-        quiet: print nothing.
+        data: A folder or file whose layout is recognised (`fieldmark layouts` lists the layouts), "hf:owner/name", or "birds" for the
+            built-in set.
+        settings: Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
+        recipe: A recipe that comes with Fieldmark (`fieldmark recipes` lists them) or a YAML file.
+        out: The run folder to create; by default a new one under runs/.
+        quiet: Print nothing.
 
     Raises:
         InputError: something given cannot be used; nothing was written.
-        CheckFailed: the model is over model.max_parameters. TrainingFailed: the loss was not finite.
+        CheckFailed: the model is over model.max_parameters; nothing was written.
+        TrainingFailed: the loss was not finite; the last good state is saved.
+        Interrupted: a signal came; the state is saved.
     """
+    from fieldmark.core.recipe.load import load_recipe
+    from fieldmark.reports import changes
+
     return changes.train(data, load_recipe(recipe, settings), out, Console(quiet))
 
 
 def resume(run: str | Path, quiet: bool = False) -> Run:
-    """Continue a run that was interrupted, killed or failed; the result equals that of a run never stopped."""
+    """Continue a run that was interrupted, was killed or failed; the result equals that of a run never stopped.
+
+    Args:
+        run: The run folder.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the folder is not a run, is being written, or its data have moved or changed.
+    """
+    from fieldmark.reports import changes
+
     return changes.resume(run, Console(quiet))
 
 
@@ -66,34 +116,112 @@ def ensemble(
     out: str | Path,
     of: Literal["probabilities", "logits"] | None = None,
     weights: Literal["equal", "fitted"] | None = None,
-    fit_on: Literal["val", "train"] | None = None,
+    fit_on: str | None = None,
     ingredients: Literal["greedy", "all"] | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Make one run of several that were trained on the same split, or of the folds of one or several recipes.
+    """Combine several runs that were trained on the same split, or the folds of one or several recipes, into one run.
 
     Args:
-        method: the mean of their answers; a linear layer on all their logits (a stack); or one network with the mean of their weights (a
-            soup).
-        out: the run folder to make; the members are copied into it.
-        of: for a mean: of probabilities (the default) or logits.
-        weights: for a mean: equal (the default), or fitted to val.
-        fit_on: for a stack: val (the default; of folds, those images that each left out), or train, as it was published once.
-        ingredients: for a soup: greedy (the default), those that do not lower val top-1; or all.
+        runs: Finished runs, at least two.
+        method: The mean of their predictions; a linear layer on all their logits (stack); or one network with the mean of their weights
+            (soup).
+        out: The run folder to create; the members are copied into it.
+        of: For a mean: of probabilities (the default) or logits.
+        weights: For a mean: equal (the default), or fitted on val.
+        fit_on: For a stack: val (the default; of folds, the images that each left out), or train, which is optimistically biased.
+        ingredients: For a soup: greedy (the default), the best on val first and then each that does not lower val top-1; or all.
+        quiet: Print nothing.
 
-    Raises InputError where the runs cannot answer together, with the reasons; nothing was written.
+    Raises:
+        InputError: the runs cannot be combined, with the reasons; nothing was written.
     """
+    from fieldmark.ensembles.method import method_of
+    from fieldmark.reports import changes
+
     return changes.ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, Console(quiet))
 
 
-def report(*runs: str | Path, out: str | Path | None = None) -> Path:
-    """Write the report of a finished run, one HTML file that opens offline, into its folder or to `out`; gives the file.
+# ---- using runs -------------------------------------------------------------------------------------------------------------------
 
-    Several runs are set side by side, the others against the first; that needs `out`, and runs tested on the same images.
+
+def evaluate(
+    run: str | Path,
+    data: str | Path | None = None,
+    split: str = "test",
+    crop: Literal["none", "box", "both"] | None = None,
+    corrupt: str | None = None,
+    unknown: Sequence[str | Path] = (),
+    quiet: bool = True,
+) -> Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation:
+    """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
+
+    Args:
+        run: A finished run.
+        data: Other data, all of whose classes the run knows; by default the run's own.
+        split: One of train, val and test.
+        crop: Evaluate on whole images (none), on the boxes of their objects (box), or on both; by default as the run was trained.
+        corrupt: How to corrupt the images first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3, or none; by default as the run
+            was trained. all:3, or all for every severity, measures each corruption on test.
+        unknown: Files, folders and patterns of images of none of the run's classes, to measure how many of them it rejects.
+        quiet: Print nothing.
+
+    Returns:
+        The Evaluation of the split, or with crop="both" those of whole images and of boxes. With corrupt="all", what
+        evaluate_corruptions returns; with unknown images, what evaluate_unknowns returns.
+
+    Raises:
+        InputError: the run is not finished, or its data have moved or changed, have unknown classes, or lack such a split or boxes.
     """
-    if len(runs) == 1:
-        return write_report(Run.load(runs[0]), None if out is None else Path(out))
-    return write_comparison([Run.load(run) for run in runs], None if out is None else Path(out))
+    from fieldmark.datasets.corruptions import all_corruptions
+    from fieldmark.evaluation.evaluate import CROPS, evaluate_run
+    from fieldmark.evaluation.run import Run
+
+    severities = all_corruptions(corrupt)
+    if (unknown or severities) and (data, crop, split, corrupt if unknown else None) != (None, None, "test", None):
+        raise InputError("--unknown and --corrupt all are measured on their own, on test", hint="Leave the other options out.")
+    if unknown:
+        return evaluate_unknowns(run, unknown, quiet)
+    if severities:
+        return evaluate_corruptions(run, severities, quiet)
+    loaded, console = Run.load(run), Console(quiet)
+    if crop == "both":
+        return tuple(evaluate_run(loaded, data, split, console, each, corrupt) for each in CROPS)
+    return evaluate_run(loaded, data, split, console, crop, corrupt)
+
+
+def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> UnknownEvaluation:
+    """Measure how many images of none of a run's classes it rejects; the run's evaluation.json and report say so from then on.
+
+    Args:
+        run: A finished run.
+        unknown: Files, folders and patterns of images.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the run is not finished or not calibrated, or there are no such images.
+    """
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports import changes
+
+    return changes.measure_unknown(Run.load(run), unknown, Console(quiet))
+
+
+def evaluate_corruptions(run: str | Path, severities: Sequence[int] = (1, 2, 3, 4, 5), quiet: bool = True) -> Robustness:
+    """Measure top-1 on test under every corruption; the run's robustness.json, evaluation.json and report say so from then on.
+
+    Args:
+        run: A finished run.
+        severities: Those to measure. What was measured before is not measured again.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the run is not finished, or its data have moved or changed.
+    """
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports import changes
+
+    return changes.measure_robustness(Run.load(run), severities, Console(quiet))
 
 
 def calibrate(
@@ -106,52 +234,60 @@ def calibrate(
     unknown: Sequence[str | Path] = (),
     quiet: bool = True,
 ) -> Decisions:
-    """Fit what a run decides with on val anew, and write its calibration.json and report; training does it with the defaults.
+    """Refit a run's temperature, rejection threshold, prediction sets and back-off on val. Training fits them with the defaults.
 
     Args:
-        accept: the share of images of known classes that are not to be rejected.
-        coverage: the share of images whose set of classes is to hold the right one.
-        precision: the share of answers that are to be right where a coarser one may stand in for an unsure one.
-        scaling: one temperature, or a scale and a bias for each class.
-        score: of rejection; chosen by default.
-        unknown: images of none of the classes, files, folders or patterns, to choose the score by.
+        run: A finished run.
+        accept: The share of images of known classes that must not be rejected.
+        coverage: The share of images whose prediction set must contain the right class.
+        precision: The share of answers that must be right if a coarser answer, such as the genus, may replace an unsure one.
+        scaling: One temperature, or a scale and a bias for each class (vector), which can change predictions and needs many images of
+            each class.
+        score: The rejection score; the result lists the scores. By default the first that separates classes of val from the others, each
+            class held out in turn, to within one point of the best.
+        unknown: Files, folders and patterns of images of none of the run's classes, to choose the score by.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the run is not finished, has no predictions of val, or cannot have what was asked for.
     """
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports import changes
+    from fieldmark.scoring.decisions import Wanted
+
     return changes.calibrate(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
 
 
-def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> dict[str, Any]:
-    """How many images of none of a run's classes, files, folders or patterns, it rejects: the fields of UnknownFigures.
-
-    The run's evaluation.json and report have them from then on.
-    """
-    return changes.measure_unknown(Run.load(run), unknown, Console(quiet))
-
-
-def evaluate_corruptions(run: str | Path, severities: Sequence[int] = SEVERITIES, quiet: bool = True) -> dict[str, Any]:
-    """Top-1 in per cent of test as it is ("none") and under every corruption ("corruptions"), by name and severity from 1 to 5.
-
-    The run's robustness.json, evaluation.json and report have it from then on; what was measured before is not measured again.
-    """
-    return changes.measure_robustness(Run.load(run), severities, Console(quiet))
-
-
-def evaluate(
+def predict(
     run: str | Path,
-    data: str | Path | None = None,
-    split: str = "test",
-    crop: Literal["none", "box"] | None = None,
-    corrupt: str | None = None,
-    quiet: bool = True,
-) -> dict[str, Any]:
-    """Figures of a run on a split of its own data or of other data; the predictions are saved in the run folder.
+    sources: str | Path | bytes | Sequence[str | Path | bytes],
+    csv: str | Path | None = None,
+    boxes: Boxes | str | Path | None = None,
+    top: int = 5,
+    quiet: bool = False,
+) -> Iterator[Answer]:
+    """Classify images.
+
+    Predictions come one by one, in the order of the images, and memory does not grow with their number.
 
     Args:
-        crop: on whole images ("none") or on the boxes of their objects ("box"); by default as the run was trained.
-        corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
+        run: A finished run.
+        sources: Files, folders (searched for images) and patterns such as `photos/*.jpg`.
+        csv: A table to write, complete after the last image: path, whether the image is of none of the classes, the likeliest classes with
+            their probabilities, the set that contains the right one with the promised probability, what is sure enough at each level, and
+            a note if there is no answer.
+        boxes: A table with a box for each image: path, left, top, right, bottom (or width and height) in pixels; paths are relative to the
+            table's folder. A run that was trained with data.crop=box needs it.
+        top: How many classes to name.
+        quiet: Print nothing.
 
-    Classes are matched by name. Raises InputError for data with classes that the run does not know.
+    Raises:
+        InputError: the run has no weights, there are no such images, or the table cannot be read or written.
     """
-    return evaluate_run(Run.load(run), data, split, Console(quiet), crop, corrupt)
+    from fieldmark.evaluation.predict import predict_images
+    from fieldmark.evaluation.run import Run
+
+    return predict_images(Run.load(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
 
 
 def explain(
@@ -159,27 +295,80 @@ def explain(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     method: str = "auto",
-    boxes: Boxes | None = None,
+    boxes: Boxes | str | Path | None = None,
     quiet: bool = True,
 ) -> Explained:
-    """Where a run looked in images, whether that matters, and the training images nearest to them, as a page in the folder `out`.
+    """Show where a run looked in images, whether that place matters, and the training images nearest to them.
 
     Args:
-        images: files, folders and patterns.
-        method: of the maps, grad-cam, grad-cam++, layer-cam or rollout; by default what suits the architecture.
-        boxes: of the objects, by the image's path, as in Run.predict.
+        run: A finished run.
+        images: Files, folders (searched for images) and patterns such as `photos/*.jpg`.
+        out: The folder to write: a page, an image for each map, and the figures as JSON.
+        method: How the maps are made; auto is rollout for vision transformers and grad-cam for all other networks.
+        boxes: A table with a box for each image, as for `fieldmark predict`.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the method does not suit the network, there are no such images, or the folder cannot be written.
     """
+    from fieldmark.datasets.boxes_file import given_boxes
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports.explain import explain_run
+
     listed = [images] if isinstance(images, str | Path) else images
-    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method, boxes)
+    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method, given_boxes(boxes))
 
 
-def submit(run: str | Path, out: str | Path, data: str | Path | None = None, columns: str = DEFAULT_COLUMNS, quiet: bool = True) -> Path:
-    """Predict the images without labels of a run's data, or of other data, into a CSV file, and give the file.
+def submit(
+    run: str | Path,
+    out: str | Path,
+    data: str | Path | None = None,
+    columns: str = "id=stem,label=class",
+    quiet: bool = True,
+) -> Submission:
+    """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
-    `columns` are "header=what", separated by commas, as in evaluation.submission.submit_run. Raises InputError where there are none.
+    Args:
+        run: A finished run.
+        out: The CSV file to write.
+        data: Other data with unlabelled images; by default the run's own.
+        columns: HEADER=WHAT, separated by commas. WHAT is path, name, stem (the name without its suffix), class, index (of the class, from
+            0), number (from 1), probability, or probabilities (a column for each class).
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
     """
-    submit_run(Run.load(run), Path(out), data, columns, Console(quiet))
-    return Path(out)
+    from fieldmark.evaluation.run import Run
+    from fieldmark.evaluation.submission import submit_run
+
+    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet))
+
+
+def report(*runs: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a run, or of several side by side: one HTML file that opens offline.
+
+    Args:
+        runs: A finished run, or several that were tested on the same images; the others are compared with the first.
+        out: The file to write; by default report.html in the run's folder. Several runs need a name.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: a run is not finished, or the runs cannot be compared.
+    """
+    from fieldmark.evaluation.run import Run
+    from fieldmark.reports.comparison import write_comparison
+    from fieldmark.reports.report import write_report
+
+    target = None if out is None else Path(out)
+    if len(runs) == 1:
+        return write_report(Run.load(runs[0]), target)
+    return write_comparison([Run.load(run) for run in runs], target)
+
+
+# ---- studies ----------------------------------------------------------------------------------------------------------------------
 
 
 def run_study(
@@ -194,26 +383,37 @@ def run_study(
     quick: bool = False,
     quiet: bool = False,
 ) -> StudyTable | None:
-    """Train what a study lacks, each run in a process of its own, and give its table; everything is in the folder `out`.
+    """Train every recipe of a study with every seed, unless that is done already, and say which change helped.
 
     Args:
-        study: the name of one that comes with Fieldmark, or a YAML file.
-        data: a dataset, or several.
-        settings: recipe keys that change the base, such as "train.epochs=12".
-        seeds: how many; as the study says by default.
-        jobs: how many runs at once; by default one for each GPU, or else for each core.
-        engine: on this machine, or on a Ray cluster.
-        dry_run: say what would be done and how long it would take, and give None.
-        quick: the rehearsal that the study's section `quick` describes.
+        study: A study that comes with Fieldmark (`fieldmark study list` lists them) or a YAML file.
+        data: One or several datasets.
+        settings: Recipe keys that change the base, such as train.epochs=12.
+        out: The folder of the study; the same command continues it.
+        seeds: How many seeds; by default those of the study.
+        jobs: How many runs at once, each with its share of the cores; by default one for each GPU, or else for each core.
+        engine: This machine, or the Ray cluster that RAY_ADDRESS names (by default one that is started here).
+        dry_run: Say what would be done, how long it would take and how much disk space it needs, and stop.
+        quick: Rehearse the study as its section `quick` says: short and small, to see that everything works. It measures nothing.
+        quiet: Print nothing.
+
+    Returns:
+        The table of the study; None for a dry run.
 
     Raises:
-        InputError: something given cannot be used; no run was begun.
+        InputError: something given cannot be used; no run was started.
         CheckFailed: some runs failed; the others are finished, and the table is written.
         Interrupted: stopped by Ctrl-C; the same call continues.
     """
+    from fieldmark.studies.answer import write_answer
+    from fieldmark.studies.run import plan_study, train_study
+    from fieldmark.studies.study_file import load_study
+
     console = Console(quiet)
-    datasets = [data] if isinstance(data, str | Path) else data
-    plan = plan_study(load_study(study, settings, seeds, quick), [str(each) for each in datasets], out)
+    datasets = [str(data)] if isinstance(data, str | Path) else [str(each) for each in data]
+    if not datasets:
+        raise InputError("a study needs data", hint=f"fieldmark study run {study} DATA --out {out}")
+    plan = plan_study(load_study(study, settings, seeds, quick), datasets, out)
     done = train_study(plan, engine, jobs, dry_run, console)
     if dry_run:
         return None
@@ -221,6 +421,21 @@ def run_study(
     if done.failed:
         raise CheckFailed(f"{len(done.failed)} of the runs failed; the same command tries them again")
     return table
+
+
+def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:
+    """Say which change helped, from the finished runs, and write it as Markdown, CSV, LaTeX, JSON, images and a page.
+
+    Args:
+        folder: The folder of a study.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the folder is not that of a study, or cannot be written.
+    """
+    from fieldmark.studies.answer import write_answer
+
+    return write_answer(folder, Console(quiet))
 
 
 def search(
@@ -234,17 +449,30 @@ def search(
     engine: Literal["local", "ray"] = "local",
     quiet: bool = False,
 ) -> SearchResult:
-    """Search the space of a study file for the recipe with the best val figure; everything is in the folder `out`.
+    """Search the space of a study file for the recipe with the best val figure, at random or guided by earlier trials.
 
     Args:
-        trials: how many in all, those of earlier calls included; or `hours` of this call.
-        study, settings, jobs, engine: as in run_study.
+        study: A YAML file with a section `search`, or a study that comes with Fieldmark.
+        data: A dataset, as `fieldmark train` takes it.
+        settings: Recipe keys that change the base, such as train.epochs=12.
+        out: The folder of the search; the same command continues it.
+        trials: How many in all, including those of earlier calls.
+        hours: How long this call runs.
+        jobs: How many trials at once; by default one for each GPU, or else for each core.
+        engine: As in `fieldmark study run`.
+        quiet: Print nothing.
 
     Raises:
-        InputError: something given cannot be used; no trial was begun.
-        TrainingFailed: five trials in a row failed, or some did and none has finished.
+        InputError: something given cannot be used; no trial was started.
+        TrainingFailed: five trials in a row failed, or some failed and none finished.
         Interrupted: stopped by Ctrl-C; the same call continues.
     """
+    from fieldmark.studies.engines import open_engine
+    from fieldmark.studies.plan import named_datasets
+    from fieldmark.studies.search.run import Budget, check_trial, run_search
+    from fieldmark.studies.search.section import read_search
+    from fieldmark.studies.study_file import search_section
+
     console = Console(quiet)
     base, section, origin = search_section(study, settings)
     space, budget = read_search(section, base, origin), Budget(trials, hours)
@@ -255,6 +483,134 @@ def search(
         return run_search(space, dataset, Path(out), opened, budget, console)
 
 
-def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:
-    """What the finished runs of a study say; its table, images and page are written anew into its folder."""
-    return write_answer(folder, Console(quiet))
+# ---- data, and what there is to choose from -----------------------------------------------------------------------------------------
+
+
+def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: int = 96, seed: int = 0, quiet: bool = True) -> Path:
+    """Draw a set of birds into a new folder: class folders in train, val and test, species that are in none of them, and a table.
+
+    Args:
+        out: The folder to create.
+        species: How many, three of each genus in turn.
+        per_class: Images of each species.
+        size: Side of the images, in pixels.
+        seed: Another number draws other birds.
+        quiet: Print nothing.
+
+    Returns:
+        An image in the folder that shows one bird of each species.
+
+    Raises:
+        InputError: the folder exists or cannot be written, or the numbers are out of range.
+    """
+    from fieldmark.datasets.birds.folder import SHEET, draw_folder
+
+    draw_folder(Path(out), species, per_class, size, seed, Console(quiet))
+    return Path(out) / SHEET
+
+
+def describe_dataset(
+    data: str | Path, layout: str = "auto", columns: str | Mapping[str, str] | None = None, quiet: bool = True
+) -> Overview:
+    """Say what a dataset is and contains, without opening its images.
+
+    Args:
+        data: A dataset, as `fieldmark train` takes it.
+        layout: Read it as this layout, whatever it looks like.
+        columns: Which column of a table is what, as in data.columns.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the data cannot be read, with all reasons.
+    """
+    from fieldmark.datasets.layouts import read_dataset
+    from fieldmark.datasets.layouts.columns import parse
+    from fieldmark.datasets.overview import overview
+
+    return overview(read_dataset(data, layout, parse(columns) if isinstance(columns, str) else columns, Console(quiet)))
+
+
+def list_layouts() -> tuple[Layout, ...]:
+    """List the layouts of datasets that can be read."""
+    from fieldmark.datasets.layouts import LAYOUTS
+
+    return tuple(LAYOUTS.values())
+
+
+def list_models(pattern: str | None = None) -> tuple[ModelInfo, ...]:
+    """List models, with parameters, multiply-adds and input size.
+
+    Args:
+        pattern: Part of a name, or a pattern such as `resnet*`: every model that matches. Without it, a choice of well-known ones.
+
+    Raises:
+        InputError: no model matches.
+    """
+    from fieldmark.models.catalog import known_models, matching_models
+
+    return known_models() if pattern is None else matching_models(pattern)
+
+
+def list_recipes(name: str | None = None) -> tuple[Preset, ...]:
+    """List the recipes that come with Fieldmark, or print one.
+
+    Args:
+        name: Only the recipe of this name.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    from fieldmark.core.presets import RECIPES
+
+    return RECIPES.listed(name)
+
+
+def list_studies(name: str | None = None) -> tuple[Preset, ...]:
+    """List the studies that come with Fieldmark, or print one.
+
+    Args:
+        name: Only the study of this name.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    from fieldmark.core.presets import STUDIES
+
+    return STUDIES.listed(name)
+
+
+def list_fields(prefix: str = "") -> tuple[RecipeField, ...]:
+    """List the recipe's fields: type, default, unit and meaning.
+
+    Args:
+        prefix: Only the fields that begin with this, such as train.
+
+    Raises:
+        InputError: no field begins with the prefix.
+    """
+    from fieldmark.core.recipe.fields import fields
+
+    found = tuple(field for field in fields() if field.key.startswith(prefix))
+    if not found:
+        raise InputError(f"no field begins with {prefix!r}", hint="`fieldmark fields` lists them all.")
+    return found
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, for editors."""
+    from fieldmark.core.recipe.fields import json_schema
+
+    return json_schema()
+
+
+def image_cache(clear: bool = False) -> CacheContents:
+    """Show what the cache of decoded images contains, or empty it.
+
+    Args:
+        clear: Delete everything that no process is using.
+    """
+    from fieldmark.datasets.pixel_cache import CacheContents, clear_cache, default_cache_dir, list_cache
+
+    folder = default_cache_dir()
+    freed = clear_cache(folder) if clear else 0
+    return CacheContents(folder, tuple(list_cache(folder)), freed)

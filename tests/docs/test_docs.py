@@ -16,7 +16,7 @@ import pytest
 
 import fieldmark
 from fieldmark.cli import app, main
-from fieldmark.cli.commands import _plain
+from fieldmark.cli.tables import as_yaml
 from fieldmark.core.presets import RECIPES
 from fieldmark.core.recipe.fields import choices, fields, sections
 from fieldmark.core.recipe.load import load_recipe
@@ -111,7 +111,7 @@ def fields_table() -> str:
         parts += ["| field | type | default | in the recipe `default` | unit | meaning |", "|---|---|---|---|---|---|"]
         for field in (field for field in fields() if field.key.split(".")[0].removesuffix("[]") == section):
             key = f"`{field.key}`" if field.variant is None else f"`{field.key}` ({field.variant})"
-            cells = [key, field.type, _plain(field.default), _in_preset(preset, field), field.unit or "", field.meaning]
+            cells = [key, field.type, as_yaml(field.default), _in_preset(preset, field), field.unit or "", field.meaning]
             parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         parts += [""]
     return "\n".join(parts)
@@ -126,7 +126,7 @@ def _in_preset(preset: dict, field) -> str:
         preset = preset[parent]
     if field.variant not in (None, preset.get("name")) or preset[last] == field.default:
         return ""
-    return _plain(preset[last])
+    return as_yaml(preset[last])
 
 
 def with_fields(text: str) -> str:

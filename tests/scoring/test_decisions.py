@@ -161,7 +161,7 @@ def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tin
     assert list(unknown_sets(run)) == ["unknown"]
     told = fieldmark.calibrate(run.path, accept=0.5, unknown=[birds / unknown.ids.tolist()[0]])
     assert told.record.rejection.accept == 0.5 and Run.load(run.path).decisions.record == told.record
-    assert fieldmark.evaluate_unknowns(run.path, [birds / unknown.ids.tolist()[0]])["n"] == 1
+    assert fieldmark.evaluate_unknowns(run.path, [birds / unknown.ids.tolist()[0]]).figures.n == 1
     run.folder.calibration_file.unlink()
     assert Run.load(run.path).predict(birds / unknown.ids.tolist()[0])[0].unknown is None
     with pytest.raises(InputError, match=r"no calibration\.json"):

@@ -1,8 +1,10 @@
-"""What commands find, as tables for the terminal."""
+"""What commands find, as rows and tables for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -10,36 +12,13 @@ from rich.table import Table
 from fieldmark.core.console import table
 
 if TYPE_CHECKING:
+    from fieldmark.core.recipe.fields import RecipeField
+    from fieldmark.datasets.pixel_cache import CacheContents
     from fieldmark.scoring.decisions import Decisions
 
 
-def unknown_table(found: Sequence[dict[str, Any]]) -> Table:
-    """Each score against each set of unknown images, for the console. `found`: what UnknownFigures.to_dict gives."""
-    rows = []
-    for each in found:
-        for score in each["scores"]:
-            chosen = score["name"] == each["score"]
-            auroc = f"{score['auroc']:.1f}  [{score['auroc_low']:.1f}, {score['auroc_high']:.1f}]"
-            done = (f"{each['accepted']:.1f}", f"{each['rejected']:.1f}") if chosen else ("", "")
-            name = score["name"] + (" *" if chosen else "")
-            rows.append((each["name"], name, auroc, f"{score['aupr']:.1f}", f"{score['fpr']:.1f}", f"{score['oscr']:.1f}", *done))
-    columns = ("unknown", "score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
-    return table(None, columns, rows, ("score",))
-
-
-def robustness_table(measured: dict[str, Any]) -> Table:
-    """One row for each corruption, one column for each severity that was measured, for the console."""
-    columns = sorted({severity for each in measured["corruptions"].values() for severity in each})
-    rows = [
-        (name, *(f"{each[severity]:.1f}" if severity in each else "" for severity in columns))
-        for name, each in measured["corruptions"].items()
-    ]
-    title = f"test top-1 %; {measured['none']:.1f} as the images are"
-    return table(title, ("corruption", *(f"severity {severity}" for severity in columns)), rows)
-
-
 def decisions_table(decisions: Decisions) -> Table:
-    """The scores of rejection, for the console."""
+    """The rejection scores, the chosen one marked with a star."""
     rejection = decisions.record.rejection
     rows = [
         (
@@ -52,3 +31,39 @@ def decisions_table(decisions: Decisions) -> Table:
     ]
     columns = ("score", "threshold", "AUROC %, classes of val held out", "AUROC %, given unknown images")
     return table(None, columns[: 4 if any(row[3] for row in rows) else 3], [row[: 4 if any(row[3] for row in rows) else 3] for row in rows])
+
+
+def cache_rows(contents: CacheContents) -> list[tuple[Any, ...]]:
+    """Key, images, side in pixels, MiB and when it was last used, for each entry."""
+    return [
+        (each.key, each.images, each.side, f"{each.bytes / 2**20:,.0f}", f"{datetime.fromtimestamp(each.last_used):%Y-%m-%d %H:%M}")
+        for each in contents.entries
+    ]
+
+
+def fields_rows(fields: Sequence[RecipeField]) -> list[tuple[str, ...]]:
+    """Key, type, default and meaning of each field."""
+    return [
+        (
+            each.key if each.variant is None else f"{each.key} ({each.variant})",
+            each.type,
+            as_yaml(each.default),
+            f"{each.meaning} ({each.unit})" if each.unit else each.meaning,
+        )
+        for each in fields
+    ]
+
+
+def fields_as_json(fields: Sequence[RecipeField]) -> list[dict[str, Any]]:
+    return [{**asdict(each), "default": as_yaml(each.default)} for each in fields]
+
+
+def as_yaml(value: Any) -> str:
+    """The default of a field as one would write it in a recipe."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(as_yaml(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -28,6 +28,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Preset:
+    """One of them; `title` says in one line what it is, `text` is its YAML."""
+
+    name: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Presets:
     """The YAML files of one kind under presets/, each beginning with a comment: `# name: what it is`."""
 
@@ -50,6 +59,10 @@ class Presets:
     def title(self, name: str) -> str:
         """What a preset is, in one line."""
         return self.text(name).splitlines()[0].partition(": ")[2]
+
+    def listed(self, name: str | None = None) -> tuple[Preset, ...]:
+        """All presets, or only the one of a name. Raises InputError for an unknown name."""
+        return tuple(Preset(each, self.title(each), self.text(each)) for each in (self.names() if name is None else [name]))
 
     def read(self, name: str | Path) -> Source:
         """A preset, or a file if `name` has a slash or ends in .yaml. Raises InputError if there is none, or it cannot be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,19 @@ from fieldmark.core.names import shown
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, refuse_shares
 from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
+
+
+def given_boxes(boxes: Mapping[str, Sequence[float]] | str | Path | None) -> Mapping[str, Sequence[float]] | None:
+    """Boxes as they are, or those of a table. Raises InputError if the table cannot be read or none of its images exists."""
+    if not isinstance(boxes, str | Path):
+        return boxes
+    found = read_boxes(Path(boxes))
+    if found and not any(Path(path).exists() for path in found):
+        raise InputError(
+            f"none of the images in {boxes} exists, such as {next(iter(found))}",
+            hint="A path in a table of boxes is absolute, or relative to the table's folder or to the current one.",
+        )
+    return found
 
 
 def read_boxes(file: Path) -> dict[str, Box]:

@@ -90,6 +90,19 @@ class CacheEntry:
     resize: str
 
 
+@dataclass(frozen=True)
+class CacheContents:
+    """The entries in a cache folder, the last used one first; `freed`: bytes that were removed before."""
+
+    folder: Path
+    entries: tuple[CacheEntry, ...]
+    freed: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.bytes for entry in self.entries)
+
+
 def default_cache_dir() -> Path:
     """$FIELDMARK_CACHE, or the user's cache folder."""
     chosen = os.environ.get("FIELDMARK_CACHE")
@@ -136,7 +149,7 @@ def list_cache(cache_dir: Path) -> list[CacheEntry]:
 
 
 def clear_cache(cache_dir: Path) -> int:
-    """Remove all entries but those in use, and what interrupted processes left half-built. Gives the bytes freed."""
+    """Remove all entries but those in use, and what interrupted processes left half-built. Returns the bytes freed."""
     try:
         return sum(_remove_unused(folder) for folder in _folders(cache_dir))
     except OSError as error:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fieldmark.core.files import whole_file, write_json
 from fieldmark.evaluation.evidence import Evidence
-from fieldmark.evaluation.robustness import read_robustness
+from fieldmark.evaluation.robustness import Robustness, read_robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import UnknownFigures, assess_unknown
 from fieldmark.scoring import metrics
@@ -47,7 +47,7 @@ class Assessment:
     levels: Mapping[str, Sequence[str]]
     decisions: Decisions | None
     unknown: tuple[UnknownFigures, ...]
-    robustness: dict[str, Any] | None
+    robustness: Robustness | None
 
     @cached_property
     def answers(self) -> Predictions:
@@ -149,7 +149,7 @@ class Assessment:
             "sets": None if self.sets is None else _without(asdict(self.sets), "class_coverage"),
             "sets_resplit": None if self.resplit is None else asdict(self.resplit),
             "unknown": [each.to_dict() for each in self.unknown],
-            "robustness": self.robustness,
+            "robustness": None if self.robustness is None else asdict(self.robustness),
         }
 
 

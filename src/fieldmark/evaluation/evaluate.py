@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,32 @@ from fieldmark.evaluation.run import Crop, Run
 from fieldmark.scoring.calibration import fit_calibration
 from fieldmark.scoring.summary import evaluate_predictions
 
+CROPS: tuple[Crop, ...] = ("none", "box")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The `figures` of evaluate_predictions for one split, which is "all" for other data without splits, and the saved `predictions`.
+
+    `data` is None for the run's own data, `crop` where it was not asked for.
+    """
+
+    run: Path
+    data: str | None
+    split: str
+    crop: Crop | None
+    predictions: Path
+    figures: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"run": str(self.run), "data": self.data, "split": self.split, "predictions": str(self.predictions), **self.figures}
+
 
 def evaluate_run(
     run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str | None = None
-) -> dict[str, Any]:
-    """The figures of evaluate_predictions, with `split`, `data` and where the predictions were saved (`predictions`).
+) -> Evaluation:
+    """Predict a split, save the predictions in the run folder and compute their figures.
 
     Args:
         data: other data than the run's own, with classes of the same names.
@@ -61,7 +83,7 @@ def evaluate_run(
         fitted = fit_calibration(predictions, run.decisions.record.scaling).cross_fitted if data is None and split == "val" else None
         calibrated = run.decisions.calibration(predictions.logits) if fitted is None else fitted
     figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
-    return {"run": str(run.path), "data": str(data) if data is not None else None, "split": split, "predictions": str(target), **figures}
+    return Evaluation(run.path, None if data is None else str(data), split, crop, target, figures)
 
 
 def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -33,8 +34,16 @@ _OF_ANSWER: dict[str, Callable[[np.ndarray, tuple[str, ...]], list[str]]] = {
 }
 
 
-def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, console: Console) -> int:
-    """Predict the unlabelled images of the run's data, or of other data, into a CSV file; gives how many have no answer.
+@dataclass(frozen=True)
+class Submission:
+    """The file that was written; `unanswered`: images that could not be read, or whose probabilities are not finite."""
+
+    file: Path
+    unanswered: int
+
+
+def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, console: Console) -> Submission:
+    """Predict the unlabelled images of the run's data, or of other data, into a CSV file.
 
     `columns` are "header=what" separated by commas. What is path, name (of the file), stem (the name without its ending), class, index
     (of the class, from 0), number (from 1), probability (of that class), or probabilities: a column for each class, named after it. The
@@ -59,7 +68,8 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
         predictions = run.predict_rows(loaded, loaded.rows(UNLABELLED), console)
         name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
         predictions.save(run.folder.predictions / f"{name}.npz")
-    return _write(target, header, chosen, [dataset.paths[row] for row in all_rows], predictions, run.probabilities(predictions.logits))
+    paths, probabilities = [dataset.paths[row] for row in all_rows], run.probabilities(predictions.logits)
+    return Submission(target, _write(target, header, chosen, paths, predictions, probabilities))
 
 
 def _parse(columns: str) -> list[tuple[str, str]]:

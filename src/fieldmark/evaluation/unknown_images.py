@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,14 @@ from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknowns import that_chose, unknown_figures, unknown_sets
+from fieldmark.evaluation.unknowns import UnknownEvaluation, that_chose, unknown_figures, unknown_sets
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import fitted_scores
 
 
-def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> dict[str, Any]:
-    """Predict images of no class of the run, files, folders or patterns, and say how many it rejects: the fields of UnknownFigures.
+def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> UnknownEvaluation:
+    """Predict images of none of the run's classes (files, folders or patterns), and count how many it rejects.
 
     Raises InputError where the run is not finished or not calibrated.
     """
@@ -36,7 +35,7 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
     name, predictions = predict_unknown(run, sources, console)
     chose = that_chose(decisions, unknown_sets(run, features=False))
     figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
-    return {"run": str(run.path), "predictions": str(_unknown_file(run, name)), **figures.to_dict()}
+    return UnknownEvaluation(run.path, _unknown_file(run, name), figures)
 
 
 def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,19 @@ class UnknownFigures:
         """For JSON, without `values`."""
         listed = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "values"}
         return listed | {"scores": [asdict(each) for each in self.scores]}
+
+
+@dataclass(frozen=True)
+class UnknownEvaluation:
+    """What a run makes of images of none of its classes, and the saved `predictions`."""
+
+    run: Path
+    predictions: Path
+    figures: UnknownFigures
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"run": str(self.run), "predictions": str(self.predictions), **self.figures.to_dict()}
 
 
 def unknown_figures(

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import Method
 from fieldmark.evaluation.calibrate import calibrate_run
-from fieldmark.evaluation.robustness import evaluate_robustness
+from fieldmark.evaluation.corrupted_images import evaluate_robustness
+from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import evaluate_unknown
+from fieldmark.evaluation.unknowns import UnknownEvaluation
 from fieldmark.reports.results import write_results
 from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.training.train import resume_run, train_run
@@ -49,14 +50,14 @@ def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: 
     return decisions
 
 
-def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> dict[str, Any]:
+def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> UnknownEvaluation:
     """As evaluate_unknown."""
     found = evaluate_unknown(run, images, console)
     write_results(run, console)
     return found
 
 
-def measure_robustness(run: Run, severities: Sequence[int], console: Console) -> dict[str, Any]:
+def measure_robustness(run: Run, severities: Sequence[int], console: Console) -> Robustness:
     """As evaluate_robustness."""
     found = evaluate_robustness(run, tuple(severities), console)
     write_results(run, console)

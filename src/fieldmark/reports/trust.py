@@ -59,7 +59,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "backoff": found.backoff,
         "tail": found.tail,
         "robustness": found.robustness,
-        "severities": _severities(found.robustness),
+        "severities": [] if found.robustness is None else found.robustness.severities,
     }
 
 
@@ -89,10 +89,3 @@ def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:
     known, unknown = figures.values[figures.score]
     charts = rejection_charts(known, unknown, found.decisions.threshold, figures.score, figures.values, page_key=figures.name)
     return _Unknown(figures, _CHOSEN[found.decisions.record.rejection.chosen], charts)
-
-
-def _severities(robustness: dict[str, Any] | None) -> list[str]:
-    """Those that were measured of any corruption, as robustness.json names them."""
-    if robustness is None:
-        return []
-    return sorted({severity for each in robustness["corruptions"].values() for severity in each}, key=int)

@@ -1,0 +1,60 @@
+"""What `evaluate` returns, as JSON and as tables for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from fieldmark.core.console import table
+from fieldmark.evaluation.evaluate import Evaluation
+from fieldmark.evaluation.robustness import Robustness
+from fieldmark.evaluation.unknowns import UnknownEvaluation, UnknownFigures
+from fieldmark.scoring.summary import figures_table
+
+_SEEN = {None: "", "none": ", whole", "box": ", boxes"}
+_Found = Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation
+
+
+def as_json(found: _Found) -> dict[str, Any]:
+    """Evaluations with several crops are keyed by crop."""
+    if isinstance(found, tuple):
+        return {str(each.crop): each.to_dict() for each in found}
+    return asdict(found) if isinstance(found, Robustness) else found.to_dict()
+
+
+def as_text(found: _Found) -> list[RenderableType]:
+    """A table, and where the predictions are."""
+    if isinstance(found, Robustness):
+        return [robustness_table(found)]
+    if isinstance(found, UnknownEvaluation):
+        return [unknown_table(found.figures), f"predictions: {found.predictions}"]
+    listed = found if isinstance(found, tuple) else (found,)
+    figures = {each.split + _SEEN[each.crop]: each.figures for each in listed}
+    return [figures_table(figures), *(f"predictions: {each.predictions}" for each in listed)]
+
+
+def unknown_table(found: UnknownFigures) -> Table:
+    """Each rejection score on a set of unknown images, the run's marked with a star."""
+    rows = []
+    for score in found.scores:
+        chosen = score.name == found.score
+        auroc = f"{score.auroc:.1f}  [{score.auroc_low:.1f}, {score.auroc_high:.1f}]"
+        done = (f"{found.accepted:.1f}", f"{found.rejected:.1f}") if chosen else ("", "")
+        name = score.name + (" *" if chosen else "")
+        rows.append((found.name, name, auroc, f"{score.aupr:.1f}", f"{score.fpr:.1f}", f"{score.oscr:.1f}", *done))
+    columns = ("unknown", "score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
+    return table(None, columns, rows, ("score",))
+
+
+def robustness_table(measured: Robustness) -> Table:
+    """One row for each corruption, one column for each severity that was measured."""
+    columns = measured.severities
+    rows = [
+        (name, *(f"{each[severity]:.1f}" if severity in each else "" for severity in columns))
+        for name, each in measured.corruptions.items()
+    ]
+    title = f"test top-1 %; {measured.none:.1f} as the images are"
+    return table(title, ("corruption", *(f"severity {severity}" for severity in columns)), rows)
