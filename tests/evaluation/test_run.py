@@ -155,7 +155,7 @@ def test_unknown_images_are_told_without_the_predictions_of_train_or_from_them_a
     run.folder.rejection_file.rename(tmp_path / "kept")
     assert [answer.unknown for answer in Run.load(run.path).predict(images(run, birds))] == expected
     train.unlink()
-    with pytest.raises(InputError, match="needs the predictions of train, and they are gone"):
+    with pytest.raises(InputError, match="needs the predictions of train, and these are missing"):
         Run.load(run.path).predict(images(run, birds))
     (tmp_path / "kept").rename(run.folder.rejection_file)
     assert [answer.unknown for answer in Run.load(run.path).predict(images(run, birds))] == expected

@@ -96,7 +96,7 @@ def test_without_predictions_of_train_a_score_of_features_is_named(finished_run:
         lambda: fieldmark.report(run.path),
         lambda: fieldmark.evaluate_unknowns(run.path, [birds / "test"]),
     ):
-        with pytest.raises(InputError, match="told by knn, which needs the predictions of train"):
+        with pytest.raises(InputError, match="recognised by knn, which needs the predictions of train"):
             ask()
     assert set(fieldmark.calibrate(run.path, unknown=[birds / "test"]).record.rejection.scores) == set(OF_LOGITS)
     assert Run.load(run.path).predict(birds / "test")[0].unknown is not None

@@ -81,7 +81,7 @@ def test_oscr_where_all_or_nothing_is_right() -> None:
     assert rejection.oscr(known, np.ones(3, bool), unknown) == rejection.auroc(known, unknown)
     assert rejection.oscr(known, np.zeros(3, bool), unknown) == 0
     for correct in (np.ones(2, bool), np.ones(3)):
-        with pytest.raises(ValueError, match="where there are 3 known"):
+        with pytest.raises(ValueError, match="for 3 known"):
             rejection.oscr(known, correct, unknown)
 
 

@@ -19,7 +19,7 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     """Write calibration.json, rejection.safetensors and the calibrated figures of summary.json, from saved predictions of train and val.
 
     unknown: images of no class of the run, files, folders or patterns, which choose the score of rejection.
-    Raises InputError where the run is not finished, or has no predictions of val.
+    Raises InputError if the run is not finished, or has no predictions of val.
     """
     require_finished(run)
     val = run.predictions("val")

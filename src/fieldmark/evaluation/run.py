@@ -49,7 +49,7 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
-        """Raises InputError where `path` is not a run or has no trained weights yet."""
+        """Raises InputError if `path` is not a run or has no trained weights yet."""
         run = cls(RunFolder.open(path))
         if not run.is_combined and not run.folder.best_weights.is_file():
             raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
@@ -70,7 +70,7 @@ class Run:
 
     @cached_property
     def ensemble(self) -> EnsembleRecord | None:
-        """What it is made of and how, where it is an ensemble."""
+        """What it is made of and how, if it is an ensemble."""
         return self.folder.manifest().ensemble
 
     @property
@@ -80,7 +80,7 @@ class Run:
 
     @cached_property
     def members(self) -> tuple[Run, ...]:
-        """The networks that answer together, as runs; the run itself where it is one network."""
+        """The networks that answer together, as runs; the run itself if it is one network."""
         if not self.is_combined:
             return (self,)
         assert self.ensemble is not None
@@ -98,7 +98,7 @@ class Run:
 
     @cached_property
     def decisions(self) -> Decisions | None:
-        """Temperature, threshold and the like, fitted on val; None where the run was made before there were any."""
+        """Temperature, threshold and the like, fitted on val; None for a run without calibration."""
         return load_decisions(self.folder.calibration_file, len(self.class_names), self.levels)
 
     @cached_property
@@ -119,12 +119,12 @@ class Run:
             self.__dict__.pop(name, None)
 
     def predictions(self, split: str, features: bool = True) -> Predictions | None:
-        """What was saved of a split; None where nothing was."""
+        """What was saved for a split; None if nothing was."""
         path = self.folder.predictions / f"{split}.npz"
         return Predictions.load(path, features) if path.is_file() else None
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated where the run was: float32 (n, C)."""
+        """Calibrated if the run was: float32 (n, C)."""
         return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
 
     @cached_property
@@ -206,7 +206,7 @@ class Run:
     def predict(self, images: str | Path | bytes | Sequence[str | Path | bytes], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images) and globs, or for the bytes of images, in order; without one, its note says why.
 
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. A UserWarning says where the run
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the run
         was trained on images cropped to boxes and these have none, or the other way round.
         """
         if warning := self.box_warning(boxes is not None):
@@ -214,7 +214,7 @@ class Run:
         return list(self.stream(images_in(images), top, boxes))
 
     def box_warning(self, boxes: bool) -> str | None:
-        """What to say before images are predicted with or without boxes, where the run was trained the other way."""
+        """What to say before images are predicted with or without boxes, if the run was trained the other way."""
         if self.preprocess.margin is not None and not boxes:
             return f"{self.path} was trained on images cropped to boxes and sees these whole: expect worse answers without a sign of it"
         if self.preprocess.margin is None and boxes:

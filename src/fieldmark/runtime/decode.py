@@ -43,7 +43,7 @@ with suppress(ImportError):  # an extra of the package
     _HEIF = pillow_heif.__version__
 
 DECODER = f"3 (Pillow {PIL.__version__}, pillow-heif {_HEIF})"
-"""Changes whenever the same file may give other pixels; part of the key of everything that is stored of them."""
+"""Changes whenever the same file may decode to other pixels; part of the key of everything that is stored about them."""
 
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
@@ -94,7 +94,7 @@ class UnreadableImage(Exception):
 def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> np.ndarray:
     """Decode an image to uint8 RGB of shape (height, width, 3).
 
-    What a file is, its content says, not its name. Orientation by EXIF, or where that is silent by XMP, is applied; grey, palette, CMYK,
+    The kind of a file is read from its content, not its name. Orientation by EXIF, or without that by XMP, is applied; grey, palette, CMYK,
     Lab and 16-bit images become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; of an animation or a file of
     several pages the first counts. Colour profiles are passed over: values are taken to be sRGB. With `at_least`, a JPEG may come at
     1/2, 1/4 or 1/8 of its size as long as its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about
@@ -106,13 +106,13 @@ def decode(source: bytes | Path, name: str | None = None, at_least: int | None =
 
 
 def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]:
-    """(width, height) of what `decode` gives, from the header only. Raises UnreadableImage."""
+    """(width, height) of what `decode` returns, from the header only. Raises UnreadableImage."""
     name = _name(source, name)
     with _reasons(name):
         data = source if isinstance(source, bytes) else read(source, name)
         image = _open(data, name)
         if image.format == "PNG" and any(data.find(kind, data.rfind(b"IDAT")) >= 0 for kind in _LATE_METADATA):
-            image.load()  # a PNG may say its orientation after its pixels
+            image.load()  # a PNG may hold its orientation after its pixels
         # Pillow swaps the sides of a TIFF by its orientation tag, and not by its XMP.
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
         width, height = image.size if tags is None else (tags[256], tags[257])
@@ -132,7 +132,7 @@ def open_rgb(
         image = _open(source if isinstance(source, bytes) else read(source, name), name)
         _scale_key(image)
         full = image.size
-        if at_least is not None and image.format in _JPEG:  # a HEIC would give its thumbnail
+        if at_least is not None and image.format in _JPEG:  # a HEIC would return its thumbnail
             if region is not None:
                 across, down = full[::-1] if _orientation(image) in _SIDEWAYS else full
                 at_least = math.ceil(at_least * max(across / (region[2] - region[0]), down / (region[3] - region[1])))

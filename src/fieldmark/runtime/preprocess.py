@@ -22,7 +22,7 @@ class Preprocess:
     """Decode, crop, resize, normalise.
 
     `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. `margin` says that the model was trained on objects cropped to
-    their boxes with so much around them, as a share of the box's sides; None: on whole images.
+    their boxes with this margin, a share of the box's sides, around them; None: on whole images.
     """
 
     size: int

@@ -41,7 +41,7 @@ class Mean:
 class Stack:
     """A linear layer on the members' logits side by side: `weight` float32 (C, inputs * C), `bias` float32 (C,).
 
-    `inputs` says for each member which of the inputs it belongs to; members of one input, the folds of one recipe, are averaged first.
+    `inputs` holds for each member the input that it belongs to; members of one input, the folds of one recipe, are averaged first.
     """
 
     inputs: tuple[int, ...]
@@ -57,7 +57,7 @@ Combination = Mean | Stack
 
 
 def side_by_side(logits: Sequence[np.ndarray], inputs: Sequence[int]) -> np.ndarray:
-    """What a stack sees: the mean logits of the members of each input, beside one another: float64 (n, inputs * C)."""
+    """What a stack sees: the mean logits of the members of each input, side by side: float64 (n, inputs * C)."""
     belongs = np.array(inputs)
     stacked = np.stack(logits).astype(np.float64)
     return np.concatenate([stacked[belongs == each].mean(axis=0) for each in range(belongs.max() + 1)], axis=1)
@@ -96,7 +96,7 @@ def save_stack(stack: Stack, path: Path) -> None:
 
 
 def load_combination(record: EnsembleRecord, stack_file: Path, classes: int) -> Combination:
-    """Of a mean or a stack, whose layer is in a file of its own. Raises InputError where that is damaged."""
+    """Of a mean or a stack, whose layer is in a file of its own. Raises InputError if that is damaged."""
     if record.method == "mean":
         assert record.of is not None and record.weights is not None
         return Mean(record.of, np.array(record.weights, np.float64))

@@ -34,7 +34,7 @@ class Wanted:
     """What is promised, each on average over images drawn as val was.
 
     accept: share of images of known classes that are not rejected. coverage: share of images whose set of classes holds the right one.
-    precision: share of answers that are right where a coarser answer stands in for an unsure one. score: of rejection, None to choose it.
+    precision: share of answers that are right if a coarser answer may replace an unsure one. score: of rejection, None to choose it.
     """
 
     accept: float = 0.95
@@ -56,7 +56,7 @@ class _Part(BaseModel):
 
 
 class ScoreRecord(_Part):
-    """threshold: None where everything is accepted. held_out_auroc: from classes of val taken for unknown ones; auroc: from given ones."""
+    """threshold: None if everything is accepted. held_out_auroc: from classes of val treated as unknown; auroc: from given images."""
 
     threshold: float | None
     held_out_auroc: float | None
@@ -64,7 +64,7 @@ class ScoreRecord(_Part):
 
 
 class RejectionRecord(_Part):
-    """`unknown` names the given unknown images that chose the score; None where it was chosen without any, or by the user."""
+    """`unknown` names the given unknown images that chose the score; None if it was chosen without any, or by the user."""
 
     accept: Share
     score: str
@@ -151,7 +151,7 @@ class Decisions:
 
 @dataclass(frozen=True, eq=False)
 class FittedDecisions:
-    """What was fitted on val: the decisions, the score that they reject by, and what was said of calibration."""
+    """What was fitted on val: the decisions, the score that they reject by, and the fit of the calibration."""
 
     decisions: Decisions
     score: Score
@@ -173,11 +173,11 @@ def fit_decisions(
     """Fit everything on the labelled images of val.
 
     Args:
-        train: what scores of features are fitted on, from the same network as val; None where there are no such predictions.
+        train: what scores of features are fitted on, from the same network as val; None if there are no such predictions.
         levels: by name, the parent of each class.
         unknown: by name, images of unknown classes, which then choose the score; the threshold comes from val all the same.
 
-    Raises InputError where val has no labelled images, or the score that is wanted needs predictions of train.
+    Raises InputError if val has no labelled images, or the score that is wanted needs predictions of train.
     """
     known = val.labelled()
     fitted = fit_calibration(val, wanted.scaling)
@@ -213,7 +213,7 @@ def _rejection(
         raise InputError(f"{wanted.score} is fitted on train, of which there are no predictions", hint=f"Choose among {', '.join(scores)}.")
     of_val = {name: score(val.logits, val.features) for name, score in scores.items()}
     best, held_out = choose_score(train, val, tuple(scores))
-    told = {
+    of_unknown = {
         name: auroc(of_val[name], np.concatenate([score(each.logits, each.features) for each in unknown.values()]))
         for name, score in scores.items()
         if unknown
@@ -221,8 +221,8 @@ def _rejection(
     how: Chosen
     if wanted.score is not None:
         chosen, how = wanted.score, "by the user"
-    elif told:
-        chosen, how = max(told, key=told.__getitem__), "unknown images"
+    elif of_unknown:
+        chosen, how = max(of_unknown, key=of_unknown.__getitem__), "unknown images"
     else:
         chosen, how = best, "held-out classes"
     thresholds = {name: threshold(values, wanted.accept) for name, values in of_val.items()}
@@ -235,7 +235,7 @@ def _rejection(
             name: ScoreRecord(
                 threshold=thresholds[name] if math.isfinite(thresholds[name]) else None,
                 held_out_auroc=held_out[name],
-                auroc=told.get(name),
+                auroc=of_unknown.get(name),
             )
             for name in scores
         },
@@ -243,9 +243,9 @@ def _rejection(
 
 
 def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisions | None:
-    """None where there is no such file. `levels` are the names of the run's.
+    """None if there is no such file. `levels` are the names of the run's.
 
-    Raises InputError where it does not hold what Fieldmark writes there, or belongs to another run.
+    Raises InputError if it does not hold what Fieldmark writes there, or belongs to another run.
     """
     if not path.is_file():
         return None
@@ -253,7 +253,7 @@ def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisio
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(values, dict) and values.get("schema") != SCHEMA:
-            raise InputError(f"{path} is of schema {values.get('schema')!r}, where this Fieldmark writes {SCHEMA}", hint=again)
+            raise InputError(f"{path} is of schema {values.get('schema')!r}, and this Fieldmark writes {SCHEMA}", hint=again)
         record = DecisionsRecord.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]

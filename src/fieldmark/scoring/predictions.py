@@ -1,4 +1,4 @@
-"""What one model said about the images of one split: the arrays that all of evaluation works on."""
+"""The predictions of one model for the images of one split: the arrays that all of evaluation works on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Predictions:
     """Rows are images, columns of `logits` are classes in the order of `class_names`.
 
     ids: str (n,), paths relative to the dataset's root, posix
-    labels: int32 (n,), -1 where the label is unknown
+    labels: int32 (n,), -1 if the label is unknown
     logits: float32 (n, C)
     features: float32 (n, D), what the classifier's last layer saw
-    groups: int32 (n,), alike for images that belong together, such as those of one individual, -1 for none; None where there are no groups
+    groups: int32 (n,), alike for images that belong together, such as those of one individual, -1 for none; None if there are no groups
 
-    Raises ValueError where shapes or labels do not fit together.
+    Raises ValueError if shapes or labels do not fit together.
     """
 
     ids: np.ndarray
@@ -42,12 +42,12 @@ class Predictions:
             ("groups", (n,), (n,) if self.groups is None else self.groups.shape),
         ):
             if actual != expected:
-                raise ValueError(f"{name} has shape {actual} where {n} images and {classes} classes make {expected}")
+                raise ValueError(f"{name} has shape {actual}, and {n} images of {classes} classes make {expected}")
         for name, kind in (("ids", np.str_), ("labels", np.int32), ("logits", np.float32), ("features", np.float32), ("groups", np.int32)):
             if getattr(self, name) is not None and not np.issubdtype(getattr(self, name).dtype, kind):
                 raise ValueError(f"{name} is {getattr(self, name).dtype}, not {kind.__name__}")
         if n and not (self.labels.min() >= -1 and self.labels.max() < classes):
-            raise ValueError(f"labels go from {self.labels.min()} to {self.labels.max()} where there are {classes} classes")
+            raise ValueError(f"labels go from {self.labels.min()} to {self.labels.max()}, and there are {classes} classes")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,14 +71,14 @@ class Predictions:
         return softmax(self.logits)
 
     def save(self, path: Path) -> None:
-        """Write one .npz, whole or not at all; equal predictions give equal bytes."""
+        """Write one .npz, whole or not at all; equal predictions make equal bytes."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) is not None}
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays | {"class_names": np.array(self.class_names, dtype=np.str_)})
 
     @classmethod
     def load(cls, path: Path, features: bool = True) -> Predictions:
-        """Raises InputError where the file is missing, damaged or something else.
+        """Raises InputError if the file is missing, damaged or something else.
 
         Without `features`, most of a large file is not read, and they are (n, 0).
         """

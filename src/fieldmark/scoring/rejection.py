@@ -1,7 +1,7 @@
-"""How well scores tell unknown images from known ones, and the choice between scores without any unknown image.
+"""How well scores separate unknown images from known ones, and the choice between scores without any unknown image.
 
 Scores are higher where an image is more like what was trained on. In the figures NaN counts as -inf, and equal scores as equal, whatever
-their order; an image is accepted where score >= threshold. All figures raise InputError where there are no known or no unknown images.
+their order; an image is accepted if score >= threshold. All figures raise InputError if there are no known or no unknown images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
 
 
 def aupr(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Average precision where unknown images are the ones to find (AUPR-out), in [0, 1] (scikit-learn's average_precision_score).
+    """Average precision of finding the unknown images (AUPR-out), in [0, 1] (scikit-learn's average_precision_score).
 
     It grows with the share of unknown images, and compares only between figures of equal shares.
     """
@@ -47,15 +47,15 @@ def fpr_at(known: np.ndarray, unknown: np.ndarray, accept: float = 0.95) -> floa
 
 
 def oscr(known: np.ndarray, correct: np.ndarray, unknown: np.ndarray) -> float:
-    """Area under the share of known images accepted and named rightly, against the share of unknown ones accepted, over all thresholds.
+    """Area under the share of known images accepted and named correctly, against the share of unknown ones accepted, over all thresholds.
 
     correct: bool, one for each known image
-    In [0, accuracy] (Dhamija et al., NeurIPS 2018). By the trapezoidal rule, which makes it the AUROC of the images named rightly, times
-    their share. Raises ValueError where `correct` does not fit.
+    In [0, accuracy] (Dhamija et al., NeurIPS 2018). By the trapezoidal rule, which makes it the AUROC of the correctly named images, times
+    their share. Raises ValueError if `correct` does not fit.
     """
     known, unknown = _scores(known), _scores(unknown)
     if correct.shape != known.shape or correct.dtype != np.bool_:
-        raise ValueError(f"correct is {correct.dtype} {correct.shape} where there are {len(known)} known images")
+        raise ValueError(f"correct is {correct.dtype} {correct.shape} for {len(known)} known images")
     return float(correct.mean()) * auroc(known[correct], unknown) if correct.any() else 0.0
 
 
@@ -65,8 +65,8 @@ def threshold(known: np.ndarray, accept: float) -> float:
     known: scores of images that nothing was fitted on; the promise is for one exchangeable with them, on average over draws of them
     (split conformal prediction; Lei et al., JASA 2018)
 
-    -inf, which accepts everything, where there are too few for the promise, fewer than accept / (1 - accept). Raises InputError for another
-    `accept`, and where there are none.
+    -inf, which accepts everything, if there are too few for the promise, fewer than accept / (1 - accept). Raises InputError for another
+    `accept`, and if there are none.
     """
     if not 0 < accept < 1:
         raise InputError(f"the share of known images to accept is {accept}", hint="Give a share between 0 and 1, such as 0.95.")
@@ -78,20 +78,20 @@ def threshold(known: np.ndarray, accept: float) -> float:
 
 
 def held_out_auroc(name: str, train: Predictions | None, val: Predictions, groups: int = 5, seed: int = 0) -> float | None:
-    """An estimate, without any unknown image, of how well a score tells classes apart that it has never seen: a mean AUROC in [0, 1].
+    """An estimate, without any unknown image, of how well a score detects classes that it has never seen: a mean AUROC in [0, 1].
 
     Classes are dealt at random into `groups`, or as many as there are classes. Each group's in turn lose their logits and their training
-    images; the score is fitted on the rest, and the validation images of the group are the unknown ones. A group counts where it leaves
-    at least two classes and both kinds of images; None where none does, or where the score lacks the features that it needs.
+    images; the score is fitted on the rest, and the validation images of the group are the unknown ones. A group counts if it leaves
+    at least two classes and both kinds of images; None if none does, or if the score lacks the features that it needs.
 
-    The network itself has seen all these classes, and its features and remaining logits tell them apart better than they would classes new
-    to it: the figure is for choosing between scores, and is not the AUROC to expect. Raises ValueError where the classes of the two differ.
+    The network itself has seen all these classes, and its features and remaining logits separate them better than they would classes new
+    to it: the figure is for choosing between scores, and is not the AUROC to expect. Raises ValueError if the classes of the two differ.
     """
     if train is not None and train.class_names != val.class_names:
         raise ValueError("train and val have other classes")
     classes = len(val.class_names)
     group = permutation(key(seed, "held-out classes"), classes) % min(groups, classes)
-    # Of probabilities, what a column that is taken away had would be missing from the others, and would tell its images.
+    # Of probabilities, what a column that is taken away had would be missing from the others, and would give its images away.
     renewed = _are_log_probabilities(val.logits)
     found = []
     for held in (group == each for each in range(group.max() + 1)):
@@ -107,7 +107,7 @@ def held_out_auroc(name: str, train: Predictions | None, val: Predictions, group
 
 
 def choose_score(train: Predictions | None, val: Predictions, names: Sequence[str] = SCORES) -> tuple[str, dict[str, float | None]]:
-    """The first of `names` whose held_out_auroc is within a point of the highest, and that of each; max-logit where it is None for all.
+    """The first of `names` whose held_out_auroc is within a point of the highest, and that of each; max-logit if it is None for all.
 
     A point is what chance alone moves it by on val of some hundred images.
     """

@@ -27,7 +27,7 @@ from fieldmark.scoring.predictions import Predictions
 NEIGHBOURS = 3
 
 _ROWS_AT_ONCE = 1024
-# A direction with less than this share of the largest variance is below what float32 features can tell from none.
+# A direction with less than this share of the largest variance cannot be distinguished from none in float32 features.
 _SMALLEST_VARIANCE = 1e-12
 _SMALLEST_DEVIATION = 1e-6
 _AGAIN = "`fieldmark calibrate RUN` writes it anew."
@@ -52,13 +52,13 @@ class Score(ABC):
 
     @property
     def width(self) -> int | None:
-        """How many features it was fitted on; None where it needs none."""
+        """How many features it was fitted on; None if it needs none."""
         return next((int(getattr(self, field.name).shape[-1]) for field in fields(self)), None)
 
     def __call__(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
         """From logits (n, C) and features (n, D), some rows at a time, so that memory holds them.
 
-        Raises InputError where it was fitted on another number of features.
+        Raises InputError if it was fitted on another number of features.
         """
         if self.width not in (None, features.shape[1]):
             raise InputError(
@@ -74,7 +74,7 @@ class Score(ABC):
         return result
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all; equal scores give equal bytes."""
+        """Write it, whole or not at all; equal scores make equal bytes."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         with whole_file(path) as temporary:
             safetensors.numpy.save_file(arrays, temporary, {"score": self.name})
@@ -245,7 +245,7 @@ OF_LOGITS = tuple(name for name, kind in _KINDS.items() if not kind.of_features)
 def fit_score(name: str, train: Predictions | None) -> Score:
     """One of SCORES, fitted.
 
-    Those of features are fitted on the training images that have a label and are finite; they raise InputError where there are none, or
+    Those of features are fitted on the training images that have a label and are finite; they raise InputError if there are none, or
     no features. The others need no `train`. Raises ValueError for another name.
     """
     if name not in _KINDS:
@@ -268,8 +268,8 @@ def fit_score(name: str, train: Predictions | None) -> Score:
 def without_train(name: str) -> InputError:
     """For a score of features whose predictions of train are missing."""
     return InputError(
-        f"unknown images are told by {name}, which needs the predictions of train, and they are gone",
-        hint="`fieldmark evaluate RUN --split train` makes them; `fieldmark calibrate RUN` does without.",
+        f"unknown images are recognised by {name}, which needs the predictions of train, and these are missing",
+        hint="`fieldmark evaluate RUN --split train` makes them; `fieldmark calibrate RUN` chooses a score that does not need them.",
     )
 
 
@@ -280,7 +280,7 @@ def fitted_scores(train: Predictions | None, names: Sequence[str] = SCORES) -> d
 
 
 def load_score(path: Path, name: str) -> Score:
-    """Read a score that `Score.save` wrote. Raises InputError where the file is damaged, or holds another score than `name`."""
+    """Read a score that `Score.save` wrote. Raises InputError if the file is damaged, or holds another score than `name`."""
     try:
         with safetensors.safe_open(path, "np") as file:
             found = (file.metadata() or {}).get("score")
@@ -322,7 +322,7 @@ def _nearness(cosines: np.ndarray) -> np.ndarray:
 
 
 def _moments(values: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation, float64 (2,); where values are all but equal, the deviation is 1."""
+    """Mean and standard deviation, float64 (2,); if values are all but equal, the deviation is 1."""
     mean, deviation = values.mean(), values.std()
     return np.array([mean, deviation if deviation > _SMALLEST_DEVIATION * max(abs(mean), 1) else 1.0])
 
