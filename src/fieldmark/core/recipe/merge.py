@@ -20,10 +20,45 @@ from fieldmark.core.recipe.layers import Layer, Setting
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.yaml_text import show
 
+_TWO_NUMBERS = "two numbers, such as [0.5, 1.0]"
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": _TWO_NUMBERS,
+    "missing": _TWO_NUMBERS,
+    "too_long": _TWO_NUMBERS,
+}
+"""What pydantic's errors of these types expect."""
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("of at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("of at most", "le"),
+}
+"""The words for a bound, and its name in pydantic's errors of these types."""
+
 
 def build_recipe(layers: Sequence[Layer], reading: Sequence[Problem] = ()) -> Recipe:
     """The recipe that these layers make. Raises InputError naming every problem at once, those of `reading` the layers first."""
     problems = list(reading)
+    merged = _merged(layers, problems)
+    problems += _unused_variant_keys(merged)
+    rejected = {problem.place for problem in problems}
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(_nest(setting for setting in merged.values() if setting.key not in rejected)))
+    except ValidationError as error:
+        problems += _validation_problems(error, merged)
+    if problems:
+        raise InputError(*dict.fromkeys(problems), hint="`fieldmark fields` lists every key with its type, default and meaning.")
+    return recipe
+
+
+def _merged(layers: Sequence[Layer], problems: list[Problem]) -> dict[str, Setting]:
+    """By key, the last setting of each; those of a variant that a later layer no longer chooses are dropped."""
     merged: dict[str, Setting] = {}
     for layer in layers:
         named = [_as_variant(setting) for setting in layer]
@@ -35,20 +70,11 @@ def build_recipe(layers: Sequence[Layer], reading: Sequence[Problem] = ()) -> Re
                     merged = {key: kept for key, kept in merged.items() if not key.startswith(section + ".")}
                 merged[setting.key] = setting
         for setting in named:
-            if setting.key not in keys():
-                problems.append(setting.wrong(_no_such_key(setting)))
-            else:
+            if setting.key in keys():
                 merged[setting.key] = setting
-    problems += _unused_variant_keys(merged)
-    rejected = {problem.place for problem in problems}
-    try:
-        recipe = Recipe.model_validate_json(json.dumps(_nest(s for s in merged.values() if s.key not in rejected)))
-    except ValidationError as error:
-        problems += _validation_problems(error, merged)
-        recipe = None
-    if problems or recipe is None:
-        raise InputError(*dict.fromkeys(problems), hint="`fieldmark fields` lists every key with its type, default and meaning.")
-    return recipe
+            else:
+                problems.append(setting.wrong(_no_such_key(setting)))
+    return merged
 
 
 def _as_variant(setting: Setting) -> Setting:
@@ -139,27 +165,15 @@ def _expectation(detail: Any, key: str, within: str) -> str:
         return f"expected a {wanted}"
     if kind in ("model_type", "model_attributes_type", "dict_type") and within:
         return f"expected settings such as {{{item_keys(key)[0]}: ...}}"
-    named = {
-        "int_type": "expected a whole number",
-        "int_from_float": "expected a whole number",
-        "float_type": "expected a number",
-        "finite_number": "expected a finite number",
-        "bool_type": "expected true or false",
-        "string_type": "expected text",
-        "tuple_type": "expected two numbers, such as [0.5, 1.0]",
-        "missing": "expected two numbers, such as [0.5, 1.0]",
-        "too_long": "expected two numbers, such as [0.5, 1.0]",
-    }
-    if kind in named:
-        return named[kind]
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}"
     if kind == "literal_error":
         return f"expected one of {context['expected']}".replace("'", "")
     if kind == "union_tag_invalid":
         return f"expected one of {context['expected_tags']}".replace("'", "")
-    comparison = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-    if kind in comparison:
-        words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}[comparison[kind]]
-        return f"expected a number {words} {context[comparison[kind]]:g}"
+    if kind in _BOUNDS:
+        words, bound = _BOUNDS[kind]
+        return f"expected a number {words} {context[bound]:g}"
     return str(detail["msg"])
 
 
