@@ -4,7 +4,7 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -23,9 +23,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
+from fieldmark.reports.charts.chart import Chart
 from fieldmark.studies.analysis import study_table
-from fieldmark.studies.figures import _COSTS as COSTS
-from fieldmark.studies.figures import _costs, _front, _spread_out, dataset_charts, palette, write_figures
+from fieldmark.studies.charts.colours import palette
+from fieldmark.studies.charts.curves import spread_out
+from fieldmark.studies.charts.tradeoffs import COSTS, costs, front
+from fieldmark.studies.figures import Charts, dataset_charts, write_figures
 from fieldmark.studies.plan import StudyPlan
 from fieldmark.studies.results import Results, read_results
 from fieldmark.studies.table import Row, StudyTable
@@ -36,6 +39,13 @@ Made = tuple[StudyPlan, StudyTable, Results]
 def made(plan: StudyPlan) -> Made:
     results = read_results(plan)
     return plan, study_table(plan, results), results
+
+
+def texts(chart: Chart) -> list[str]:
+    """The words of a heading or a legend."""
+    (axes,) = drawn([chart])
+    legend = axes.get_legend()
+    return [text.get_text() for text in (axes.texts if legend is None else legend.get_texts())]
 
 
 def with_cost(row: Row, **values: float) -> Row:
@@ -49,31 +59,33 @@ def climb(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made(synthetic_study(tmp_path_factory.mktemp("climb"), ladder(2), [60, 60.4, 85], images=400))
 
 
-@contextmanager
-def watched() -> Iterator[list[list[Axes]]]:
-    """The axes of every figure that is saved meanwhile."""
-    figures: list[list[Axes]] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *args: object, **kwargs: object) -> None:
-        figures.append(list(figure.axes))
-        save(figure, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", keep)
-        yield figures
+def drawn(charts: Sequence[Chart]) -> list[Axes]:
+    """The axes that each chart is drawn on."""
+    parts: list[Axes] = []
+    for chart in charts:
+        axes = Figure().subplots()
+        chart.draw(axes)
+        parts.append(axes)
+    return parts
 
 
 @pytest.fixture(scope="module")
-def drawn(climb: Made) -> list[list[Axes]]:
-    """Those of gains.png, curves.png and tradeoff.png."""
-    with watched() as figures:
-        write_figures(*climb)
-    return figures
+def charts(climb: Made) -> Charts:
+    _, table, results = climb
+    return dataset_charts(table, table.datasets[0], results)
 
 
-def test_gains_and_their_intervals_are_drawn(climb: Made, drawn: list[list[Axes]]) -> None:
-    (before, base), _, _ = drawn
+@contextmanager
+def saved() -> Iterator[list[list[list[Chart]]]]:
+    """The rows of charts of every PNG that is saved meanwhile, and not written."""
+    figures: list[list[list[Chart]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fieldmark.studies.figures.save_png", lambda rows, path: figures.append(rows))
+        yield figures
+
+
+def test_gains_and_their_intervals_are_drawn(climb: Made, charts: Charts) -> None:
+    before, base = drawn(charts.gains)
     dataset = climb[1].datasets[0]
     for axes, gains in ((before, [row.over_before for row in dataset.rows[1:]]), (base, [row.over_base for row in dataset.rows[1:]])):
         points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -90,9 +102,9 @@ def test_gains_and_their_intervals_are_drawn(climb: Made, drawn: list[list[Axes]
     assert [gain.significant for gain in (dataset.rows[1].over_before, dataset.rows[2].over_before) if gain] == [False, True]
 
 
-def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[list[Axes]]) -> None:
+def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, charts: Charts) -> None:
     plan, table, results = climb
-    accuracy, loss = drawn[1]
+    accuracy, loss = drawn(charts.curves)
     colours = [light for light, _ in palette(table)]
     for axes, measure in ((accuracy, "val_top1"), (loss, "train_loss")):
         lines = [(line.get_gid(), list(line.get_xdata()), list(line.get_ydata()), to_hex(line.get_color())) for line in axes.lines]
@@ -105,11 +117,11 @@ def test_curves_of_all_runs_and_their_means_are_drawn(climb: Made, drawn: list[l
     assert sorted(text.get_text() for text in accuracy.texts) == ["0", "1", "2"]
 
 
-def test_accuracy_is_drawn_against_each_cost(climb: Made, drawn: list[list[Axes]]) -> None:
+def test_accuracy_is_drawn_against_each_cost(climb: Made, charts: Charts) -> None:
     rows = climb[1].datasets[0].rows
-    costs = _costs(climb[1].datasets[0])
-    assert [cost.axis for cost in costs] == ["parameters", "multiply-adds per image", "training time"]
-    for axes, cost in zip(drawn[2], costs, strict=True):
+    shown = costs(climb[1].datasets[0])
+    assert [cost.name for cost in shown] == ["parameters", "multiply-adds per image", "training time"]
+    for axes, cost in zip(drawn(charts.tradeoffs), shown, strict=True):
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
         measured = [row.measured for row in rows if row.measured]
         assert points == [(cost.of(each.cost), each.test.mean) for each in measured]
@@ -129,7 +141,7 @@ def test_the_front_holds_what_no_rung_beats(tmp_path: Path) -> None:
             for number, (price, accuracy) in points.items()
             if not any(other != (price, accuracy) and other[0] <= price and other[1] >= accuracy for other in points.values())
         ]
-        assert sorted(row.number for row, _ in _front(cost, rows)) == best
+        assert sorted(row.number for row, _ in front(cost, rows)) == best
 
 
 def test_a_cost_that_all_rungs_share_is_left_out_and_said(climb: Made) -> None:
@@ -159,12 +171,11 @@ def test_accuracy_is_drawn_against_trainable_parameters_where_rungs_differ_in_th
 
 
 def test_side_branches_say_what_they_are_on_and_have_colours_of_their_own(tmp_path: Path) -> None:
-    plan, table, results = made(synthetic_study(tmp_path, branched(3, aside="flips", last="base"), [60, 62, 64, 66, 65, 61], images=60))
-    with watched() as drawn:
-        write_figures(plan, table, results)
-    labels = [label.get_text() for label in drawn[0][0].get_yticklabels()]
+    _, table, results = made(synthetic_study(tmp_path, branched(3, aside="flips", last="base"), [60, 62, 64, 66, 65, 61], images=60))
+    steps, base = drawn(dataset_charts(table, table.datasets[0], results).gains)
+    labels = [label.get_text() for label in steps.get_yticklabels()]
     assert labels == ["1  random crop", "2  flips", "3  label smoothing", "4  aside (on 2)", "5  last (on 0)"]
-    assert "4  aside" in [label.get_text() for label in drawn[0][1].get_yticklabels()]
+    assert "4  aside" in [label.get_text() for label in base.get_yticklabels()]
     without, *_ = made(synthetic_study(tmp_path / "without", ladder(3), [60, 62, 64, 66], images=60))
     colours = palette(table)
     assert colours[:4] == palette(study_table(without, read_results(without))), "the ladder's own colours do not change"
@@ -173,11 +184,11 @@ def test_side_branches_say_what_they_are_on_and_have_colours_of_their_own(tmp_pa
 
 def test_images_of_a_quick_form_say_so(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 62], images=60, quick=True)
-    with watched() as drawn:
+    with saved() as figures:
         write_figures(*made(plan))
-    for axes in drawn:
-        (part,) = axes[0].get_figure(root=True).subfigs
-        assert part._suptitle.get_text() == "Quick form: a rehearsal, not a measurement"
+    assert len(figures) == 3
+    for (heading,), *_ in figures:
+        assert texts(heading) == ["Quick form: a rehearsal, not a measurement"]
 
 
 @pytest.mark.parametrize("rungs", [1, 20])
@@ -197,21 +208,21 @@ def test_images_are_whole_repeatable_and_not_blank(rungs: int, tmp_path: Path) -
         assert [file.read_bytes() for file in files] == first
 
 
-def test_several_datasets_stand_in_one_image(tmp_path: Path) -> None:
+def test_several_datasets_are_in_one_image(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(1), [60, 70], images=60, datasets=("cars", "birds", "none"))
     shutil.rmtree(tmp_path / "runs" / "none")
-    with watched() as drawn:
+    with saved() as figures:
         write_figures(*made(plan))
-    assert [len(axes) for axes in drawn] == [4, 4, 6]
-    titles = [part._suptitle.get_text() for part in drawn[0][0].get_figure(root=True).subfigs]
-    assert titles == ["cars", "birds"], "of the third nothing is known yet"
+    assert [[len(row) for row in rows] for rows in figures] == [[1, 2, 1, 2], [1, 2, 1, 1, 2, 1], [1, 3, 1, 1, 3, 1]]
+    gains, curves, _ = figures
+    assert [texts(chart) for (chart,) in gains[::2]] == [["cars"], ["birds"]], "of the third nothing is known yet"
+    assert texts(curves[2][0]) == ["0  base", "1  random crop"], "a legend says which rung has which number"
 
 
 def test_a_grid_shows_its_options_first(tmp_path: Path) -> None:
     factors = {"crop": {"none": {}, "padded": {}}, "rate": {"low": {}, "high": {}}}
-    with watched() as drawn:
-        write_figures(*made(synthetic_study(tmp_path, grid(factors), [60, 62, 61, 66], images=60, arrangement="grid")))
-    options, cells = drawn[0]
+    _, table, results = made(synthetic_study(tmp_path, grid(factors), [60, 62, 61, 66], images=60, arrangement="grid"))
+    options, cells = drawn(dataset_charts(table, table.datasets[0], results).gains)
     assert [label.get_text() for label in options.get_yticklabels()] == ["crop: padded over none", "rate: high over low"]
     assert len(cells.get_yticklabels()) == 3
 
@@ -242,8 +253,9 @@ def test_hard_names_short_runs_and_gaps_are_drawn_without_warnings(tmp_path: Pat
         warnings.simplefilter("error")
         write_figures(plan, table, results)
         charts = dataset_charts(table, table.datasets[0], results)
-    for panel in (*charts.gains, *charts.curves, *charts.tradeoffs):
-        assert ElementTree.fromstring(panel.svg).get("role") == "img"
+        panels = [chart.svg for chart in (*charts.gains, *charts.curves, *charts.tradeoffs)]
+    for svg in panels:
+        assert ElementTree.fromstring(svg).get("role") == "img"
     labels = [text.text for text in ElementTree.fromstring(charts.gains[0].svg).iter("text")]
     assert "1  $x_1^{" in labels and "3  <b> & : #00ff00" in labels
     assert "train loss (nats) over the epochs" in charts.curves[1].svg
@@ -266,7 +278,8 @@ def test_svg_takes_its_colours_from_the_page(climb: Made) -> None:
     assert gain is not None and f"2 flips {gain} *" in charts.gains[1].svg
     assert "base ends at" in charts.curves[0].svg and "unbeaten at their cost: base" in charts.tradeoffs[0].svg
     with mpl.rc_context({"axes.edgecolor": "red", "text.color": "blue", "svg.fonttype": "path"}):
-        assert dataset_charts(table, table.datasets[0], results) == charts
+        again = dataset_charts(table, table.datasets[0], results)
+        assert [chart.svg for chart in (*again.gains, *again.curves, *again.tradeoffs)] == [chart.svg for chart in panels]
 
 
 @pytest.mark.parametrize("arrangement, rungs", [("ladder", 1), ("ladder", 7), ("ladder", 40), ("independent", 7), ("independent", 40)])
@@ -293,8 +306,8 @@ def test_colours_of_side_branches_differ_and_can_be_seen(branches: int, climb: M
 
 @settings(max_examples=200)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=16).map(sorted))
-def test_numbers_beside_curves_are_spread_out(heights: list[float]) -> None:
-    placed = _spread_out(heights, 5.0, 0.0, 100.0)
+def test_numbers_beside_curves_arespread_out(heights: list[float]) -> None:
+    placed = spread_out(heights, 5.0, 0.0, 100.0)
     assert all(after - before >= 5 - 1e-9 for before, after in pairwise(placed))
     assert placed[0] >= -1e-9 and placed[-1] <= 100 + 1e-9
     apart = all(after - before >= 5 for before, after in pairwise(heights))

@@ -15,8 +15,9 @@ from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
 from fieldmark.reports.pages import render
+from fieldmark.studies.charts.colours import palette
 from fieldmark.studies.ensembles import EnsembleRow
-from fieldmark.studies.figures import Charts, dataset_charts, palette
+from fieldmark.studies.figures import Charts, dataset_charts
 from fieldmark.studies.formats import (
     ENSEMBLES,
     ENSEMBLES_ABOUT,

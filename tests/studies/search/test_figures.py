@@ -1,14 +1,15 @@
-import io
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from fieldmark.core.recipe.layers import read_layer
 from fieldmark.studies.plan import StudyDataset
-from fieldmark.studies.search.figures import write_search_figure
+from fieldmark.studies.search.figures import draw_course, draw_dimension, write_search_figure
 from fieldmark.studies.search.proposals import Trial
 from fieldmark.studies.search.results import SearchResult, best_of
 from fieldmark.studies.search.space import read_space
@@ -53,32 +54,30 @@ def a_result(trials, maximise=True, shares=None):
     )
 
 
-def drawn(tmp_path, result, monkeypatch):
-    """The figure, and what was written."""
-    figures = []
-
-    def keep(figure, path):
-        figures.append(figure)
-        figure.savefig(path, format="png", dpi=40)
-
-    monkeypatch.setattr("fieldmark.studies.search.figures.write_png", keep)
-    write_search_figure(result, a_space(), tmp_path / "search.png")
-    return figures[0], Image.open(io.BytesIO((tmp_path / "search.png").read_bytes()))
+def drawn(result):
+    """The axes of the course and of each dimension."""
+    figure = Figure()
+    draws = [draw_course, *(partial(draw_dimension, dimension=dimension) for dimension in a_space().dimensions)]
+    parts = figure.subplots(len(draws))
+    for axes, draw in zip(parts, draws, strict=True):
+        draw(axes, result=result)
+    return list(parts)
 
 
 def points(axes):
     return {made.get_label(): [tuple(map(float, point)) for point in made.get_offsets()] for made in axes.collections}
 
 
-def test_a_panel_for_the_course_and_one_for_each_dimension(tmp_path, monkeypatch):
+def test_a_chart_of_the_course_and_one_for_each_dimension(tmp_path):
     states = {4: "stopped", 5: "failed", 6: "running"}
     trials = [a_trial(number, states.get(number, "finished")) for number in range(1, 21)]
     result = a_result(trials, shares={"optim.lr": 0.7, "optim.name": 0.3})
-    figure, image = drawn(tmp_path, result, monkeypatch)
+    write_search_figure(result, a_space(), tmp_path / "search.png")
+    image = Image.open(tmp_path / "search.png")
     assert image.width > image.height > 150
-    course, *panels = figure.axes
+    course, *panels = drawn(result)
     titles = ["optim.name", "optim.lr", "optim.momentum (sgd)", "augment.crop.area", "train.batch"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["trial", *titles]
+    assert [axes.get_xlabel() for axes in (course, *panels)] == ["trial", *titles]
     there = points(course)
     assert there["chosen"] == [(result.best.number, result.best.value)]
     assert there["stopped early"] == [(4, 84)]  # its last figure
@@ -93,27 +92,26 @@ def test_a_panel_for_the_course_and_one_for_each_dimension(tmp_path, monkeypatch
     assert by_name["optim.lr"].get_title(loc="right") == "importance 70%"
 
 
-def test_less_is_better(tmp_path, monkeypatch):
+def test_less_is_better():
     result = a_result([a_trial(number, value=2.0 - number / 10) for number in range(1, 6)], maximise=False)
-    figure, _ = drawn(tmp_path, result, monkeypatch)
-    (steps,) = figure.axes[0].lines
+    (steps,) = drawn(result)[0].lines
     assert list(steps.get_ydata()) == sorted(steps.get_ydata(), reverse=True)
     assert steps.get_ydata()[-1] == result.best.value
 
 
 @pytest.mark.parametrize("state", ["stopped", "finished"])
-def test_a_trial_far_off_stands_at_the_edge(tmp_path, monkeypatch, state):
+def test_a_trial_far_off_is_drawn_at_the_edge(state):
     trials = [*(a_trial(number) for number in range(1, 30)), a_trial(30, state, value=1.0)]
-    figure, _ = drawn(tmp_path, a_result(trials), monkeypatch)
-    low, high = figure.axes[0].get_ylim()
-    assert 40 < low < 80 and 86 < high < 95
-    assert points(figure.axes[0])["stopped early" if state == "stopped" else "finished"][-1] == (30, low)
+    parts = drawn(a_result(trials))
+    low, high = parts[0].get_ylim()
+    assert 40 < low < 80 and 86 < high < 95 and all(axes.get_ylim() == (low, high) for axes in parts)
+    assert points(parts[0])["stopped early" if state == "stopped" else "finished"][-1] == (30, low)
 
 
 @pytest.mark.parametrize("trials", [[a_trial(1, "failed")], [a_trial(1)], [a_trial(1, "stopped", value=math.nan)]])
-def test_few_or_no_figures(tmp_path, monkeypatch, trials):
-    figure, image = drawn(tmp_path, a_result(trials), monkeypatch)
-    assert image.width > 150 and len(figure.axes) == 6
+def test_few_or_no_figures(tmp_path, trials):
+    write_search_figure(a_result(trials), a_space(), tmp_path / "search.png")
+    assert Image.open(tmp_path / "search.png").width > 150 and len(drawn(a_result(trials))) == 6
 
 
 def test_equal_searches_give_equal_images(tmp_path):

@@ -1,15 +1,17 @@
-"""The image of a search: the best val figure over the trials, and the figure of each trial against each key that was searched over."""
+"""The figure of a search: the best val figure over the trials, and the figure of each trial against each key searched over."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldmark.reports.drawing import PAPER, plain_axes, write_png
+from fieldmark.reports.charts.chart import Chart, save_png
+from fieldmark.reports.charts.drawing import LINES, PAPER, REFERENCE, plain_axes, shortened
 from fieldmark.studies.search.proposals import Trial
 from fieldmark.studies.search.results import SearchResult, figure_title
 from fieldmark.studies.search.space import Choices, Dimension, Space, label
@@ -17,45 +19,42 @@ from fieldmark.studies.search.space import Choices, Dimension, Space, label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FINISHED, _STOPPED, _BEST = "#0072b2", "#999999", "#d55e00"  # told apart by colour-blind readers too (Okabe and Ito)
+_FINISHED, _STOPPED, _BEST = LINES[0], REFERENCE, LINES[1]
 _COLUMNS = 3
-_LONGEST_LABEL = 18
+_WIDTH = 3.6
 
 
 def write_search_figure(result: SearchResult, space: Space, path: Path) -> None:
-    """Draw into a PNG: val figures over the numbers of trials with the best so far, then a panel for each dimension.
+    """Write a PNG: val figures over the numbers of trials with the best so far, then a chart for each dimension.
 
-    Finished trials are dots, the chosen one a star, those stopped early rings at the figure that they had by then. The axes show what
-    finished; what is worse than that stands at their edge.
+    Finished trials are dots, the chosen one a star, those stopped early rings at their last figure. The axes cover the finished trials;
+    those far worse are drawn at the edge.
     """
-    from matplotlib.figure import Figure
-
-    rows = math.ceil(len(space.dimensions) / _COLUMNS)
-    figure = Figure(figsize=(3.6 * _COLUMNS, 3.4 + 3.0 * rows), dpi=150, layout="constrained")
-    grid = figure.add_gridspec(rows + 1, _COLUMNS)
-    trials = [trial for trial in result.trials if _finite(trial)]
-    first = figure.add_subplot(grid[0, :])
-    _draw_course(first, result, trials)
-    for index, dimension in enumerate(space.dimensions):
-        axes = figure.add_subplot(grid[1 + index // _COLUMNS, index % _COLUMNS], sharey=first)
-        _draw_dimension(axes, dimension, result, trials)
-        if index % _COLUMNS == 0:
-            axes.set_ylabel(figure_title(result.monitor))
-    write_png(figure, path)
+    charts = [_dimension_chart(dimension, result) for dimension in space.dimensions]
+    rows = [charts[first : first + _COLUMNS] for first in range(0, len(charts), _COLUMNS)]
+    save_png([[_course_chart(result)], *rows], path)
 
 
-def _draw_course(axes: Axes, result: SearchResult, trials: Sequence[Trial]) -> None:
+def _course_chart(result: SearchResult) -> Chart:
+    described = f"{figure_title(result.monitor)} of {len(_drawn(result))} trials, and the best so far"
+    return Chart("", described, _WIDTH * _COLUMNS, 3.4, partial(draw_course, result=result))
+
+
+def _dimension_chart(dimension: Dimension, result: SearchResult) -> Chart:
+    described = f"{figure_title(result.monitor)} against {dimension.name}"
+    return Chart("", described, _WIDTH, 3.0, partial(draw_dimension, dimension=dimension, result=result))
+
+
+def draw_course(axes: Axes, result: SearchResult) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_ylim(_limits(trials, result.maximise))
+    trials = _drawn(result)
     _scatter(axes, [trial.number for trial in trials], trials, result)
     finished = [trial for trial in trials if trial.value is not None]
     if finished:
         best = (np.maximum if result.maximise else np.minimum).accumulate(_figures(finished))
-        numbers = [trial.number for trial in finished]
-        axes.step(
-            [*numbers, len(result.trials)], [*best, best[-1]], where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=1
-        )
+        numbers = [*(trial.number for trial in finished), len(result.trials)]
+        axes.step(numbers, [*best, best[-1]], where="post", color=_BEST, linewidth=1.6, label="best so far", zorder=1)
     axes.set_xlabel("trial")
     axes.set_ylabel(figure_title(result.monitor))
     axes.set_xlim(0.5, len(result.trials) + 0.5)
@@ -65,13 +64,13 @@ def _draw_course(axes: Axes, result: SearchResult, trials: Sequence[Trial]) -> N
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
 
 
-def _draw_dimension(axes: Axes, dimension: Dimension, result: SearchResult, trials: Sequence[Trial]) -> None:
-    mine = [trial for trial in trials if dimension.key in trial.settings and dimension.applies(trial.settings)]
+def draw_dimension(axes: Axes, dimension: Dimension, result: SearchResult) -> None:
+    mine = [trial for trial in _drawn(result) if dimension.key in trial.settings and dimension.applies(trial.settings)]
     values = [trial.settings[dimension.key] for trial in mine]
     if isinstance(dimension.domain, Choices):
         labels = dimension.domain.labels
         _scatter(axes, [labels.index(label(value)) + _aside(trial.number) for trial, value in zip(mine, values, strict=True)], mine, result)
-        axes.set_xticks(range(len(labels)), [text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…" for text in labels])
+        axes.set_xticks(range(len(labels)), [shortened(text, 18, 0) for text in labels])
         axes.set_xlim(-0.5, len(labels) - 0.5)
         if sum(map(len, labels)) > 30:
             axes.tick_params(axis="x", labelrotation=25)
@@ -79,14 +78,16 @@ def _draw_dimension(axes: Axes, dimension: Dimension, result: SearchResult, tria
         _scatter(axes, values, mine, result)
         axes.set_xscale("log" if dimension.domain.log else "linear")
     axes.set_xlabel(dimension.name)
+    axes.set_ylabel(figure_title(result.monitor))
     if dimension.name in result.importances:
         axes.set_title(f"importance {result.importances[dimension.name]:.0%}", fontsize=9, loc="right")
     plain_axes(axes)
 
 
 def _scatter(axes: Axes, x: Sequence[float], trials: Sequence[Trial], result: SearchResult) -> None:
-    """The trials at their figures, told apart by what became of them."""
-    low, high = axes.get_ylim()
+    """The trials at their figures, in the style of their state."""
+    low, high = _limits(result)
+    axes.set_ylim(low, high)
     chosen = result.best.number if result.best is not None else None
     groups = ["chosen" if trial.number == chosen else trial.state for trial in trials]
     styles: dict[str, tuple[str, dict[str, Any]]] = {
@@ -95,18 +96,25 @@ def _scatter(axes: Axes, x: Sequence[float], trials: Sequence[Trial], result: Se
         "chosen": ("chosen", {"color": _BEST, "marker": "*", "s": 150, "edgecolors": PAPER, "zorder": 5}),
     }
     for group, (name, style) in styles.items():
-        shown = [index for index, each in enumerate(groups) if each == group]
-        if shown:
-            figures = np.clip(_figures([trials[index] for index in shown]), low, high)
-            axes.scatter([x[index] for index in shown], figures, label=name, clip_on=False, **style)
+        members = [index for index, each in enumerate(groups) if each == group]
+        if members:
+            figures = np.clip(_figures([trials[index] for index in members]), low, high)
+            axes.scatter([x[index] for index in members], figures, label=name, clip_on=False, **style)
+
+
+def _drawn(result: SearchResult) -> list[Trial]:
+    """The trials that are over and have a finite figure."""
+    over = [trial for trial in result.trials if trial.state in ("finished", "stopped")]
+    return [trial for trial in over if trial.figure is not None and math.isfinite(trial.figure)]
 
 
 def _figures(trials: Sequence[Trial]) -> np.ndarray:
     return np.array([trial.figure for trial in trials], dtype=float)
 
 
-def _limits(trials: Sequence[Trial], maximise: bool) -> tuple[float, float]:
-    """The span of the finished trials, or of all where few have finished; without those that are far worse than most."""
+def _limits(result: SearchResult) -> tuple[float, float]:
+    """The span of the finished trials, or of all if few have finished, without those far worse than most."""
+    trials = _drawn(result)
     finished = [trial for trial in trials if trial.state == "finished"]
     figures = _figures(finished if len(finished) >= 3 else trials)
     if len(figures) == 0:
@@ -114,15 +122,11 @@ def _limits(trials: Sequence[Trial], maximise: bool) -> tuple[float, float]:
     low, high = float(figures.min()), float(figures.max())
     quarter, half, three = np.quantile(figures, [0.25, 0.5, 0.75])
     reach = 4 * max(three - quarter, (high - low) * 0.1)
-    low, high = (max(low, half - reach), high) if maximise else (low, min(high, half + reach))
+    low, high = (max(low, half - reach), high) if result.maximise else (low, min(high, half + reach))
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + margin
 
 
 def _aside(number: int) -> float:
-    """Equal choices side by side: a place between -0.15 and 0.15, always the same for a trial."""
+    """What separates trials with equal choices: an offset between -0.15 and 0.15, always the same for a trial."""
     return (number * 0.618034 % 1 - 0.5) * 0.3
-
-
-def _finite(trial: Trial) -> bool:
-    return trial.state in ("finished", "stopped") and trial.figure is not None and math.isfinite(trial.figure)
