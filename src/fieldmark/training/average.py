@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldmark.core.recipe.ema import ExponentialAverage
+from fieldmark.core.recipe.ema import ExponentialAverage, NoAverage
+from fieldmark.training.position import Weights
 
 
 class AveragedWeights:
@@ -65,3 +66,44 @@ class AveragedWeights:
         tensors: dict[str, Tensor] = state["tensors"]
         for name, tensor in self._tensors.items():
             tensor.copy_(tensors[name])
+
+
+class Averaging:
+    """The weights of a model as they are trained and, where the recipe asks for it, their average beside them."""
+
+    def __init__(self, settings: NoAverage | ExponentialAverage, model: nn.Module):
+        self._model = model
+        self._average = AveragedWeights(settings, model) if isinstance(settings, ExponentialAverage) else None
+
+    @property
+    def kinds(self) -> tuple[Weights, ...]:
+        """The weights that val looks at, those that win a tie first."""
+        if self._average is None:
+            return ("trained",)
+        return ("averaged", "trained") if self._average.settings.use == "better" else ("averaged",)
+
+    @property
+    def is_kept(self) -> bool:
+        return self._average is not None
+
+    def after_step(self, step: int) -> None:
+        """`step` counts from 1 over the epochs of a phase."""
+        if self._average is not None and step % self._average.settings.every == 0:
+            self._average.update(self._model)
+
+    @contextmanager
+    def in_model(self, kind: Weights) -> Iterator[None]:
+        """Inside the `with` block the model has the trained or the averaged weights."""
+        if kind == "trained":
+            yield
+            return
+        assert self._average is not None
+        with self._average.in_place_of(self._model):
+            yield
+
+    def state(self) -> dict[str, Any]:
+        return {} if self._average is None else {"average": self._average.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if self._average is not None:
+            self._average.load_state(state["average"])

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from fieldmark.core.errors import TrainingFailed
 from fieldmark.core.files import whole_file
+from fieldmark.training.position import Position
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
 
@@ -43,6 +45,15 @@ class Checkpoints:
             damaged.append(path.name)
             path.unlink(missing_ok=True)
         return None, damaged
+
+    def failure(self, what: str, at: Position) -> TrainingFailed:
+        """The error that says what went wrong, when, which state is kept, and what to try."""
+        newest = self.paths()[:1]
+        kept = f"The last good state is {newest[0].name}" if newest else "No state was saved yet"
+        return TrainingFailed(
+            f"{what}: epoch {at.epoch + 1}, step {at.step}.\n"
+            f"{kept}. Lower optim.lr, lengthen the schedule's warmup, set train.clip_norm, or use train.precision=float32, in a new run."
+        )
 
 
 def is_sound(path: Path) -> bool:

@@ -33,6 +33,7 @@ from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.models.prefix import Prefix, find_prefix
 from fieldmark.training.interrupt import Interrupt
+from fieldmark.training.objective import Network
 
 _SPARE_BYTES = 2**30
 """Left free on the disk for checkpoints and predictions."""
@@ -59,17 +60,17 @@ class FeaturePlan:
 
 
 class CachedFeatures:
-    """A stage's features: `batches` to train on, `forward` from their images to logits, `infer` for the prediction pass over val."""
+    """A stage's features: `batches` to train on, the `network` that goes on from them, and `predict` for the prediction pass over val."""
 
     def __init__(self, batches: CachedBatches, prefix: Prefix, model: Classifier, arithmetic: Arithmetic, folder: Path):
         self.batches = batches
-        self.forward = prefix.resume
+        self.network = Network(prefix.resume_with_features, arithmetic)
         self._prefix, self._model, self._arithmetic, self._folder = prefix, model, arithmetic, folder
         self._inferred: tuple[SplitPixels, int, str] | None = None
         self._features: _Features | None = None
 
-    def infer(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and features of a split, as SplitPixels.infer gives them.
+    def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and features of a split, as SplitPixels.infer returns them.
 
         The first call runs the whole network and keeps what the prefix gives, where the disk has room for it. Later ones start there as
         long as split, batch and the weights of the prefix are the same; a run that averages its weights may put others in their place.
@@ -98,19 +99,23 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class WholeNetwork:
-    """The usual case: images, and all of the network. Attributes are those of CachedFeatures."""
+    """The usual case: images, and all of the network. Its attributes are those of CachedFeatures."""
 
     batches: TrainBatches
-    forward: Classifier
+    model: Classifier
     arithmetic: Arithmetic
 
-    def infer(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        return split.infer(self.forward, self.arithmetic, batch, console)
+    @property
+    def network(self) -> Network:
+        return Network(self.model.forward_with_features, self.arithmetic)
+
+    def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        return split.infer(self.model, self.arithmetic, batch, console)
 
 
-Feed = WholeNetwork | CachedFeatures
-"""What a stage is trained on, how that goes through the network, and how a split is predicted."""
-Infer = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
+Route = WholeNetwork | CachedFeatures
+"""How the images of a stage go through the network: through all of it, or from cached features on."""
+Predict = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
 """Logits and features of a split, a number of images at a time."""
 
 
@@ -134,12 +139,12 @@ class CachedBatches:
 
 def begin_stage(
     stage: Stage, epochs: int, whole: WholeNetwork, folder: Path, console: Console, interrupt: Interrupt, micro_batch: int | None
-) -> Feed:
-    """What the stage is trained on; where it freezes something and is trained on images all the same, the console says why.
+) -> Route:
+    """How the stage is trained; if it freezes something and runs all of the network all the same, the console says why.
 
     Features of other stages are deleted. Arguments as in cached_features, which may raise.
     """
-    model = whole.forward
+    model = whole.model
     if trains_all(model):
         found: CachedFeatures | str = ""
     else:

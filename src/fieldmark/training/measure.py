@@ -5,27 +5,26 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fieldmark.batches.tiles import Tiles
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
-from fieldmark.core.recipe.stages import Stage
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.weights import save_weights
 from fieldmark.training.features import FeaturePlan, plan_features, trains_all
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Training, run_loop
+from fieldmark.training.job import phase
+from fieldmark.training.loop import run_loop
 from fieldmark.training.position import Position
-from fieldmark.training.prepare import fastest_arithmetic, prepare
+from fieldmark.training.setup import Setup, read_and_build, setup_of
 from fieldmark.training.stages import apply_stage, stages_of
-from fieldmark.training.tiles import preprocessing, training_tiles
-from fieldmark.training.work import Work, phase_of
 
 _STEPS = 4
 _HARMLESS_LR = 1e-8
@@ -62,47 +61,35 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     Raises what train_run raises before its folder is made, so that what would fail there fails here.
     """
     started = time.perf_counter()
-    prepared = prepare(data, recipe, console)
+    loaded, built = read_and_build(data, recipe, console)
     start_seconds = time.perf_counter() - started
-    loaded, built = prepared.loaded, prepared.built
     train, val, test = (len(loaded.rows(split)) for split in ("train", "val", "test"))
-    arithmetic = fastest_arithmetic(prepared, recipe, console)
     batch = min(recipe.train.batch, train)
     folder = Path(tempfile.mkdtemp(prefix="fieldmark-"))
     try:
         started = time.perf_counter()
-        sample, cache = training_tiles(_sample(loaded, _STEPS * batch), recipe, console, folder)
-        decode_seconds = (time.perf_counter() - started) / len(cache.array)
-        rehearsal = recipe.model_copy(
-            update={
-                "train": recipe.train.model_copy(update={"epochs": 2 * len(stages_of(recipe)), "keep_checkpoints": 1, "log_every": 1}),
-                "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR}),
-            }
-        )
+        tiles = Tiles.decode(_sample(loaded, _STEPS * batch), recipe.data, console, folder)
+        decode_seconds = (time.perf_counter() - started) / len(tiles.rows)
+        setup = setup_of(tiles, built, recipe, console)
         with RunFolder.create(folder / "run") as run:
             pass
         run = RunFolder(folder / "run")
-        work = Work(run, rehearsal, sample, built.model, arithmetic, preprocessing(recipe.data, built, sample, cache), cache, console)
-        training = phase_of(work, Interrupt(), Position(), None)
-        plans = [_features(stage, epochs, training) for stage, (_, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True)]
-        stages = tuple(
-            stage.model_copy(update={"epochs": 2, "views": 1 if found else None})
-            for stage, found in zip(stages_of(recipe), plans, strict=True)
-        )
-        training.recipe = rehearsal.model_copy(update={"stages": stages})
-        run_loop(training)
-        timed = np.array([row["seconds"] for row in read_json_lines(run.metrics_file)]) / training.batches.steps_per_epoch
+        plans = _plans(setup)
+        epochs = 2 * len(plans)
+        job = phase(replace(setup, recipe=_rehearsal(setup.recipe, plans)), run, Interrupt(), Position(), None, epochs)
+        run_loop(job, Position())
+        timed = np.array([row["seconds"] for row in read_json_lines(run.metrics_file)]) / job.steps_per_epoch
         begin_seconds, step_seconds = timed[0::2] - timed[1::2], timed[1::2]
-        state_bytes = training.checkpoints.paths()[0].stat().st_size
+        state_bytes = job.keeper.checkpoints.paths()[0].stat().st_size
         save_weights(built.model, run.best_weights, {})
         weights_bytes = run.best_weights.stat().st_size
         count = min(_PREDICTED * recipe.evaluate.batch, train)
         pixels = np.zeros((count, 3, recipe.data.size, recipe.data.size), np.uint8)
-        normalisation = Normalisation(work.preprocess.mean, work.preprocess.std)
+        normalisation = Normalisation(setup.preprocess.mean, setup.preprocess.std)
         built.model.eval()
-        logits_and_features(built.model, pixels[: recipe.evaluate.batch], normalisation, arithmetic, recipe.evaluate.batch)
+        logits_and_features(setup.model, pixels[: recipe.evaluate.batch], normalisation, setup.arithmetic, recipe.evaluate.batch)
         started = time.perf_counter()
-        logits, features = logits_and_features(built.model, pixels, normalisation, arithmetic, recipe.evaluate.batch)
+        logits, features = logits_and_features(setup.model, pixels, normalisation, setup.arithmetic, recipe.evaluate.batch)
         predict_seconds = (time.perf_counter() - started) / count
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -121,19 +108,33 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         decode_seconds=decode_seconds * (2 * train + 2 * val + test),
         train_seconds=steps_per_epoch * float(stage_seconds),
         predict_seconds=predict_seconds * (epochs * val + everything),
-        cache_bytes=(train + val) * cache.array[0].nbytes + everything * pixels[0].nbytes,
+        cache_bytes=(train + val) * tiles.pixels[0].nbytes + everything * pixels[0].nbytes,
         working_bytes=recipe.train.keep_checkpoints * state_bytes + 2 * weights_bytes + answers_bytes + feature_bytes,
         run_bytes=weights_bytes + answers_bytes,
     )
 
 
-def _features(stage: Stage, epochs: int, training: Training) -> FeaturePlan | None:
-    """What a stage of the recipe will compute only once."""
-    apply_stage(training.model, stage)
-    if trains_all(training.model):
-        return None
-    plan = plan_features(stage, epochs, training.batches.with_views(stage.views), training.model, training.arithmetic)
-    return plan if isinstance(plan, FeaturePlan) else None
+def _plans(setup: Setup) -> list[FeaturePlan | None]:
+    """What each stage of the recipe will compute only once."""
+    recipe, model = setup.recipe, setup.model
+    setup.arithmetic.prepare(model)
+    batches, plans = setup.batches("fit"), list[FeaturePlan | None]()
+    for stage, (_, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True):
+        apply_stage(model, stage)
+        plan = "" if trains_all(model) else plan_features(stage, epochs, batches.with_views(stage.views), model, setup.arithmetic)
+        plans.append(plan if isinstance(plan, FeaturePlan) else None)
+    return plans
+
+
+def _rehearsal(recipe: Recipe, plans: list[FeaturePlan | None]) -> Recipe:
+    """Two epochs of each stage, the first of which computes the features; at a rate that changes nothing."""
+    stages = (
+        stage.model_copy(update={"epochs": 2, "views": 1 if plan else None}) for stage, plan in zip(stages_of(recipe), plans, strict=True)
+    )
+    train = recipe.train.model_copy(update={"epochs": 2 * len(plans), "keep_checkpoints": 1, "log_every": 1})
+    return recipe.model_copy(
+        update={"stages": tuple(stages), "train": train, "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR})}
+    )
 
 
 def _sample(loaded: LoadedData, count: int) -> LoadedData:

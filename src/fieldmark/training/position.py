@@ -37,3 +37,13 @@ class Position:
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     """Time spent in training steps so far."""
+
+    def advance(self, images: int) -> None:
+        """A step on this many images is done."""
+        self.step, self.steps = self.step + 1, self.steps + 1
+        self.samples, self.samples_in_all = self.samples + images, self.samples_in_all + images
+
+    def next_epoch(self) -> None:
+        self.seconds += self.epoch_seconds
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss_sum, self.correct, self.samples, self.epoch_seconds = 0.0, 0.0, 0, 0.0

@@ -7,38 +7,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest
-from fieldmark.core.recipe.load import with_settings
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.summary import DatasetSummary, ModelSummary, SplitMetrics, Summary, TrainingSummary
 from fieldmark.datasets.dataset import UNKNOWN
-from fieldmark.datasets.split_file import origin_of, restore_data, write_split
+from fieldmark.datasets.split_file import origin_of, write_split
 from fieldmark.evaluation.run import Run
-from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.cost import macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
-from fieldmark.models.device import choose_device, device_name
-from fieldmark.models.factory import build_model
+from fieldmark.models.device import device_name
 from fieldmark.models.weights import load_weights, save_weights
-from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Wanted, fit_decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, figures_table
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Training, run_loop
+from fieldmark.training.job import Job, phase
+from fieldmark.training.loop import run_loop
 from fieldmark.training.position import Position
-from fieldmark.training.prepare import check_extras, fastest_arithmetic, prepare, prepare_machine, weights_seed
+from fieldmark.training.setup import Setup, prepare, restore
 from fieldmark.training.stages import stage_accounts
-from fieldmark.training.tiles import preprocessing, training_tiles
-from fieldmark.training.work import Work, phase_of, save_best, save_predictions, validation
 
 
 def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, console: Console | None = None) -> Run:
@@ -52,45 +45,38 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     console = console or Console()
     if out is not None:
         refuse_existing(Path(out))
-    asked_for = identity(recipe)
-    prepared = prepare(data, recipe, console)
-    built = prepared.built
-    loaded, cache = training_tiles(prepared.loaded, recipe, console)
-    total, _ = parameters(built.model)
-    console.say(f"{recipe.model.name}: {total / 1e6:.2f} M parameters, {macs(built.model, recipe.data.size) / 1e6:,.0f} M multiply-adds")
-    console.say(*built.notes)
-    preprocess = preprocessing(recipe.data, built, loaded, cache)
-    arithmetic = fastest_arithmetic(prepared, recipe, console)
-    device = arithmetic.device
-    measured_choices = {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout}
-    recipe = with_settings(recipe, {**measured_choices, "train.device": device.type, "train.threads": torch.get_num_threads()})
-
-    path = Path(out) if out is not None else new_run_path(Path("runs"), f"{loaded.dataset.name}-{recipe.model.name}")
+    setup = prepare(data, recipe, console)
+    path = Path(out) if out is not None else new_run_path(Path("runs"), f"{setup.loaded.dataset.name}-{recipe.model.name}")
     with RunFolder.create(path) as folder:
-        folder.write_recipe(recipe)
-        save_weights(built.model, folder.initial_weights, {"architecture": recipe.model.name})
-        write_split(loaded, folder.split_file)
-        write_text(folder.architecture_file, architecture_summary(built.model, recipe.data.size) + "\n")
-        folder.write_manifest(
-            Manifest(
-                status="running",
-                created=now(),
-                versions=versions(),
-                device=device_name(device),
-                given=str(data),
-                recipe=asked_for,
-                data=origin_of(loaded.dataset),
-                fingerprint=loaded.fingerprint,
-                class_names=tuple(loaded.dataset.class_names),
-                levels={level.name: level.of_classes() for level in loaded.dataset.levels},
-                preprocess=preprocess.record(),
-                notes=tuple(built.notes),
-            )
-        )
+        _describe(setup, folder, data, identity(recipe))
     folder = RunFolder(path)
     with folder.locked():
-        work = Work(folder, recipe, loaded, built.model, arithmetic, _preprocess(folder), cache, console)
-        return _guarded(work, None)
+        return _guarded(setup, folder, None)
+
+
+def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str) -> None:
+    """What a run folder holds before its first step."""
+    recipe, loaded = setup.recipe, setup.loaded
+    folder.write_recipe(recipe)
+    save_weights(setup.model, folder.initial_weights, {"architecture": recipe.model.name})
+    write_split(loaded, folder.split_file)
+    write_text(folder.architecture_file, architecture_summary(setup.model, recipe.data.size) + "\n")
+    folder.write_manifest(
+        Manifest(
+            status="running",
+            created=now(),
+            versions=versions(),
+            device=device_name(setup.arithmetic.device),
+            given=str(data),
+            recipe=asked_for,
+            data=origin_of(loaded.dataset),
+            fingerprint=loaded.fingerprint,
+            class_names=tuple(loaded.dataset.class_names),
+            levels={level.name: level.of_classes() for level in loaded.dataset.levels},
+            preprocess=setup.preprocess.record(),
+            notes=setup.notes,
+        )
+    )
 
 
 def resume_run(path: str | Path, console: Console | None = None, wait: float = 0) -> Run:
@@ -103,53 +89,40 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
     console = console or Console()
     folder = RunFolder.open(path)
     with folder.locked(wait):
-        recipe, manifest = folder.recipe(), folder.manifest()
+        manifest = folder.manifest()
         if manifest.status == "finished":
             console.say(f"{folder.path} is finished; there is nothing to resume")
             return Run.load(folder.path)
-        check_extras(recipe)
-        prepare_machine(recipe)
-        names = manifest.class_names
-        loaded = restore_data(manifest.data, folder.split_file, names, console)
-        if loaded.fingerprint != manifest.fingerprint:
-            raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
+        setup = restore(folder, console)
         folder.remove_leftovers()
-        state, damaged = Checkpoints(folder.checkpoints, recipe.train.keep_checkpoints).newest()
+        state, damaged = Checkpoints(folder.checkpoints, folder.recipe().train.keep_checkpoints).newest()
         console.say(*(f"{name} is damaged; the one before it is used" for name in damaged))
         console.say(f"resuming {folder.path}" + (_position_text(state["position"]) if state else " from the start"))
         for name, version in versions().items():
             if manifest.versions.get(name) != version:
                 console.say(f"{name} was {manifest.versions.get(name)} when the run began and is {version} now: results may differ")
-        loaded, cache = training_tiles(loaded, recipe, console)
-        settings = recipe.model.model_copy(update={"weights": "none"})
-        model = build_model(settings, len(names), recipe.data.size, weights_seed(recipe)).model
-        arithmetic = Arithmetic.of(choose_device(recipe.train.device), recipe.train.precision, recipe.train.memory_format)
         folder.set_status("running")
-        return _guarded(Work(folder, recipe, loaded, model, arithmetic, _preprocess(folder), cache, console), state)
+        return _guarded(setup, folder, state)
 
 
-def _preprocess(folder: RunFolder) -> Preprocess:
-    return Preprocess.of(folder.manifest().preprocess)
-
-
-def _guarded(work: Work, state: dict[str, Any] | None) -> Run:
-    """Do the work from `state` on, or from the start; the manifest says how it ended."""
-    with work.console.logging_to(work.folder.log_file):
+def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> Run:
+    """Train from `state` on, or from the start; the manifest says how it ended."""
+    with setup.console.logging_to(folder.log_file):
         try:
-            _finish(work, _train(work, state))
+            _finish(setup, folder, _train(setup, folder, state))
         except (Interrupted, KeyboardInterrupt) as stop:
-            work.folder.set_status("interrupted")
-            raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {work.folder.path}") from None
+            folder.set_status("interrupted")
+            raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {folder.path}") from None
         except OSError as error:
-            readable = storage_error(error, work.folder.log_file)
-            work.folder.set_status("failed", str(readable))
+            readable = storage_error(error, folder.log_file)
+            folder.set_status("failed", str(readable))
             raise readable from error
         except Exception as error:
-            shutil.rmtree(work.folder.features, ignore_errors=True)
+            shutil.rmtree(folder.features, ignore_errors=True)
             readable = _readable(error)
-            work.folder.set_status("failed", str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}")
+            folder.set_status("failed", str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}")
             raise readable from error
-    return Run.load(work.folder.path)
+    return Run.load(folder.path)
 
 
 def _readable(error: Exception) -> Exception:
@@ -162,90 +135,95 @@ def _readable(error: Exception) -> Exception:
     return error
 
 
-def _train(work: Work, state: dict[str, Any] | None) -> Position:
+def _train(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> Position:
     """Fit, then refit where the recipe asks for it; best.safetensors holds the weights to be used."""
     with Interrupt() as interrupt:
         if state is not None and state["position"]["phase"] == "refit":
-            position = _refit(work, interrupt, Position(**state["position"]), state)
+            at = _refit(setup, folder, interrupt, Position(**state["position"]), state)
         else:
-            position = _fit(work, interrupt, state)
-            if work.recipe.train.refit:
-                position = _refit(work, interrupt, replace(position, phase="refit", epoch=0, stale_epochs=0), None)
+            at = _fit(setup, folder, interrupt, state)
+            if setup.recipe.train.refit:
+                at = _refit(setup, folder, interrupt, replace(at, phase="refit", epoch=0, stale_epochs=0), None)
         if interrupt.requested:
             raise Interrupted("stopped after the last epoch; the state is saved")
-    return position
+    return at
 
 
-def _fit(work: Work, interrupt: Interrupt, state: dict[str, Any] | None) -> Position:
+def _fit(setup: Setup, folder: RunFolder, interrupt: Interrupt, state: dict[str, Any] | None) -> Position:
     """Train on train, choose the best epoch on val, and save that epoch's predictions of val."""
     if state is None:
-        load_weights(work.model, work.folder.initial_weights)
-    training = phase_of(work, interrupt, Position("fit"), validation(work))
-    _begin(training, state)
-    run_loop(training)
-    if training.position.best_epoch == 0:
-        raise TrainingFailed(f"no epoch gave a finite val {work.recipe.evaluate.monitor}, so there is no best one to keep")
-    load_weights(work.model, work.folder.best_weights)
-    save_predictions(work, "val")
-    return training.position
+        load_weights(setup.model, folder.initial_weights)
+
+    def save_best(at: Position) -> None:
+        setup.save_weights(folder.best_weights, epoch=at.best_epoch)
+
+    job = phase(setup, folder, interrupt, Position("fit"), save_best, setup.recipe.train.epochs)
+    at = _begin(job, Position("fit"), state)
+    run_loop(job, at)
+    if at.best_epoch == 0:
+        raise TrainingFailed(f"no epoch gave a finite val {setup.recipe.evaluate.monitor}, so there is no best one to keep")
+    load_weights(setup.model, folder.best_weights)
+    save_predictions(setup, folder, "val")
+    return at
 
 
-def _refit(work: Work, interrupt: Interrupt, position: Position, state: dict[str, Any] | None) -> Position:
+def _refit(setup: Setup, folder: RunFolder, interrupt: Interrupt, at: Position, state: dict[str, Any] | None) -> Position:
     """Train from the initial weights on train and val together, for the epochs that val chose."""
-    work.console.say(f"refitting on train and val together for {position.best_epoch} epochs, as val chose")
-    load_weights(work.model, work.folder.initial_weights)
-    training = phase_of(work, interrupt, position, None)
-    _begin(training, state)
-    run_loop(training)
-    with training.weights(training.position.best_weights):
-        save_best(work, training.position)
-    return training.position
+    setup.console.say(f"refitting on train and val together for {at.best_epoch} epochs, as val chose")
+    load_weights(setup.model, folder.initial_weights)
+    job = phase(setup, folder, interrupt, at, None, at.best_epoch)
+    at = _begin(job, at, state)
+    run_loop(job, at)
+    with job.averaging.in_model(at.best_weights):
+        setup.save_weights(folder.best_weights, epoch=at.best_epoch)
+    return at
 
 
-def _begin(training: Training, state: dict[str, Any] | None) -> None:
-    """Take up the state, or save the first one."""
+def _begin(job: Job, at: Position, state: dict[str, Any] | None) -> Position:
+    """Take up the state, or save the first one; returns where training stands."""
     if state is not None:
-        training.load_state(state)
-    else:
-        training.cut_records()
-        training.checkpoints.save(training.position.steps, training.state())
+        at = job.keeper.restore(state)
+    job.log.cut_back(at)
+    if state is None:
+        job.keeper.save(at)
+    return at
 
 
 def _position_text(position: dict[str, Any]) -> str:
     return f" in {position['phase']}, epoch {position['epoch'] + 1}, after step {position['step']}"
 
 
-def _finish(work: Work, position: Position) -> None:
+def _finish(setup: Setup, folder: RunFolder, position: Position) -> None:
     """Open test once, with the chosen weights, and write the answer."""
-    folder, recipe, dataset = work.folder, work.recipe, work.loaded.dataset
-    load_weights(work.model, folder.best_weights)
-    train, val = save_predictions(work, "train"), Predictions.load(folder.predictions / "val.npz")
+    recipe, dataset = setup.recipe, setup.loaded.dataset
+    load_weights(setup.model, folder.best_weights)
+    train, val = save_predictions(setup, folder, "train"), Predictions.load(folder.predictions / "val.npz")
     fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest().levels, Wanted())
     fitted.save(folder)
-    test = save_predictions(work, "test")
+    test = save_predictions(setup, folder, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     figures = {
         "val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted),
         "test": evaluate_predictions(test, resamples, seed, fitted.decisions.calibration(test.logits)),
     }
-    if len(work.loaded.rows(UNKNOWN)):
-        save_predictions(work, UNKNOWN)
+    if len(setup.loaded.rows(UNKNOWN)):
+        save_predictions(setup, folder, UNKNOWN)
     rows = read_json_lines(folder.metrics_file)
-    stages = stage_accounts(work.model, recipe)
+    stages = stage_accounts(setup.model, recipe)
     summary = Summary(
         status="finished",
         dataset=DatasetSummary(
             name=dataset.name,
             classes=len(dataset.class_names),
-            train=len(work.loaded.rows("train")),
-            val=len(work.loaded.rows("val")),
-            test=len(work.loaded.rows("test")),
+            train=len(train.ids),
+            val=len(val.ids),
+            test=len(test.ids),
         ),
         model=ModelSummary(
             name=recipe.model.name,
-            parameters=parameters(work.model)[0],
+            parameters=parameters(setup.model)[0],
             trainable=stages[-1].trainable_parameters,
-            macs=macs(work.model, recipe.data.size),
+            macs=macs(setup.model, recipe.data.size),
             input=(3, recipe.data.size, recipe.data.size),
         ),
         training=TrainingSummary(
@@ -267,5 +245,12 @@ def _finish(work: Work, position: Position) -> None:
     folder.set_status("finished")
     folder.initial_weights.unlink(missing_ok=True)
     shutil.rmtree(folder.features, ignore_errors=True)
-    work.console.say("", figures_table(figures))
-    work.console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+    setup.console.say("", figures_table(figures))
+    setup.console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+
+
+def save_predictions(setup: Setup, folder: RunFolder, split: str) -> Predictions:
+    names = setup.loaded.dataset.class_names
+    predictions = setup.split(split).predict(setup.model, setup.arithmetic, setup.recipe.evaluate.batch, setup.console, names)
+    predictions.save(folder.predictions / f"{split}.npz")
+    return predictions

@@ -1,0 +1,93 @@
+"""One phase of a training, fit or refit: the parts that its loop works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.training.active_stage import ActiveStage, Stages
+from fieldmark.training.average import Averaging
+from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.training.interrupt import Interrupt
+from fieldmark.training.keeper import Keeper
+from fieldmark.training.log import TrainingLog
+from fieldmark.training.meter import Meter
+from fieldmark.training.monitor import drops, out_of_patience
+from fieldmark.training.objective import Classification
+from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.position import Position
+from fieldmark.training.schedule import factor
+from fieldmark.training.setup import Setup
+from fieldmark.training.stages import schedule_span, stage_at, stages_of
+from fieldmark.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Job:
+    """`epochs` are those of this phase; the schedule runs over `recipe.train.epochs` whatever this is."""
+
+    recipe: Recipe
+    device: torch.device
+    epochs: int
+    steps_per_epoch: int
+    optimizer: torch.optim.Optimizer
+    stages: Stages
+    averaging: Averaging
+    validation: Validation | None
+    log: TrainingLog
+    keeper: Keeper
+
+    def goes_on(self, at: Position) -> bool:
+        """Whether another epoch follows: not after the last one, nor when patience has run out."""
+        return at.epoch < self.epochs and not (self.validation is not None and out_of_patience(at, self.recipe))
+
+    def rate(self, at: Position, step: int | None = None) -> float:
+        """What lr is multiplied by at a step of this epoch, by default the next one: the schedule's factor and the stage's."""
+        recipe, steps = self.recipe, self.steps_per_epoch
+        first, epochs = schedule_span(recipe, at.epoch)
+        step = (at.epoch - first) * steps + (at.step if step is None else step)
+        return stages_of(recipe)[stage_at(recipe, at.epoch)].lr_factor * factor(recipe.schedule, step, steps, epochs, drops(at, recipe))
+
+    def step_of_phase(self, at: Position) -> int:
+        """Steps done in this phase."""
+        return at.epoch * self.steps_per_epoch + at.step
+
+    def row(self, at: Position, stage: ActiveStage, meter: Meter) -> dict[str, Any]:
+        """What metrics.jsonl says of the epoch whose steps are done; val is looked at where the phase has one."""
+        row: dict[str, Any] = {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps}
+        row |= {"lr": self.recipe.optim.lr * self.rate(at, at.step - 1)} | meter.row()
+        if self.validation is not None:
+            row |= self.validation.after_epoch(at, stage.predict)
+        return row | stage.row | meter.speed()
+
+
+def phase(
+    setup: Setup, folder: RunFolder, interrupt: Interrupt, at: Position, save_best: Callable[[Position], None] | None, epochs: int
+) -> Job:
+    """The phase that the position names: `fit` on train, or `refit` on train and val.
+
+    save_best: keeps the weights that the model has; with it, val is looked at after each epoch.
+    epochs: how long the phase is.
+    """
+    recipe, model, train = setup.recipe, setup.model, setup.recipe.train
+    setup.arithmetic.prepare(model)
+    batches, optimizer = setup.batches(at.phase), build_optimizer(model, recipe.optim)
+    averaging = Averaging(recipe.ema, model)
+    checkpoints = Checkpoints(folder.checkpoints, train.keep_checkpoints)
+    return Job(
+        recipe=recipe,
+        device=setup.arithmetic.device,
+        epochs=epochs,
+        steps_per_epoch=batches.steps_per_epoch,
+        optimizer=optimizer,
+        stages=Stages(setup, batches, optimizer, Classification(recipe.loss), epochs, folder, interrupt),
+        averaging=averaging,
+        validation=None if save_best is None else Validation(setup, averaging, save_best),
+        log=TrainingLog(folder, setup.console, epochs, batches.steps_per_epoch, train.log_every, train.tensorboard),
+        keeper=Keeper(checkpoints, model, optimizer, averaging, interrupt, train.checkpoint_minutes),
+    )

@@ -1,0 +1,208 @@
+"""What a training is made of, from its preparation to its end: data, network, and how the network is computed.
+
+Checks come in the order in which they are cheap: extras, data, model, images. Nothing is written but caches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fieldmark.batches.geometry import leaves_image
+from fieldmark.batches.tiles import Tiles
+from fieldmark.batches.train_batches import TrainBatches
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.extras import needed_for
+from fieldmark.core.randomness import key
+from fieldmark.core.recipe.data import Data
+from fieldmark.core.recipe.ema import ExponentialAverage
+from fieldmark.core.recipe.load import with_settings
+from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.datasets.loading import LoadedData, check_readable, load_data
+from fieldmark.datasets.pixel_cache import default_cache_dir
+from fieldmark.datasets.regions import margin_of
+from fieldmark.datasets.split_file import restore_data
+from fieldmark.evaluation.split import SplitPixels, open_split
+from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
+from fieldmark.models.cost import check_budget, macs, parameters
+from fieldmark.models.device import choose_device, device_name, keep_freed_memory, set_threads
+from fieldmark.models.factory import Built, Classifier, build_model, check_name
+from fieldmark.models.weights import save_weights
+from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.stages import check_stages
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """`recipe` is resolved: what is measured, or taken from the machine, is in it."""
+
+    recipe: Recipe
+    tiles: Tiles
+    model: Classifier
+    arithmetic: Arithmetic
+    preprocess: Preprocess
+    console: Console
+    notes: tuple[str, ...] = ()
+    """What was worth saying of the model when it was built."""
+    _splits: dict[str, SplitPixels] = field(default_factory=dict, repr=False)
+
+    @property
+    def loaded(self) -> LoadedData:
+        return self.tiles.loaded
+
+    def batches(self, phase: str) -> TrainBatches:
+        """Those of train, or of train and val together in the phase `refit`."""
+        recipe, arithmetic = self.recipe, self.arithmetic
+        return TrainBatches(
+            self.tiles.placed(arithmetic.device, recipe.data.storage),
+            self.tiles.of("train") if phase == "fit" else np.arange(len(self.tiles.rows)),
+            self.tiles.labels,
+            self.tiles.frame(recipe.data),
+            recipe.augment,
+            size=recipe.data.size,
+            batch=recipe.train.batch,
+            seed=key(recipe.train.seed, phase),
+            mean=self.preprocess.mean,
+            std=self.preprocess.std,
+            fill=leaves_image(recipe.augment, recipe.data.resize),
+            device=arithmetic.device,
+            dtype=arithmetic.dtype,
+            memory_format=arithmetic.memory_format,
+        )
+
+    def split(self, name: str) -> SplitPixels:
+        """A split as evaluation sees it, opened once; what cannot be decoded is named and left out."""
+        if name not in self._splits:
+            rows, corrupt = self.loaded.rows(name), self.recipe.data.corrupt
+            self._splits[name] = open_split(self.loaded, rows, self.preprocess, corrupt, self.console)
+        return self._splits[name]
+
+    def save_weights(self, path: Path, **metadata: Any) -> None:
+        """Write the weights that the model has, with its class names and preprocessing."""
+        carried = {"class_names": list(self.loaded.dataset.class_names), "preprocess": self.preprocess.to_dict()}
+        save_weights(self.model, path, carried | {"architecture": self.recipe.model.name} | metadata)
+
+
+def prepare(data: str | Path, recipe: Recipe, console: Console) -> Setup:
+    """Read the data, build the model, decode the images and choose the arithmetic.
+
+    Raises InputError where they cannot be used, and CheckFailed where the model is over `model.max_parameters`.
+    """
+    loaded, built = read_and_build(data, recipe, console)
+    tiles = Tiles.decode(loaded, recipe.data, console)
+    total, work = parameters(built.model)[0], macs(built.model, recipe.data.size)
+    console.say(f"{recipe.model.name}: {total / 1e6:.2f} M parameters, {work / 1e6:,.0f} M multiply-adds", *built.notes)
+    return setup_of(tiles, built, recipe, console)
+
+
+def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[LoadedData, Built]:
+    """The data and the model of a recipe. Raises as prepare does."""
+    check_extras(recipe)
+    check_name(recipe.model.name)
+    prepare_machine(recipe)
+    loaded = load_data(data, recipe.data, console)
+    classes = len(loaded.dataset.class_names)
+    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe))
+    if recipe.model.max_parameters is not None:
+        check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
+    check_stages(built.model, recipe)
+    _check_steps(recipe, len(loaded.rows("train")))
+    build_optimizer(built.model, recipe.optim)  # refuses what it cannot use
+    check_readable(loaded, recipe.data.max_unreadable, console)
+    return loaded, built
+
+
+def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Setup:
+    """The setup of these tiles and this model, in the fastest arithmetic that the recipe allows."""
+    arithmetic = _fastest_arithmetic(built, recipe, console)
+    measured = {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout}
+    resolved = with_settings(recipe, {**measured, "train.device": arithmetic.device.type, "train.threads": torch.get_num_threads()})
+    return Setup(resolved, tiles, built.model, arithmetic, _preprocess(recipe.data, built, tiles), console, built.notes)
+
+
+def restore(folder: RunFolder, console: Console) -> Setup:
+    """The setup of a run that began before; its model has fresh weights.
+
+    Raises InputError where its data have moved or changed.
+    """
+    recipe, manifest = folder.recipe(), folder.manifest()
+    check_extras(recipe)
+    device = prepare_machine(recipe)
+    names = manifest.class_names
+    loaded = restore_data(manifest.data, folder.split_file, names, console)
+    if loaded.fingerprint != manifest.fingerprint:
+        raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
+    tiles = Tiles.decode(loaded, recipe.data, console)
+    model = build_model(recipe.model.model_copy(update={"weights": "none"}), len(names), recipe.data.size, weights_seed(recipe)).model
+    arithmetic = Arithmetic.of(device, recipe.train.precision, recipe.train.memory_format)
+    return Setup(recipe, tiles, model, arithmetic, Preprocess.of(manifest.preprocess), console)
+
+
+def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
+    """What evaluation does to an image."""
+    if data.normalise == "weights":
+        mean, std = built.mean, built.std
+    elif data.normalise == "imagenet":
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    elif data.normalise == "unit":
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    else:
+        mean, std = tiles.mean_and_std(tiles.of("train"))
+    return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop))
+
+
+def _fastest_arithmetic(built: Built, recipe: Recipe, console: Console) -> Arithmetic:
+    """The precision and memory format that the recipe asks for, or the fastest, measured or remembered."""
+    device = choose_device(recipe.train.device)
+    arithmetic, speeds = choose_arithmetic(
+        built.model,
+        recipe.data.size,
+        recipe.train.micro_batch or recipe.train.batch,
+        device,
+        recipe.train.precision,
+        recipe.train.memory_format,
+        default_cache_dir(),
+        str(recipe.model.model_copy(update={"weights": "none", "max_parameters": None})),
+        console.say,
+    )
+    measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
+    console.say(f"training in {arithmetic.precision}, {arithmetic.layout}, on {device_name(device)}{measured}")
+    return arithmetic
+
+
+def prepare_machine(recipe: Recipe) -> torch.device:
+    """Set threads, memory and kernels so that results repeat; returns the device."""
+    keep_freed_memory()
+    set_threads(recipe.train.threads)
+    torch.backends.cudnn.deterministic = True
+    return choose_device(recipe.train.device)
+
+
+def check_extras(recipe: Recipe) -> None:
+    """Raise InputError now rather than after the first epoch if an optional library is missing."""
+    if recipe.train.tensorboard:
+        with needed_for("train.tensorboard=true"):
+            import torch.utils.tensorboard  # noqa: F401
+
+
+def _check_steps(recipe: Recipe, images: int) -> None:
+    """Raise InputError where an average of the weights would never be made."""
+    steps = recipe.train.epochs * (images // min(recipe.train.batch, max(images, 1)))
+    if isinstance(recipe.ema, ExponentialAverage) and recipe.ema.every > steps:
+        raise InputError(
+            f"ema.every: the weights would never be averaged: {recipe.ema.every:,} steps apart in a run of {steps:,}",
+            hint="Lower ema.every, or raise train.epochs.",
+        )
+
+
+def weights_seed(recipe: Recipe) -> int:
+    return key(recipe.train.seed, "weights")
