@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,12 +31,8 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.augment import Augment, NoiseErasing, TrivialAugment
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
-from fieldmark.datasets.loading import load_data
-from fieldmark.datasets.pixel_cache import default_cache_dir
-from fieldmark.models.arithmetic import choose_arithmetic
-from fieldmark.models.device import choose_device, keep_freed_memory, set_threads, synchronise
-from fieldmark.models.factory import build_model
-from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
+from fieldmark.models.device import synchronise
+from fieldmark.training.setup import prepare
 
 WARM_UP = 5
 """Pairs of steps that do not count."""
@@ -52,25 +49,16 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
     args = parser.parse_intermixed_args()
 
-    keep_freed_memory()
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
     recipe = load_recipe("default", given)
-    set_threads(recipe.train.threads)
-    console, device = Console(quiet=True), choose_device(recipe.train.device)
-    loaded, cache = training_tiles(load_data(args.data, recipe.data, console), recipe, console)
-    built = build_model(recipe.model, len(loaded.dataset.class_names), args.size, 0)
-    train = recipe.train
-    arithmetic, _ = choose_arithmetic(
-        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
-    )
-    model = arithmetic.prepare(built.model)
-    preprocess = preprocessing(recipe.data, built, loaded, cache)
-    for tile in cache.array:
+    setup = prepare(args.data, recipe, Console(quiet=True))
+    arithmetic, device = setup.arithmetic, setup.arithmetic.device
+    model = arithmetic.prepare(setup.model)
+    for tile in setup.tiles.pixels:
         tile.max()
 
     def loader(augment: Augment) -> TrainBatches:
-        changed = recipe.model_copy(update={"augment": augment})
-        return train_batches(loaded, cache, changed, preprocess, arithmetic, np.arange(len(cache.array)), 0)
+        return replace(setup, recipe=recipe.model_copy(update={"augment": augment})).batches("refit")  # of all tiles
 
     plain, augmented = loader(recipe.augment), loader(with_policy(recipe))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
@@ -93,7 +81,7 @@ def main() -> None:
     answer |= {"cost_percent": 100 * cost, "low": 100 * low, "high": 100 * high}
     print(json.dumps({name: round(float(value), 2) for name, value in answer.items()}), flush=True)
     if device.type == "cpu":
-        print(json.dumps(against_torchvision(plain, augmented, built.mean, built.std, args.repeats)))
+        print(json.dumps(against_torchvision(plain, augmented, setup.preprocess.mean, setup.preprocess.std, args.repeats)))
 
 
 def with_policy(recipe: Recipe) -> Augment:

@@ -19,25 +19,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.stages import Stage
-from fieldmark.datasets.loading import load_data
-from fieldmark.datasets.pixel_cache import default_cache_dir
-from fieldmark.evaluation.split import open_split
-from fieldmark.models.arithmetic import choose_arithmetic
-from fieldmark.models.device import choose_device, keep_freed_memory, set_threads, synchronise
-from fieldmark.models.factory import build_model
+from fieldmark.models.device import synchronise
 from fieldmark.training.features import CachedBatches, CachedFeatures, cached_features
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loss import loss_of
+from fieldmark.training.objective import Classification, Network
 from fieldmark.training.optimizer import build_optimizer
+from fieldmark.training.setup import prepare
 from fieldmark.training.stages import apply_stage
-from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
 
 CACHED_PER_TURN = 5
 
@@ -53,47 +47,35 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
     args = parser.parse_intermixed_args()
 
-    keep_freed_memory()
-    set_threads(None)
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
     recipe = load_recipe("default", given)
-    train, console, device = recipe.train, Console(quiet=True), choose_device(recipe.train.device)
-    loaded = load_data(args.data, recipe.data, console)
-    built = build_model(recipe.model, len(loaded.dataset.class_names), args.size, 0)
-    arithmetic, _ = choose_arithmetic(
-        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
-    )
-    model = built.model
+    console = Console(quiet=True)
+    setup = prepare(args.data, recipe, console)
+    model, arithmetic = setup.model, setup.arithmetic
     arithmetic.prepare(model)
-    loaded, cache = training_tiles(loaded, recipe, console)
-    for tile in cache.array:  # as in all epochs but the first
+    for tile in setup.tiles.pixels:  # as in all epochs but the first
         tile.max()
-    pool = loaded.rows("train", "val")
-    preprocess = preprocessing(recipe.data, built, loaded, cache)
-    trained = np.flatnonzero(loaded.dataset.splits[pool] == "train")
-    batches = train_batches(loaded, cache, recipe, preprocess, arithmetic, trained, 0).with_views(args.views)
-    val = open_split(loaded, loaded.rows("val"), preprocess, recipe.data.corrupt, console)
+    batches, val = setup.batches("fit").with_views(args.views), setup.split("val")
     stage = Stage(trainable=("head",), views=args.views)
     apply_stage(model, stage)
     optimizer = build_optimizer(model, recipe.optim)
+    whole = Network(model.forward_with_features, arithmetic)
 
-    def epoch(of: TrainBatches | CachedBatches, forward: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    def epoch(of: TrainBatches | CachedBatches, network: Network) -> float:
         apply_stage(model, stage)
         started = time.perf_counter()
         for batch in of.epoch(0):
-            with arithmetic.autocast():
-                logits = forward(batch.images)
-            loss = loss_of(recipe.loss, logits, batch.labels)
+            loss = Classification(recipe.loss)(network, batch).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             loss.item()
-        synchronise(device)
+        synchronise(arithmetic.device)
         return time.perf_counter() - started
 
-    def validation(infer: Callable[[], object]) -> float:
+    def validation(predict: Callable[[], object]) -> float:
         started = time.perf_counter()
-        infer()
+        predict()
         return time.perf_counter() - started
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -102,11 +84,11 @@ def main() -> None:
         cached = cached_features(stage, args.views + 1, batches, model, arithmetic, folder, Console(), Interrupt())
         assert isinstance(cached, CachedFeatures), cached
         once = time.perf_counter() - started
-        cached.infer(val, recipe.evaluate.batch, console)
+        cached.predict(val, recipe.evaluate.batch, console)
 
         heads = []
         weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
-        for contender in ((batches, model), (cached.batches, cached.forward)):
+        for contender in ((batches, whole), (cached.batches, cached.network)):
             epoch(*contender)
             heads.append(torch.cat([parameter.detach().flatten().clone() for parameter in model.head.parameters()]))
             model.load_state_dict(weights)
@@ -116,11 +98,11 @@ def main() -> None:
 
         times: dict[str, list[float]] = {name: [] for name in ("epoch", "cached_epoch", "val", "cached_val")}
         for _ in range(args.repeats):
-            times["epoch"].append(epoch(batches, model))
-            times["cached_epoch"].append(statistics.median(epoch(cached.batches, cached.forward) for _ in range(CACHED_PER_TURN)))
+            times["epoch"].append(epoch(batches, whole))
+            times["cached_epoch"].append(statistics.median(epoch(cached.batches, cached.network) for _ in range(CACHED_PER_TURN)))
             times["val"].append(validation(lambda: val.infer(model, arithmetic, recipe.evaluate.batch, console)))
             times["cached_val"].append(
-                statistics.median(validation(lambda: cached.infer(val, recipe.evaluate.batch, console)) for _ in range(CACHED_PER_TURN))
+                statistics.median(validation(lambda: cached.predict(val, recipe.evaluate.batch, console)) for _ in range(CACHED_PER_TURN))
             )
             print({name: round(seconds[-1], 4) for name, seconds in times.items()}, flush=True)
     median = {name: statistics.median(seconds) for name, seconds in times.items()}

@@ -17,6 +17,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -27,17 +28,13 @@ from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.datasets.loading import load_data
-from fieldmark.datasets.pixel_cache import default_cache_dir
-from fieldmark.models.arithmetic import choose_arithmetic
-from fieldmark.models.device import choose_device, keep_freed_memory, set_threads, synchronise
-from fieldmark.models.factory import build_model
-from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.models.device import synchronise
 from fieldmark.training.interrupt import Interrupt
-from fieldmark.training.loop import Training, run_loop
+from fieldmark.training.job import phase
+from fieldmark.training.loop import run_loop
 from fieldmark.training.loss import loss_of
-from fieldmark.training.optimizer import build_optimizer
-from fieldmark.training.tiles import preprocessing, train_batches, training_tiles
+from fieldmark.training.position import Position
+from fieldmark.training.setup import prepare
 
 WARM_UP = 5
 """Pairs of steps that do not count."""
@@ -53,59 +50,33 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="recipe keys, such as train.batch=64")
     args = parser.parse_intermixed_args()
 
-    keep_freed_memory()
-    set_threads(None)
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", "train.epochs=1000", *args.settings]
-    recipe = load_recipe("default", given)
-    console, device = Console(quiet=True), choose_device(recipe.train.device)
-    loaded = load_data(args.data, recipe.data, console)
-    built = build_model(recipe.model, len(loaded.dataset.class_names), args.size, 0)
-    train = recipe.train
-    arithmetic, _ = choose_arithmetic(
-        built.model, args.size, train.batch, device, train.precision, train.memory_format, default_cache_dir(), args.model, print
-    )
-    model = built.model
-    arithmetic.prepare(model)
-    loaded, cache = training_tiles(loaded, recipe, console)
-    for tile in cache.array:
+    setup = prepare(args.data, load_recipe("default", given), Console(quiet=True))
+    model, arithmetic, recipe = setup.model, setup.arithmetic, setup.recipe
+    for tile in setup.tiles.pixels:
         tile.max()
-    preprocess = preprocessing(recipe.data, built, loaded, cache)
-    batches = train_batches(loaded, cache, recipe, preprocess, arithmetic, np.arange(len(cache.array)), 0)
-    optimizer = build_optimizer(model, recipe.optim)
-    resident = batches.make(np.arange(train.batch), 0)
-
-    def resident_step() -> None:
-        with arithmetic.autocast():
-            logits = model(resident.images)
-        loss_of(recipe.loss, logits, resident.labels).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        synchronise(device)
-
-    interleaved = Interleaved(batches, resident_step, args.steps, device)
     with tempfile.TemporaryDirectory() as scratch:
-        with RunFolder.create(Path(scratch) / "run") as folder:
+        with RunFolder.create(Path(scratch) / "run"):
             pass
-        folder = RunFolder(Path(scratch) / "run")
-        training = Training(
-            model=model,
-            optimizer=optimizer,
-            batches=cast(TrainBatches, interleaved),
-            recipe=recipe,
-            arithmetic=arithmetic,
-            folder=folder,
-            checkpoints=Checkpoints(folder.checkpoints, 1),
-            console=console,
-            interrupt=Interrupt(),
-            validate=None,
-            save_best=lambda _: None,
-            epochs=math.ceil((args.steps + WARM_UP) / batches.steps_per_epoch),
-            average=None,
-        )
-        run_loop(training)
+        job = phase(setup, RunFolder(Path(scratch) / "run"), Interrupt(), Position("refit"), None, recipe.train.epochs)  # of all tiles
+        batches = job.stages.batches
+        resident = batches.make(np.arange(batches.batch), 0)
+
+        def resident_step() -> None:
+            with arithmetic.autocast():
+                logits = model(resident.images)
+            loss_of(recipe.loss, logits, resident.labels).backward()
+            job.optimizer.step()
+            job.optimizer.zero_grad()
+            synchronise(arithmetic.device)
+
+        interleaved = Interleaved(batches, resident_step, args.steps, arithmetic.device)
+        job.stages.batches = cast(TrainBatches, interleaved)
+        epochs = math.ceil((args.steps + WARM_UP) / batches.steps_per_epoch)
+        run_loop(replace(job, epochs=epochs), Position("refit"))
     loop, pure = interleaved.seconds(0), interleaved.seconds(1)
     low, high = np.percentile([ratio(loop[rows], pure[rows]) for rows in resampled_blocks(len(loop))], [2.5, 97.5])
-    answer = {"size": args.size, "steps": len(loop), "loop": train.batch / np.median(loop), "pure": train.batch / np.median(pure)}
+    answer = {"size": args.size, "steps": len(loop), "loop": batches.batch / np.median(loop), "pure": batches.batch / np.median(pure)}
     answer |= {"ratio": ratio(loop, pure), "low": low, "high": high}
     print(json.dumps({name: round(float(value), 3) for name, value in answer.items()}))
 

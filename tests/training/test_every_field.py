@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import fieldmark
+from fieldmark.batches import tiles
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.recipe.fields import choices, fields
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.datasets.birds.folder import write_birds
 from fieldmark.evaluation import split as split_module
-from fieldmark.training import tiles
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
 
@@ -204,13 +204,17 @@ def trace(wide_birds, table_birds, tmp_path_factory):
             return memory[key]
         seen: dict[str, object] = {"saves": 0}
         with pytest.MonkeyPatch.context() as patch:
+            original_phase = module.phase
             original_loop, original_save, original_infer = module.run_loop, Checkpoints.save, split_module.logits_and_features
 
-            def loop(training):
+            def loop(job, at):
                 seen["threads"] = torch.get_num_threads()
-                seen["arithmetic"] = training.arithmetic
-                seen["mapped"] = training.batches.tiles.data_ptr() in mapped
-                original_loop(training)
+                seen["mapped"] = job.stages.batches.tiles.data_ptr() in mapped
+                original_loop(job, at)
+
+            def phase(setup, *rest):
+                seen["arithmetic"] = setup.arithmetic
+                return original_phase(setup, *rest)
 
             def save(self, step, state):
                 seen["saves"] += 1
@@ -229,6 +233,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
                 return cache
 
             patch.setattr(module, "run_loop", loop)
+            patch.setattr(module, "phase", phase)
             patch.setattr(split_module, "logits_and_features", infer)
             patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)

@@ -90,7 +90,7 @@ def trained_both_ways(folder, arithmetic, stage, batch=8, micro_batch=None, seed
     batches = train_batches(arithmetic, batch=batch, seed=seed)
     found = cached(folder, stage, batches, other, arithmetic, micro_batch=micro_batch)
     assert isinstance(found, CachedFeatures)
-    return expected, trained(other, found.batches, found.forward, arithmetic, 3, micro_batch)
+    return expected, trained(other, found.batches, found.network, arithmetic, 3, micro_batch)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 4])
@@ -188,7 +188,9 @@ def test_the_prediction_pass_starts_there_too(tmp_path):
 
     def same(batch=4, asked=split):
         seen.clear()
-        return [np.array_equal(*each) for each in zip(found.infer(asked, batch, console), expected, strict=True)] == [True, True], len(seen)
+        return [np.array_equal(*each) for each in zip(found.predict(asked, batch, console), expected, strict=True)] == [True, True], len(
+            seen
+        )
 
     assert same() == (True, 3)
     apply_stage(model, LAST_STAGE)
@@ -212,7 +214,7 @@ def test_the_prediction_pass_starts_there_too(tmp_path):
 def test_the_prediction_pass_in_any_arithmetic(arithmetic, tmp_path):
     model, split, console = staged(LAST_STAGE, arithmetic), split_of(), Console(quiet=True)
     found = cached(tmp_path, LAST_STAGE, model=model, arithmetic=arithmetic)
-    first, second = (found.infer(split, 4, console) for _ in range(2))
+    first, second = (found.predict(split, 4, console) for _ in range(2))
     assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
 
 
@@ -264,7 +266,7 @@ def test_a_prediction_pass_without_room_runs_the_whole_network(tmp_path, monkeyp
     found = cached(tmp_path, model=model)
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage(1000))
-    first, second = (found.infer(split, 4, console) for _ in range(2))
+    first, second = (found.predict(split, 4, console) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert len(list((tmp_path / "features").iterdir())) == 1
 
@@ -279,7 +281,7 @@ def test_a_stop_leaves_nothing_half_written(tmp_path):
 
 def test_a_stage_without_features_deletes_those_of_the_one_before(tmp_path):
     found = cached(tmp_path)
-    found.infer(split_of(), 4, Console(quiet=True))
+    found.predict(split_of(), 4, Console(quiet=True))
     assert len(list((tmp_path / "features").iterdir())) == 2
     for stage in (Stage(), Stage(trainable=("head",))):
         cached(tmp_path)

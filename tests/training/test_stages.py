@@ -20,7 +20,9 @@ from fieldmark.models.factory import build_model
 from fieldmark.training import features
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.training.setup import weights_seed
 from fieldmark.training.stages import apply_stage, stage_at, stages_of
+from fieldmark.training.validation import Validation
 
 STAGES = "stages=[{epochs: 1, trainable: [head]}, {epochs: 2, trainable: [head, layer4]}, {lr_factor: 0.1}]"
 RESNET = "model.name=test_resnet"
@@ -104,7 +106,7 @@ def test_what_is_frozen_stays_bit_for_bit(birds, tiny, tmp_path):
         "ema=exponential",
     ]
     run = fieldmark.train(birds, *tiny(*settings), out=tmp_path / "run", quiet=True)
-    start = build_model(run.recipe.model, 3, 32, module.weights_seed(run.recipe)).model.state_dict()
+    start = build_model(run.recipe.model, 3, 32, weights_seed(run.recipe)).model.state_dict()
     for name, tensor in weights(run.path).items():
         assert torch.equal(tensor, start[name]) != name.startswith(("head.", "backbone.layer4."))
 
@@ -193,7 +195,7 @@ def rows_of(run):
 
 def test_only_the_last_stage_stops_early(birds, tiny, tmp_path, monkeypatch):
     figures = {"top1": 50.0, "macro_f1": 50.0, "nll": 1.0}
-    monkeypatch.setattr(module, "validation", lambda work: lambda infer: figures)
+    monkeypatch.setattr(Validation, "_figures", lambda self, predict: figures)
     settings = tiny(RESNET, "stages=[{epochs: 6, trainable: [head]}, {}]", "train.epochs=40", "train.patience=3")
     run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
     assert run.summary.training.epochs == 9  # the first epoch was the best; patience counts from the seventh on
@@ -280,20 +282,15 @@ def test_resuming_a_run_with_cached_features_is_exact(stop_after, birds, tiny, t
 @pytest.mark.parametrize("epoch", [3, 6])
 def test_features_do_not_stay_where_a_run_stops_while_it_validates(epoch, birds, tiny, tmp_path, monkeypatch):
     """After the last epoch of a stage, and of the run."""
-    original, validated = module.validation, []
+    original, validated = Validation.after_epoch, []
 
-    def validation(work):
-        validate = original(work)
+    def stopping(self, at, predict):
+        validated.append(1)
+        if len(validated) == epoch:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, at, predict)
 
-        def stopping(infer):
-            validated.append(1)
-            if len(validated) == epoch:
-                signal.raise_signal(signal.SIGTERM)
-            return validate(infer)
-
-        return stopping
-
-    monkeypatch.setattr(module, "validation", validation)
+    monkeypatch.setattr(Validation, "after_epoch", stopping)
     stages = "stages=[{epochs: 3, trainable: [head], views: 1}, {trainable: [head], views: 2}]"
     with pytest.raises(Interrupted):
         fieldmark.train(birds, *tiny(RESNET, stages, "train.epochs=6"), out=tmp_path / "run", quiet=True)

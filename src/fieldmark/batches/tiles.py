@@ -13,7 +13,7 @@ import torch
 from fieldmark.batches.geometry import Frame
 from fieldmark.batches.windows import windows
 from fieldmark.core.console import Console
-from fieldmark.core.schema import BoxCrop, Data
+from fieldmark.core.recipe.data import BoxCrop, Data
 from fieldmark.datasets.loading import LoadedData, check_readable
 from fieldmark.datasets.pixel_cache import View, default_cache_dir, open_pixels
 from fieldmark.datasets.regions import margin_of, tile_margin_of
