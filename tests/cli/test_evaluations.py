@@ -5,7 +5,7 @@ from fieldmark.evaluation.robustness import Robustness
 
 
 def test_the_table_leaves_out_what_was_not_measured() -> None:
-    measured = Robustness(12, 91.7, {"fog": {"1": 80.0, "3": 41.64}, "blur": {"3": 33.3}})
+    measured = Robustness(n=12, none=91.7, corruptions={"fog": {"1": 80.0, "3": 41.64}, "blur": {"3": 33.3}})
     printed = RichConsole(width=120, record=True, force_terminal=False)
     printed.print(robustness_table(measured))
     text = printed.export_text()

@@ -66,6 +66,7 @@ def test_an_error_names_the_file_and_every_field_at_fault(file, values, said):
     with pytest.raises(InputError) as caught:
         Manifest.read(file)
     assert str(caught.value).startswith(f"{file} is damaged: {said}")
+    assert caught.value.hint == "Restore it from a copy, or make the run again."
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
@@ -22,7 +21,7 @@ def as_json(found: _Found) -> dict[str, Any]:
     """Evaluations with several crops are keyed by crop."""
     if isinstance(found, tuple):
         return {str(each.crop): each.to_dict() for each in found}
-    return asdict(found) if isinstance(found, Robustness) else found.to_dict()
+    return found.model_dump() if isinstance(found, Robustness) else found.to_dict()
 
 
 def as_text(found: _Found) -> list[RenderableType]:

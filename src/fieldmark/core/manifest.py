@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, PlainSerializer
 
@@ -42,6 +42,8 @@ class Manifest(RecordFile):
     levels: the taxonomy: by the name of each level, the parent of each class. notes: on the starting weights.
     ensemble: what it is made of; None for a training.
     """
+
+    REMEDY: ClassVar[str | None] = "Restore it from a copy, or make the run again."
 
     status: Status
     reason: str | None = None

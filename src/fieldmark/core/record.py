@@ -34,6 +34,8 @@ class RecordFile(Record):
     """A whole file. One without a schema number is of schema 1."""
 
     SCHEMA: ClassVar[int] = 1
+    REMEDY: ClassVar[str | None] = None
+    """What to do if the file cannot be used."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -41,20 +43,20 @@ class RecordFile(Record):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"{path} is missing") from None
+            raise InputError(f"{path} is missing", hint=cls.REMEDY) from None
         except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
+            raise InputError(f"{path} cannot be read: {error}", hint=cls.REMEDY) from None
         if not isinstance(values, dict):
-            raise InputError(f"{path} does not hold what Fieldmark writes there")
+            raise InputError(f"{path} does not hold what Fieldmark writes there", hint=cls.REMEDY)
         if (schema := values.pop("schema", 1)) != cls.SCHEMA:
             raise InputError(
                 f"{path} has schema {json_text(schema)[:_SHOWN]}, and this version of Fieldmark reads schema {cls.SCHEMA}",
-                hint="Use the version of Fieldmark that wrote it.",
+                hint=cls.REMEDY or "Use the version of Fieldmark that wrote it.",
             )
         try:
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
-            raise InputError(f"{path} is damaged: {'; '.join(faults(error))}") from None
+            raise InputError(f"{path} is damaged: {'; '.join(faults(error))}", hint=cls.REMEDY) from None
 
     def write(self, path: Path) -> None:
         write_json(path, self.to_json())

@@ -149,7 +149,7 @@ class Assessment:
             "sets": None if self.sets is None else _without(asdict(self.sets), "class_coverage"),
             "sets_resplit": None if self.resplit is None else asdict(self.resplit),
             "unknown": [each.to_dict() for each in self.unknown],
-            "robustness": None if self.robustness is None else asdict(self.robustness),
+            "robustness": None if self.robustness is None else self.robustness.model_dump(),
         }
 
 

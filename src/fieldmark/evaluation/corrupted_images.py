@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 
 from fieldmark.core.console import Console
-from fieldmark.core.files import write_json
 from fieldmark.datasets.corruptions import CORRUPTIONS
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.evaluate import require_finished, run_data
@@ -26,14 +23,15 @@ def evaluate_robustness(run: Run, severities: tuple[int, ...], console: Console)
     with run.folder.locked():
         loaded = run_data(run, None, console)
         rows = loaded.rows("test")
-        measured = read_robustness(run) or Robustness(len(rows), _top1(run, loaded, rows, console, "none"), {})
+        measured = read_robustness(run) or Robustness(n=len(rows), none=_top1(run, loaded, rows, console, "none"), corruptions={})
         for name in CORRUPTIONS:
             for severity in severities:
-                if str(severity) not in measured.corruptions.get(name, {}):
+                known = measured.corruptions.get(name, {})
+                if str(severity) not in known:
                     console.say(f"{name}:{severity}")
-                    found = _top1(run, loaded, rows, console, f"{name}:{severity}")
-                    measured.corruptions.setdefault(name, {})[str(severity)] = found
-                    write_json(run.folder.robustness_file, asdict(measured))
+                    found = known | {str(severity): _top1(run, loaded, rows, console, f"{name}:{severity}")}
+                    measured = measured.model_copy(update={"corruptions": measured.corruptions | {name: found}})
+                    measured.write(run.folder.robustness_file)
     return measured
 
 

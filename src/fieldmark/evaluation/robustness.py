@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from typing import ClassVar
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.record import Count, Percent, RecordFile
 from fieldmark.evaluation.run import Run
 
 
-@dataclass(frozen=True)
-class Robustness:
-    """Top-1 in per cent on the `n` images of test: as they are (`none`), and by corruption and severity."""
+class Robustness(RecordFile):
+    """Top-1 in per cent on the `n` images of test: as they are (`none`), and by corruption and severity, "1" to "5"."""
 
-    n: int
-    none: float
-    corruptions: dict[str, dict[str, float]]
+    REMEDY: ClassVar[str | None] = "Delete it, and measure again."
+
+    n: Count
+    none: Percent
+    corruptions: dict[str, dict[str, Percent]]
 
     @property
     def severities(self) -> list[str]:
@@ -24,14 +24,5 @@ class Robustness:
 
 
 def read_robustness(run: Run) -> Robustness | None:
-    """What robustness.json holds; None where nothing was measured. Raises InputError where it is damaged."""
-    if not run.folder.robustness_file.is_file():
-        return None
-    try:
-        found = json.loads(run.folder.robustness_file.read_text(encoding="utf-8"))
-        measured = Robustness(int(found["n"]), float(found["none"]), found["corruptions"])
-        if not all(float(value) >= 0 for each in measured.corruptions.values() for value in each.values()):
-            raise ValueError("a share below 0")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InputError(f"{run.folder.robustness_file} is damaged", hint="Delete it, and measure again.") from None
-    return measured
+    """What robustness.json holds; None if nothing was measured. Raises InputError if it is damaged."""
+    return Robustness.read(run.folder.robustness_file) if run.folder.robustness_file.is_file() else None
