@@ -59,6 +59,23 @@ def layers() -> list[list[str]]:
     return [[name.strip().strip("()").removeprefix("fieldmark.") for name in re.split(r"[|:]", layer)] for layer in contract["layers"]]
 
 
+def torch_free() -> set[str]:
+    """The packages and modules that a contract keeps free of torch, without the prefix "fieldmark."."""
+    contract = next(contract for contract in contracts() if "torch" in contract.get("forbidden_modules", ()))
+    return {name.removeprefix("fieldmark.") for name in contract["source_modules"]}
+
+
+def layers_table() -> str:
+    """The layers from top to bottom, as Markdown, with what each is and whether it may import torch."""
+    free, rows = torch_free(), []
+    for layer in layers():
+        names = ", ".join(f"`{name}`" for name in layer)
+        modules = (PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py" for name in layer)
+        about = " ".join(map(description, modules))
+        rows.append(f"| {names} | {about} | {'never' if free.issuperset(layer) else 'may'} |")
+    return "\n".join(["| layer | what it is | imports torch |", "|---|---|---|", *rows])
+
+
 def folders() -> Iterator[Path]:
     """The package, then every folder in it that has files with a line: in the order of the layers, then by name."""
     rank = {name: place for place, layer in enumerate(layers()) for name in layer}
@@ -95,16 +112,26 @@ class SourceFiles(SphinxDirective):
 
 
 class Layers(SphinxDirective):
-    """The layers of the import contract, from top to bottom."""
+    """The layers of the import contract, from top to bottom, with the line below which nothing imports torch."""
 
     def run(self) -> list[nodes.Node]:
-        """A numbered list."""
+        """A table."""
         self.env.note_dependency(str(ROOT / "pyproject.toml"))
-        return self.parse_text_to_nodes("\n".join("1. " + ", ".join(f"`{name}`" for name in layer) for layer in layers()))
+        return self.parse_text_to_nodes(layers_table())
+
+
+class Contracts(SphinxDirective):
+    """The import contracts other than that of the layers."""
+
+    def run(self) -> list[nodes.Node]:
+        """A list."""
+        self.env.note_dependency(str(ROOT / "pyproject.toml"))
+        return self.parse_text_to_nodes("\n".join(f"- {contract['name']}" for contract in contracts() if contract["type"] != "layers"))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("source-files", SourceFiles)
     app.add_directive("layers", Layers)
+    app.add_directive("contracts", Contracts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

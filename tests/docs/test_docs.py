@@ -225,6 +225,16 @@ def test_links_lead_somewhere(document):
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("document", [*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"], ids=relative)
+def test_the_files_of_the_package_that_are_named_exist(document):
+    text, package = document.read_text(encoding="utf-8"), ROOT / "src" / "fieldmark"
+    folders = "|".join(path.name for path in package.iterdir() if path.is_dir())
+    named = set(re.findall(rf"`((?:{folders})/[\w/]*(?:\.\w+)?)`", text)) - set(re.findall(r"^New file `(.+)`:$", text, re.MULTILINE))
+    assert [name for name in sorted(named) if not (package / name).exists()] == []
+    others = set(re.findall(r"`((?:tests|benchmarks|docs)/[\w/]+(?:\.\w+)?)`", text))
+    assert [name for name in sorted(others) if not (ROOT / name).exists()] == []
+
+
 # ---- results ----------------------------------------------------------------------------------------------------------------------
 
 

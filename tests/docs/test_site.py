@@ -41,6 +41,11 @@ def test_the_layers_are_those_of_the_import_contract():
     flat = [name for layer in source_files.layers() for name in layer]
     assert flat[:2] == ["cli", "api"] and flat[-1] == "core"
     assert all((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file() for name in flat)
+    rows = [line.split(" | ") for line in source_files.layers_table().splitlines()[2:]]
+    assert all(about for _, about, _ in rows), "every package has a docstring"
+    torch = [may.removesuffix(" |") for *_, may in rows]
+    line = torch.index("never")
+    assert torch == ["may"] * line + ["never"] * (len(torch) - line), "below one line nothing imports torch"
 
 
 def test_every_command_is_in_the_reference():

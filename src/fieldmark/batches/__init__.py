@@ -1,0 +1,1 @@
+"""Augmented training batches, and what is done to their images."""

@@ -1,1 +1,1 @@
-"""The recipe, the run folder, the console, device and precision."""
+"""What everything else builds on: recipes, run folders, errors, files, the console."""

@@ -1,1 +1,1 @@
-"""Datasets: layouts, splits, the pixel cache, batches, augmentation, the built-in birds."""
+"""From what is on disk to a checked, split table of images and decoded pixels."""

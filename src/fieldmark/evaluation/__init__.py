@@ -1,1 +1,1 @@
-"""Predictions of a model as arrays, and everything that is computed from them."""
+"""What needs a network or a run folder: the prediction pass, and everything that a run is measured by."""

@@ -1,1 +1,1 @@
-"""Networks: architectures behind one factory, their weights, their cost."""
+"""Networks: architectures behind one factory, their weights, parts and cost."""

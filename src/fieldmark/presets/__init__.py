@@ -1,1 +1,1 @@
-"""Recipes that come with Fieldmark."""
+"""Recipes and studies that come with Fieldmark."""

@@ -1,1 +1,1 @@
-"""Figures and reports made from what a run left behind."""
+"""What people read: figures, and pages that open offline, of one run or several."""

@@ -1,1 +1,1 @@
-"""What an image goes through before a model sees it: the one decoder and the one evaluation preprocessing (NumPy and Pillow only)."""
+"""What an image goes through before a network sees it: the one decoder and the one preprocessing."""

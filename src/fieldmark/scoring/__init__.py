@@ -1,0 +1,1 @@
+"""What predictions say: metrics, intervals, decisions and comparisons, as pure functions of arrays."""

@@ -1,1 +1,1 @@
-"""Studies: which change to a recipe helped, over seeds and datasets."""
+"""Many runs and one table: which change to a recipe helped, over seeds and datasets."""

@@ -1,1 +1,1 @@
-"""The one loop, its schedule, optimiser, loss, checkpoints, and the training of a run from start to finish."""
+"""One training: its preparation, the loop and its parts, and the weights, predictions and decisions that it leaves."""

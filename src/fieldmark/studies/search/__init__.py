@@ -1,0 +1,1 @@
+"""Looking for the best recipe in a space."""
