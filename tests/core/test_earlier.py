@@ -46,7 +46,7 @@ def test_it_predicts_what_it_predicted(earlier, name):
 def test_it_is_evaluated_and_reported(earlier, name):
     then = saved(earlier / name, "test").logits
     summary = json.loads((earlier / name / "summary.json").read_text())
-    assert fieldmark.evaluate(earlier / name).figures["top1"] == summary["test"]["top1"] == 37.5
+    assert fieldmark.evaluate(earlier / name).metrics.top1 == summary["test"]["top1"] == 37.5
     np.testing.assert_allclose(saved(earlier / name, "test").logits, then, atol=1e-4)
     assert "37.5" in fieldmark.report(earlier / name).read_text()
 

@@ -51,7 +51,7 @@ def test_every_command_takes_an_ensemble(kind, request, birds, tmp_path):
     saved = said(run.path)
     found = fieldmark.evaluate(run.path)
     again = Predictions.load(found.predictions)
-    assert np.allclose(again.logits, saved.logits, atol=1e-4) and found.figures["top1"] == run.summary.test.top1
+    assert np.allclose(again.logits, saved.logits, atol=1e-4) and found.metrics.top1 == run.summary.test.top1
     image = birds / saved.ids[0]
     answer = Run.load(run.path).predict(image, top=1)[0]
     assert answer.best == run.class_names[int(saved.logits[0].argmax())]
@@ -59,7 +59,7 @@ def test_every_command_takes_an_ensemble(kind, request, birds, tmp_path):
     report = fieldmark.report(run.path, out=tmp_path / "report.html").read_text()
     assert 'id="members"' in report and 'id="curves"' not in report and all(name in report for name in ("<bdi>a</bdi>", "<bdi>b</bdi>"))
     assert fieldmark.resume(run.path, quiet=True).path == run.path
-    assert fieldmark.evaluate(run.path, birds / "test", corrupt="fog:2").figures["n"] == 12
+    assert fieldmark.evaluate(run.path, birds / "test", corrupt="fog:2").metrics.n == 12
 
 
 def test_it_stands_alone(mean, members, tmp_path, birds):
@@ -100,9 +100,9 @@ def test_nothing_of_test_reaches_a_stack(stack, members, tmp_path):
 def test_val_is_no_test_of_what_was_fitted_on_it(stack, mean, members, tmp_path):
     with pytest.raises(InputError, match="was fitted on val"):
         fieldmark.evaluate(stack.path, split="val")
-    assert fieldmark.evaluate(mean.path, split="val").figures["n"] == len(said(members[0], "val"))
+    assert fieldmark.evaluate(mean.path, split="val").metrics.n == len(said(members[0], "val"))
     on_train = fieldmark.ensemble(*members, method="stack", fit_on="train", out=tmp_path / "run", quiet=True)
-    assert on_train.ensemble.fitted_on == "train" and fieldmark.evaluate(on_train.path, split="val").figures["n"] > 0
+    assert on_train.ensemble.fitted_on == "train" and fieldmark.evaluate(on_train.path, split="val").metrics.n > 0
     assert "surer of" in fieldmark.report(on_train.path).read_text()
 
 

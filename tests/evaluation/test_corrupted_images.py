@@ -29,7 +29,7 @@ def test_each_corruption_is_measured_as_by_itself(run: Run) -> None:
     assert list(measured.corruptions) == list(CORRUPTIONS)
     for name, found in measured.corruptions.items():
         alone = evaluate_run(run, None, "test", QUIET, corrupt=f"{name}:5")
-        assert found == {"5": pytest.approx(alone.figures["top1"])}
+        assert found == {"5": pytest.approx(alone.metrics.top1)}
     assert any(found["5"] != measured.none for found in measured.corruptions.values())
     assert read_robustness(run) == measured
 

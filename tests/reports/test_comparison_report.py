@@ -21,7 +21,6 @@ from elements import Page
 import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.comparison import write_comparison
 from fieldmark.scoring.comparison import holm
@@ -56,7 +55,7 @@ def retested(folder: RunFolder, hits: np.ndarray, names: Sequence[str] = NAMES, 
     given = {"split": "test", "hash": "0" * 32, "note": ""}
     rows = [{"path": path, "label": names[label], **given} for path, label in zip(ids.tolist(), labels, strict=True)]
     pq.write_table(pa.Table.from_pylist(rows), folder.split_file)
-    measured = SplitMetrics.model_validate(evaluate_predictions(test, resamples, 0))
+    measured = evaluate_predictions(test, resamples, 0)
     folder.summary().model_copy(update={"test": measured}).write(folder.summary_file)
 
 

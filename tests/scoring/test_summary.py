@@ -21,9 +21,9 @@ def predictions(labels: np.ndarray, classes: int = 9) -> Predictions:
     )
 
 
-def test_figures_are_per_cent_with_their_intervals_and_nll_is_nats() -> None:
+def test_metrics_are_per_cent_with_their_intervals_and_nll_is_nats() -> None:
     some = predictions(np.random.default_rng(1).integers(0, 9, 80))
-    summary = evaluate_predictions(some, 200, seed=0)
+    summary = evaluate_predictions(some, 200, seed=0).model_dump()
     names = ["top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "ece_adaptive"]
     assert list(summary) == ["n"] + [name + end for name in names for end in ("", "_low", "_high")]
     assert summary["n"] == 80

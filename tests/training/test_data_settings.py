@@ -103,12 +103,12 @@ def test_a_run_on_boxes_warns_of_whole_images(boxed, box_run, finished_run, tmp_
 
 def test_evaluation_reports_whole_images_and_boxes(box_run, capsys):
     whole, boxes = (evaluate_run(box_run, None, "test", Console(quiet=True), crop) for crop in ("none", "box"))
-    assert boxes.figures["top1"] == box_run.summary.test.top1 and boxes.figures["nll"] == box_run.summary.test.nll
-    assert whole.figures["nll"] != boxes.figures["nll"] and whole.predictions.name == "test-crop-none.npz"
+    assert boxes.metrics.top1 == box_run.summary.test.top1 and boxes.metrics.nll == box_run.summary.test.nll
+    assert whole.metrics.nll != boxes.metrics.nll and whole.predictions.name == "test-crop-none.npz"
     with pytest.raises(SystemExit):
         main(["evaluate", str(box_run.path), "--crop", "both", "--json"])
     both = json.loads(capsys.readouterr().out)
-    assert both["none"]["nll"] == whole.figures["nll"] and both["box"]["nll"] == boxes.figures["nll"]
+    assert both["none"]["nll"] == whole.metrics.nll and both["box"]["nll"] == boxes.metrics.nll
     with pytest.raises(SystemExit):
         main(["evaluate", str(box_run.path), "--crop", "both"])
     printed = capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_a_box_outside_its_image_is_set_aside(boxed, tmp_path):
 def test_a_level_becomes_the_classes(boxed, tiny, tmp_path):
     run = fieldmark.train(boxed, *tiny("data.level=genus"), out=tmp_path / "run", quiet=True)
     assert len(run.class_names) == 2 and run.summary.dataset.classes == 2
-    assert evaluate_run(run, boxed, "test", Console(quiet=True)).figures["top1"] == run.summary.test.top1
+    assert evaluate_run(run, boxed, "test", Console(quiet=True)).metrics.top1 == run.summary.test.top1
     with pytest.raises(InputError, match="no level called 'family'\nIts levels are genus"):
         loaded(boxed, "data.level=family")
 
@@ -207,14 +207,14 @@ def test_normalisations(boxed, tiny, tmp_path, normalise):
 
 def test_corrupted_images(boxed, box_run, tiny, tmp_path):
     clean, foggy, foggier = (evaluate_run(box_run, None, "test", Console(quiet=True), None, name) for name in ("none", "fog:1", "fog:5"))
-    assert len({clean.figures["nll"], foggy.figures["nll"], foggier.figures["nll"]}) == 3 and foggy.predictions.name == "test-fog-1.npz"
-    assert evaluate_run(box_run, None, "test", Console(quiet=True), None, "fog:5").figures["nll"] == foggier.figures["nll"]
+    assert len({clean.metrics.nll, foggy.metrics.nll, foggier.metrics.nll}) == 3 and foggy.predictions.name == "test-fog-1.npz"
+    assert evaluate_run(box_run, None, "test", Console(quiet=True), None, "fog:5").metrics.nll == foggier.metrics.nll
     run = fieldmark.train(boxed, *tiny("data.corrupt=fog:5"), out=tmp_path / "run", quiet=True)
     plain = fieldmark.train(boxed, *tiny(), out=tmp_path / "plain", quiet=True)
     assert run.summary.test != plain.summary.test
     as_trained, as_they_are = (evaluate_run(run, None, "test", Console(quiet=True), None, name) for name in (None, "none"))
-    assert as_trained.figures["nll"] == pytest.approx(run.summary.test.nll)
-    assert as_they_are.figures["nll"] != as_trained.figures["nll"]
+    assert as_trained.metrics.nll == pytest.approx(run.summary.test.nll)
+    assert as_they_are.metrics.nll != as_trained.metrics.nll
     assert as_they_are.predictions.name == "test-none.npz"
     with pytest.raises(InputError, match="fog"):
         train_run(boxed, load_recipe("default", tiny("data.corrupt=fogg:5")), tmp_path / "wrong", Console(quiet=True))
@@ -297,8 +297,8 @@ def test_images_inside_larger_files_are_trained_on(boxed, tiny, tmp_path):
                 tar.add(label, f"{number:06d}.cls")
     run = fieldmark.train(shards, *tiny(), out=tmp_path / "run", quiet=True)
     assert run.folder.manifest().data.layout == "webdataset"
-    assert evaluate_run(run, None, "test", Console(quiet=True)).figures["nll"] == run.summary.test.nll
-    assert evaluate_run(run, boxed, "test", Console(quiet=True)).figures["top1"] == run.summary.test.top1
+    assert evaluate_run(run, None, "test", Console(quiet=True)).metrics.nll == run.summary.test.nll
+    assert evaluate_run(run, boxed, "test", Console(quiet=True)).metrics.top1 == run.summary.test.top1
     assert "data:image/jpeg" in run.folder.report_file.read_text()
     dataset = read_dataset(shards)
     content = scan(dataset)

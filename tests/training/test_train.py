@@ -398,7 +398,7 @@ def test_an_unfinished_or_refitted_run_is_not_evaluated_on_what_it_may_not_see(b
     fieldmark.resume(tmp_path / "run", quiet=True)
     with pytest.raises(InputError, match="was refitted on train and val together"):
         fieldmark.evaluate(tmp_path / "run", split="val")
-    assert fieldmark.evaluate(tmp_path / "run").figures["n"] == 12
+    assert fieldmark.evaluate(tmp_path / "run").metrics.n == 12
 
 
 def test_best_weights_carry_names_and_preprocessing(finished_run):

@@ -11,7 +11,7 @@ from fieldmark.core.console import table
 from fieldmark.evaluation.evaluate import Evaluation
 from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.unknowns import UnknownEvaluation, UnknownFigures
-from fieldmark.scoring.summary import figures_table
+from fieldmark.scoring.summary import metrics_table
 
 _SEEN = {None: "", "none": ", whole", "box": ", boxes"}
 _Found = Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation
@@ -31,8 +31,8 @@ def as_text(found: _Found) -> list[RenderableType]:
     if isinstance(found, UnknownEvaluation):
         return [unknown_table(found.figures), f"predictions: {found.predictions}"]
     listed = found if isinstance(found, tuple) else (found,)
-    figures = {each.split + _SEEN[each.crop]: each.figures for each in listed}
-    return [figures_table(figures), *(f"predictions: {each.predictions}" for each in listed)]
+    metrics = {each.split + _SEEN[each.crop]: each.metrics for each in listed}
+    return [metrics_table(metrics), *(f"predictions: {each.predictions}" for each in listed)]
 
 
 def unknown_table(found: UnknownFigures) -> Table:

@@ -21,7 +21,6 @@ from fieldmark.core.summary import (
     EnsembleSummary,
     MemberSummary,
     ModelSummary,
-    SplitMetrics,
     Summary,
     TrainingSummary,
 )
@@ -37,7 +36,7 @@ from fieldmark.scoring.combination import Stack, combined, save_stack
 from fieldmark.scoring.comparison import compare
 from fieldmark.scoring.decisions import Wanted, fit_decisions
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.summary import evaluate_predictions, figures_table
+from fieldmark.scoring.summary import evaluate_predictions, metrics_table
 
 _Made = tuple[EnsembleRecord, dict[str, Predictions]]
 """What the manifest says, and what the ensemble says of each split."""
@@ -181,7 +180,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
         fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
         fitted.save(folder)
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
-    figures = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
+    metrics = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index].val.top1)
     over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)
@@ -207,11 +206,11 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
             best_member=members.names[best],
             over_best_member=DifferenceSummary(**asdict(over), shown=over.shown),
         ),
-        val=SplitMetrics.model_validate(figures["val"]),
-        test=SplitMetrics.model_validate(figures["test"]),
+        val=metrics["val"],
+        test=metrics["test"],
     )
     summary.write(folder.summary_file)
-    console.say("", _members_table(record, of_members), "", figures_table(figures))
+    console.say("", _members_table(record, of_members), "", metrics_table(metrics))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
 
 

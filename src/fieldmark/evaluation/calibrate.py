@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import predict_unknown
@@ -44,6 +43,5 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
         metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
         if (test := run.predictions("test", features=False)) is not None:
             metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
-        changed = {split: SplitMetrics.model_validate(each) for split, each in metrics.items()}
-        run.summary.model_copy(update=changed).write(run.folder.summary_file)
+        run.summary.model_copy(update=metrics).write(run.folder.summary_file)
     return decisions

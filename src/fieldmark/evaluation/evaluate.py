@@ -9,6 +9,7 @@ from typing import Any
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.corruptions import parse as parse_corruption
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, at_level
@@ -25,7 +26,7 @@ CROPS: tuple[Crop, ...] = ("none", "box")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The `figures` of evaluate_predictions for one split, which is "all" for other data without splits, and the saved `predictions`.
+    """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`.
 
     `data` is None for the run's own data, `crop` where it was not asked for.
     """
@@ -35,17 +36,23 @@ class Evaluation:
     split: str
     crop: Crop | None
     predictions: Path
-    figures: dict[str, float]
+    metrics: SplitMetrics
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"run": str(self.run), "data": self.data, "split": self.split, "predictions": str(self.predictions), **self.figures}
+        return {
+            "run": str(self.run),
+            "data": self.data,
+            "split": self.split,
+            "predictions": str(self.predictions),
+            **self.metrics.model_dump(),
+        }
 
 
 def evaluate_run(
     run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str | None = None
 ) -> Evaluation:
-    """Predict a split, save the predictions in the run folder and compute their figures.
+    """Predict a split, save the predictions in the run folder and compute their metrics.
 
     Args:
         data: other data than the run's own, with classes of the same names.
@@ -82,8 +89,8 @@ def evaluate_run(
         # Val chose the calibration, so each of its images is judged by one without it.
         fitted = fit_calibration(predictions, run.decisions.record.scaling).cross_fitted if data is None and split == "val" else None
         calibrated = run.decisions.calibration(predictions.logits) if fitted is None else fitted
-    figures = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
-    return Evaluation(run.path, None if data is None else str(data), split, crop, target, figures)
+    metrics = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
+    return Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics)
 
 
 def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:

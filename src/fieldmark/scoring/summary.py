@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from rich.table import Table
 
 from fieldmark.core.console import table
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.scoring.intervals import intervals
 from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.predictions import Predictions
 
 
-def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> dict[str, float]:
-    """n, and every metric of metrics.METRICS, each followed by its 95 % interval: top1, top1_low, top1_high, …
+def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> SplitMetrics:
+    """Every metric of metrics.METRICS with its 95 % interval.
 
     Shares are in per cent, the others in their units. Images without a label are left out and not counted in n.
     calibrated: calibrated logits, float32 (n, C), which add the metrics of probabilities after calibration, such as nll_calibrated, and
@@ -20,7 +23,7 @@ def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, ca
     Raises InputError if no image has a label.
     """
     known = predictions.labelled()
-    figures: dict[str, float] = {"n": len(known)}
+    values: dict[str, float] = {"n": len(known)}
     found = {(key, ""): each for key, each in intervals(known.logits, known.labels, resamples, seed, known.groups).items()}
     if calibrated is not None:
         after = intervals(calibrated[predictions.labels >= 0], known.labels, resamples, seed, known.groups)
@@ -29,18 +32,18 @@ def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, ca
     for (key, state), interval in found.items():
         scale = 100 if METRICS[key].unit == "%" else 1
         name = f"{key}{state}"
-        figures |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
-    return figures
+        values |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
+    return SplitMetrics.model_validate(values)
 
 
-def figures_table(figures: dict[str, dict[str, float]]) -> Table:
-    """The headline metrics of evaluate_predictions by split, with their intervals, for the console."""
+def metrics_table(metrics: Mapping[str, SplitMetrics]) -> Table:
+    """The headline metrics by split, with their intervals, for the console."""
     shown = [metric for metric in METRICS.values() if metric.headline]
 
     def cell(split: str, metric: Metric) -> str:
-        value, low, high = (f"{figures[split][f'{metric.key}{end}']:.{metric.digits}f}" for end in ("", "_low", "_high"))
+        value, low, high = (f"{each:.{metric.digits}f}" for each in metrics[split].interval(metric.key))
         return f"{value}  [{low}, {high}]"
 
     columns = ("split", "images", *(f"{metric.name} %" if metric.unit == "%" else metric.name for metric in shown))
-    rows = [(split, int(figures[split]["n"]), *(cell(split, metric) for metric in shown)) for split in figures]
+    rows = [(split, metrics[split].n, *(cell(split, metric) for metric in shown)) for split in metrics]
     return table("with 95 % intervals", columns, rows)

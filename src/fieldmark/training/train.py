@@ -14,7 +14,7 @@ from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
-from fieldmark.core.summary import DatasetSummary, ModelSummary, SplitMetrics, Summary, TrainingSummary
+from fieldmark.core.summary import DatasetSummary, ModelSummary, Summary, TrainingSummary
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.datasets.split_file import origin_of, write_split
 from fieldmark.evaluation.run import Run
@@ -24,7 +24,7 @@ from fieldmark.models.device import device_name
 from fieldmark.models.weights import load_weights, save_weights
 from fieldmark.scoring.decisions import Wanted, fit_decisions
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.summary import evaluate_predictions, figures_table
+from fieldmark.scoring.summary import evaluate_predictions, metrics_table
 from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.job import Job, phase
@@ -202,7 +202,7 @@ def _finish(setup: Setup, folder: RunFolder, position: Position) -> None:
     fitted.save(folder)
     test = save_predictions(setup, folder, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    figures = {
+    metrics = {
         "val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted),
         "test": evaluate_predictions(test, resamples, seed, fitted.decisions.calibration(test.logits)),
     }
@@ -238,14 +238,14 @@ def _finish(setup: Setup, folder: RunFolder, position: Position) -> None:
             precision=recipe.train.precision,
             stages=stages,
         ),
-        val=SplitMetrics.model_validate(figures["val"]),
-        test=SplitMetrics.model_validate(figures["test"]),
+        val=metrics["val"],
+        test=metrics["test"],
     )
     summary.write(folder.summary_file)
     folder.set_status("finished")
     folder.initial_weights.unlink(missing_ok=True)
     shutil.rmtree(folder.features, ignore_errors=True)
-    setup.console.say("", figures_table(figures))
+    setup.console.say("", metrics_table(metrics))
     setup.console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
 
 
