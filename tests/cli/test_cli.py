@@ -292,7 +292,9 @@ def test_explain_writes_a_page_and_says_where(finished_run, birds, tmp_path, cap
     image = sorted((birds / "test").rglob("*.png"))[0]
     assert run("explain", finished_run.path, image, "--out", tmp_path / "why", "--method", "layer-cam") == 0
     printed = capsys.readouterr().err
-    assert "the page is" in printed and "deleting what the maps mark" in printed and "points over 1 image: not shown" in printed
+    assert (
+        "the page is" in printed and "deleting what the maps mark" in printed and "points over 1 image: no significant evidence" in printed
+    )
     assert sorted(file.name for file in (tmp_path / "why").iterdir())[1:] == ["explain.html", "explain.json"]
     assert json.loads((tmp_path / "why" / "explain.json").read_text())["method"] == "layer-cam"
     assert run("explain", finished_run.path, tmp_path / "nothing.png", "--out", tmp_path / "other") == 2
@@ -308,7 +310,7 @@ def test_report_of_several_runs_needs_a_name_and_the_same_images(finished_run, t
     assert "a comparison takes two runs or more, not 0" in capsys.readouterr().err
     assert sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("*")) == before
     assert run("report", finished_run.path, tmp_path / "again", "--out", tmp_path / "both.html") == 0
-    assert "No difference shown" in (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert "No significant difference" in (tmp_path / "both.html").read_text(encoding="utf-8")
 
 
 def test_evaluate_all_corruptions_prints_a_table_and_writes_the_report_again(finished_run, tmp_path, capsys):

@@ -46,7 +46,7 @@ def test_a_map_of_the_object_is_shown_to_mark_it():
     assert all(check.gain > 0.3 and check.score < 0.15 for check in checks)
     assert np.median([check.p for check in checks]) == 1 / (MOVED + 1)
     summary = deletion_summary(checks)
-    assert summary.shown and summary.points == pytest.approx(100 * np.mean([check.gain for check in checks]))
+    assert summary.significant and summary.points == pytest.approx(100 * np.mean([check.gain for check in checks]))
     assert 30 < summary.low < summary.points < summary.high and summary.n == 12
     assert str(summary) == f"+{summary.points:.1f} points [{summary.low:.1f}, {summary.high:.1f}] over 12 images"
 
@@ -54,8 +54,8 @@ def test_a_map_of_the_object_is_shown_to_mark_it():
 def test_a_shuffled_map_and_one_of_the_surroundings_are_not():
     images = [square(seed) for seed in range(24)]
     anything = deletion_summary([deletion_check(red_share, each, shuffled(heat, i), i) for i, (each, heat) in enumerate(images)])
-    assert not anything.shown and abs(anything.points) < 10
-    assert str(anything).endswith("over 24 images: not shown that the maps mark what matters")
+    assert not anything.significant and abs(anything.points) < 10
+    assert str(anything).endswith("over 24 images: no significant evidence that the maps mark what matters")
     checks = [deletion_check(red_share, each, 1 - heat, i) for i, (each, heat) in enumerate(images[:6])]
     assert all(check.gain < -0.1 and check.p > 0.8 for check in checks)
 
@@ -161,8 +161,8 @@ def test_equal_gains_have_no_spread_and_one_gain_has_no_interval():
     alike = deletion_summary([check] * 6)
     assert alike.low == alike.points == alike.high == 50
     alone = deletion_summary([check])
-    assert alone.points == 50 and math.isnan(alone.low) and math.isnan(alone.high) and not alone.shown
-    assert str(alone) == "+50.0 points over 1 image: not shown that the maps mark what matters"
+    assert alone.points == 50 and math.isnan(alone.low) and math.isnan(alone.high) and not alone.significant
+    assert str(alone) == "+50.0 points over 1 image: no significant evidence that the maps mark what matters"
 
 
 def test_a_map_holds_by_chance_once_in_twenty_times():
@@ -171,8 +171,8 @@ def test_a_map_holds_by_chance_once_in_twenty_times():
 
 def test_few_images_show_nothing_however_large_the_gain():
     check = Deletion(0.1, np.full(4, 0.9))
-    assert not deletion_summary([check] * 5).shown and deletion_summary([check] * 6).shown
-    assert not deletion_summary([Deletion(0.1, np.full(4, 0.1))] * 6).shown
+    assert not deletion_summary([check] * 5).significant and deletion_summary([check] * 6).significant
+    assert not deletion_summary([Deletion(0.1, np.full(4, 0.1))] * 6).significant
     with pytest.raises(ValueError, match="no deletion checks"):
         deletion_summary([])
 
@@ -203,5 +203,5 @@ def test_maps_of_a_network_that_learnt_the_square_are_shown_and_shuffled_ones_ar
     assert np.mean(marked) > 0.5  # of one sixteenth of the image
     true = deletion_summary([deletion_check(probability, pixels[i], maps[i], i) for i in range(count)])
     anywhere = deletion_summary([deletion_check(probability, pixels[i], shuffled(maps[i], i), i) for i in range(count)])
-    assert true.shown and true.points > 5
-    assert not anywhere.shown
+    assert true.significant and true.points > 5
+    assert not anywhere.significant

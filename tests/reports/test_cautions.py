@@ -37,29 +37,29 @@ def test_nothing_is_said_where_nothing_was_found() -> None:
 
 def test_copies_across_splits_and_across_classes() -> None:
     (leak,) = said([*FINE, ("d", "1", "ant", "test"), ("e", "2", "bee", "test")], ENOUGH)
-    assert leak == "2 images of test, byte by byte, are in train or val too, so that test flatters: d, e."
-    assert said([*FINE, ("d", "3", "cow", "test")], ENOUGH) == [], "copies within test do not flatter"
+    assert leak == "2 images of test are also in train or val, byte for byte, so the figures are optimistically biased: d, e."
+    assert said([*FINE, ("d", "3", "cow", "test")], ENOUGH) == [], "copies within test bias nothing"
     assert said([*FINE, ("d", "1", "ant", "unknown"), ("e", "", "ant", "train"), ("f", "", "bee", "test")], ENOUGH) == []
     (doubt,) = said([*FINE, ("d", "1", "bee", "train")], ENOUGH)
-    assert doubt == "1 image lies in several classes at once, of which at most one can be right: a."
+    assert doubt == "1 image lies in several classes at once, and at most one of these labels can be right: a."
     many = [(f"t{k}", f"h{k}", "ant", split) for k in range(5) for split in ("train", "test")]
     assert said(many, ENOUGH)[0].endswith("t0, t1, t2 and 2 more.")
 
 
 def test_groups_that_test_shares() -> None:
     (one,) = said(FINE, ENOUGH, groups={"train": [1, 2, -1], "val": [3], "test": [3, 4, 5, -1]})
-    assert one == "1 of 3 groups of test have images in train or val too, so that test flatters."
+    assert one == "1 of 3 groups of test also have images in train or val, so the figures are optimistically biased."
     assert said(FINE, ENOUGH, groups={"train": [1, -1], "test": [2, -1]}) == []
     assert said(FINE, ENOUGH, groups={"train": [1, 2], "val": [1, 2], "test": [3], "unknown": [3]}) == [], "test shares none of them"
 
 
 def test_classes_with_few_images_or_none() -> None:
     none, few = said(FINE, [0] * 20 + [1] * 3)
-    assert none == "1 class of 3 has no images in test, so nothing is known of it."
+    assert none == "1 class of 3 has no images in test, so nothing is known about it."
     assert few.startswith("1 class of 3 has fewer than 10 images in test")
 
 
 def test_answers_that_are_no_number_and_scaling_that_changes_answers() -> None:
     broken, vector = said(FINE, ENOUGH, broken=[3, 4], vector=True)
-    assert broken == "2 of 30 images of test got an answer that is not a number."
-    assert "with it 80.0 % are right and not 90.0 %" in vector
+    assert broken == "2 of 30 images of test have an output that is not a finite number."
+    assert "Vector scaling, fitted on val, changes answers: 80.0 % are right and not 90.0 %" in vector

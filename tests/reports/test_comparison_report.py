@@ -103,7 +103,7 @@ def test_a_clear_difference_is_the_headline(far: tuple[Run, Run], tmp_path: Path
     gap = 100 * (strong.mean() - weak.mean())
     html, page = written(far, tmp_path / "page.html")
     assert headline(html) == f"strong is better than weak by {gap:.1f} points"
-    assert f"strong names {100 * strong.mean():.1f} % right and weak {100 * weak.mean():.1f} %: +{gap:.1f} points" in page.text
+    assert f"strong classifies {100 * strong.mean():.1f} % correctly and weak {100 * weak.mean():.1f} %: +{gap:.1f} points" in page.text
     turned, _ = written(far[::-1], tmp_path / "turned.html")
     assert headline(turned) == headline(html), "whichever of the two is the baseline"
 
@@ -121,7 +121,7 @@ def test_the_numbers_are_those_of_the_predictions(far: tuple[Run, Run], tmp_path
         test = run.summary.test
         assert f"{test.top1:.1f} % {test.top1_low:.1f}–{test.top1_high:.1f}" in page.text
         assert f"{test.nll:.3f} {test.nll_low:.3f}–{test.nll_high:.3f}" in page.text
-    assert "as the network gives it" in page.text and "AUROC" not in page.text
+    assert "before calibration" in page.text and "AUROC" not in page.text
 
 
 def test_the_interval_is_drawn_where_it_is_written(far: tuple[Run, Run], tmp_path: Path) -> None:
@@ -149,26 +149,26 @@ def test_classes_by_the_size_of_the_difference(far: tuple[Run, Run], tmp_path: P
 
 def test_no_difference_is_no_proof_that_they_are_alike(near: tuple[Run, Run], tmp_path: Path) -> None:
     html, page = written(near, tmp_path / "page.html")
-    assert headline(html) == "No difference shown between one and other"
-    assert "The interval holds zero" in page.text and "do not show that they are alike" in page.text
-    assert rows_of(html, "differences-table")[0][1] == "no difference shown"
+    assert headline(html) == "No significant difference between one and other"
+    assert "The interval contains zero" in page.text and "nor do they show that both are equally good" in page.text
+    assert rows_of(html, "differences-table")[0][1] == "not significant"
 
 
 def test_an_interval_without_zero_is_not_enough(finished_run: Run, tmp_path: Path) -> None:
     runs = [copied(finished_run, tmp_path / name, hits) for name, hits in (("a", np.ones(N, bool)), ("b", np.arange(N) >= 4))]
     html, page = written(runs, tmp_path / "page.html")
-    assert headline(html) == "No difference shown between a and b"
-    assert "The interval leaves zero out, but chance" in page.text and "p = 0.12" in page.text
+    assert headline(html) == "No significant difference between a and b"
+    assert "The interval excludes zero, but a difference this large arises by chance" in page.text and "p = 0.12" in page.text
 
 
 def test_runs_that_say_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
     twin = copied(near[0], tmp_path / "twin")
     html, page = written([near[0], twin], tmp_path / "page.html")
-    assert headline(html) == "No difference shown between one and twin"
-    assert "They are right and wrong on the very same images." in page.text
-    assert page.text.count("None.") == 2 and "None: the recipes are alike in every setting." in page.text
+    assert headline(html) == "No significant difference between one and twin"
+    assert "Both are right and wrong on exactly the same images." in page.text
+    assert page.text.count("None.") == 2 and "None: the recipes have the same settings." in page.text
     assert rows_of(html, "differences-table") == [
-        ["twin", "no difference shown", "+0.0", "1", "+0.0 to +0.0", str(hits_of(twin).sum()), "0", "0", str((~hits_of(twin)).sum())]
+        ["twin", "not significant", "+0.0", "1", "+0.0 to +0.0", str(hits_of(twin).sum()), "0", "0", str((~hits_of(twin)).sum())]
     ]
     assert {row[-1] for row in rows_of(html, "classes-table")} == {"+0.0"}
 
@@ -176,10 +176,10 @@ def test_runs_that_say_the_same(near: tuple[Run, Run], tmp_path: Path) -> None:
 def test_several_runs_are_held_against_the_first(near: tuple[Run, Run], far: tuple[Run, Run], tmp_path: Path) -> None:
     html, page = written([*near, *far], tmp_path / "page.html")
     gap = 100 * (hits_of(far[1]).mean() - hits_of(near[0]).mean())
-    assert headline(html) == f"Of 4 runs, strong is right most often, {gap:.1f} points above one"
-    assert "strong was picked for its top-1 on test, which flatters it" in page.text
+    assert headline(html) == f"Of 4 runs, strong has the highest accuracy, {gap:.1f} points above one"
+    assert "strong was selected for its top-1 on test, which is optimistically biased" in page.text
     rows = rows_of(html, "differences-table")
-    assert [row[:2] for row in rows] == [["other", "no difference shown"], ["weak", "worse"], ["strong", "better"]]
+    assert [row[:2] for row in rows] == [["other", "not significant"], ["weak", "worse"], ["strong", "better"]]
     single = [rows_of(written([near[0], run], tmp_path / "two.html")[0], "differences-table")[0] for run in (near[1], *far)]
     alone = [0.00001 if row[3].startswith("<") else float(row[3]) for row in single]
     for row, p in zip(rows, holm(alone), strict=True):
@@ -191,7 +191,7 @@ def test_several_runs_are_held_against_the_first(near: tuple[Run, Run], far: tup
 def test_a_lead_that_is_not_shown_is_called_so(near: tuple[Run, Run], far: tuple[Run, Run], tmp_path: Path) -> None:
     low, high = sorted(near, key=lambda run: int(hits_of(run).sum()))
     html, _ = written([low, high, far[0]], tmp_path / "page.html")
-    assert headline(html) == f"Of 3 runs, {high.path.name} is right most often, but no difference to {low.path.name} is shown"
+    assert headline(html) == f"Of 3 runs, {high.path.name} has the highest accuracy, but not significantly higher than {low.path.name}"
 
 
 def test_holm_by_hand() -> None:
@@ -204,16 +204,16 @@ def test_settings_that_differ_and_seeds_alone(near: tuple[Run, Run], tmp_path: P
     recipe = seed.folder.recipe_file.read_text(encoding="utf-8")
     seed.folder.recipe_file.write_text(re.sub(r"(?m)^  seed: 0$", "  seed: 7", recipe), encoding="utf-8")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
-    assert "Setting one seed train.seed 0 7" in page.text and "differ in the seed alone" in page.text
+    assert "Setting one seed train.seed 0 7" in page.text and "differ only in the seed" in page.text
     fingerprint = seed.folder.manifest().fingerprint
     seed.folder.update_manifest(fingerprint="another")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
-    assert "differ in the seed alone" not in page.text
+    assert "differ only in the seed" not in page.text
     seed.folder.update_manifest(fingerprint=fingerprint)
     seed.folder.recipe_file.write_text(re.sub(r"(?m)^  seed: 0$", "  seed: 7", recipe).replace("lr: 0.02", "lr: 0.03"), encoding="utf-8")
     seed.folder.update_manifest(fingerprint="another")
     _, page = written([near[0], Run.load(seed.path)], tmp_path / "page.html")
-    assert "optim.lr 0.02 0.03" in page.text and "differ in the seed alone" not in page.text
+    assert "optim.lr 0.02 0.03" in page.text and "differ only in the seed" not in page.text
     assert f"data fingerprint {near[0].folder.manifest().fingerprint} another" in page.text
 
 
@@ -270,9 +270,9 @@ def test_images_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
     first, second = html.partition('id="images"')[2].split("<h3>")[1:]
     assert Page(first).text.startswith("Only one is right") and Page(second).text.startswith("Only other is right")
     paths = [re.findall(r'class="path"><bdi>(.*?)</bdi>', part) for part in (first, second)]
-    assert paths[0] == [test.ids[1], test.ids[2], test.ids[0]], "the surest mistakes of other first, and before them what is no number"
+    assert paths[0] == [test.ids[1], test.ids[2], test.ids[0]], "the most confident mistakes of other first, after what is no number"
     assert paths[1] == test.ids[:4:-1].tolist()
-    assert "one right" in Page(first).text and "other nothing: the answer was not a number" in Page(first).text
+    assert "one right" in Page(first).text and "other nothing: the output was not a finite number" in Page(first).text
     assert len(page.all("img")) == 10 and all(given["alt"] for given in page.all("img"))
 
 
@@ -337,7 +337,7 @@ def test_what_cannot_be_compared_is_said(far: tuple[Run, Run], finished_run: Run
         write_comparison([weak, changed], out)
     with pytest.raises(InputError, match="there is no folder"):
         write_comparison(far, tmp_path / "none" / "page.html")
-    with pytest.raises(InputError, match="is not a file that this command has written"):
+    with pytest.raises(InputError, match="was not written by this command"):
         write_comparison(far, finished_run.folder.report_file)
     assert not out.exists()
 

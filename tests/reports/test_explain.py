@@ -40,7 +40,7 @@ def written(made: Explained) -> tuple[dict[str, Any], Page]:
 
 
 def trained_on(run: Run) -> str:
-    """A training image that is named right, so that it would be its own nearest."""
+    """A training image that is classified correctly, so that it would be its own nearest."""
     train = Predictions.load(run.folder.predictions / "train.npz")
     return str(train.ids[train.logits.argmax(axis=1) == train.labels][0])
 
@@ -117,7 +117,7 @@ def test_a_refit_has_learnt_from_val(finished_run: Run, birds: Path, tmp_path: P
 
 def test_the_page_says_what_the_figures_say(explained: Explained) -> None:
     found, page = written(explained)
-    assert "What these answers rest on" in page.text
+    assert "What these answers depend on" in page.text
     assert re.search(
         r"Over 3 images, deleting what the map marks costs [\d.]+ points of probability (more|less) than deleting as much elsewhere",
         page.text,
@@ -166,7 +166,7 @@ def test_the_same_images_give_the_same_bytes_wherever_they_stand(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
     alone, page = written(explain_run(finished_run, [images / "1.png"], tmp_path / "again", QUIET))
     assert {**alone["images"][0], "map": ""} == {**written(explained)[0]["images"][1], "map": ""}
-    assert "What this answer rests on" in page.text and "Over 1" not in page.text and page.all("a") == []
+    assert "What this answer depends on" in page.text and "Over 1" not in page.text and page.all("a") == []
     assert again.page.is_file() and sorted(path.name for path in (tmp_path / "again").iterdir()) == [
         "1-1.png",
         "explain.html",
@@ -256,8 +256,8 @@ def test_data_that_moved_or_changed_leave_an_explanation(finished_run: Run, bird
     run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=str(root), layout="class-folders"))
     _, page = written(explain_run(run, [images / "1.png"], tmp_path / "out", QUIET))
     assert len(page.all("img")) == 3 and page.html.count('class="missing"') == 8
-    assert page.text.count("the dataset is not there any more" if gone else "the file has changed since the run began") == 8
-    assert (f"The dataset was at {root} and is not there any more" in page.text) == gone
+    assert page.text.count("the dataset is no longer there" if gone else "the file has changed since the run began") == 8
+    assert (f"The dataset was at {root} and is no longer there" in page.text) == gone
 
 
 def test_without_predictions_of_train_there_are_no_neighbours(finished_run: Run, images: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_without_predictions_of_train_there_are_no_neighbours(finished_run: Run,
     (row,) = found["images"]
     assert (row["nearest"], row["nearest_confused"]) == ([], []) and row["deletion"] is not None
     assert row["confused_with"] is not None and "in test" in page.text
-    assert "There are no training images beside the answers: the run has no predictions of its training images." in page.text
+    assert "There are no training images next to the answers: the run has no predictions of its training images." in page.text
 
 
 def test_an_architecture_without_a_map_is_explained_without_one(

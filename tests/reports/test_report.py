@@ -85,7 +85,7 @@ def report(finished_run: Run) -> tuple[str, Page]:
 
 def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> None:
     test, text = finished_run.summary.test, report[1].text
-    answer = f"{test.top1:.1f} % of 12 test images are named right"
+    answer = f"{test.top1:.1f} % of 12 test images are classified correctly"
     assert answer in text and text.index(answer) < text.index("Macro F1")
     assert f"95 % interval: {test.top1_low:.1f}–{test.top1_high:.1f} %" in text
     assert f"Macro F1 {test.macro_f1:.1f} % {test.macro_f1_low:.1f}–{test.macro_f1_high:.1f} %" in text
@@ -181,7 +181,7 @@ def test_every_image_has_words_for_those_who_do_not_see_it(report: tuple[str, Pa
     html = page.html
     gallery = Page(html[html.index('id="images"') : html.index('id="calibration"')])
     assert len(gallery.all("img")) == 12 and all(given["alt"] for given in page.all("img"))
-    maps = [given for given in page.all("img") if "with what speaks for" in given["alt"]]
+    maps = [given for given in page.all("img") if "with what supports" in given["alt"]]
     assert len(page.all("img")) == 12 + 2 * len(maps) > 12, "each image of a strip has its map"
     assert all(given.get("aria-label") or given.get("aria-hidden") for given in page.all("svg"))
 
@@ -222,7 +222,7 @@ def test_images_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Ru
 def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, root: str) -> None:
     run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=root, layout="class-folders"))
     html, page = written(run, tmp_path / "report.html")
-    assert f"The dataset was at {root} and is not there any more" in page.text
+    assert f"The dataset was at {root} and is no longer there" in page.text
     assert page.all("img") == [] and 'class="missing"' not in html
     assert page.text.count("test/") == 12, "the cards are there without their images"
 
@@ -234,9 +234,9 @@ def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp
     sure.save(run.folder.predictions / "test.npz")
     rewrite(run, top1=100.0, top1_low=100.0, top1_high=100.0, nll=None)
     _, page = written(run, tmp_path / "report.html")
-    assert "100.0 % of 12 test images are named right" in page.text
-    assert "A model that errs in 22.1 % of images would get all 12 right once in twenty times." in page.text  # 0.779 ** 12 is 0.05
-    assert "Named wrong None." in page.text and "NLL – " in page.text
+    assert "100.0 % of 12 test images are classified correctly" in page.text
+    assert "A model that errs on 22.1 % of images would get all 12 right one time in twenty." in page.text  # 0.779 ** 12 is 0.05
+    assert "Misclassified None." in page.text and "NLL – " in page.text
 
 
 def test_an_answer_that_is_no_number_is_a_mistake_and_says_so(finished_run: Run, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_an_answer_that_is_no_number_is_a_mistake_and_says_so(finished_run: Run,
     own.logits[4, 1] = np.nan
     own.save(run.folder.predictions / "test.npz")
     _, page = written(run, tmp_path / "report.html")
-    assert page.text.count("said nothing: the answer was not a number") == 1
+    assert page.text.count("predicted nothing: the output was not a finite number") == 1
 
 
 def test_images_of_test_that_failed_late_are_set_aside(finished_run: Run, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_copies_count_where_they_were_used(finished_run: Run, tmp_path: Path, no
         row |= {"hash": "0" * 32, "note": note}
     pq.write_table(pa.Table.from_pylist(table), run.folder.split_file)
     _, page = written(run, tmp_path / "report.html")
-    assert ("1 image of test, byte by byte, is in train or val too" in page.text) == (not note)
+    assert ("1 image of test is also in train or val, byte for byte" in page.text) == (not note)
 
 
 def test_stages_are_explained_where_there_are_any(finished_run: Run, report: tuple[str, Page], tmp_path: Path) -> None:
@@ -289,13 +289,15 @@ def test_groups_are_what_is_resampled_and_counted(finished_run: Run, report: tup
     rewrite(run, top1=100.0)
     _, page = written(run, tmp_path / "report.html")
     assert "bootstrap resamples of whole groups of images)" in page.text
-    assert "A model that errs in 52.7 % of groups of images would get all 4 right" in page.text  # 0.473 ** 4 is 0.05
+    assert "A model that errs on 52.7 % of groups of images would get all 4 right" in page.text  # 0.473 ** 4 is 0.05
 
 
 def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "_CHECKED", 1)
     _, page = written(finished_run, tmp_path / "report.html")
-    assert re.search(r"than deleting as much elsewhere \(over 1 of them\): it is not shown", page.text)
+    assert re.search(
+        r"than deleting as much elsewhere \(over 1 of them\): no significant evidence that the maps mark what matters", page.text
+    )
 
 
 def test_many_classes_and_images_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:

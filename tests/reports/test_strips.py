@@ -56,7 +56,7 @@ def opened(uri: str | None) -> Image.Image:
 
 
 def test_each_side_has_the_images_of_its_class(finished_run: Run, found: Assessment) -> None:
-    """Of 4 images of each class, 3 of the first are taken for the second, 1 of the second for the first; the third is never mistaken."""
+    """Of 4 images of each class, 3 of the first are mistaken for the second, 1 of the second for the first; the third is never mistaken."""
     labels, names = found.test.labels, found.test.class_names
     said = labels.astype(np.int64).copy()
     first, second = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)

@@ -31,9 +31,9 @@ def run(finished_run: Run, tmp_path: Path) -> Run:
 def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run) -> None:
     test = run.summary.test
     shown = trust(assess(run), run.summary.test)
-    assert [each.name for each in shown["calibrated"]] == ["ECE", "Adaptive ECE", "NLL", "Brier score"]
-    ece, _, nll, _ = shown["calibrated"]
-    assert ece.before == f"{test.ece:.1f} ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    assert [each.name for each in shown["calibrated"]] == ["NLL", "Brier score", "ECE", "Adaptive ECE"]
+    nll, _, ece, _ = shown["calibrated"]
+    assert ece.before == f"{test.ece:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
     after = test.interval("nll_calibrated")
     assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
     assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]
@@ -72,7 +72,7 @@ def test_each_set_of_unknown_images_says_how_its_score_was_chosen(run: Run, bird
     evaluate_unknown(run, [photos], QUIET)
     (found,) = trust(assess(run), run.summary.test)["unknown"]
     assert found.figures.name == "test" and found.figures.n == 12 and not found.figures.chose
-    assert found.how.startswith("which to within a point told classes of val, taken for unknown in turn, as well") and found.charts
+    assert found.how.startswith("which separated classes of val, held out in turn, as well") and found.charts
     calibrate_run(run, replace(Wanted(), score="energy"), (), QUIET)
     again = Run.load(run.path)
     (found,) = trust(assess(again), again.summary.test)["unknown"]

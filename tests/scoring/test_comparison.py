@@ -28,15 +28,15 @@ def test_the_difference_its_interval_and_mcnemars_test():
     gained = one.astype(float) - other
     theirs = scipy.stats.bootstrap((gained,), np.mean, method="percentile", n_resamples=4000, random_state=1).confidence_interval
     assert (found.low, found.high) == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=0.5)
-    assert found.shown and "no difference" not in str(found)
+    assert found.significant and "not significant" not in str(found)
 
 
 def test_a_few_images_show_nothing():
-    """Four wins and no loss: the bootstrap's interval leaves zero out, but a coin falls so once in eight times."""
+    """Four wins and no loss: the bootstrap's interval excludes zero, but a coin falls so one time in eight."""
     one, other = np.ones(100, bool), np.arange(100) >= 4
     found = compare(predictions(one), predictions(other), 1000, 0)
     assert (found.wins, found.losses) == (4, 0) and found.low > 0 and found.p == pytest.approx(0.125)
-    assert not found.shown and str(found).endswith("no difference shown")
+    assert not found.significant and str(found).endswith("not significant")
 
 
 def test_images_are_paired_by_id_and_equal_models_do_not_differ():
@@ -44,7 +44,7 @@ def test_images_are_paired_by_id_and_equal_models_do_not_differ():
     one = predictions(hits)
     order = np.random.default_rng(2).permutation(50)[:40]
     found = compare(one, predictions(hits[order], one.ids[order]), 200, 0)
-    assert (found.points, found.low, found.high, found.n, found.p) == (0, 0, 0, 40, 1) and not found.shown
+    assert (found.points, found.low, found.high, found.n, found.p) == (0, 0, 0, 40, 1) and not found.significant
     with pytest.raises(InputError, match="no labelled images in common"):
         compare(one, predictions(hits, np.array([f"x{row}" for row in range(50)])), 200, 0)
 

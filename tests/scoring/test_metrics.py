@@ -262,3 +262,21 @@ def test_the_figures_refuse_what_cannot_be_evaluated(figure: Callable[[np.ndarra
         figure(np.zeros((3, 3), np.float32), np.array([0, 3, 2]))
     with pytest.raises(ValueError, match="do not fit"):
         figure(np.zeros((3, 3), np.float32), np.array([0, 1]))
+
+
+def test_every_metric_is_better_in_its_direction_for_sure_and_right_answers() -> None:
+    labels = np.random.default_rng(0).integers(0, 20, 500)
+    right, random = 30.0 * np.eye(20)[labels], np.random.default_rng(1).normal(size=(500, 20))
+    best, worse = metrics.figures(right, labels), metrics.figures(random, labels)
+    assert list(best) == list(metrics.METRICS)
+    for key, metric in metrics.METRICS.items():
+        assert key == metric.key and metric.name and metric.meaning
+        assert best[key] > worse[key] if metric.higher_is_better else best[key] < worse[key]
+        assert best[key] == pytest.approx(1 if metric.higher_is_better else 0, abs=1e-9)
+
+
+def test_the_sums_have_a_part_for_all_that_metrics_are_made_of() -> None:
+    logits, labels = np.eye(4)[[0, 1, 1]], np.array([0, 1, 2])
+    sums = metrics.Sums.of(np.asarray(metrics.contributions(logits, labels).sum(axis=0)), 4)
+    assert (sums.images.item(), sums.top1.item(), sums.top5.item()) == (3, 2, 3)
+    assert (sums.hits.tolist(), sums.actual.tolist(), sums.predicted.tolist()) == ([1, 1, 0, 0], [1, 1, 1, 0], [1, 2, 0, 0])

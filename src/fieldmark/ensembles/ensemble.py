@@ -204,7 +204,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
         ensemble=EnsembleSummary(
             members=tuple(of_members),
             best_member=members.names[best],
-            over_best_member=DifferenceSummary(**asdict(over), shown=over.shown),
+            over_best_member=DifferenceSummary(**asdict(over), shown=over.significant),
         ),
         val=metrics["val"],
         test=metrics["test"],

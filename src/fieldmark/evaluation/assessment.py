@@ -1,4 +1,4 @@
-"""All that a run's saved predictions say of it, as one record: what evaluation.json, the tables and the report are made of."""
+"""Everything that a run's saved predictions say about it, as one record: what evaluation.json, the tables and the report are made of."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fieldmark.scoring.taxonomy import BackoffReport, LevelFigures, Severity, ba
 
 SCHEMA = 1
 RISKS = (1.0, 2.0, 5.0, 10.0)
-"""Shares of wrong answers, in per cent, for which it is said how much can be answered."""
+"""Shares of wrong answers, in per cent, for which the report says how many images can be answered."""
 _PAIRS = 50
 
 
@@ -56,12 +56,12 @@ class Assessment:
 
     @cached_property
     def hits(self) -> np.ndarray:
-        """Which images are named right: bool (n,)."""
+        """Which images are classified correctly: bool (n,)."""
         return self.predicted == self.test.labels
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """int64 (n,), -1 where a logit is not finite."""
+        """int64 (n,), -1 if a logit is not finite."""
         return metrics.predicted_classes(self.logits, self.test.labels)
 
     @cached_property
@@ -115,7 +115,7 @@ class Assessment:
 
     @cached_property
     def resplit(self) -> Resplit | None:
-        """Coverage over 100 halves of test, each with a rule of its own: whether sets made so keep their promise on such images."""
+        """Coverage over 100 halves of test, each with a rule of its own: whether such sets keep their promise on these images."""
         if self.decisions is None or len(self.test) < 2:
             return None
         groups = self.test.groups
@@ -173,7 +173,7 @@ def assess(run: Run) -> Assessment:
 def write_assessment(found: Assessment) -> None:
     """Into the run's folder: evaluation.json, classes.csv (the classification report) and confusion.csv.
 
-    The rows of confusion.csv are classes, its columns what they were taken for.
+    The rows of confusion.csv are classes, its columns what they were predicted as.
     """
     folder = found.evidence.run.folder
     write_json(folder.evaluation_file, found.to_dict())

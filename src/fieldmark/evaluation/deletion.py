@@ -61,7 +61,7 @@ class DeletionSummary:
     n: int
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether the maps mark what matters: the interval is above zero, and there are images enough for one."""
         return self.low > 0 and self.n >= _FEWEST
 
@@ -73,7 +73,7 @@ class DeletionSummary:
     def __str__(self) -> str:
         interval = f" [{self.low:.1f}, {self.high:.1f}]" if self.n > 1 else ""
         text = f"{self.points:+.1f} points{interval} over {self.n} image{'s' * (self.n != 1)}"
-        return text if self.shown else f"{text}: not shown that the maps mark what matters"
+        return text if self.significant else f"{text}: no significant evidence that the maps mark what matters"
 
 
 def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, heat: np.ndarray, seed: int) -> Deletion:

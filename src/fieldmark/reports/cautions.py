@@ -1,4 +1,4 @@
-"""What a reader has to know before believing a run's figures: faults of its data and of what was done with them."""
+"""What a reader has to know before believing a run's figures: faults of its data, and of how they were used."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fieldmark.evaluation.run import Run
 
 _FEW = 10
 _NAMED = 3
+_BIASED = "so the figures are optimistically biased"
 
 
 def cautions(found: Assessment) -> list[str]:
@@ -44,10 +45,11 @@ def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
     said = []
     if leaked:
         are = "is" if len(leaked) == 1 else "are"
-        said.append(f"{_images(leaked)} of test, byte by byte, {are} in train or val too, so that test flatters: {some(leaked, _NAMED)}.")
+        said.append(f"{_images(leaked)} of test {are} also in train or val, byte for byte, {_BIASED}: {some(leaked, _NAMED)}.")
     if doubtful:
         lie = "lies" if len(doubtful) == 1 else "lie"
-        said.append(f"{_images(doubtful)} {lie} in several classes at once, of which at most one can be right: {some(doubtful, _NAMED)}.")
+        several = f"{_images(doubtful)} {lie} in several classes at once, and at most one of these labels can be right"
+        said.append(f"{several}: {some(doubtful, _NAMED)}.")
     return said
 
 
@@ -58,7 +60,7 @@ def _shared_groups(images: Sequence[Mapping[str, Any]]) -> list[str]:
     shared = tested & set(straddling(*map(np.array, zip(*rows, strict=True))).tolist()) if tested else set()
     if not shared:
         return []
-    return [f"{len(shared):,} of {len(tested):,} groups of test have images in train or val too, so that test flatters."]
+    return [f"{len(shared):,} of {len(tested):,} groups of test also have images in train or val, {_BIASED}."]
 
 
 def _few_images(found: Assessment) -> list[str]:
@@ -67,18 +69,18 @@ def _few_images(found: Assessment) -> list[str]:
     said = []
     if without:
         has, them = ("has", "it") if without == 1 else ("have", "them")
-        said.append(f"{_classes(without)} of {len(counts):,} {has} no images in test, so nothing is known of {them}.")
+        said.append(f"{_classes(without)} of {len(counts):,} {has} no images in test, so nothing is known about {them}.")
     if few:
         said.append(
             f"{_classes(few)} of {len(counts):,} {'has' if few == 1 else 'have'} fewer than {_FEW} images in test, "
-            "so figures of a single class say little."
+            "so figures of a single class are imprecise."
         )
     return said
 
 
 def _no_answers(found: Assessment) -> list[str]:
     unanswered = int((found.predicted < 0).sum())
-    return [f"{unanswered:,} of {len(found.test):,} images of test got an answer that is not a number."] if unanswered else []
+    return [f"{unanswered:,} of {len(found.test):,} images of test have an output that is not a finite number."] if unanswered else []
 
 
 def _vector_scaling(test: SplitMetrics) -> list[str]:
@@ -86,7 +88,7 @@ def _vector_scaling(test: SplitMetrics) -> list[str]:
     if calibrated is None:
         return []
     return [
-        f"Vector scaling, fitted on val, changes answers: with it {calibrated:.1f} % are right and not {test.top1:.1f} %. "
+        f"Vector scaling, fitted on val, changes answers: {calibrated:.1f} % are right and not {test.top1:.1f} %. "
         "predict and all below the first figures go by it."
     ]
 

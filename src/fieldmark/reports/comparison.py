@@ -19,7 +19,7 @@ from fieldmark.core.files import check_output, write_text
 from fieldmark.core.names import distinct_names, some
 from fieldmark.core.recipe.values import MEASURED, flat
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.core.summary import MeasuredInterval, Summary
+from fieldmark.core.summary import Summary
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
@@ -28,10 +28,11 @@ from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.selective import risk_coverage_chart
 from fieldmark.reports.charts.val_curves import val_curves_chart
 from fieldmark.reports.gallery import Card, cards
-from fieldmark.reports.pages import render, with_interval
+from fieldmark.reports.pages import render, stated, with_interval
 from fieldmark.scoring import metrics
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.comparison import Difference, compare, holm
+from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.selective import RiskCoverage, risk_coverage_of_answers
 
@@ -85,14 +86,14 @@ class _Pair:
     neither: int
 
     @property
-    def shown(self) -> bool:
-        return self.difference.shown and self.p < 0.05
+    def significant(self) -> bool:
+        return self.difference.significant and self.p < 0.05
 
     @property
     def digits(self) -> int:
         """Decimals with which an interval that leaves zero out does not seem to touch it."""
         nearest = min(abs(self.difference.low), abs(self.difference.high))
-        return 2 if self.difference.shown and nearest < 0.05 else 1
+        return 2 if self.difference.significant and nearest < 0.05 else 1
 
 
 @dataclass(frozen=True)
@@ -306,19 +307,19 @@ def _calibrated(entries: Sequence[_Entry]) -> bool:
 def _rows(entries: Sequence[_Entry]) -> list[_Row]:
     """The figures of the runs, as their summaries have them."""
     after = "_calibrated" if _calibrated(entries) else ""
-    state = "after calibration" if after else "as the network gives it"
+    state = "after calibration" if after else "before calibration"
     rows = [
         _row("Model", "", entries, lambda summary: summary.model.name),
         _row("Input", "pixels", entries, _input),
         _row("Parameters", "", entries, lambda summary: _scaled(summary.model.parameters)),
         _row("Multiply-adds", "an image", entries, lambda summary: _scaled(summary.model.macs)),
         _row("Training time", "", entries, lambda summary: duration(summary.training.seconds)),
-        _measured("Val top-1", _of_val(entries), entries, "val", "top1"),
-        _measured("Test top-1", "", entries, "test", "top1"),
-        _measured("Macro F1", "mean over classes", entries, "test", "macro_f1"),
-        _measured("NLL", f"nats, {state}", entries, "test", f"nll{after}", 3, ""),
-        _measured("ECE", f"calibration error, {state}", entries, "test", f"ece{after}"),
+        _measured("Val top-1", _of_val(entries), entries, "val", METRICS["top1"]),
+        _measured("Test top-1", "", entries, "test", METRICS["top1"]),
     ]
+    for metric in headline_metrics(entries[0].summary.dataset.classes)[1:]:
+        of_probabilities = (after, f"{metric.meaning}, {state}") if metric.calibrated else ("", metric.meaning)
+        rows.append(_measured(metric.title, of_probabilities[1], entries, "test", metric, of_probabilities[0]))
     if any(entry.run.ensemble is not None for entry in entries):
         rows.insert(0, _Row("Made of", "", [_Cell(_made_of(entry.run)) for entry in entries]))
     return [*rows, *_unknown_rows(entries)]
@@ -333,14 +334,8 @@ def _row(name: str, meaning: str, entries: Sequence[_Entry], value: Callable[[Su
     return _Row(name, meaning, [_Cell(value(entry.summary)) for entry in entries])
 
 
-def _measured(
-    name: str, meaning: str, entries: Sequence[_Entry], split: Literal["val", "test"], key: str, digits: int = 1, unit: str = "\u00a0%"
-) -> _Row:
-    return _Row(name, meaning, [_cell(entry.summary.of(split).interval(key), digits, unit) for entry in entries])
-
-
-def _cell(measured: MeasuredInterval, digits: int = 1, unit: str = "\u00a0%") -> _Cell:
-    return _Cell(*with_interval(measured, digits, unit))
+def _measured(name: str, meaning: str, entries: Sequence[_Entry], split: Literal["val", "test"], metric: Metric, state: str = "") -> _Row:
+    return _Row(name, meaning, [_Cell(*stated(metric, entry.summary.of(split), state)) for entry in entries])
 
 
 def _input(summary: Summary) -> str:
@@ -366,9 +361,13 @@ def _unknown_rows(entries: Sequence[_Entry]) -> Iterator[_Row]:
     sets = [_unknown_sets(entry.run) for entry in entries]
     for name, images in sets[0]:
         if all((name, images) in each for each in sets):
-            known = [each[name, images] for each in sets]
+            known = [tuple(each[name, images][f"auroc{end}"] for end in ("", "_low", "_high")) for each in sets]
             meaning = f"telling {len(images):,} images of “{name}” from those of test"
-            yield _Row("AUROC", meaning, [_cell((each["auroc"], each["auroc_low"], each["auroc_high"])) for each in known])
+            yield _Row(
+                "AUROC",
+                meaning,
+                [_Cell(*with_interval(each, unit="\u00a0%")) for each in known],
+            )
 
 
 def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:

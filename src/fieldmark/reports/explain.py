@@ -1,7 +1,7 @@
 """Why a run answers as it does, image by image: a folder with one HTML file, its figures for scripts, and the maps as images.
 
-A map shows what an answer depends on in one way of asking. Each is therefore put to the deletion check, and what that found stands beside
-it in words.
+A map shows what an answer depends on according to one method. Each is therefore put to the deletion check, and the result is stated next
+to it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class _Confused:
-    """The class that the images of another are most often taken for: `times` of the `n` that `split` has of that other one."""
+    """The class that the images of another are most often mistaken for: `times` of the `n` that `split` has of that other one."""
 
     label: int
     name: str
@@ -92,12 +92,12 @@ class _Map:
 
     @property
     def _more(self) -> int:
-        """Points of probability that the marked places cost beyond as many elsewhere."""
+        """Points of probability that deleting the marked places costs beyond deleting as many elsewhere."""
         return round(100 * self.check.gain)
 
     @property
     def _rivals(self) -> int:
-        """How many of the maps laid elsewhere do as much harm."""
+        """How many of the maps laid elsewhere cost as much."""
         return int((self.check.moved <= self.check.score).sum())
 
     @property
@@ -124,7 +124,7 @@ class _Map:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the run says of an image, which is a data URI. Probabilities are in [0, 1]; `runner_up` is None beside one class alone."""
+    """What the run says of an image, which is a data URI. Probabilities are in [0, 1]; `runner_up` is None if there is only one class."""
 
     name: str
     probability: float
@@ -159,17 +159,17 @@ def explain_run(
     """Write explain.html, explain.json and a PNG of each map into `out`. The same images give the same bytes.
 
     Args:
-        images: files, folders (searched for images) and patterns; one that cannot be read is named, and has a row that says so.
-        out: a new folder, or one that holds an earlier explanation, which gives way.
-        method: one of evaluation.explanation.METHODS; "auto" is the one that suits the architecture, and no map where none does.
+        images: files, folders (searched for images) and patterns; one that cannot be read has a row that says so.
+        out: a new folder, or one with an earlier explanation, which is replaced.
+        method: one of evaluation.explanation.METHODS; "auto" is the one that suits the architecture; without one there is no map.
         boxes: as in Run.predict.
 
-    Raises InputError, before anything is written, for an ensemble of several networks, for a method that the architecture cannot have, for
-    more than 200 images, and where `out` holds something else.
+    Raises InputError, before anything is written, for an ensemble of several networks, for a method that does not apply to the
+    architecture, for more than 200 images, and if `out` holds something else.
     """
     if run.is_combined:
         names = ", ".join(str(member.path) for member in run.members)
-        problem = f"{run.path} is an ensemble of {len(run.members)} networks, each of which looks for itself"
+        problem = f"{run.path} is an ensemble of {len(run.members)} networks, each with maps of its own"
         raise InputError(problem, hint=f"Explain one of them: {names}.")
     if method not in ("auto", *METHODS):
         raise InputError(f"there is no method {method!r} for heat maps", hint=f"Choose auto, {', '.join(METHODS)}.")
@@ -209,9 +209,9 @@ def explain_run(
 def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """The heat map of each image for its class: float32 (n, S, S) in [0, 1].
 
-    None where the architecture has no map, or the run is an ensemble of several networks.
+    None if there is no map for the architecture, or the run is an ensemble of several networks.
 
-    pixels: uint8 (n, 3, S, S), as run.preprocess gives them; classes: int (n,)
+    pixels: uint8 (n, 3, S, S), as run.preprocess returns them; classes: int (n,)
     """
     if run.is_combined:
         return None
@@ -222,9 +222,9 @@ def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | N
 
 
 class _Explainer:
-    """A run, and all that its images are held against, read once.
+    """A run and everything its images are compared with, read once.
 
-    `without_map` and `without_neighbours` say why there are none, or are empty.
+    `without_map` and `without_neighbours` say why there are none; otherwise they are empty.
     """
 
     def __init__(self, run: Run, method: str, boxes: Boxes | None):
@@ -247,7 +247,7 @@ class _Explainer:
         self._neighbours: dict[str, _Neighbour] = {}
 
     def panel(self, path: Path, map_file: str) -> _Panel:
-        """What is to be said of one file; `map_file` is the name of its map."""
+        """What there is to say about one file; `map_file` is the name of its map."""
         run, name = self.run, readable(path)
         box = None if self._boxes is None else self._boxes.get(os.path.abspath(path))
         try:
@@ -300,13 +300,13 @@ class _Explainer:
         def probability(deleted: np.ndarray) -> np.ndarray:
             return self._probabilities(run.session(deleted)[0])[:, label]
 
-        # By its content, so that what is found does not depend on the images beside it.
+        # Seeded by its content, so that the result does not depend on the other images.
         check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))
         laid = overlay(image, heat)
         return _Map(file, _png(laid), jpeg_uri(laid), check)
 
     def _confused(self, label: int) -> _Confused | None:
-        """From val, or from test where val has nothing of the class."""
+        """From val, or from test if val has no images of the class."""
         for split, predictions, confused in self._confusions:
             if (other := int(confused[label])) >= 0:
                 labels, said = predictions.labels, _said(predictions)
@@ -315,7 +315,7 @@ class _Explainer:
         return None
 
     def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
-        """Not the image itself, by whatever name."""
+        """Without copies of the image itself."""
         train = self._train
         if train is None:
             return ()
@@ -326,7 +326,7 @@ class _Explainer:
 
     def _neighbour(self, path: str) -> _Neighbour:
         if self.data_gone:
-            return _Neighbour(path, None, "the dataset is not there any more")
+            return _Neighbour(path, None, "the dataset is no longer there")
         if path not in self._neighbours:
             try:
                 shown = thumbnail(self._images, path)
@@ -379,7 +379,7 @@ def _figures(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "made_by": "fieldmark explain",
         "run": explainer.run.name,
         "method": None if explainer.without_map else explainer.method,
-        "summary": None if summary is None else {**vars(summary), "shown": summary.shown},
+        "summary": None if summary is None else {**vars(summary), "shown": summary.significant},
         "images": [_row(panel) for panel in panels],
     }
 
@@ -411,7 +411,7 @@ def _deletion(check: Deletion) -> Mapping[str, float]:
 
 def _sentence(summary: DeletionSummary) -> str:
     cost = f"deleting what the map marks costs {summary.cost} than deleting as much elsewhere"
-    found = "on average the maps mark what matters" if summary.shown else "it is not shown that the maps mark what matters"
+    found = "on average the maps mark what matters" if summary.significant else "no significant evidence that the maps mark what matters"
     return f"Over {summary.n} images, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
 
 
@@ -426,13 +426,13 @@ def _points(number: int) -> str:
 
 
 def _map_name(number: int, of: int, path: Path) -> str:
-    """A name that every file system takes, whatever that of the image is."""
+    """A name that every file system accepts."""
     stem = re.sub(r"[^\w.-]+", "-", path.stem)[:40].strip("-.")
     return f"{number:0{len(str(of))}d}-{stem or 'image'}.png"
 
 
 def _earlier(out: Path, names: set[str]) -> set[str]:
-    """The maps of an earlier explanation in `out`. Raises InputError where it is no folder, or holds something else than an explanation.
+    """The maps of an earlier explanation in `out`. Raises InputError if it is not a folder, or holds something other than an explanation.
 
     Beside an earlier explanation other files may stay, unless they are in the way of `names`.
     """

@@ -1,4 +1,4 @@
-"""The images of a report: which ones, what was said of them, and small copies that travel inside the page."""
+"""The images of a report: which ones, what was predicted for them, and small copies inside the page."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
 
 @dataclass(frozen=True)
 class Card:
-    """One image. `said` is None where the model gave no finite answer; probabilities are in [0, 1], or NaN then.
+    """One image. `said`, the prediction, is None if the output is not finite; probabilities are in [0, 1], or NaN then.
 
-    `thumbnail` is a JPEG as a data URI, or None where `reason` says why there is none.
+    `thumbnail` is a JPEG as a data URI, or None if `reason` says why there is none.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Card:
 
 
 def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the labelled images, int64: those named wrong, the highest loss first, and those named right, the least sure first.
+    """Rows of the labelled images, int64: those misclassified, the highest loss first, and the others, the least confident first.
 
     Among equals the order is that of the rows.
     """

@@ -54,13 +54,13 @@ def ensemble_part(record: EnsembleRecord, summary: EnsembleSummary) -> EnsembleP
     over = summary.over_best_member
     interval = f"95\u00a0% interval {fixed(over.low)} to {fixed(over.high)}"
     by = f"{over.points:+.1f} points, {interval}, p = {over.p:.2g} (McNemar), on the same {over.n:,} images"
-    verdict = f"Over {summary.best_member}, the member with the best val: {by}{'' if over.shown else ': no difference shown'}."
+    verdict = f"Over {summary.best_member}, the member with the best val: {by}{'' if over.shown else ': not significant'}."
     return EnsemblePart(record.method, _how(record), members, record.weights is not None, verdict, val_notes(record))
 
 
 def _how(record: EnsembleRecord) -> str:
     if record.method == "mean":
-        return f"The mean of the members’ {record.of}, {'weighted alike' if record.fitted_on is None else 'with weights fitted on val'}."
+        return f"The mean of the members’ {record.of}, {'equally weighted' if record.fitted_on is None else 'with weights fitted on val'}."
     if record.method == "stack":
         return f"A linear layer on the logits of all members, fitted on {record.fitted_on}."
     which = "all members" if record.ingredients == "all" else "the members that, the best first, do not lower val"
@@ -68,7 +68,7 @@ def _how(record: EnsembleRecord) -> str:
 
 
 def ensemble_command(record: EnsembleRecord) -> str:
-    """What makes the ensemble again."""
+    """The command that makes the ensemble again."""
     options: dict[str, list[str]] = {
         "mean": ["--of", str(record.of), "--weights", "equal" if record.fitted_on is None else "fitted"],
         "stack": ["--fit-on", "train" if record.fitted_on == "train" else "val"],

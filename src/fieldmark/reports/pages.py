@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from fieldmark.core.summary import MeasuredInterval
+from fieldmark.core.summary import MeasuredInterval, SplitMetrics
+from fieldmark.scoring.metrics import Metric
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -56,6 +57,11 @@ def with_interval(measured: MeasuredInterval, digits: int = 1, unit: str = "") -
     if value is None:
         return "–", ""
     return f"{fixed(value, digits)}{unit}", f"{fixed(low, digits)}–{fixed(high, digits)}"
+
+
+def stated(metric: Metric, figures: SplitMetrics, state: str = "") -> tuple[str, str]:
+    """A metric of a split and its interval, written out as it is to be; `state` is "" or "_calibrated"."""
+    return with_interval(figures.interval(f"{metric.key}{state}"), metric.digits, "\u00a0%" if metric.unit == "%" else "")
 
 
 def accuracy(value: float) -> str:

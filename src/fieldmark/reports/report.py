@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that opens offline, and asks nothing of the network."""
+"""The report of a run: one HTML file that opens offline and needs no network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
-from fieldmark.core.summary import Summary
+from fieldmark.core.summary import SplitMetrics, Summary
 from fieldmark.datasets.dataset import SPLITS
 from fieldmark.datasets.splits import SplitRow, split_row
 from fieldmark.evaluation.assessment import Assessment, assess
@@ -22,17 +22,18 @@ from fieldmark.reports.charts.confusion import confusion_charts
 from fieldmark.reports.charts.curves import curve_charts, stage_starts
 from fieldmark.reports.gallery import cards, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
-from fieldmark.reports.pages import fixed, render, with_interval
+from fieldmark.reports.pages import render, stated
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.intervals import units_of
+from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
 _MISTAKES, _HITS, _PAIRS = 24, 12, 20
 _NAMED = 100
-"""How many of the images set aside are named."""
+"""How many of the images set aside are listed."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ class _Class:
 
 
 def write_report(run: Run, path: Path | None = None, found: Assessment | None = None) -> Path:
-    """Write the report of a finished run to `path`, by default into its folder, and give the path. The same run gives the same bytes.
+    """Write the report of a finished run to `path`, by default into its folder, and return the path. The same run gives the same bytes.
 
-    found: what `assess` says of the run, where that is known already.
+    found: the result of `assess`, if there is one already.
 
-    An image that cannot be shown any more is replaced by the reason. Raises InputError where the run is not finished, or where the file
-    cannot be written.
+    An image that can no longer be shown is replaced by the reason. Raises InputError if the run is not finished, or the file cannot be
+    written.
     """
     target = run.folder.report_file if path is None else path
     check_output(target, _START, "--out")
@@ -114,7 +115,7 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
 
 
 def _figures(summary: Summary, monitor: str) -> list[_Figure]:
-    """What stands beside the answer. Top-5 is left out where there are no more than five classes."""
+    """The metrics below the headline."""
     chosen = (
         "the same on val"
         + (", which chose the best epoch" if monitor == "top1" else "")
@@ -122,23 +123,20 @@ def _figures(summary: Summary, monitor: str) -> list[_Figure]:
     )
     if summary.ensemble is not None:
         chosen = "the same on val; see the members for what that is"
-    after, _, _ = summary.test.interval("ece_calibrated")
-    calibrated = "" if after is None else f"; {fixed(after)}\u00a0% once calibrated"
-    listed = [
-        ("Top-5", summary.test, "top5", "the right name is among the first five"),
-        ("Macro F1", summary.test, "macro_f1", "mean over classes, small ones counting as much as large ones"),
-        ("NLL", summary.test, "nll", "negative log-likelihood in nats: low where the right name is thought likely"),
-        ("ECE", summary.test, "ece", f"calibration error: how far the network's probabilities are off{calibrated}"),
-        ("Val top-1", summary.val, "top1", chosen),
-    ]
-    figures = []
-    for name, metrics, key, meaning in listed:
-        if key == "top5" and summary.dataset.classes <= 5:
-            continue
-        digits, unit = (3, "") if key == "nll" else (1, "\u00a0%")
-        value, interval = with_interval(metrics.interval(key), digits, unit)
-        figures.append(_Figure(name, value, interval and interval + unit, meaning))
-    return figures
+    below = [metric for metric in headline_metrics(summary.dataset.classes) if metric.key != "top1"]
+    figures = [_figure(metric, metric.title, summary.test, metric.meaning + _once_calibrated(metric, summary.test)) for metric in below]
+    return [*figures, _figure(METRICS["top1"], "Val top-1", summary.val, chosen)]
+
+
+def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _Figure:
+    value, interval = stated(metric, figures)
+    return _Figure(name, value, interval and interval + ("\u00a0%" if metric.unit == "%" else ""), meaning)
+
+
+def _once_calibrated(metric: Metric, figures: SplitMetrics) -> str:
+    if not figures.has(f"{metric.key}_calibrated"):
+        return ""
+    return f"; {stated(metric, figures, '_calibrated')[0]} once calibrated"
 
 
 def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[SplitRow, int]:
@@ -149,20 +147,20 @@ def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[S
 
 
 def _classes(found: Assessment) -> list[_Class]:
-    """The weakest first, by F1 as it is written; classes that have none come last."""
+    """The weakest first, by F1 as it is written; classes without one come last."""
     taken_for = _taken_for(found)
     rows = [_Class(figures, taken_for.get(label)) for label, figures in enumerate(per_class(found.answers))]
     return sorted(rows, key=lambda row: (row.figures.f1 is None, round(row.figures.f1 or 0, 1)))
 
 
 def _taken_for(found: Assessment) -> dict[int, tuple[str, int]]:
-    """By class, the class that its images were most often taken for, the first among equals, and how often."""
+    """By class, the class that its images were most often mistaken for, the first among equals, and how often."""
     wrong = found.matrix[:, :-1].copy()
     np.fill_diagonal(wrong, 0)
     return {label: (found.test.class_names[int(row.argmax())], int(row.max())) for label, row in enumerate(wrong) if row.any()}
 
 
 def _pairs(found: Assessment) -> list[tuple[str, str, int, int]]:
-    """The names of the classes confused most, and how often the one was taken for the other, and the other way round."""
+    """The names of the classes confused most, how often the one was mistaken for the other, and the other way round."""
     names = found.test.class_names
     return [(names[pair.one], names[pair.other], pair.one_as_other, pair.other_as_one) for pair in found.pairs[:_PAIRS]]

@@ -1,4 +1,4 @@
-"""The pairs of classes that are confused most, as strips of images of both, with what speaks for each answer marked."""
+"""The pairs of classes that are confused most, as strips of images of both, with maps of what supports each prediction."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fieldmark.scoring.metrics import confidences
 
 _PAIRS, _EACH = 6, 3
 _CHECKED = 8
-"""Maps that are put to the deletion check, which takes as long as 220 images for each."""
+"""Maps that are put to the deletion check, each of which takes as long as 220 images."""
 _SIDE, _QUALITY = 224, 78
 
 
 @dataclass(frozen=True)
 class StripImage:
-    """`said` is the name that it got, and `mistaken` whether that is wrong. `image` and `map` are JPEGs as data URIs.
+    """`said` is the prediction, and `mistaken` whether that is wrong. `image` and `map` are JPEGs as data URIs.
 
     Without an `image`, `reason` says why; without a `map`, the network has none.
     """
@@ -40,7 +40,7 @@ class StripImage:
 
 @dataclass(frozen=True)
 class Side:
-    """One class of a pair: of its `n` images `taken` got the name of the other."""
+    """One class of a pair: of its `n` images, `taken` were predicted as the other."""
 
     name: str
     n: int
@@ -66,7 +66,7 @@ class _Seen:
 
 
 def strips(found: Assessment, images: RecordedImages) -> Strips:
-    """Of each class the surest mistakes first, then the surest right answers."""
+    """Of each class the most confident mistakes first, then the most confident correct predictions."""
     drawer = _Drawer(found, images)
     chosen = [(drawer.rows(pair.one, pair.other), drawer.rows(pair.other, pair.one)) for pair in found.pairs[:_PAIRS]]
     # Mistakes first, so that the maps that are checked are of them.
@@ -94,7 +94,7 @@ class _Drawer:
         return bool(self._found.hits[row])
 
     def rows(self, label: int, other: int) -> list[int]:
-        """Images of a class: those named as the other one, then those named right."""
+        """Images of a class: those predicted as the other one, then those classified correctly."""
         own = self._order[self._found.test.labels[self._order] == label]
         said = self._found.predicted[own]
         mistaken, right = own[said == other].tolist(), own[said == label].tolist()

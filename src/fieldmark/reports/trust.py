@@ -1,4 +1,4 @@
-"""The part of a report about how far answers can be trusted: probabilities, silence, sets, unknown classes, levels, corruptions."""
+"""The part of a report about how far answers can be trusted: calibration, abstaining, sets, unknown classes, levels, corruptions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.rejection import rejection_charts
 from fieldmark.reports.charts.reliability import reliability_charts
 from fieldmark.reports.charts.selective import risk_coverage_chart
-from fieldmark.reports.pages import with_interval
+from fieldmark.reports.pages import stated
+from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.selective import coverage_at
 
-_CALIBRATED = (("ECE", "ece", 1), ("Adaptive ECE", "ece_adaptive", 1), ("NLL", "nll", 3), ("Brier score", "brier", 3))
 _CHOSEN = {
-    "held-out classes": "which to within a point told classes of val, taken for unknown in turn, as well as the best score did",
+    "held-out classes": "which separated classes of val, held out in turn, as well as the best score did, to within a point",
     "unknown images": "chosen by images of unknown classes",
     "by the user": "chosen by hand",
 }
@@ -42,7 +42,7 @@ class _Unknown:
 
 
 def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
-    """What the template shows; what needs calibration.json is None or empty without it."""
+    """What the template shows; whatever needs calibration.json is None or empty without it."""
     decisions = found.decisions
     return {
         "decisions": None if decisions is None else decisions.record,
@@ -72,15 +72,12 @@ def _scaling(found: Assessment) -> str:
 
 
 def _calibrated(test: SplitMetrics) -> list[_Calibrated]:
-    rows = []
-    for name, key, digits in _CALIBRATED:
-        if test.has(f"{key}_calibrated"):
-            rows.append(_Calibrated(name, *(_with_interval(test, each, digits) for each in (key, f"{key}_calibrated"))))
-    return rows
+    listed = [metric for metric in METRICS.values() if metric.calibrated and test.has(f"{metric.key}_calibrated")]
+    return [_Calibrated(metric.title, _with_interval(metric, test), _with_interval(metric, test, "_calibrated")) for metric in listed]
 
 
-def _with_interval(test: SplitMetrics, key: str, digits: int) -> str:
-    value, interval = with_interval(test.interval(key), digits)
+def _with_interval(metric: Metric, test: SplitMetrics, state: str = "") -> str:
+    value, interval = stated(metric, test, state)
     return f"{value} ({interval})" if interval else value
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same images: which is right more often, and whether that is more than chance."""
+"""Two models on the same images: which is right more often, and whether the difference is significant."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fieldmark.scoring.predictions import Predictions
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of one model less that of another, in points, with its 95 % interval by a paired bootstrap over `n` images, or
+    """Top-1 of one model minus that of another, in points, with its 95 % interval by a paired bootstrap over `n` images, or
     over their groups.
 
-    wins, losses: images that only the one, or only the other, names rightly.
-    p: of McNemar's exact test (Psychometrika 1947), two-sided: how often chance alone would part them so far.
+    wins, losses: images that only the one, or only the other, classifies correctly.
+    p: of McNemar's exact test (Psychometrika 1947), two-sided: how often chance alone would make a difference this large.
     """
 
     points: float
@@ -32,17 +32,17 @@ class Difference:
     p: float
 
     @property
-    def shown(self) -> bool:
-        """Whether the interval leaves zero out and chance alone would part them so far less than once in twenty times."""
+    def significant(self) -> bool:
+        """Whether the interval excludes zero and p is below 0.05."""
         return not self.low <= 0 <= self.high and self.p < 0.05
 
     def __str__(self) -> str:
         text = f"{self.points:+.1f} points [{self.low:.1f}, {self.high:.1f}], p = {self.p:.2g} (McNemar)"
-        return text if self.shown else f"{text}: no difference shown"
+        return text if self.significant else f"{text}: not significant"
 
 
 def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> Difference:
-    """Raises InputError where they share no labelled images, and ValueError where their classes or labels differ."""
+    """Raises InputError if they share no labelled images, and ValueError if their classes or labels differ."""
     if one.class_names != other.class_names:
         raise ValueError("predictions over other classes cannot be compared")
     places = {each: row for row, each in enumerate(other.ids.tolist())}
@@ -65,9 +65,9 @@ def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> 
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values of several comparisons, adjusted so that one below 0.05 turns up by chance in one of twenty such sets at most.
+    """p-values of several comparisons, adjusted so that one below 0.05 arises by chance in at most one of twenty such sets.
 
-    After Holm (Scandinavian Journal of Statistics 1979), whatever the comparisons have in common.
+    After Holm (Scandinavian Journal of Statistics 1979), however the comparisons depend on one another.
     """
     adjusted, reached = [0.0] * len(p), 0.0
     for rank, place in enumerate(sorted(range(len(p)), key=lambda each: p[each])):

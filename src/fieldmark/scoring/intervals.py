@@ -23,17 +23,17 @@ class Interval(NamedTuple):
 
 
 def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int, groups: np.ndarray | None = None) -> dict[str, Interval]:
-    """95 % intervals of the figures of `metrics.figures`; each holds its value.
+    """95 % intervals of every metric of `metrics.METRICS`; each holds its value.
 
     logits: float (n, C); labels: int (n,) in [0, C); groups: int (n,), alike for images that belong together, -1 for one that is alone
-    Every resample draws as many images, or groups where there are any, as there are, with replacement, and computes every figure from them;
+    Every resample draws as many images, or groups if there are any, as there are, with replacement, and computes every metric from them;
     resample r depends on (seed, r) alone.
     Means (top1, top5, balanced_accuracy, nll, brier) have percentile intervals. macro_f1 and the calibration errors are biased on few
     images, and resampling adds the same bias once more, so that percentile intervals miss them (196 classes with 6 images each: they hold
     the true macro F1 in 17 % of cases, not 95 %); theirs are reversed about the value ("basic", Davison and Hinkley 1997, section 5.2),
     which takes that bias off.
-    Two limits of the method: a figure without a single miss has an interval of width 0, and the ECE of a perfectly calibrated model, which
-    can only be estimated too high, is held less often than stated.
+    Two limits of the method: a metric without a single miss has an interval of width 0, and the ECE of a perfectly calibrated model, which
+    can only be estimated too high, is covered less often than stated.
     """
     samples = bootstrap(logits, labels, resamples, seed, groups)
     return {key: interval(value, samples[key], metrics.METRICS[key].biased) for key, value in metrics.figures(logits, labels).items()}

@@ -168,6 +168,11 @@ class Metric:
     calibrated: bool = False
     biased: bool = False
 
+    @property
+    def title(self) -> str:
+        """Its name at the beginning of a row."""
+        return self.name[:1].upper() + self.name[1:]
+
 
 def _mean(part: np.ndarray, sums: Sums) -> np.ndarray:
     return (part / sums.images)[..., 0]
@@ -251,6 +256,11 @@ METRICS = {
     )
 }
 """By key, in the order of summary.json."""
+
+
+def headline_metrics(classes: int) -> list[Metric]:
+    """Those that a report of that many classes begins with; of no more than five classes, the first five say nothing."""
+    return [metric for metric in METRICS.values() if metric.headline and (metric.key != "top5" or classes > 5)]
 
 
 def figures_of(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:

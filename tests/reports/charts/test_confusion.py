@@ -57,7 +57,7 @@ def test_few_classes_are_one_matrix_with_names_on_both_sides_and_counts(drawn: l
     assert texts[4.3, order.index(2)] == "7"
     assert [texts[place, place] for place in range(4)] == ["9"] * 4
     assert all(said(svg).count(name) == 2 for name in names(4)) and said(svg).count("no answer") == 1
-    assert "36 of 48 images are named right; 7 got no answer; most often confused: class 1 and class 3, 5" in svg
+    assert "36 of 48 images are classified correctly; 7 got no answer; most often confused: class 1 and class 3, 5" in svg
 
 
 def test_without_a_missing_answer_there_is_no_column_for_it() -> None:
@@ -83,7 +83,7 @@ def test_many_classes_are_an_overview_and_close_ups_of_their_blocks() -> None:
     assert [chart.title for chart in close] == ["block 1: 8 mistakes among 2 classes", "block 2: 1 mistake among 2 classes"]
     assert {"1", "2"} <= set(said(overview.svg)) and "class 10" not in said(overview.svg)
     assert said(close[0].svg).count("class 150") == 2 and said(close[1].svg).count("class 3") == 2
-    assert "named class 70 for class 3 1" in close[1].svg
+    assert "class 3 predicted as class 70 1" in close[1].svg
 
 
 def test_one_mistake_among_many_can_be_seen(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which classes are taken for one another. Many classes are an overview with close-ups."""
+"""Which classes are mistaken for one another. Many classes are drawn as an overview with close-ups."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SHARES_RIGHT = (0.2, 0.4, 0.6, 0.8)
 _SHARES_SAID = ("≤ 5", "≤ 10", "≤ 20", "≤ 50", "> 50")
 _CALM = (0.07, 0.12, 0.18, 0.26, 0.36)
 _LOUD = (0.14, 0.28, 0.44, 0.86, 1.0)
-"""How strong a cell is by its share of the row; counts are of the colour of the paper on the last two, and none is between."""
+"""How opaque a cell is by its share of the row; counts are written in the colour of the paper on the last two."""
 _MARKS = ((0.5, 2.0), (0.62, 2.3), (0.76, 2.7), (0.9, 3.2), (1.0, 3.8))
 _CALM_MARKS = ((0.14, 2.0), (0.24, 2.0), (0.36, 2.0), (0.52, 2.0), (0.72, 2.0))
-"""The same where all classes are shown, with the least size of a mark in points."""
+"""The same if all classes are drawn, with the least size of a mark in points."""
 _NAMED = 20
-"""Up to so many classes, one matrix names them all."""
+"""Up to this number of classes, one matrix names them all."""
 _LONGEST, _LINE = 56, 24
-"""Letters of a name, and of what stands in one line."""
+"""Characters of a name, and of one line of it."""
 
-# In inches. The close-ups of a page are of one width, so that their letters are of one size.
+# In inches. The close-ups of a page have the same width, so that their letters have the same size.
 _CELL, _NAMES, _LETTER, _MARGIN = 0.34, 2.25, 0.068, 0.1
 _CLOSE_UP = _NAMES + 10 * _CELL + _MARGIN
 _SIDE, _LABEL, _KEY, _TITLE = 6.6, 0.3, 0.4, 0.4
@@ -58,12 +58,12 @@ def confusion_charts(matrix: np.ndarray, names: Sequence[str]) -> list[Chart]:
         wrong = int(inside.sum() - np.trace(inside))
         title = f"block {number}: {wrong:,} mistake{'s' * (wrong != 1)} among {len(block)} classes"
         said = "; ".join(
-            f"{names[one]} for {names[other]} {matrix[other, one]:,}"
+            f"{names[other]} predicted as {names[one]} {matrix[other, one]:,}"
             for other in block
             for one in block
             if one != other and matrix[other, one]
         )
-        charts.append(_named(title, f"{title}; named {said}", matrix, block, names, unanswered=False))
+        charts.append(_named(title, f"{title}; {said}", matrix, block, names, unanswered=False))
     return charts
 
 
@@ -135,7 +135,7 @@ def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, n
         for place, name in zip(across, written, strict=True):
             _write_name(axes, name, (float(place), len(chosen) - 0.22), slanted=True)
         sheet.write("true class", 0.12, _MARGIN + max(down / 2, 0.35), rotation=90)
-        sheet.write("named as", _NAMES + wide * _CELL / 2, _MARGIN + down + slanted)
+        sheet.write("predicted class", _NAMES + wide * _CELL / 2, _MARGIN + down + slanted)
         _draw_key(sheet, _MARGIN, _MARGIN + down + slanted + 0.3, _CALM, _LOUD)
 
     return _chart(title, described, width, _MARGIN + down + slanted + 0.15 + _KEY, draw)
@@ -154,7 +154,7 @@ def _squares(x: np.ndarray, y: np.ndarray, **style: Any) -> Any:
 
 
 def _write_name(axes: Axes, name: str, end: tuple[float, float], slanted: bool) -> None:
-    """In one line or two, which end at a place; each is a text of its own, so that it does so in any font."""
+    """In one line or two that end at a place; each is a text of its own, so that this holds in any font."""
     lines = _lines(name)
     apart = 0.2 if len(lines) > 1 else 0
     sine, cosine = math.sin(math.radians(_SLANT)), math.cos(math.radians(_SLANT))
@@ -165,7 +165,7 @@ def _write_name(axes: Axes, name: str, end: tuple[float, float], slanted: bool) 
 
 
 def _lines(name: str) -> list[str]:
-    """In two where it is long, parted between words as near to its middle as can be."""
+    """In two if it is long, split between words as near to its middle as possible."""
     if len(name) <= _LINE:
         return [name]
     ends = [gap.end() for gap in re.finditer(r"[\s_/-]+", name)] or [len(name) // 2]
@@ -176,7 +176,7 @@ def _lines(name: str) -> list[str]:
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    """What is too long loses its middle; where names are alike then, they get the numbers of their classes."""
+    """A name that is too long loses its middle; names that are then equal get the numbers of their classes."""
     half = _LONGEST // 2
     short = [name if len(name) <= _LONGEST else f"{name[:half].rstrip()}…{name[1 - half :].lstrip()}" for name in names]
     times = Counter(short)
@@ -215,7 +215,7 @@ def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found
         if unanswered:
             sheet.write("no answer", _LABEL + cell * wide, _LABEL + _SIDE + 0.14, ha="right")
         sheet.write("true class", 0.14, _LABEL + _SIDE / 2, rotation=90)
-        sheet.write("named as", _LABEL + _SIDE / 2, _LABEL + _SIDE + 0.14)
+        sheet.write("predicted class", _LABEL + _SIDE / 2, _LABEL + _SIDE + 0.14)
         calm, loud = [strength for strength, _ in _CALM_MARKS], [strength for strength, _ in _MARKS]
         _draw_key(sheet, _LABEL, _LABEL + _SIDE + _LABEL + 0.15, calm, loud)
 
@@ -240,7 +240,7 @@ def _marks(x: np.ndarray, y: np.ndarray, size: float, cell: float, **style: Any)
 
 
 def _outline(axes: Axes, order: np.ndarray, found: Sequence[np.ndarray], cell: float) -> None:
-    """Frame the blocks, and number them beside the diagonal as near as they allow one another. `cell` is in points."""
+    """Frame the blocks, and number them next to the diagonal without overlaps. `cell` is in points."""
     from matplotlib.patches import Rectangle
 
     places = np.argsort(order)
@@ -298,4 +298,4 @@ def _described(matrix: np.ndarray, names: Sequence[str]) -> str:
     none = int(matrix[:, -1].sum())
     unanswered = f"; {none:,} got no answer" if none else ""
     confused = f"; most often confused: {'; '.join(pairs)}" if pairs else "; no two classes are confused"
-    return f"confusion matrix of {len(matrix):,} classes: {right:,} of {total:,} images are named right{unanswered}{confused}"
+    return f"confusion matrix of {len(matrix):,} classes: {right:,} of {total:,} images are classified correctly{unanswered}{confused}"

@@ -1,4 +1,4 @@
-"""How well scores tell unknown images from known ones: their distributions and their ROC curves."""
+"""How well scores separate unknown images from known ones: their distributions and their ROC curves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Scores = tuple[np.ndarray, np.ndarray]
-"""Of the known and of the unknown images."""
+"""Those of the known and of the unknown images."""
 
 _KNOWN, _UNKNOWN = LINES[:2]
 _BINS = 40
 _TAIL = 0.5
 """Per cent of the images of either kind that may lie beyond each end of the bins."""
 _SEEN = 500
-"""Steps of a share that can be told apart."""
+"""Steps of a share that can be distinguished."""
 
 
 def rejection_charts(

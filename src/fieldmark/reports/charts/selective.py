@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS, _ROWS = 600, 500
-"""What can be seen of a curve: more points than these across and up are left out."""
+"""What can be seen of a curve: further points, across or up, are left out."""
 _ROW = 0.2
 """Height of a line of the legend, in inches."""
 _UNSTEADY = 0.05
-"""The share of images from which on a curve decides the height of its chart; before, one image makes a large share."""
+"""The share of images from which a curve decides the height of its chart; below it, one image is a large share."""
 
 
 def risk_coverage_chart(curves: Mapping[str, RiskCoverage]) -> Chart:
@@ -64,14 +64,16 @@ def _draw(axes: Axes, curves: Mapping[str, RiskCoverage]) -> None:
             label=f"{shortened(printable(name), 60, 24)}: {_percent(curve.aurc)} %",
             zorder=3,
         )
-    axes.set(xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="images answered, the surest first (%)", ylabel="answers that are wrong (%)")
+    axes.set(
+        xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="images answered, most confident first (%)", ylabel="answers that are wrong (%)"
+    )
     style = small_legend("mean over the curve (AURC)")
     legend = axes.legend(**style) if len(curves) == 1 else axes.figure.legend(**style, loc="outside lower left", borderaxespad=0)
     plain_text(legend.get_texts())
 
 
 def _thinned(curve: RiskCoverage, top: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and risk without the points that cannot be told from others where the axis ends at `top`."""
+    """Coverage and risk without the points that cannot be distinguished if the axis ends at `top`."""
     coverage, risk = curve.coverage, curve.risk
     if len(coverage) <= _COLUMNS:
         return coverage, risk
