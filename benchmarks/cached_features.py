@@ -100,7 +100,7 @@ def main() -> None:
         for _ in range(args.repeats):
             times["epoch"].append(epoch(batches, whole))
             times["cached_epoch"].append(statistics.median(epoch(cached.batches, cached.network) for _ in range(CACHED_PER_TURN)))
-            times["val"].append(validation(lambda: val.infer(model, arithmetic, recipe.evaluate.batch, console)))
+            times["val"].append(validation(lambda: val.logits_and_features(model, arithmetic, recipe.evaluate.batch, console)))
             times["cached_val"].append(
                 statistics.median(validation(lambda: cached.predict(val, recipe.evaluate.batch, console)) for _ in range(CACHED_PER_TURN))
             )

@@ -110,7 +110,7 @@ def test_inference_from_the_boundary():
     model = staged(trained=("blocks.3",))
     prefix, images = find_prefix(model, 64, FLOAT32), random_images(3, 64)
     modes = [module.training for module in model.modules()]
-    logits, pooled = prefix.infer(prefix.compute(images))
+    logits, pooled = prefix.resume_in_evaluation(prefix.compute(images))
     assert [module.training for module in model.modules()] == modes
     with torch.no_grad():
         expected = model.eval().forward_with_features(images)
@@ -131,7 +131,7 @@ def test_the_model_is_left_as_it_was():
     )
     prefix = find_prefix(model, 64, BFLOAT16)
     with BFLOAT16.autocast():
-        prefix.infer(prefix.compute(random_images(2, 64, BFLOAT16)))
+        prefix.resume_in_evaluation(prefix.compute(random_images(2, 64, BFLOAT16)))
     assert own and forwards() == own  # some layers of this one run in another way on a CPU
     assert [each.training for each in model.modules()] == modes
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())

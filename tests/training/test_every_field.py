@@ -220,7 +220,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
                 seen["saves"] += 1
                 return original_save(self, step, state)
 
-            def infer(model, pixels, normalisation, arithmetic, batch, *rest):
+            def watched(model, pixels, normalisation, arithmetic, batch, *rest):
                 seen["evaluation batch"] = batch
                 return original_infer(model, pixels, normalisation, arithmetic, batch, *rest)
 
@@ -234,7 +234,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
 
             patch.setattr(module, "run_loop", loop)
             patch.setattr(module, "phase", phase)
-            patch.setattr(split_module, "logits_and_features", infer)
+            patch.setattr(split_module, "logits_and_features", watched)
             patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)
             out = tmp_path_factory.mktemp("runs") / "run"

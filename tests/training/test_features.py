@@ -180,7 +180,7 @@ def test_they_are_taken_up_where_they_are_whole_and_alike(tmp_path, monkeypatch)
 def test_the_prediction_pass_starts_there_too(tmp_path):
     model, split, console = staged(LAST_STAGE), split_of(), Console(quiet=True)
     found = cached(tmp_path, LAST_STAGE, model=model)
-    expected, modes = split.infer(model, FLOAT32, 4, console), [module.training for module in staged(LAST_STAGE).modules()]
+    expected, modes = split.logits_and_features(model, FLOAT32, 4, console), [module.training for module in staged(LAST_STAGE).modules()]
     apply_stage(model, LAST_STAGE)
     seen, stem = [], model.backbone.conv_stem
     forward = stem.forward
@@ -199,14 +199,14 @@ def test_the_prediction_pass_starts_there_too(tmp_path):
     with torch.no_grad():
         model.head.bias += 1
         model.backbone.blocks[3][0].conv_pwl.weight *= 0.5
-    expected = split.infer(model, FLOAT32, 4, console)
+    expected = split.logits_and_features(model, FLOAT32, 4, console)
     assert same() == (True, 0)
     assert same(asked=split_of())[1] == 3
     model.backbone.conv_stem.weight.data *= 0.5  # as an average of the weights may
-    expected = split.infer(model, FLOAT32, 4, console)
+    expected = split.logits_and_features(model, FLOAT32, 4, console)
     assert same() == (True, 3)
     model.backbone.conv_stem.weight.data *= 2
-    expected = split.infer(model, FLOAT32, 4, console)
+    expected = split.logits_and_features(model, FLOAT32, 4, console)
     assert same() == (True, 0)
 
 

@@ -13,8 +13,7 @@ from fieldmark.answering.images import readable
 from fieldmark.answering.networks import Box, Image, Networks
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Level
-from fieldmark.scoring.decisions import Decisions
-from fieldmark.scoring.predictions import softmax
+from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 from fieldmark.scoring.rejection_scores import Score
 
 Boxes = Mapping[str, Box]
@@ -65,10 +64,6 @@ class Answerer:
                 note = answer.note or ("it has no box, and was seen whole" if whole else "")
                 yield replace(answer, path=_path(image), note=note)
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated if the run was: float32 (n, C), NaN in rows that are not finite."""
-        return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
-
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
         """Which images are to be rejected: bool (n,); None if the run was not calibrated."""
         if self.decisions is None or self.score is None:
@@ -76,7 +71,8 @@ class Answerer:
         return np.asarray(self.score(logits, features) < self.decisions.threshold)
 
     def _decided(self, logits: np.ndarray, features: np.ndarray, top: int) -> Iterator[Answer]:
-        probabilities, unknown, names = self.probabilities(logits), self.unknown(logits, features), self.class_names
+        probabilities, unknown = calibrated_probabilities(self.decisions, logits), self.unknown(logits, features)
+        names = self.class_names
         sets = np.zeros(logits.shape, bool) if self.decisions is None else self.decisions.sets.sets(probabilities)
         coarser = self._coarser(probabilities)
         for row, each in enumerate(probabilities):

@@ -130,7 +130,7 @@ class _Kitchen:
 
     def val_top1(self, runs: Sequence[Run]) -> float:
         self.fill(runs)
-        logits, _ = self.val.infer(self.run.model, self.run.arithmetic, self.run.recipe.evaluate.batch, self.console)
+        logits, _ = self.val.logits_and_features(self.run.model, self.run.arithmetic, self.run.recipe.evaluate.batch, self.console)
         return 100 * top_k(logits, self.val.labels, 1)
 
 

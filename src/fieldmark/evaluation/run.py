@@ -33,8 +33,8 @@ from fieldmark.models.factory import Classifier, build_model
 from fieldmark.models.weights import load_weights, read_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
-from fieldmark.scoring.decisions import Decisions, load_decisions
-from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.decisions import Decisions, calibrated_probabilities, load_decisions
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
 Crop = Literal["none", "box"]
@@ -125,7 +125,7 @@ class Run:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated if the run was: float32 (n, C)."""
-        return softmax(logits) if self.decisions is None else self.decisions.probabilities(logits)
+        return calibrated_probabilities(self.decisions, logits)
 
     @cached_property
     def _score(self) -> Score | None:

@@ -38,7 +38,7 @@ class SplitPixels:
     def labels(self) -> np.ndarray:
         return self.loaded.dataset.labels[self.rows]
 
-    def infer(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+    def logits_and_features(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of the sound images."""
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
         change = None if self.corrupt == "none" else self.shown
@@ -59,7 +59,7 @@ class SplitPixels:
 
     def predict(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
         """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
-        logits, features = self.infer(model, arithmetic, batch, console)
+        logits, features = self.logits_and_features(model, arithmetic, batch, console)
         columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
         labels = np.where(self.labels < 0, -1, columns[self.labels]).astype(np.int32)

@@ -89,8 +89,8 @@ class Prefix:
             return self._model.forward_with_features(self._nowhere)
 
     @torch.inference_mode()
-    def infer(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`resume_with_features` in evaluation mode, without gradients; the model is given back in the mode it was in."""
+    def resume_in_evaluation(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`resume_with_features` in evaluation mode, without gradients; the model returns to the mode that it was in."""
         with evaluating(self._model):
             return self.resume_with_features(features)
 

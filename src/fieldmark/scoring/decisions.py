@@ -163,6 +163,11 @@ class FittedDecisions:
         write_json(folder.calibration_file, self.decisions.record.model_dump(by_alias=True))
 
 
+def calibrated_probabilities(decisions: Decisions | None, logits: np.ndarray) -> np.ndarray:
+    """Calibrated if there are decisions: float32 (n, C), NaN in rows that are not finite."""
+    return softmax(logits) if decisions is None else decisions.probabilities(logits)
+
+
 def fit_decisions(
     train: Predictions | None,
     val: Predictions,

@@ -66,32 +66,32 @@ class CachedFeatures:
         self.batches = batches
         self.network = Network(prefix.resume_with_features, arithmetic)
         self._prefix, self._model, self._arithmetic, self._folder = prefix, model, arithmetic, folder
-        self._inferred: tuple[SplitPixels, int, str] | None = None
+        self._predicted: tuple[SplitPixels, int, str] | None = None
         self._features: _Features | None = None
 
     def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and features of a split, as SplitPixels.infer returns them.
+        """Logits and features of a split, as SplitPixels.logits_and_features returns them.
 
         The first call runs the whole network and keeps what the prefix gives, where the disk has room for it. Later ones start there as
         long as split, batch and the weights of the prefix are the same; a run that averages its weights may put others in their place.
         """
         asked = (split, batch, self._prefix.digest())
-        if self._features is not None and asked == self._inferred:
+        if self._features is not None and asked == self._predicted:
             return self._resumed(self._features, len(split.sound), batch)
         needed = len(split.sound) * self._prefix.like.nbytes
         if self._features is not None or not len(split.sound) or needed > _room(self._folder):
-            return split.infer(self._model, self._arithmetic, batch, console)
+            return split.logits_and_features(self._model, self._arithmetic, batch, console)
         path = self._folder / "split.npy"
         with _recording(path, len(split.sound)) as recording, self._prefix.watching(recording.add):
-            answers = split.infer(self._model, self._arithmetic, batch, console)
-        self._inferred, self._features = asked, _Features(path, recording.form, self._arithmetic.device)
+            answers = split.logits_and_features(self._model, self._arithmetic, batch, console)
+        self._predicted, self._features = asked, _Features(path, recording.form, self._arithmetic.device)
         return answers
 
     def _resumed(self, features: _Features, count: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
         parts = []
         for start in range(0, count, batch):
             with self._arithmetic.autocast():
-                answers = self._prefix.infer(features.take(np.arange(start, min(start + batch, count))))
+                answers = self._prefix.resume_in_evaluation(features.take(np.arange(start, min(start + batch, count))))
             parts.append([answer.float().cpu().numpy() for answer in answers])
         logits, pooled = (np.concatenate(each) for each in zip(*parts, strict=True))
         return logits, pooled
@@ -110,7 +110,7 @@ class WholeNetwork:
         return Network(self.model.forward_with_features, self.arithmetic)
 
     def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        return split.infer(self.model, self.arithmetic, batch, console)
+        return split.logits_and_features(self.model, self.arithmetic, batch, console)
 
 
 Route = WholeNetwork | CachedFeatures

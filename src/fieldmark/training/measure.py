@@ -101,7 +101,8 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     stage_seconds = np.dot(stage_epochs, step_seconds) + np.dot(views, begin_seconds.clip(0))
     feature_bytes = max((plan.views * train + val) * plan.prefix.like.nbytes if plan else 0 for plan in plans)
     everything = train + val + test
-    answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4
+    rejection_bytes = train * features.shape[1] * 4  # of the scores that look for neighbours
+    answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4 + rejection_bytes
     return Cost(
         steps=epochs * steps_per_epoch,
         start_seconds=start_seconds,
