@@ -43,7 +43,7 @@ def test_table_is_said_and_written(tmp_path, capsys):
         (("run", "noise-floor", "birds", "--out", "x", "--seeds", "0"), "--seeds: expected at least 1, got 0"),
         (("run", "noise-floor", "birds", "birds", "--out", "x"), "birds is given twice"),
         (("run", "noise-floor", "birds", "train.epoch=3", "--out", "x"), "train.epoch: there is no such key"),
-        (("run", "tune", "birds", "--out", "x", "--quick"), "study tune has no section quick, which says what --quick is"),
+        (("run", "tune", "birds", "--out", "x", "--quick"), "study tune has no section quick, which --quick needs"),
         (("search", "noise-floor", "birds", "--out", "x", "--trials", "3"), "has no section search"),
         (("search", "tune", "birds", "--out", "x"), "no search budget: give --trials or --hours"),
     ],

@@ -193,7 +193,7 @@ def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None
         own = Predictions.load(file)
         replace(own, class_names=(*own.class_names[:-1], "another")).save(file)
     table = found(plan)
-    assert "flips is not compared: its classes are others." in table.conclusions.notes
+    assert "flips is not compared: its classes are different." in table.conclusions.notes
     assert table.rows[2].over_base is None and table.rows[2].measured is not None
     assert table.rows[3].over_before is None and table.rows[3].over_base is not None
     assert table.sensitivity.comparisons == 2, "random crop and label smoothing over the base"
@@ -208,7 +208,7 @@ def test_a_seed_with_another_test_is_left_out_of_the_comparison(tmp_path: Path) 
     own = Predictions.load(file)
     replace(own, ids=np.array([f"other/{name}" for name in own.ids])).save(file)
     table = found(plan)
-    assert table.conclusions.notes == ("base is compared without seed 0: its test images are others.",)
+    assert table.conclusions.notes == ("base is compared without seed 0: its test images are different.",)
     kept = [summary["test"]["top1"] for summary in figures(plan, 0)[1:]]
     base = table.rows[0]
     assert base.measured is not None and base.measured.test.mean == pytest.approx(np.mean(kept)) and base.finished == 3

@@ -60,8 +60,8 @@ def test_they_are_made_when_their_members_are_finished(trained, competition):
     out, file = trained
     before = fieldmark.study_table(out).datasets[0].ensembles
     assert [(row.name, row.reason) for row in before] == [
-        ("mean", "it is not made; `fieldmark study run` makes it, or says why not"),
-        ("stack it", "it is not made; `fieldmark study run` makes it, or says why not"),
+        ("mean", "it has not been made; `fieldmark study run` makes it, or says why not"),
+        ("stack it", "it has not been made; `fieldmark study run` makes it, or says why not"),
     ]
     found = fieldmark.run_study(file, competition, out=out, quiet=True).datasets[0].ensembles
     assert [(row.name, row.members, row.method, row.reason) for row in found] == [
@@ -69,14 +69,15 @@ def test_they_are_made_when_their_members_are_finished(trained, competition):
         ("stack it", ("fast", "slow"), "stack, fit_on=train", ""),
     ]
     run = fieldmark.Run.load(found[1].path)
-    assert found[1].test == run.summary.test.top1 and found[1].best_member == run.summary.ensemble.best_member
+    figures = found[1].figures
+    assert figures.test == run.summary.test and figures.best_member == run.summary.ensemble.best_member
     assert [member.name for member in run.ensemble.members] == ["fast/seed-0", "slow/seed-0"]
     rows = (found[1].path / SUBMISSION).read_text().splitlines()
     assert rows[0] == "id,label" and len(rows) == 13 and rows[1].startswith("000,")
     text, page = (out / "table.md").read_text(), (out / "study.html").read_text()
     assert "| stack it | 0 |" in text and "Ensembles</h3>" in page and "ensembles/competition/stack-it/seed-0/report.html" in page
     stored = json.loads((out / "table.json").read_text())["datasets"][0]["ensembles"]
-    assert stored[1]["test_top1"] == found[1].test and stored[1]["over_best_member"]["best_member"] == found[1].best_member
+    assert stored[1]["test_top1"] == figures.test.top1 and stored[1]["over_best_member"]["best_member"] == figures.best_member
 
 
 def test_they_are_not_made_again_and_go_on_where_they_stopped(trained, competition):
@@ -96,11 +97,11 @@ def test_a_damaged_one_is_named_and_what_cannot_be_made_fails(trained, competiti
     fieldmark.run_study(file, competition, out=out, quiet=True)
     (out / "ensembles" / "competition" / "mean" / "seed-0" / "summary.json").write_text("{")
     row = fieldmark.study_table(out).datasets[0].ensembles[0]
-    assert "summary.json cannot be" in row.reason and row.test is None
+    assert "summary.json cannot be" in row.reason and row.figures is None
     assert "cannot be" in (out / "table.md").read_text()
     foreign = out / "ensembles" / "competition" / "stack-it" / "seed-0" / "manifest.json"
     foreign.write_text(foreign.read_text().replace('"fitted_on": "train"', '"fitted_on": "val"'))
-    assert "was made in another way" in fieldmark.study_table(out).datasets[0].ensembles[1].reason
+    assert "was made by another method" in fieldmark.study_table(out).datasets[0].ensembles[1].reason
     shutil.rmtree(out / "ensembles")
     (out / "runs" / "competition" / "fast" / "seed-0" / "predictions" / "test.npz").unlink()
     with pytest.raises(CheckFailed, match="2 of the runs failed"):
@@ -147,7 +148,7 @@ def test_what_could_not_be_made_is_said_before_anything_is_trained(change, metho
         ("{all: {method: mean, member: [slow]}}", "an ensemble has no such key; did you mean members"),
         ("{all: {method: mean, members: [slow]}}", "expected at least two different rungs"),
         ("{all: {method: mean, members: [slow, fats]}}", "the study has no rung 'fats'; did you mean fast?"),
-        ("{a b: {method: mean}, a-b: {method: mean}}", "needs a name of its own"),
+        ("{a b: {method: mean}, a-b: {method: mean}}", "needs a unique name"),
     ],
 )
 def test_what_is_wrong_in_the_section_is_said(section, said, tiny, tmp_path):

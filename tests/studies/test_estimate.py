@@ -15,6 +15,10 @@ def run_of(birds, tmp_path, name, *settings):
     return PlannedRun(StudyDataset("birds", str(birds)), Rung(name), 0, recipe, tmp_path / name)
 
 
+def needing(run_bytes):
+    return Estimate(seconds={}, decode_seconds=0, run_bytes=run_bytes, working_bytes=10, cache_bytes=10, jobs=1)
+
+
 def test_each_kind_of_run_is_timed_once(birds, tiny, tmp_path, monkeypatch):
     runs = [
         run_of(birds, tmp_path, "base", *tiny()),
@@ -52,7 +56,7 @@ def test_what_a_run_would_fail_with_is_said_before_any_is_begun(base, changed, n
     runs = [run_of(birds, tmp_path, "base", *tiny(*base)), run_of(birds, tmp_path, "typo", *tiny(*changed))]
     with pytest.raises(InputError) as caught:
         estimate(runs, jobs=1, threads=1, console=Console(quiet=True))
-    assert named in str(caught.value) and "'typo' would fail with on birds" in caught.value.hint
+    assert named in str(caught.value) and "'typo' would fail on birds" in caught.value.hint
 
 
 def test_images_that_a_run_would_set_aside_do_not_stop_the_plan(birds, tiny, tmp_path):
@@ -65,6 +69,6 @@ def test_images_that_a_run_would_set_aside_do_not_stop_the_plan(birds, tiny, tmp
 
 
 def test_study_that_does_not_fit_on_the_disk_is_refused(tmp_path):
-    check_room(Estimate({}, 0, 10, 10, 10, 1), tmp_path / "not" / "there")
+    check_room(needing(10), tmp_path / "not" / "there")
     with pytest.raises(InputError, match=r"the runs need about 1000000\.0 GB, and the disk that holds"):
-        check_room(Estimate({}, 0, 10**15, 10, 10, 1), tmp_path / "not" / "there")
+        check_room(needing(10**15), tmp_path / "not" / "there")

@@ -83,14 +83,14 @@ def test_changed_study_is_refused_with_what_changed(tmp_path):
     other = plan_in(tmp_path, recipes=(load_recipe("default", ["data.size=96"]), earlier.recipes[1]))
     with pytest.raises(InputError, match=r"'base' has changed: data\.size 224 → 96"):
         other.grown_from(earlier)
-    with pytest.raises(InputError, match="'No flip!' is not in the study any more"):
+    with pytest.raises(InputError, match="'No flip!' is no longer in the study"):
         plan_in(tmp_path, rungs=earlier.rungs[:1], recipes=earlier.recipes[:1]).grown_from(earlier)
     with pytest.raises(InputError, match="its changes are arranged as ladder there, and as independent now"):
         plan_in(tmp_path, arrangement="independent").grown_from(earlier)
     between = Rung("between", {"train.batch": 8}, "base")
     rungs = (earlier.rungs[0], between, replace(earlier.rungs[1], before="between"))
     recipes = (earlier.recipes[0], load_recipe("demo"), earlier.recipes[1])
-    with pytest.raises(InputError, match="a rung was put between others: 'No flip!' is built on 'between' now, on 'base' there"):
+    with pytest.raises(InputError, match="a rung was inserted: 'No flip!' is built on 'between' now, and on 'base' there"):
         plan_in(tmp_path, rungs=rungs, recipes=recipes).grown_from(earlier)
 
 
@@ -103,7 +103,7 @@ def test_side_branch_may_be_put_between_the_rungs_of_a_ladder(tmp_path):
     grown = plan_in(tmp_path, rungs=rungs, recipes=recipes)
     assert grown.grown_from(earlier).rungs == rungs
     moved = (*rungs[:2], replace(rungs[2], before="aside"))
-    with pytest.raises(InputError, match="'No flip!' is built on 'aside' now, on 'base' there"):
+    with pytest.raises(InputError, match="'No flip!' is built on 'aside' now, and on 'base' there"):
         replace(grown, rungs=moved).grown_from(grown)
 
 
@@ -111,9 +111,9 @@ def test_quick_form_and_the_full_study_do_not_share_a_folder(tmp_path):
     full, quick = plan_in(tmp_path), plan_in(tmp_path, quick=True)
     quick.save()
     assert StudyPlan.load(tmp_path) == quick and json.loads(quick.file.read_text())["quick"] is True
-    with pytest.raises(InputError, match="holds the quick form of a study, and this is the full one"):
+    with pytest.raises(InputError, match="holds the quick form of a study, and this is the full form"):
         full.grown_from(quick)
-    with pytest.raises(InputError, match="holds the full form of a study, and this is the quick one"):
+    with pytest.raises(InputError, match="holds the full form of a study, and this is the quick form"):
         quick.grown_from(full)
     stored = json.loads(quick.file.read_text())
     del stored["quick"]

@@ -38,7 +38,7 @@ def test_the_quick_form_runs_on_the_birds(name, few_built_in_birds, tmp_path):
     (dataset,) = table.datasets
     study = load_study(name, quick=True)
     assert [row.name for row in dataset.rows] == [rung.name for rung in study.rungs]
-    assert all(row.finished == len(study.seeds) and row.test is not None for row in dataset.rows)
+    assert all(row.finished == len(study.seeds) and row.measured is not None for row in dataset.rows)
     answer = json.loads((tmp_path / "study" / "table.json").read_text())
     assert answer["quick"] is True
     assert [(row.name, row.reason) for row in dataset.ensembles] == [(ensemble.name, "") for ensemble in study.ensembles]

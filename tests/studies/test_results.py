@@ -238,15 +238,15 @@ def test_what_a_curve_did_not_measure_is_a_gap_and_refits_are_left_out(plan: Stu
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"class_names": lambda own: (*own.class_names[:-1], "another")}, "its classes are others"),
+        ({"class_names": lambda own: (*own.class_names[:-1], "another")}, "its classes are different"),
         (
             {"class_names": lambda own: (*own.class_names, "more"), "logits": lambda own: np.pad(own.logits, ((0, 0), (0, 1)))},
-            "its classes are others (11, not 10)",
+            "its classes are different (11, not 10)",
         ),
-        ({"ids": lambda own: np.array([f"other/{name}" for name in own.ids])}, "its test images are others"),
+        ({"ids": lambda own: np.array([f"other/{name}" for name in own.ids])}, "its test images are different"),
         (
             {"labels": lambda own: (own.labels + 1) % 10, "logits": lambda own: np.roll(own.logits, 1, axis=1)},
-            "labels of its test images are others",
+            "labels of its test images are different",
         ),
     ],
 )
@@ -290,6 +290,6 @@ def test_run_that_is_not_the_plans_is_broken(tmp_path: Path) -> None:
     other = plan.run_path(plan.datasets[0], plan.rungs[1], 2) / "manifest.json"
     other.write_text(other.read_text().replace("0123", "4567"))
     reasons = {(run.rung.name, run.seed): run.reason for run in read_results(plan).broken}
-    assert "by another recipe, or with another seed" in reasons.pop((plan.rungs[0].name, 1))
-    assert "on other images or splits than seed 0" in reasons.pop((plan.rungs[1].name, 2))
+    assert "with a different recipe or seed" in reasons.pop((plan.rungs[0].name, 1))
+    assert "on different images or splits than seed 0" in reasons.pop((plan.rungs[1].name, 2))
     assert not reasons

@@ -91,7 +91,7 @@ def test_quick_form_with_a_side_branch_is_trained_and_then_grown_and_continued(b
     grown = study_file(text=BRANCHED.replace("  aside: {on", "  no flip: {augment.flip: 0.0}\n  aside: {on"))
     plan = plan_study(load_study(grown, quick=True), [str(birds)], out)
     assert [(run.rung.name, run.finished) for run in plan.runs()] == [("base", True), ("no flip", False), ("aside", True)]
-    with pytest.raises(InputError, match="holds the quick form of a study, and this is the full one"):
+    with pytest.raises(InputError, match="holds the quick form of a study, and this is the full form"):
         fieldmark.run_study(grown, birds, out=out, quiet=True)
 
 
@@ -126,14 +126,14 @@ def test_damaged_plan_is_written_anew_from_the_command_line(birds, study_file, t
 def test_foreign_folder_is_refused(birds, study_file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").write_text("")
-    with pytest.raises(InputError, match="is there already, and is not the folder of a study"):
+    with pytest.raises(InputError, match="already exists and is not the folder of a study"):
         plan_study(load_study(study_file()), [str(birds)], tmp_path / "out")
 
 
 def test_one_process_at_a_time_works_in_a_study(tmp_path):
     with (
         only_writer(tmp_path / "out"),
-        pytest.raises(InputError, match="is being worked in by another process"),
+        pytest.raises(InputError, match="another process is working in"),
         only_writer(tmp_path / "out"),
     ):
         pass

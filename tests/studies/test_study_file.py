@@ -179,7 +179,7 @@ def test_quick_form_reaches_the_recipes_that_rungs_extend_and_the_base_by_its_na
 
 
 def test_quick_form_of_a_study_without_one(tmp_path):
-    with pytest.raises(InputError, match=r"mine\.yaml has no section quick, which says what --quick is") as caught:
+    with pytest.raises(InputError, match=r"mine\.yaml has no section quick, which --quick needs") as caught:
         load_study(write(tmp_path, BRANCHED), quick=True)
     assert caught.value.hint is not None and "quick: {seeds: 1, base:" in caught.value.hint
 
@@ -208,10 +208,10 @@ independent:
     for wanted in (
         "seedz: a study has no such key; did you mean seeds?; it has base, base_name, seeds, ",
         "mine.yaml, line 1)",
-        "seeds: expected how many, or a list of whole numbers, got 0",
+        "seeds: expected a number of seeds or a list of whole numbers, got 0",
         "augment.filp: there is no such key; did you mean augment.flip",
         "mine.yaml, line 4)",
-        "'Typo': too much like 'typo'; both would be typo on disk",
+        "'Typo': too similar to 'typo': both are typo on disk",
         "'!!': a name needs a letter or a digit",
         "independent: words: expected settings such as",
         'train.epochs: expected a whole number, got "many" (command line)',
@@ -225,28 +225,28 @@ independent:
     [
         ("independent: {same: {augment.flip: 0.5}}", "'same' changes nothing: it is the recipe of 'base'"),
         ("ladder: {a: {augment.flip: 0}, back: {augment.flip: 0.5}}", "'back' changes nothing: it is the recipe of 'base'"),
-        ("independent: {seed: {train.seed: 3, augment.flip: 0}}", "'seed': train.seed is what `seeds` is for"),
-        ("ladder: {a: {augment.flip: 0}}\ngrid: {augment.flip: [0, 1]}", "ladder and grid: a study has one of them"),
+        ("independent: {seed: {train.seed: 3, augment.flip: 0}}", "'seed': train.seed is set by `seeds`"),
+        ("ladder: {a: {augment.flip: 0}}\ngrid: {augment.flip: [0, 1]}", "ladder and grid: a study has only one of these"),
         ("grid: {}", "grid: expected factors with options"),
-        ("grid: {augment.filp: [0, 1]}", "grid: augment.filp: a list of values belongs to a recipe key"),
+        ("grid: {augment.filp: [0, 1]}", "grid: augment.filp: a list of values needs a recipe key"),
         ("grid: {augment.flip: 3}", "grid: augment.flip: expected a list of values or named changes, got 3"),
         ("base_name: x\ngrid: {augment.flip: [0, 1]}", "base_name: a grid's base is its first cell"),
         ("base: 3", "base: expected a recipe's name or a mapping, got 3"),
         ("ladder: [a]", "ladder: expected names with the settings of each"),
         (
             "ladder: {split: {data.val_fraction: 0.2}}",
-            "'split': data.val_fraction: all rungs of a study have the same splits; set it in the base",
+            "'split': data.val_fraction: all rungs of a study must have the same splits; set it in the base",
         ),
-        ("base: {extends: default, train.seed: 3}", "train.seed: the seeds of a study are its `seeds`"),
-        ("seeds: [1, 1]", "seeds: [1, 1] names a seed twice"),
-        ("seeds: [1, true]", "seeds: expected how many"),
+        ("base: {extends: default, train.seed: 3}", "train.seed: a study sets the seeds in `seeds`"),
+        ("seeds: [1, 1]", "seeds: [1, 1] lists a seed twice"),
+        ("seeds: [1, true]", "seeds: expected a number of seeds"),
         ("independent: {dup: {augment.flip: 0, augment: {flip: 1}}}", "augment.flip is given twice"),
         (
             "ladder: {a: {augment.flip: 0}, b: {on: bace, data.size: 64}}",
             "ladder: b: on: there is no rung 'bace' above it; did you mean base?",
         ),
-        ("ladder: {b: {on: a, data.size: 64}, a: {augment.flip: 0}}", "ladder: b: on: 'a' does not stand above it ("),
-        ("ladder: {b: {on: b, data.size: 64}}", "ladder: b: on: 'b' does not stand above it ("),
+        ("ladder: {b: {on: a, data.size: 64}, a: {augment.flip: 0}}", "ladder: b: on: 'a' is not above it ("),
+        ("ladder: {b: {on: b, data.size: 64}}", "ladder: b: on: 'b' is not above it ("),
         ("independent: {b: {on: base, data.size: 64}}", "independent: b: on: only a rung of `ladder` may be built on another"),
         ("ladder: {b: {extends: demo}}", "ladder: b: extends: only a rung of `independent` may extend a recipe"),
         ("grid: {f: {a: {}, b: {extends: demo}}}", "grid: f: b: extends: only a rung of `independent` may extend a recipe"),
@@ -256,7 +256,7 @@ independent:
         ("independent: {b: {extends: default}}", "'b' changes nothing: it is the recipe of 'base'"),
         (
             "independent: {b: {extends: cheap}}",
-            "'b': data.splits, data.val_fraction, data.test_fraction: all rungs of a study have the same",
+            "'b': data.splits, data.val_fraction, data.test_fraction: all rungs of a study must have the same",
         ),
         (
             "base: {optim.name: sgd}\nindependent: {b: {extends: default, optim.momentum: 0.5}}",
@@ -264,7 +264,7 @@ independent:
         ),
         ("quick: {seed: 1}", "quick.seed: the section quick has no such key; did you mean seeds?"),
         ("quick: 3", "quick: expected seeds, base, rungs, got 3"),
-        ("quick: {seeds: 0}", "quick.seeds: expected how many, or a list of whole numbers, got 0"),
+        ("quick: {seeds: 0}", "quick.seeds: expected a number of seeds or a list of whole numbers, got 0"),
         ("quick: {base: 3}", "quick.base: expected settings such as {augment.flip: 0.5}, got 3"),
         ("quick: {base: {extends: demo}}", "quick.base: extends: only a rung of `independent` may extend a recipe"),
         ("quick: {rungs: [a]}", "quick.rungs: expected names with the settings of each"),
@@ -285,7 +285,7 @@ def test_files_are_made_absolute(tmp_path, monkeypatch):
 
 def test_huge_grid_is_refused_before_it_is_built(tmp_path):
     factors = "\n".join(f"  f{i}: {{a: {{augment.flip: 0.{i}}}, b: {{}}, c: {{}}, d: {{}}}}" for i in range(1, 20))
-    assert any("cells, and 1,000 are the most" in problem for problem in problems(tmp_path, f"grid:\n{factors}\n"))
+    assert any("cells, and at most 1,000 are allowed" in problem for problem in problems(tmp_path, f"grid:\n{factors}\n"))
 
 
 def test_unknown_study_names_those_that_there_are():
@@ -299,9 +299,9 @@ def test_problems_of_the_quick_form_name_their_lines(tmp_path):
         load_study(write(tmp_path, text), quick=True)
     assert [str(problem).partition(": ")[0] for problem in caught.value.problems] == ["quick.rungs", "train.epocs"]
     assert [str(problem).rpartition(", ")[2] for problem in caught.value.problems] == ["line 6)", "line 3)"]
-    with pytest.raises(InputError, match=r"'base': train\.seed is what `seeds` is for"):
+    with pytest.raises(InputError, match=r"'base': train\.seed is set by `seeds`"):
         load_study(write(tmp_path, "quick: {rungs: {base: {train.seed: 3}}}"), quick=True)
-    with pytest.raises(InputError, match=r"train\.seed: the seeds of a study are its `seeds`"):
+    with pytest.raises(InputError, match=r"train\.seed: a study sets the seeds in `seeds`"):
         load_study(write(tmp_path, "quick: {base: {train.seed: 3}}"), quick=True)
 
 

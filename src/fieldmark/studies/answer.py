@@ -1,4 +1,4 @@
-"""What a study found, from the runs that are in its folder: the table in all its forms, the images and the page."""
+"""The answer of a study, from the runs in its folder: the table in all its formats, the figures and the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fieldmark.studies.table import StudyTable
 def write_answer(folder: str | Path, console: Console) -> StudyTable:
     """Read the runs, finished or not, and write table.{md,csv,tex,json}, figures/ and study.html into the folder of the study.
 
-    Raises InputError where `folder` is not that of a study, or cannot be written.
+    Raises InputError if `folder` is not that of a study, or cannot be written.
     """
     plan = StudyPlan.load(folder)
     results = read_results(plan)
@@ -34,5 +34,5 @@ def write_answer(folder: str | Path, console: Console) -> StudyTable:
         raise (
             readable if isinstance(readable, InputError) else InputError(f"{error.filename} cannot be written: {error.strerror}")
         ) from error
-    console.say(f"the study's page is {page}; table.md, .csv, .tex and .json, and figures are beside it")
+    console.say(f"the study's page is {page}; table.md, .csv, .tex and .json, and figures/ are in the same folder")
     return found

@@ -1,17 +1,17 @@
-"""The ensembles of a study: made of its finished runs, for each dataset and seed, and read again for its table."""
+"""The ensembles of a study: made from its finished runs, for each dataset and seed, and read again for its table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import DifferenceSummary, SplitMetrics
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.datasets.split_file import read_split
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
@@ -22,11 +22,22 @@ from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, Stud
 SUBMISSION = "submission.csv"
 
 
-@dataclass(frozen=True)
-class EnsembleRow:
-    """One ensemble of one seed; accuracies in per cent, `points`, `low` and `high` are the difference to its best member on val.
+@dataclass(frozen=True, kw_only=True)
+class EnsembleFigures:
+    """From its summary.json: the metrics on val and test, and the difference on test to its best member, that with the best val."""
 
-    method: its name and options, in words. reason: why there is none; the figures are None then.
+    val: SplitMetrics
+    test: SplitMetrics
+    best_member: str
+    over_best_member: DifferenceSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleRow:
+    """One ensemble of one seed.
+
+    method: its name and options, in words
+    figures: None if there is no ensemble; `reason` says why
     """
 
     name: str
@@ -34,22 +45,19 @@ class EnsembleRow:
     members: tuple[str, ...]
     method: str
     path: Path
+    figures: EnsembleFigures | None
     reason: str
-    val: float | None = None
-    test: float | None = None
-    test_low: float | None = None
-    test_high: float | None = None
-    best_member: str = ""
-    points: float | None = None
-    low: float | None = None
-    high: float | None = None
-    significant: bool = False
+
+    @property
+    def significant(self) -> bool:
+        """Whether it differs significantly from its best member."""
+        return self.figures is not None and self.figures.over_best_member.shown
 
 
 def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
-    """Make those whose members are finished and that are not there yet; gives why others failed, by name.
+    """Make those whose members are finished, unless they exist; returns why others failed, by name.
 
-    Where the data have images without labels, the answers for them are written beside each, as `fieldmark submit` writes them.
+    If the data have images without labels, each ensemble's answers for them are written into its folder, as by `fieldmark submit`.
     """
     failed: dict[str, str] = {}
     for seed in plan.seeds:
@@ -65,12 +73,12 @@ def make_ensembles(plan: StudyPlan, console: Console) -> dict[str, str]:
                 except FieldmarkError as error:
                     failed[name] = str(error)
                 except KeyboardInterrupt:
-                    raise Interrupted(f"stopped while {name} was made; the same command makes it") from None
+                    raise Interrupted(f"stopped while {name} was being made; the same command makes it") from None
     return failed
 
 
 def _is_trained(run: PlannedRun) -> bool:
-    """Whether the run is finished, and one of the study's."""
+    """Whether the run is finished, with the recipe of the study."""
     return run.finished and RunFolder(run.path).manifest().recipe == identity(run.recipe)
 
 
@@ -95,56 +103,48 @@ def _has_unlabelled(folder: RunFolder) -> bool:
 
 
 def _method(record: EnsembleRecord) -> Method:
-    """What the record of an ensemble says of how it was made."""
+    """How an ensemble was made, from its record."""
     if record.method == "mean":
         return MeanOf(record.of or "probabilities", record.fitted_on is not None)
-    return (
-        StackOn("train" if record.fitted_on == "train" else "val") if record.method == "stack" else SoupOf(record.ingredients == "greedy")
-    )
+    if record.method == "stack":
+        return StackOn("train" if record.fitted_on == "train" else "val")
+    return SoupOf(record.ingredients == "greedy")
 
 
 def read_ensembles(plan: StudyPlan, dataset: StudyDataset) -> tuple[EnsembleRow, ...]:
-    """Those of a dataset, made or not; what is damaged is named."""
+    """The ensembles of a dataset, made or not; of a damaged one, the reason names the file."""
     rows = []
     for ensemble in plan.ensembles:
         how = ", ".join([ensemble.method["method"], *(f"{key}={value}" for key, value in ensemble.method.items() if key != "method")])
         for seed in plan.seeds:
             path = plan.ensemble_path(dataset, ensemble, seed)
             members = plan.members(dataset, ensemble, seed)
-            waiting = (
-                "it is not made; `fieldmark study run` makes it, or says why not"
-                if all(map(_is_trained, members))
-                else "its members are not finished"
-            )
-            known: dict[str, Any] = {"reason": waiting}
+            figures, reason = None, ""
             if path.exists():
                 try:
-                    known = _figures(path, ensemble, members) | {"reason": ""}
+                    figures = _figures(path, ensemble, members)
                 except FieldmarkError as error:
-                    known = {"reason": str(error).splitlines()[0]}
-            rows.append(EnsembleRow(ensemble.name, seed, ensemble.members, how, path, **known))
+                    reason = str(error.problems[0])
+            elif all(map(_is_trained, members)):
+                reason = "it has not been made; `fieldmark study run` makes it, or says why not"
+            else:
+                reason = "its members are not finished"
+            rows.append(
+                EnsembleRow(name=ensemble.name, seed=seed, members=ensemble.members, method=how, path=path, figures=figures, reason=reason)
+            )
     return tuple(rows)
 
 
-def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun]) -> dict[str, Any]:
-    """Raises InputError where it is another ensemble than the study says."""
+def _figures(path: Path, ensemble: StudyEnsemble, members: Sequence[PlannedRun]) -> EnsembleFigures:
+    """Raises InputError if it is not the ensemble that the study defines."""
     run = RunFolder(path)
     record = run.manifest().ensemble
     wanted = [run.path.parts[-2:] for run in members]
     if record is None or _method(record) != ensemble.chosen() or [Path(each.source).parts[-2:] for each in record.members] != wanted:
-        raise InputError(f"{path} was made in another way, or of other runs, than the study says", hint="Delete it, and it is made anew.")
+        problem = f"{path} was made by another method, or from other runs, than the study says"
+        raise InputError(problem, hint="Delete it, and `fieldmark study run` makes it again.")
     summary = run.summary()
     if summary.ensemble is None:
         raise InputError(f"{run.summary_file} is damaged: ensemble is missing")
-    over = summary.ensemble.over_best_member
-    return {
-        "val": summary.val.top1,
-        "test": summary.test.top1,
-        "test_low": summary.test.top1_low,
-        "test_high": summary.test.top1_high,
-        "best_member": summary.ensemble.best_member,
-        "points": over.points,
-        "low": over.low,
-        "high": over.high,
-        "significant": over.shown,
-    }
+    best, over = summary.ensemble.best_member, summary.ensemble.over_best_member
+    return EnsembleFigures(val=summary.val, test=summary.test, best_member=best, over_best_member=over)

@@ -1,4 +1,4 @@
-"""What the runs of a study will take: time from a few timed steps of each kind of run, and room on the disk."""
+"""What the runs of a study will take: the time, from a few timed steps of each kind of run, and the disk space."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from fieldmark.studies.worker_process import WorkerProcess
 from fieldmark.training.measure import Cost
 
 _PROCESS_SECONDS = 8.0
-"""Starting a process and importing its libraries, and the figures and report at the end."""
+"""To start a process and import its libraries, and for the figures and report at the end."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """`seconds` of each run, by its path, without the decoding that runs share; `total` of all with so many at once."""
+    """What runs will take, `jobs` of them at once.
+
+    seconds: of each run, by its path, without the decoding that runs share
+    run_bytes: of all run folders; working_bytes: in addition while `jobs` runs train; cache_bytes: of decoded images, at most
+    """
 
     seconds: dict[Path, float]
     decode_seconds: float
@@ -36,6 +40,7 @@ class Estimate:
 
     @property
     def total(self) -> float:
+        """Seconds until all runs are done."""
         free = [0.0] * self.jobs
         for seconds in self.seconds.values():
             heapq.heapreplace(free, free[0] + seconds)
@@ -43,9 +48,9 @@ class Estimate:
 
 
 def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Console) -> Estimate:
-    """Time a few steps of each kind of run, in a process that has the share of the cores that a run will have.
+    """Time a few steps of each kind of run, in a process with the share of the cores that a run will have.
 
-    Raises InputError where a run could not even begin: its data, weights or model cannot be used.
+    Raises InputError if a run could not even begin: its data, weights or model cannot be used.
     """
     kinds: dict[tuple[str, str], PlannedRun] = {}
     for run in runs:
@@ -59,46 +64,47 @@ def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Conso
                 costs[kind] = cost
                 advance(len(costs), len(kinds))
     by_run = {run.path: costs[_kind(run)] for run in runs}
-    views = {(run.dataset.given, _view(run.recipe)): by_run[run.path] for run in runs}
+    decoded = {(run.dataset.given, _decoding(run.recipe)): by_run[run.path] for run in runs}
     seconds = {path: _PROCESS_SECONDS + cost.start_seconds + cost.train_seconds + cost.predict_seconds for path, cost in by_run.items()}
     largest = sorted((cost.working_bytes - cost.run_bytes for cost in by_run.values()), reverse=True)[:jobs]
     return Estimate(
-        seconds,
-        sum(cost.decode_seconds for cost in views.values()),
-        sum(cost.run_bytes for cost in by_run.values()),
-        sum(largest),
-        sum(cost.cache_bytes for cost in views.values()),
-        jobs,
+        seconds=seconds,
+        decode_seconds=sum(cost.decode_seconds for cost in decoded.values()),
+        run_bytes=sum(cost.run_bytes for cost in by_run.values()),
+        working_bytes=sum(largest),
+        cache_bytes=sum(cost.cache_bytes for cost in decoded.values()),
+        jobs=jobs,
     )
 
 
 def check_room(needed: Estimate, out: Path) -> None:
-    """Raise InputError where the disk that will hold the runs has no room for them. The cache of decoded images looks to its own."""
+    """Raise InputError if the disk has no room for the runs. The cache of decoded images checks its own disk."""
     above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(above).free
     begun = sum(file.stat().st_size for run in needed.seconds if run.is_dir() for file in run.rglob("*") if file.is_file())
     wanted = needed.run_bytes + needed.working_bytes - begun
     if wanted > free:
         raise InputError(
-            f"the runs need about {wanted / 1e9:.1f} GB, and the disk that holds {out} has {free / 1e9:.1f} GB left",
-            hint="Free some space, choose another --out, or do fewer runs at first.",
+            f"the runs need about {wanted / 1e9:.1f} GB, and the disk that holds {out} has only {free / 1e9:.1f} GB left",
+            hint="Free some space, choose another --out, or begin with fewer runs.",
         )
 
 
 def _kind(run: PlannedRun) -> tuple[str, str]:
-    """Runs of one kind take equally long, and would be refused alike: they differ in single numbers of the optimiser, the schedule and the
-    loss only, and in the seed."""
+    """Runs of one kind take equally long, and one is refused if the others are: they differ only in numbers of the optimiser, the
+    schedule and the loss, and in the seed."""
     free = ("optim.", "schedule.", "loss.")
     values = {key: value for key, value in flat(run.recipe).items() if isinstance(value, str | list) or not key.startswith(free)}
     return run.dataset.given, json.dumps(values | {"train.seed": 0}, sort_keys=True)
 
 
-def _view(recipe: Recipe) -> str:
+def _decoding(recipe: Recipe) -> str:
+    """Equal for recipes whose runs share their decoded images."""
     return json.dumps(recipe.data.model_dump(mode="json"), sort_keys=True)
 
 
 def _measured(runs: Sequence[PlannedRun], threads: int) -> Iterator[Cost]:
-    """The cost of each of these runs, which are of one dataset, in a process of its own."""
+    """The cost of each of these runs on one dataset, measured in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         task = measure_task(runs[0].dataset.given, [run.recipe for run in runs], threads)
         worker = WorkerProcess.start(task, temporary=Path(folder))
@@ -113,5 +119,5 @@ def _measured(runs: Sequence[PlannedRun], threads: int) -> Iterator[Cost]:
             failure = worker.end()
     if failure is not None:
         failed = runs[min(number, len(runs) - 1)]
-        said = f"This is what {failed.rung.name!r} would fail with on {failed.dataset.name}."
-        raise InputError(*failure.problems, hint=f"{failure.hint}\n{said}" if failure.hint else said)
+        which = f"This is why {failed.rung.name!r} would fail on {failed.dataset.name}."
+        raise InputError(*failure.problems, hint=f"{failure.hint}\n{which}" if failure.hint else which)

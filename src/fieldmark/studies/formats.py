@@ -131,11 +131,12 @@ ENSEMBLES_ABOUT = (
 def ensemble_cells(row: EnsembleRow) -> list[str]:
     """The cells of a row under the titles ENSEMBLES."""
     begin, end = [one_line(row.name), str(row.seed)], [one_line(row.method), one_line(", ".join(row.members))]
-    if row.reason:
+    if row.figures is None:
         return [*begin, _NONE, _NONE, _NONE, one_line(row.reason), *end]
-    over = f"{row.points:+.1f} [{row.low:.1f}, {row.high:.1f}]" + (" *" if row.significant else "")
-    test = f"{row.test:.1f} [{row.test_low:.1f}, {row.test_high:.1f}]"
-    return [*begin, f"{row.val:.1f}", test, over, one_line(row.best_member.partition("/")[0]), *end]
+    test, over = row.figures.test, row.figures.over_best_member
+    gain = f"{over.points:+.1f} [{over.low:.1f}, {over.high:.1f}]" + (" *" if row.significant else "")
+    accuracy = f"{test.top1:.1f} [{test.top1_low:.1f}, {test.top1_high:.1f}]"
+    return [*begin, f"{row.figures.val.top1:.1f}", accuracy, gain, one_line(row.figures.best_member.partition("/")[0]), *end]
 
 
 def about(dataset: DatasetTable) -> list[str]:
@@ -429,10 +430,27 @@ def _json_stage(row: StageRow) -> dict[str, Any]:
 
 
 def _json_ensemble(row: EnsembleRow) -> dict[str, Any]:
-    figures = {"val_top1": row.val, "test_top1": row.test, "test_top1_low": row.test_low, "test_top1_high": row.test_high}
-    over = {"best_member": row.best_member, "points": row.points, "low": row.low, "high": row.high, "significant": row.significant}
-    named = {"name": row.name, "seed": row.seed, "method": row.method, "members": list(row.members), "reason": row.reason or None}
-    return {**named, **figures, "over_best_member": None if row.reason else over}
+    found = row.figures
+    over = found and found.over_best_member
+    return {
+        "name": row.name,
+        "seed": row.seed,
+        "method": row.method,
+        "members": list(row.members),
+        "reason": row.reason or None,
+        "val_top1": found and found.val.top1,
+        "test_top1": found and found.test.top1,
+        "test_top1_low": found and found.test.top1_low,
+        "test_top1_high": found and found.test.top1_high,
+        "over_best_member": over
+        and {
+            "best_member": found and found.best_member,
+            "points": over.points,
+            "low": over.low,
+            "high": over.high,
+            "significant": over.shown,
+        },
+    }
 
 
 def _json_gain(gain: Gain | None) -> dict[str, Any] | None:

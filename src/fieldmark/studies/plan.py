@@ -1,4 +1,4 @@
-"""What a study consists of, as its folder records it: rungs, datasets and seeds, and the run folder of each combination."""
+"""The parts of a study, as its folder records them: rungs, datasets and seeds, and the run folder of each combination."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from fieldmark.ensembles.method import Method, method_of
 Arrangement = Literal["ladder", "independent", "grid"]
 SCHEMA = 1
 QUICK = "Quick form: a rehearsal, not a measurement."
-"""What is said first of a study that was run so."""
+"""What every form of its table begins with."""
 _LONGEST_SLUG = 80
 
 
 class DamagedStudy(InputError):
-    """A study.json that cannot be read; the runs beside it may be sound."""
+    """A study.json that cannot be read; the runs in its folder may be sound."""
 
 
 @dataclass(frozen=True)
 class Rung:
     """One recipe of a study.
 
-    settings: its own change as the study file says it: dotted keys, and `extends` or `on`; empty for the base (a quick form adds its own)
+    settings: its own change as in the study file: dotted keys, and `extends` or `on`; empty for the base (a quick form adds its own)
     before: the rung that it is built on, in a ladder
     options: in a grid, the option of each factor
     """
@@ -50,13 +50,13 @@ class Rung:
 
     @property
     def branch(self) -> bool:
-        """Whether it is a side branch of a ladder: built on a rung that it names, and not carried on by the rungs after it."""
+        """Whether it is a side branch of a ladder: built on a rung that it names, and not kept by the rungs after it."""
         return "on" in self.settings
 
 
 @dataclass(frozen=True)
 class StudyEnsemble:
-    """Runs of a study that answer as one, for each dataset and seed: the rungs that are its `members`, and the options of its method."""
+    """Runs of a study that are combined, for each dataset and seed: the rungs that are its `members`, and the options of its method."""
 
     name: str
     members: tuple[str, ...]
@@ -67,14 +67,14 @@ class StudyEnsemble:
         return slug(self.name)
 
     def chosen(self) -> Method:
-        """Raises InputError where the options are not those of a method."""
+        """Raises InputError if the options are not those of a method."""
         options = {key: value for key, value in self.method.items() if key != "method"}
         return method_of(self.method.get("method", "(none)"), **options)
 
 
 @dataclass(frozen=True)
 class StudyDataset:
-    """`name` is unique in the study, and the name of its folder; `given` is what the user gave as DATA, made absolute."""
+    """`name` is unique in the study, and the name of its folder; `given` is DATA as the user gave it, made absolute."""
 
     name: str
     given: str
@@ -96,7 +96,7 @@ class PlannedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run's own manifest says so, and its report is there, which comes last."""
+        """Whether the run's own manifest says so, and its report exists, which is written last."""
         folder = RunFolder(self.path)
         try:
             return folder.manifest().status == "finished" and folder.report_file.is_file()
@@ -106,10 +106,11 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is trained. The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved but for the seed.
+    """What is trained. The base is the first of `rungs`; `recipes` are theirs, in the same order, resolved except for the seed.
 
-    `source` is the study as it was named on the command line, a file's path made absolute, and `settings` the `key=value` given with it.
-    `quick`: it is a rehearsal of the study, as the section of that name says.
+    source: the study as it was named on the command line, or the absolute path of its file
+    settings: the `key=value` given with it
+    quick: whether it is a rehearsal, by the section `quick` of the study file
     """
 
     name: str
@@ -144,7 +145,7 @@ class StudyPlan(Study):
         return PlannedRun(dataset, rung, seed, seeded, self.run_path(dataset, rung, seed))
 
     def runs(self) -> list[PlannedRun]:
-        """Every run, one seed after another, so that all rungs have some answer early."""
+        """Every run, one seed after another, so that all rungs have a first result early."""
         return [self.run(dataset, rung, seed) for seed in self.seeds for dataset in self.datasets for rung in self.rungs]
 
     def ensemble_path(self, dataset: StudyDataset, ensemble: StudyEnsemble, seed: int) -> Path:
@@ -177,7 +178,7 @@ class StudyPlan(Study):
 
     @classmethod
     def load(cls, folder: str | Path) -> StudyPlan:
-        """Raises InputError where `folder` holds no study, and DamagedStudy where it holds a damaged one."""
+        """Raises InputError if `folder` holds no study, and DamagedStudy if it holds a damaged one."""
         folder = Path(folder)
         file = folder / "study.json"
         if not file.is_file():
@@ -189,7 +190,7 @@ class StudyPlan(Study):
             datasets = [StudyDataset(row.name, row.given) for row in stored.datasets]
             ensembles = [StudyEnsemble(row.name, tuple(row.members), row.method) for row in stored.ensembles]
             if unknown := {name for each in ensembles for name in each.members} - {rung.name for rung in rungs}:
-                raise ValueError(f"ensembles have members that are no rungs: {unknown}")
+                raise ValueError(f"ensembles have members that are not rungs: {unknown}")
             for listed in (
                 [rung.slug for rung in rungs],
                 [dataset.name for dataset in datasets],
@@ -197,9 +198,9 @@ class StudyPlan(Study):
                 [each.slug for each in ensembles],
             ):
                 if len(set(listed)) < len(listed) or "" in listed:
-                    raise ValueError(f"of {listed} each has to be another, and none empty")
+                    raise ValueError(f"{listed} must be distinct and not empty")
         except (OSError, ValueError, InputError) as error:
-            hint = f"`fieldmark study run … --out {folder}` writes it anew; what is finished is kept."
+            hint = f"`fieldmark study run … --out {folder}` writes it again; finished runs are kept."
             raise DamagedStudy(f"{file} is damaged: {str(error).splitlines()[0]}", hint=hint) from None
         return cls(
             folder=folder,
@@ -219,23 +220,23 @@ class StudyPlan(Study):
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:
         """The plan with the datasets and seeds of an earlier one in the same folder.
 
-        A study may grow: more seeds, datasets and rungs. Raises InputError naming all that has changed instead, since the runs of
-        before would then not belong to what the table says.
+        A study may grow: more seeds, datasets and rungs. Raises InputError naming everything that has changed instead, because the
+        earlier runs would not belong in its table.
         """
         if earlier.quick != self.quick:
-            there, here = ("quick form", "full one") if earlier.quick else ("full form", "quick one")
-            raise InputError(f"{self.folder} holds the {there} of a study, and this is the {here}", hint="Choose another --out.")
+            there, here = ("quick", "full") if earlier.quick else ("full", "quick")
+            raise InputError(f"{self.folder} holds the {there} form of a study, and this is the {here} form", hint="Choose another --out.")
         problems = []
         if earlier.arrangement != self.arrangement and len(earlier.rungs) > 1:
             problems.append(f"its changes are arranged as {earlier.arrangement} there, and as {self.arrangement} now")
         ours = dict(zip((rung.name for rung in self.rungs), self.recipes, strict=True))
         for rung, recipe in zip(earlier.rungs, earlier.recipes, strict=True):
             if rung.name not in ours:
-                problems.append(f"{rung.name!r} is not in the study any more")
+                problems.append(f"{rung.name!r} is no longer in the study")
             elif changed := differences(recipe, ours[rung.name]):
                 problems.append(f"{rung.name!r} has changed: {', '.join(changed)}")
         problems += [
-            f"the ensemble {each.name!r} has changed; delete ensembles/*/{each.slug} there, and it is made anew"
+            f"the ensemble {each.name!r} has changed; delete ensembles/*/{each.slug} there, and it is made again"
             for each in earlier.ensembles
             if any(each.name == other.name and each != other for other in self.ensembles)
             and any((self.folder / "ensembles").glob(f"*/{each.slug}"))
@@ -244,9 +245,9 @@ class StudyPlan(Study):
         moved = [rung for rung in earlier.rungs if rung.name in before and before[rung.name] != rung.before]
         if not problems and moved:
             one = moved[0]
-            problems.append(f"a rung was put between others: {one.name!r} is built on {before[one.name]!r} now, on {one.before!r} there")
+            problems.append(f"a rung was inserted: {one.name!r} is built on {before[one.name]!r} now, and on {one.before!r} there")
         if problems:
-            where = f"{self.folder} holds the runs of another state of this study: "
+            where = f"{self.folder} holds runs of a different version of this study: "
             raise InputError(*(where + problem for problem in problems), hint="Choose another --out, or move that folder away.")
         known = {dataset.given: dataset for dataset in earlier.datasets}
         fresh = [dataset for dataset in self.datasets if dataset.given not in known]
@@ -300,7 +301,7 @@ class _Stored(_StoredPart):
 
 
 def slug(name: str) -> str:
-    """A name as part of a path: small letters, digits, dots and hyphens, at most 80 of them."""
+    """A name as part of a path: lower-case letters, digits, dots and hyphens, at most 80 of them."""
     made = re.sub(r"[^\w.]+", "-", name.lower()).strip("-._")
     if len(made) <= _LONGEST_SLUG:
         return made
@@ -309,7 +310,7 @@ def slug(name: str) -> str:
 
 
 def named_datasets(given: list[str], taken: tuple[str, ...] = ()) -> tuple[StudyDataset, ...]:
-    """Each dataset with a name that no other has: that of its folder, and a number where that is taken."""
+    """Each dataset with a unique name: that of its folder, with a number if that is taken."""
     datasets: list[StudyDataset] = []
     for text in given:
         there = _existing(text)
@@ -327,16 +328,16 @@ def _existing(text: str) -> Path | None:
     try:
         there = Path(text).expanduser()
         return there.resolve() if there.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, a zero byte: reading it will say so
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, a zero byte: reading it will raise the error
         return None
 
 
 def differences(before: Recipe, after: Recipe) -> list[str]:
-    """In words, the keys in which two recipes differ, train.seed left out."""
+    """In words, the keys in which two recipes differ, except train.seed."""
     one, other = flat(before), flat(after)
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "train.seed" and one.get(key) != other.get(key)]
-    return [f"{key} {_said(one, key)} → {_said(other, key)}" for key in keys]
+    return [f"{key} {_value(one, key)} → {_value(other, key)}" for key in keys]
 
 
-def _said(values: dict[str, Any], key: str) -> str:
+def _value(values: dict[str, Any], key: str) -> str:
     return json.dumps(values[key], ensure_ascii=False) if key in values else "(none)"

@@ -1,4 +1,4 @@
-"""How far the runs of a study are, read from the files that they write."""
+"""The progress of a study's runs, read from the files that they write."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from fieldmark.studies.engines import Job
 
 _TAIL_BYTES = 4096
 _ENOUGH = 0.05
-"""Share of a run after which its own speed says more than the estimate."""
+"""Share of a run after which its own speed is a better guide than the estimate."""
 
 
 class _Remaining(NamedTuple):
     seconds: float
     ratio: float
-    """Of the time that the run takes to its estimate."""
+    """Of the time that the run takes, to its estimate."""
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """When a run was begun here, and how much of it an earlier process had done."""
+    """When this process began a run, and how much of it an earlier one had done."""
 
     when: float
     fraction: float
@@ -39,7 +39,7 @@ class _Begun:
 
 @dataclass
 class Progress:
-    """Of all runs that are to be done. `expected` are the estimated seconds of each run, by its name."""
+    """Of all runs to be done. `expected` are the estimated seconds of each that has not ended, by name."""
 
     total: int
     expected: dict[str, float]
@@ -54,7 +54,7 @@ class Progress:
         self._begun[job.name] = _Begun(time.monotonic(), _fraction(job))
 
     def end(self, job: Job, finished: bool) -> float:
-        """Note that a run has ended; gives the seconds that it took here."""
+        """Note that a run has ended; returns the seconds that it took in this process."""
         begun, expected = self._begun.pop(job.name), self.expected.pop(job.name)
         seconds = time.monotonic() - begun.when
         if finished:
@@ -65,7 +65,7 @@ class Progress:
         return seconds
 
     def left(self, running: Sequence[Job]) -> float:
-        """Seconds until all is done: what was estimated, corrected by how long the runs take."""
+        """Seconds until all runs are done: the estimates, corrected by how long the runs take."""
         remaining = {job.name: self._remaining(job) for job in running}
         ratios = self._ratios or [each.ratio for each in remaining.values()]
         ratio = sum(ratios) / len(ratios) if ratios else 1.0
@@ -74,7 +74,7 @@ class Progress:
         return max((waiting + sum(under_way)) / self.jobs, *under_way, 0.0)
 
     def _remaining(self, job: Job) -> _Remaining:
-        """Of a run under way, by how fast it has gone so far; by its estimate where it has hardly begun."""
+        """For a run under way, from its speed so far, or from its estimate if it has hardly begun."""
         begun, expected = self._begun[job.name], self.expected[job.name]
         elapsed, done = time.monotonic() - begun.when, _fraction(job)
         if done - begun.fraction < _ENOUGH:
@@ -83,7 +83,7 @@ class Progress:
         return _Remaining(whole * (1 - done), whole / expected)
 
     def text(self, running: Sequence[Job]) -> str:
-        now = "; ".join(f"{job.name}: {_said(job)}" for job in running)
+        now = "; ".join(f"{job.name}: {_state(job)}" for job in running)
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self.done} of {self.total} runs done{failed}, about {duration(self.left(running))} left; {now}"
 
@@ -98,7 +98,7 @@ class Progress:
         parts = {job: _fraction(job) for job in running}
         table.add_row("all runs", ProgressBar(self.total, self.done + self.failed + sum(parts.values()), width=30), title)
         for job, part in parts.items():
-            table.add_row(Text("  " + job.name), ProgressBar(1, part, width=30), Text(_said(job)))
+            table.add_row(Text("  " + job.name), ProgressBar(1, part, width=30), Text(_state(job)))
         return Group(table)
 
 
@@ -106,7 +106,7 @@ def _fraction(job: Job) -> float:
     return min(_last(RunFolder(job.path).steps_file).get("epoch", 0.0) / job.recipe.train.epochs, 1.0)
 
 
-def _said(job: Job) -> str:
+def _state(job: Job) -> str:
     folder = RunFolder(job.path)
     step, epoch = _last(folder.steps_file), _last(folder.metrics_file)
     if not step:
@@ -120,7 +120,7 @@ def _said(job: Job) -> str:
 
 
 def _last(path: Path) -> dict[str, Any]:
-    """The last whole line of a .jsonl file that another process is writing; empty where there is none."""
+    """The last whole line of a .jsonl file that another process is writing; empty if there is none."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)

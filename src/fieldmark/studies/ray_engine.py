@@ -28,9 +28,9 @@ from fieldmark.studies.worker_process import WorkerProcess
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
 _STORE_BYTES = 100_000_000
-"""Shared memory for what tasks exchange, which is next to nothing."""
+"""Shared memory for what tasks exchange, which is almost nothing."""
 _CARRIED = ("FIELDMARK_CACHE",)
-"""Environment variables, paths, that hold on every machine where they are set here."""
+"""Environment variables with paths that apply to every machine of the cluster if they are set here."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Share:
-    """How many trainings go on at once, and the CPUs and GPUs that each asks for."""
+    """How many trainings run at once, and the CPUs and GPUs that each asks for."""
 
     jobs: int
     cpus: int
@@ -54,10 +54,10 @@ class Share:
 class RayEngine(Engine):
     """Trainings on the cluster that RAY_ADDRESS names or that this process has joined, or else on one started on this machine alone.
 
-    `jobs` at once, as many as there is room for by default, at most `most`; what there is no room for waits in the cluster's queue.
-    A task that fails is not tried again. Leaving the engine leaves the cluster, and stops it where it was started here.
+    `jobs` at once, by default as many as there is room for, at most `most`; those without room wait in the cluster's queue. A task that
+    fails is not retried. Leaving the engine leaves the cluster, and stops it if it was started here.
 
-    Raises InputError where Ray is not installed, or the cluster cannot be joined.
+    Raises InputError if Ray is not installed, or the cluster cannot be joined.
     """
 
     def __init__(self, jobs: int | None, most: int):
@@ -118,10 +118,10 @@ class RayEngine(Engine):
 
 
 def shares(nodes: Sequence[Node], jobs: int | None, most: int) -> Share:
-    """What each of `jobs` trainings gets of these machines; without a number, of as many as there is room for; of `most` at most.
+    """The share of these machines that each of `jobs` trainings gets; by default as many trainings as there is room for, at most `most`.
 
-    Where there are GPUs, a training has one, and what falls to each GPU of its machine's CPUs. Without, there is room for a training for
-    each CPU, as far as memory goes; fewer trainings have as many CPUs each as lets all of them go on at once.
+    If there are GPUs, a training has one, and an equal share of its machine's CPUs. Otherwise there is room for one training per CPU, as
+    far as memory goes; fewer trainings have as many CPUs each as still lets all of them run at once.
     """
     with_gpus = [node for node in nodes if node.gpus > 0]
     if with_gpus:
@@ -142,7 +142,7 @@ def _import_ray() -> Any:
 
 
 def _join(ray: Any, jobs: int | None) -> int | None:
-    """Join the cluster that RAY_ADDRESS names, or start one on this machine with room for the jobs; gives their number, where known."""
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine with room for the jobs; returns their number, if known."""
     address = os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     handler = signal.getsignal(signal.SIGTERM)
@@ -156,21 +156,21 @@ def _join(ray: Any, jobs: int | None) -> int | None:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         return jobs
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
-        said = _why(error)
+        reason = _why(error)
         if address in ("", "local"):
-            raise InputError(f"Ray cannot be started on this machine: {said}", hint="--engine local needs no Ray.") from None
+            raise InputError(f"Ray cannot be started on this machine: {reason}", hint="--engine local does not need Ray.") from None
         hint = (
             "Give it the address of a running cluster (host:port, or auto), or unset it to use this machine alone. "
-            "A cluster that asks for a token wants RAY_AUTH_MODE=token as well."
+            "A cluster that asks for a token needs RAY_AUTH_MODE=token as well."
         )
-        raise InputError(f"there is no joining the Ray cluster at RAY_ADDRESS={address}: {said}", hint=hint) from None
+        raise InputError(f"cannot join the Ray cluster at RAY_ADDRESS={address}: {reason}", hint=hint) from None
     finally:
         if threading.current_thread() is threading.main_thread() and handler is not None:
-            signal.signal(signal.SIGTERM, handler)  # Ray puts its own in place
+            signal.signal(signal.SIGTERM, handler)  # Ray installs its own
 
 
 def _knock(address: str) -> None:
-    """Raises OSError where an address with a port does not answer, over which Ray itself takes minutes."""
+    """Raises OSError if an address with a port does not answer, which takes Ray itself minutes to notice."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()

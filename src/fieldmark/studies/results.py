@@ -1,4 +1,4 @@
-"""What the runs of a study left behind, read for its table. Nothing on disk is trusted, and one damaged run does not stop the others."""
+"""The results of a study's runs, read from their folders. Nothing on disk is trusted, and one damaged run does not affect the others."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Images:
         return len(self.ids)
 
     def differs(self, other: Images) -> str | None:
-        """In words, why runs tested on the two cannot be compared image by image; None where they can."""
+        """In words, why runs tested on the two cannot be compared image by image; None if they can."""
         if self.class_names != other.class_names:
-            return f"its classes are others{_counts(self.class_names, other.class_names)}"
+            return f"its classes are different{_counts(self.class_names, other.class_names)}"
         if not np.array_equal(self.ids, other.ids):
-            return f"its test images are others{_counts(self, other)}"
-        return None if np.array_equal(self.labels, other.labels) else "labels of its test images are others"
+            return f"its test images are different{_counts(self, other)}"
+        return None if np.array_equal(self.labels, other.labels) else "labels of its test images are different"
 
 
 def _counts(these: Sized, others: Sized) -> str:
@@ -49,7 +49,7 @@ def _counts(these: Sized, others: Sized) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Over the epochs of fitting: `epochs` int64 (E,), the rest float64 (E,), NaN where nothing was measured; accuracy in per cent."""
+    """Over the epochs of fitting: `epochs` int64 (E,), the rest float64 (E,), NaN if nothing was measured; accuracies in per cent."""
 
     epochs: np.ndarray
     train_loss: np.ndarray
@@ -57,11 +57,13 @@ class Curve:
     val_top1: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
     """A finished run.
 
-    `fingerprint`: of its data and splits; `hits`: bool (n,), whether each of `images` was named rightly; equal images are the same object.
+    fingerprint: of its data and splits
+    images: those of test; equal images of several runs are the same object
+    hits: bool (n,), whether each of `images` was classified correctly
     """
 
     dataset: StudyDataset
@@ -76,9 +78,9 @@ class Outcome:
     hits: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Absent:
-    """A planned run that gave no outcome: it is `waiting` to begin or to go on, or `failed`, or its folder is `broken`."""
+    """A planned run without an outcome: `waiting` to be begun or continued, `failed`, or with a `broken` folder."""
 
     dataset: StudyDataset
     rung: Rung
@@ -113,7 +115,7 @@ class Results:
 
 
 def read_results(plan: StudyPlan) -> Results:
-    """Read every planned run; one that cannot be used is listed with the reason, which names the file. Nothing in them is raised."""
+    """Read every planned run. One that cannot be used is listed with the reason, which names the file in its folder; nothing is raised."""
     outcomes: list[Outcome] = []
     absent: list[Absent] = []
     for dataset in plan.datasets:
@@ -131,12 +133,12 @@ def read_results(plan: StudyPlan) -> Results:
                 except OSError as error:
                     state, reason = "broken", f"{error.filename or path} cannot be read: {error.strerror}"
                 if state is not None:
-                    absent.append(Absent(dataset, rung, seed, path, state, reason))
+                    absent.append(Absent(dataset=dataset, rung=rung, seed=seed, path=path, state=state, reason=reason))
     return Results(tuple(outcomes), tuple(absent), {dataset: read_ensembles(plan, dataset) for dataset in plan.datasets})
 
 
 def _state(path: Path) -> tuple[State | None, str]:
-    """None for a finished run."""
+    """The state of a run that is not finished, and why; None for a finished one."""
     if not path.exists():
         return "waiting", "not begun"
     manifest = RunFolder(path).manifest()
@@ -162,10 +164,10 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     folder = RunFolder(run.path)
     manifest = folder.manifest()
     if manifest.recipe != identity(run.recipe):
-        raise InputError(f"{folder.manifest_file}: it was trained by another recipe, or with another seed, than the study says")
+        raise InputError(f"{folder.manifest_file}: it was trained with a different recipe or seed than the study says")
     twin = next((other for other in others if (other.dataset, other.rung) == (run.dataset, run.rung)), None)
     if twin is not None and twin.fingerprint != manifest.fingerprint:
-        raise InputError(f"{folder.manifest_file}: it was trained on other images or splits than seed {twin.seed}")
+        raise InputError(f"{folder.manifest_file}: it was trained on different images or splits than seed {twin.seed}")
     summary = Summary.read(folder.summary_file)
     file = folder.predictions / "test.npz"
     predictions = Predictions.load(file, features=False)
@@ -185,16 +187,16 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
     if same is None:
         known.append(images)
     return Outcome(
-        run.dataset,
-        run.rung,
-        run.seed,
-        run.path,
-        manifest.fingerprint,
-        summary,
-        manifest.versions,
-        _curve(folder.metrics_file),
-        same or images,
-        hits,
+        dataset=run.dataset,
+        rung=run.rung,
+        seed=run.seed,
+        path=run.path,
+        fingerprint=manifest.fingerprint,
+        summary=summary,
+        versions=manifest.versions,
+        curve=_curve(folder.metrics_file),
+        images=same or images,
+        hits=hits,
     )
 
 
@@ -204,7 +206,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _curve(file: Path) -> Curve:
-    """What can be drawn; without a file, or from a damaged one, less or nothing."""
+    """The rows that can be drawn; fewer or none if the file is damaged or missing."""
     try:
         rows = read_json_lines(file)
     except (OSError, ValueError, RecursionError):

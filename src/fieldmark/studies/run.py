@@ -1,4 +1,4 @@
-"""`fieldmark study run`: what is not finished yet is planned, and then trained, one process per run."""
+"""`fieldmark study run`: plans the runs that are not finished yet, and trains them, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _POLL_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Done:
-    """What came of the runs that were to be done; `failed` says why, by the run's name."""
+    """How many of the runs that were to be done have finished; `failed` says why others have not, by name of the run."""
 
     finished: int
     failed: dict[str, str]
 
 
 def plan_study(study: Study, data: Sequence[str], out: str | Path) -> StudyPlan:
-    """The plan of a study in its folder, grown from what the folder holds. Raises InputError where that is another study."""
+    """The plan of a study in its folder, grown from the plan that is there. Raises InputError if that is of another study."""
     folder = Path(out)
     plan = StudyPlan(**vars(study), folder=folder, datasets=named_datasets(list(data)))
     if plan.file.is_file():
         try:
             return plan.grown_from(StudyPlan.load(folder))
         except DamagedStudy:
-            return plan  # each run that is there says for itself whether it belongs to the study
+            return plan  # each existing run records whether it belongs to the study
     if any(run.path.exists() for run in plan.runs()):
         return plan
     if folder.exists() and (not folder.is_dir() or any(entry.name != ".lock" for entry in folder.iterdir())):
-        raise InputError(f"{folder} is there already, and is not the folder of a study", hint="Choose another --out.")
+        raise InputError(f"{folder} already exists and is not the folder of a study", hint="Choose another --out.")
     return plan
 
 
 def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: bool, console: Console) -> Done:
-    """Say what will be done and how long it will take, then do it, unless it is a dry run. `jobs` are done at once.
+    """Say what will be done and how long it will take, then do it, unless it is a dry run. Up to `jobs` runs are trained at once.
 
-    A run that fails is named, and the others go on. Raises Interrupted on Ctrl-C, after the runs under way have saved their state.
+    A run that fails is named, and the others continue. Raises Interrupted on Ctrl-C, after the runs under way have saved their state.
     """
     with ExitStack() as held:
         if not dry_run:
@@ -61,7 +61,7 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         todo = [run for run in plan.runs() if not run.finished]
         _say_title(plan, todo, console)
         if todo:
-            # By all runs, not by those to be done: a study that goes on trains with as many threads as before.
+            # By all runs, not those still to be done: a study that is continued trains with as many threads as before.
             opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
             expected = estimate(todo, opened.jobs, opened.threads, console)
             _say_plan(plan, todo, expected, console)
@@ -69,7 +69,7 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         else:
             console.say("Every run is finished.")
         if dry_run:
-            console.say("A dry run: nothing was trained or written.")
+            console.say("Dry run: nothing was trained or written.")
             return Done(0, {})
         plan.save()
         done = _train(todo, opened, expected, console) if todo else Done(0, {})
@@ -82,9 +82,9 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder of a study, made where it is not there; one in which nothing came to be is taken away again.
+    """Hold the folder of a study, which is made if needed, and removed again if it stays empty.
 
-    Raises InputError where another process works in it.
+    Raises InputError if another process is working in it.
     """
     lock = folder / ".lock"
     made = not folder.exists()
@@ -98,7 +98,7 @@ def only_writer(folder: Path) -> Iterator[None]:
                     lock.unlink()
                     folder.rmdir()
     except Timeout:
-        raise InputError(f"{folder} is being worked in by another process", hint="Wait for it, or stop it first.") from None
+        raise InputError(f"another process is working in {folder}", hint="Wait for it, or stop it first.") from None
     except OSError as error:
         raise storage_error(error, lock) from error
 
@@ -107,7 +107,7 @@ def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, conso
     waiting = deque(Job(run.name, run.dataset.given, run.recipe, run.path) for run in todo)
     progress = Progress(len(todo), {run.name: expected.seconds[run.path] for run in todo}, expected.jobs)
     failed: dict[str, str] = {}
-    unborn: list[Ended] = []
+    not_started: list[Ended] = []
     try:
         with console.board() as show:
             while waiting or engine.running:
@@ -117,21 +117,21 @@ def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, conso
                     try:
                         engine.start(job)
                     except OSError as error:
-                        unborn.append(Ended(job, Failure.of(error)))
-                for ended in [*unborn, *engine.ended()]:
-                    console.say(_said_of(ended, progress, engine.running))
+                        not_started.append(Ended(job, Failure.of(error)))
+                for ended in [*not_started, *engine.ended()]:
+                    console.say(_news(ended, progress, engine.running))
                     if ended.reason is not None:
                         failed[ended.job.name] = ended.reason
-                unborn.clear()
+                not_started.clear()
                 show(progress.board(engine.running), progress.text(engine.running))
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         left = len(todo) - progress.done
-        raise Interrupted(f"stopped with {left} of {len(todo)} runs to go; the same command continues them") from None
+        raise Interrupted(f"stopped with {left} of {len(todo)} runs left; the same command continues them") from None
     return Done(progress.done, failed)
 
 
-def _said_of(ended: Ended, progress: Progress, running: Sequence[Job]) -> str:
+def _news(ended: Ended, progress: Progress, running: Sequence[Job]) -> str:
     seconds = progress.end(ended.job, ended.reason is None)
     counted = f"[{progress.done + progress.failed} of {progress.total}]"
     if ended.reason is not None:
@@ -161,10 +161,10 @@ def _say_plan(plan: StudyPlan, todo: Sequence[PlannedRun], expected: Estimate, c
             each = duration(expected.seconds[mine[0].path]) if mine else ""
             rows.append((dataset.name, rung.name, change, f"{len(mine)} of {len(plan.seeds)}", each))
     console.say(table(None, ("data", "rung", "change", "runs to do", "each"), rows, ("rung", "change")))
-    stays, passing = expected.run_bytes / 1e9, expected.working_bytes / 1e9
+    kept, temporary = expected.run_bytes / 1e9, expected.working_bytes / 1e9
     at_once = f", {expected.jobs} at once" if expected.jobs > 1 else ""
     decoding = duration(expected.decode_seconds)
     console.say(
-        f"about {duration(expected.total)} in all{at_once}, up to {decoding} of it for decoding what is not in the cache; "
-        f"{stays:.1f} GB of runs, {passing:.1f} GB more while they train, at most {expected.cache_bytes / 1e9:.1f} GB of decoded images"
+        f"about {duration(expected.total)} in total{at_once}, of which up to {decoding} to decode images that are not in the cache; "
+        f"{kept:.1f} GB of runs, {temporary:.1f} GB more during training, at most {expected.cache_bytes / 1e9:.1f} GB of decoded images"
     )

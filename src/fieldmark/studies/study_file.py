@@ -22,13 +22,13 @@ combinations of the options of factors, the first option of each being the base:
         sgd: {optim.name: sgd, optim.lr: 0.05}
         adamw: {optim.name: adamw}
 
-Besides there may be ensembles of the rungs, made for each seed when their runs are finished:
+In addition there may be ensembles of the rungs, made for each seed when their runs are finished:
 
     ensembles:
       mean: {method: mean}             # of all rungs, the base among them
       stack: {members: [flip, crop], method: stack, fit_on: val}
 
-A file with none of the three has one recipe, whose spread over seeds is the noise that changes have to stand out from.
+A file with none of the three has one recipe, whose spread over seeds is the noise that gains have to exceed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "ensembles", "search", "q
 _ENSEMBLE_KEYS = ("members", "method", "of", "weights", "fit_on", "ingredients")
 _QUICK_KEYS = ("seeds", "base", "rungs")
 _REFERENCES: dict[str, Arrangement] = {"extends": "independent", "on": "ladder"}
-"""What a rung may say of what it is built on, and how rungs have to be arranged for it."""
+"""The keys that say what a rung is built on, with the arrangement that allows each."""
 _MOST_RUNGS = 1000
 _BASE = "base"
 _OF_THE_STUDY = tuple(f"data.{name}" for name in ("splits", "split_seed", "val_fraction", "test_fraction", "folds", "fold"))
@@ -67,7 +67,7 @@ _OF_THE_STUDY = tuple(f"data.{name}" for name in ("splits", "split_seed", "val_f
 class _Change:
     """A rung and what it adds to what it is built on.
 
-    `extended`: the layers of the recipe that it extends instead of the base; empty where it extends none, or one that cannot be read.
+    `extended`: the layers of the recipe that it extends instead of the base; empty if it extends none, or one that cannot be read.
     """
 
     rung: Rung
@@ -78,7 +78,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Quick:
-    """The section `quick`: settings of the base, settings of rungs by their names, where these stand, and the seeds."""
+    """The section `quick`: settings of the base, settings of rungs by name with their places in the file, and the seeds."""
 
     base: Layer = field(default_factory=list)
     rungs: dict[str, Layer] = field(default_factory=dict)
@@ -87,10 +87,11 @@ class _Quick:
 
 
 def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Study:
-    """A study that comes with Fieldmark, or a file. `overrides` (`key=value`) change the base, which the changes are made to.
+    """A study that comes with Fieldmark, or of a file. `overrides` (`key=value`) change the base and the recipes that rungs extend.
 
-    They change the recipes that rungs extend as well. `quick`: as the section of that name says. Raises InputError naming every problem
-    at once, each with where it stands.
+    quick: the form that the section of that name describes
+
+    Raises InputError naming every problem at once, each with its place in the file.
     """
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
@@ -136,7 +137,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
 
 
 def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[list[Layer], dict[str, Any], str]:
-    """The base's layers and the section `search` of a study file, with the file's name. Raises InputError where it has none."""
+    """The base's layers and the section `search` of a study file, with the file's name. Raises InputError if there is none."""
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
     problems: list[Problem] = []
@@ -144,7 +145,7 @@ def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[lis
     base = _base(values, source, (command_line_layer(overrides, problems),), problems)
     section = values.get("search")
     if not isinstance(section, dict):
-        problems.append(Problem(f"{source.origin} has no section search, which says what is searched over"))
+        problems.append(Problem(f"{source.origin} has no section search, which defines what is searched over"))
         section = {}
     _refuse(problems)
     return base, section, source.origin
@@ -187,24 +188,24 @@ def _base(values: dict[str, Any], source: Source, on_top: Sequence[Layer], probl
 
 
 def _start(recipe: str | dict[str, Any], source: Source, on_top: Sequence[Layer], problems: list[Problem]) -> list[Layer]:
-    """The layers of a recipe that rungs are built on, with what goes on top of all of these."""
+    """The layers of a recipe that rungs are built on, with those that go on top of each."""
     layers = [*base_layers(recipe, source, problems), *on_top]
     for setting in (setting for layer in layers for setting in layer if setting.key == "train.seed"):
-        problems.append(Problem("the seeds of a study are its `seeds`", place="train.seed", origin=setting.origin))
+        problems.append(Problem("a study sets the seeds in `seeds`", place="train.seed", origin=setting.origin))
     return layers
 
 
 def _arrangement(values: dict[str, Any], source: Source, problems: list[Problem]) -> Arrangement:
     given = [name for name in _ARRANGEMENTS if name in values]
     if len(given) > 1:
-        problems.append(Problem(f"{' and '.join(given)}: a study has one of them", origin=line_of(values, given[1], source.origin)))
+        problems.append(Problem(f"{' and '.join(given)}: a study has only one of these", origin=line_of(values, given[1], source.origin)))
     return given[0] if given else "independent"
 
 
 def _changes(
     values: dict[str, Any], arrangement: Arrangement, on_top: Sequence[Layer], source: Source, problems: list[Problem]
 ) -> list[_Change]:
-    """The base and what comes after it."""
+    """The base and the rungs after it."""
     name = values.get("base_name", _BASE)
     if not isinstance(name, str) or (arrangement == "grid" and "base_name" in values):
         why = "a grid's base is its first cell" if arrangement == "grid" else f"expected a name, got {show(name)}"
@@ -238,18 +239,18 @@ def _changes(
 
 
 def _earlier(on: Setting, above: Sequence[str], section: dict[Any, Any], called: str, problems: list[Problem]) -> str | None:
-    """The rung that another says to be `on`; None, and a problem, where there is no such rung above it."""
+    """The rung that another is `on`; None, and a problem, if there is no such rung above it."""
     name = str(on.value)
     if name in above:
         return name
     later = any(str(title) == name for title in section)
-    why = f"{name!r} does not stand above it" if later else f"there is no rung {name!r} above it{suggest(name, above)}"
+    why = f"{name!r} is not above it" if later else f"there is no rung {name!r} above it{suggest(name, above)}"
     problems.append(Problem(why, place=f"{called}: on", origin=on.origin))
     return None
 
 
 def _extended(extends: Setting, called: str, source: Source, on_top: Sequence[Layer], problems: list[Problem]) -> tuple[Layer, ...]:
-    """The layers of the recipe that a rung is built on instead of the base; none, and a problem, where it cannot be read."""
+    """The layers of the recipe that a rung is built on instead of the base; none, and a problem, if it cannot be read."""
     if not isinstance(extends.value, str):
         problems.append(
             Problem(
@@ -265,7 +266,7 @@ def _extended(extends: Setting, called: str, source: Source, on_top: Sequence[La
 
 
 def _layer(settings: Any, title: str, where: str, source: Source, problems: list[Problem], arrangement: Arrangement | None = None) -> Layer:
-    """The settings of a rung, or of the section quick. `extends` and `on` stay among them where rungs so arranged may have them."""
+    """The settings of a rung, or of the section quick. `extends` and `on` are kept if the arrangement allows them."""
     if not isinstance(settings, dict):
         problems.append(Problem(f"expected settings such as {{augment.flip: 0.5}}, got {show(settings)}", place=title, origin=where))
         return []
@@ -288,7 +289,7 @@ def _grid(section: dict[Any, Any], origin: str, source: Source, problems: list[P
     for options in factors:
         cells *= len(options)
     if cells > _MOST_RUNGS:
-        problems.append(Problem(f"it has {cells:,} cells, and {_MOST_RUNGS:,} are the most", place="grid", origin=origin))
+        problems.append(Problem(f"it has {cells:,} cells, and at most {_MOST_RUNGS:,} are allowed", place="grid", origin=origin))
         return [_Change(Rung(_BASE), (), origin)]
     changes = []
     for cell in itertools.product(*factors):
@@ -305,9 +306,7 @@ def _options(factor: Any, options: Any, section: dict[Any, Any], source: Source,
         if factor not in {each.key for each in fields()}:
             nearest = suggest(str(factor), sorted({each.key for each in fields()}))
             problems.append(
-                Problem(
-                    f"a list of values belongs to a recipe key, and there is no such key{nearest}", place=f"grid: {factor}", origin=where
-                )
+                Problem(f"a list of values needs a recipe key, and there is no such key{nearest}", place=f"grid: {factor}", origin=where)
             )
         last = str(factor).rpartition(".")[2]
         for value in options:
@@ -326,7 +325,7 @@ def _settings(layer: Layer) -> dict[str, Any]:
 
 
 def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[Problem]) -> tuple[tuple[Rung, ...], tuple[Recipe, ...]]:
-    """The recipe of each rung; every rung that is like another, or that has no recipe, is a problem."""
+    """The recipe of each rung; a rung equal to another, or without a valid recipe, is a problem."""
     built: dict[str, Recipe] = {}
     twins: dict[str, str] = {}
     slugs: dict[str, str] = {}
@@ -336,7 +335,7 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[Probl
         if not slug:
             problems.append(Problem("a name needs a letter or a digit", place=repr(name), origin=change.origin))
         elif slug in slugs:
-            problems.append(Problem(f"too much like {slugs[slug]!r}; both would be {slug} on disk", place=repr(name), origin=change.origin))
+            problems.append(Problem(f"too similar to {slugs[slug]!r}: both are {slug} on disk", place=repr(name), origin=change.origin))
         slugs[slug] = name
         below = base if rung.before is None else layers_of[rung.before]
         layers_of[name] = layers = [*(change.extended or below), *change.layers]
@@ -350,12 +349,12 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[Probl
             problems += [problem if known else problem.within(of) for problem, known in zip(error.problems, placed, strict=True)]
             continue
         if "train.seed" in rung.settings:
-            problems.append(Problem("train.seed is what `seeds` is for", place=repr(name), origin=change.origin))
+            problems.append(Problem("train.seed is set by `seeds`", place=repr(name), origin=change.origin))
         splits, others = (flat(each) for each in (recipe, next(iter(built.values()), recipe)))
         if kept := [key for key in _OF_THE_STUDY if splits[key] != others[key]]:
             problems.append(
                 Problem(
-                    f"{', '.join(kept)}: all rungs of a study have the same splits",
+                    f"{', '.join(kept)}: all rungs of a study must have the same splits",
                     place=repr(name),
                     remedy="set it in the base",
                     origin=change.origin,
@@ -369,7 +368,7 @@ def _recipes(base: list[Layer], changes: Sequence[_Change], problems: list[Probl
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """Files made absolute: the study may be continued from another folder."""
+    """With absolute paths: the study may be continued from another folder."""
     weights, taxonomy = recipe.model.weights, recipe.data.taxonomy
     if weights not in ("pretrained", "none"):
         recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": _whole(weights)})})
@@ -416,13 +415,13 @@ def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, pro
         except InputError as error:
             problems += [problem.within(f"ensembles: {name}").written(here) for problem in error.problems]
         if not ensemble.slug or ensemble.slug in [each.slug for each in found]:
-            problems.append(Problem(f"{name!r} needs a name of its own, with letters or digits", place="ensembles", origin=here))
+            problems.append(Problem(f"{name!r} needs a unique name, with letters or digits", place="ensembles", origin=here))
         found.append(ensemble)
     return tuple(found)
 
 
 def _impossible(ensemble: StudyEnsemble, recipes: dict[str, Recipe]) -> list[str]:
-    """Why it could not be made; nothing where its method or its members are a problem of their own."""
+    """Why it could not be made; nothing if its method or its members are a problem already."""
     try:
         method = ensemble.chosen()
     except InputError:
@@ -437,10 +436,10 @@ def _seeds(given: Any, key: str, origin: str, problems: list[Problem]) -> tuple[
         or not values
         or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in values)
     ):
-        problems.append(Problem(f"expected how many, or a list of whole numbers, got {show(given)}", place=key, origin=origin))
+        problems.append(Problem(f"expected a number of seeds or a list of whole numbers, got {show(given)}", place=key, origin=origin))
         return (0,)
     if len(set(values)) < len(values):
-        problems.append(Problem(f"{show(given)} names a seed twice", place=key, origin=origin))
+        problems.append(Problem(f"{show(given)} lists a seed twice", place=key, origin=origin))
     return tuple(int(each) for each in values)
 
 
@@ -448,7 +447,7 @@ def _seeds(given: Any, key: str, origin: str, problems: list[Problem]) -> tuple[
 
 
 def _quick(values: dict[str, Any], source: Source, problems: list[Problem]) -> _Quick:
-    """The section `quick`, which is checked whether it is used or not; its settings are checked with the recipes that they change."""
+    """The section `quick`, checked whether it is used or not. Its settings are checked with the recipes that they change."""
     if "quick" not in values:
         return _Quick()
     section = values["quick"]
@@ -475,7 +474,7 @@ def _quick(values: dict[str, Any], source: Source, problems: list[Problem]) -> _
 
 
 def _in_quick_form(change: _Change, quick: _Quick) -> _Change:
-    """With what the section says of this rung; the rungs that are built on it have it too."""
+    """With the section's settings of this rung, which the rungs built on it have too."""
     layer = quick.rungs.get(change.rung.name, [])
     rung = replace(change.rung, settings=change.rung.settings | _settings(layer))
     return replace(change, rung=rung, layers=(*change.layers, layer))
@@ -485,4 +484,4 @@ def _without_quick(source: Source) -> InputError:
     have = [name for name in STUDIES.names() if "quick" in parse(STUDIES.text(name), name)]
     example = "quick: {seeds: 1, base: {train.epochs: 2, data.size: 32}}"
     others = f"; studies that come with Fieldmark and have one: {', '.join(have)}" if have else ""
-    return InputError(f"{source.origin} has no section quick, which says what --quick is", hint=f"Write one, such as {example}{others}.")
+    return InputError(f"{source.origin} has no section quick, which --quick needs", hint=f"Write one, such as {example}{others}.")

@@ -509,7 +509,14 @@ def timed(monkeypatch):
 
     def estimated(runs, jobs, threads, console):
         calls.append("timed")
-        return Estimate({run.path: 100.0 for run in runs}, 0.0, 2 * GB, 3 * GB, 0, jobs)
+        return Estimate(
+            seconds={run.path: 100.0 for run in runs},
+            decode_seconds=0.0,
+            run_bytes=2 * GB,
+            working_bytes=3 * GB,
+            cache_bytes=0,
+            jobs=jobs,
+        )
 
     monkeypatch.setattr("fieldmark.studies.search.run.estimate", estimated)
     monkeypatch.setattr(

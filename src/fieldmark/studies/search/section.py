@@ -35,8 +35,8 @@ Sampler = Literal["tpe", "random"]
 class Halving:
     """Asynchronous successive halving (Li et al., MLSys 2020) in its stopping form.
 
-    After `min_epochs`, and `factor`, `factor` ** 2 … times as many, a trial goes on only where its val figure is among the best
-    1/`factor` of those that trials had there so far.
+    After `min_epochs`, and `factor`, `factor` ** 2 … times as many, a trial goes on only if its val figure is among the best 1/`factor`
+    of those that trials have had at that point.
     """
 
     min_epochs: int
@@ -45,7 +45,7 @@ class Halving:
 
 @dataclass(frozen=True)
 class Search:
-    """What a study file's section `search` says, with the base recipe that it is about."""
+    """The section `search` of a study file, with the base recipe that it varies."""
 
     space: Space
     sampler: Sampler
@@ -58,7 +58,7 @@ class Search:
 
     @property
     def monitor(self) -> Monitor:
-        """The val figure that chooses."""
+        """The val figure by which trials are chosen."""
         return self.base.evaluate.monitor
 
     @property
@@ -72,7 +72,7 @@ class Search:
 def read_search(section: dict[str, Any], base: Sequence[Layer], origin: str) -> Search:
     """The section `search` of a study file; `base` are the layers of the recipe that it changes.
 
-    Raises InputError naming every problem at once, each with where it stands.
+    Raises InputError naming every problem at once, each with its place in the file.
     """
     problems: list[Problem] = []
     for name in section:
@@ -109,7 +109,7 @@ def read_search(section: dict[str, Any], base: Sequence[Layer], origin: str) -> 
 
 
 def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[Problem]) -> Halving | None:
-    """By default two decisions, after a ninth and a third of the epochs, where there are so many."""
+    """By default two decisions, after a ninth and a third of the epochs, if there are enough epochs."""
     given, where = section.get("halving", True), line_of(section, "halving", origin)
     if given is False:
         return None
@@ -158,7 +158,7 @@ def _halving(section: dict[str, Any], space: Space, origin: str, problems: list[
 
 
 def _fewest_epochs(space: Space) -> int | None:
-    """Epochs of the shortest trial; None where the base is no recipe, which is reported already."""
+    """Epochs of the shortest trial; None if the base is not a valid recipe, which is reported elsewhere."""
     searched = [dimension for dimension in space.dimensions if dimension.key == "train.epochs"]
     try:
         return int(min(end for each in searched for end in each.domain.ends)) if searched else build_recipe(space.base).train.epochs
@@ -167,7 +167,7 @@ def _fewest_epochs(space: Space) -> int | None:
 
 
 def _check_models(search: Search) -> None:
-    """Raises InputError for an architecture that nobody knows."""
+    """Raises InputError for an unknown architecture."""
     names = [name for dimension in search.space.dimensions if dimension.key == "model.name" for name in dimension.domain.ends]
     if names:
         from fieldmark.models.factory import check_name

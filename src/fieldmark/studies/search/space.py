@@ -1,4 +1,4 @@
-"""What a search tries: ranges and choices of recipe keys, as the section `space` of a study file gives them.
+"""What a search tries: ranges and choices of recipe keys, from the section `space` of a study file.
 
     space:
       optim.lr: {from: 1e-4, to: 1e-2, log: true}
@@ -62,7 +62,7 @@ _TEACH_NOTHING = (
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included: in steps, or evenly on a logarithmic scale, or evenly. `whole`: integers."""
+    """Numbers from `low` to `high`, both included: in steps, evenly on a logarithmic scale, or evenly. `whole`: integers only."""
 
     low: float
     high: float
@@ -81,7 +81,7 @@ class Range:
 
     @property
     def count(self) -> float:
-        """How many values it has; infinite where it is continuous."""
+        """How many values it has; infinite if it is continuous."""
         step = self.step or (1 if self.whole else None)
         return math.inf if step is None else round((self.high - self.low) / step) + 1
 
@@ -93,7 +93,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Values to choose from; `labels` are their names, which differ."""
+    """Values to choose from; `labels` are their names, all different."""
 
     values: tuple[Any, ...]
 
@@ -119,7 +119,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Dimension:
-    """A key that is searched over. `when`: the variant under which alone it is, as (key, name), such as ("optim.name", "sgd")."""
+    """A key that is searched over. `when`: the only variant under which it is, as (key, name), such as ("optim.name", "sgd")."""
 
     key: str
     domain: Range | Choices
@@ -128,28 +128,28 @@ class Dimension:
 
     @property
     def name(self) -> str:
-        """The key, and the variant where it is searched over under that one only: two dimensions may share a key."""
+        """The key, with the variant if it is searched over only under that: two dimensions may share a key."""
         return self.key if self.when is None else f"{self.key} ({self.when[1]})"
 
     def applies(self, settings: dict[str, Any]) -> bool:
-        """Whether it is searched over under the variants that `settings` have."""
+        """Whether it is searched over under the variants in `settings`."""
         return self.when is None or settings.get(self.when[0]) == self.when[1]
 
 
 @dataclass(frozen=True)
 class Space:
-    """`dimensions` stand in the order in which they are sampled: choices between variants first. `base` is what they change."""
+    """`dimensions` are in the order in which they are sampled, choices between variants first. `base` is what they change."""
 
     dimensions: tuple[Dimension, ...]
     base: tuple[Layer, ...]
 
     @property
     def largest(self) -> float:
-        """At most how many recipes it holds; infinite where a dimension is continuous."""
+        """At most how many recipes it holds; infinite if a dimension is continuous."""
         return math.prod(dimension.domain.count for dimension in self.dimensions)
 
     def settings(self, value_of: Callable[[Dimension], Any]) -> dict[str, Any]:
-        """The dotted keys of one trial. `value_of` is asked for those dimensions only that the variants chosen before have."""
+        """The dotted keys of one trial. `value_of` is only called for dimensions that the variants chosen before have."""
         chosen: dict[str, Any] = {}
         for dimension in self.dimensions:
             if self._exists(dimension, chosen):
@@ -157,12 +157,12 @@ class Space:
         return chosen
 
     def recipe(self, settings: dict[str, Any]) -> Recipe:
-        """The base with settings of a trial. Raises InputError where they do not go together."""
+        """The base with the settings of a trial. Raises InputError if they are incompatible."""
         origins = {dimension.key: dimension.origin for dimension in self.dimensions}
         return build_recipe([*self.base, [Setting(key, value, origins.get(key, "search")) for key, value in settings.items()]])
 
     def base_settings(self) -> dict[str, Any] | None:
-        """The settings that make the base itself; None where the base is not in the space."""
+        """The settings that make the base itself; None if the base is not in the space."""
         values = flat(build_recipe(self.base))
 
         def value_of(dimension: Dimension) -> Any:
@@ -179,7 +179,7 @@ class Space:
         if not owners or None in owners:
             return True
         section = f"{dimension.key.rpartition('.')[0]}.name"
-        # Where the space does not choose the variant it is the base's; a key which that one lacks is left in, to be refused.
+        # If the space does not choose the variant, it is the base's; a key that this lacks is kept, to be refused.
         return section not in chosen or chosen[section] in owners
 
 
@@ -189,7 +189,7 @@ def label(value: Any) -> str:
 
 
 def read_space(section: Any, base: Sequence[Layer], origin: str, problems: list[Problem]) -> Space:
-    """The space of a study file's mapping. What is wrong is added to `problems`, each with where it stands.
+    """The space of a study file's mapping. Problems are added to `problems`, each with its place in the file.
 
     Every corner of the space (the ends of ranges, each choice; in a large space, each pair of them) must make a valid recipe.
     """
@@ -240,7 +240,7 @@ def _dimensions(section: dict[Any, Any], origin: str, problems: list[Problem], w
 
 
 def _entries(section: dict[Any, Any], origin: str, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Dotted keys with what is given for each; sections may be nested as in a recipe."""
+    """Dotted keys with their values and origins; sections may be nested as in a recipe."""
     known = {field.key for field in fields()}
     for name, given in section.items():
         key, where = f"{prefix}{name}", line_of(section, name, origin)
@@ -364,7 +364,7 @@ def _order(dimension: Dimension) -> tuple[bool, int]:
 
 
 def _check_keys(space: Space, problems: list[Problem]) -> None:
-    """What is searched over must be a setting, once, that the base leaves open."""
+    """Each key searched over must be a setting of the recipe, given once, and not set on the command line."""
     given = {setting.key: setting.origin for layer in space.base for setting in layer if setting.origin == "command line"}
     for index, dimension in enumerate(space.dimensions):
         key, where = dimension.key, dimension.origin
@@ -436,7 +436,7 @@ def _check_corners(space: Space, problems: list[Problem]) -> None:
 
 
 def _in_the_space(problem: Problem, settings: dict[str, Any], space: Space) -> Problem:
-    """The problem with the line, in the space, of each of its keys that are searched over."""
+    """The problem, with the line in the space of each of its keys that is searched over."""
     named = [dimension for dimension in space.dimensions if dimension.key in settings and dimension.key in problem.keys]
     of_the_space = any(dimension.origin == problem.origin for dimension in space.dimensions)
     if of_the_space and len(named) == 1:
@@ -447,7 +447,7 @@ def _in_the_space(problem: Problem, settings: dict[str, Any], space: Space) -> P
 
 
 def _corners(dimensions: Sequence[Dimension]) -> Iterator[dict[str, Any]]:
-    """Values by name of dimension: all combinations of ends; where they are too many, all pairs of ends under each choice of variants."""
+    """Values by name of dimension: all combinations of ends, or if there are too many, all pairs of ends for each choice of variants."""
     if math.prod(len(dimension.domain.ends) for dimension in dimensions) <= _MOST_CORNERS:
         for values in itertools.product(*(dimension.domain.ends for dimension in dimensions)):
             yield {dimension.name: value for dimension, value in zip(dimensions, values, strict=True)}
