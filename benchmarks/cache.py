@@ -40,14 +40,14 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
     from fieldmark.core.cores import available_cores
     from fieldmark.datasets.content import file_hash
     from fieldmark.datasets.images import Files
-    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
+    from fieldmark.datasets.pixel_cache import Decoding, Selection, open_pixels
 
     hashes = [file_hash(file.read_bytes()) for file in files]
     resize = v2.Resize((side, side), antialias=True)
 
     def fieldmark() -> None:
         with tempfile.TemporaryDirectory() as cache:
-            open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), View(side, "squash"), Path(cache))
+            open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), Decoding(side, "squash"), Path(cache))
 
     def torchvision(*steps: torch.nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -76,11 +76,11 @@ def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
     """MB of RssAnon beyond the start, of a fresh process: after opening an existing cache, and after reading all of it."""
     from fieldmark.datasets.content import file_hash
     from fieldmark.datasets.images import Files
-    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
+    from fieldmark.datasets.pixel_cache import Decoding, Selection, open_pixels
 
     with tempfile.TemporaryDirectory() as cache:
         hashes = [file_hash(file.read_bytes()) for file in files]
-        open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), View(side, "squash"), Path(cache))
+        open_pixels(Selection(Files(Path("/")), [str(file) for file in files], hashes), Decoding(side, "squash"), Path(cache))
         request = json.dumps({"files": [str(file) for file in files], "hashes": hashes, "side": side, "cache": cache})
         answer = subprocess.run([sys.executable, __file__, "--measure-memory"], input=request, capture_output=True, text=True, check=True)
     opened, read = json.loads(answer.stdout)
@@ -90,12 +90,12 @@ def anonymous_memory(files: list[Path], side: int) -> tuple[float, float]:
 def measure_memory() -> None:
     """In a fresh process; the request is read, and everything imported, before the first measurement."""
     from fieldmark.datasets.images import Files
-    from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
+    from fieldmark.datasets.pixel_cache import Decoding, Selection, open_pixels
 
     request = json.loads(sys.stdin.read())
     selection = Selection(Files(Path("/")), request["files"], request["hashes"])
     before = rss_anon()
-    array = open_pixels(selection, View(request["side"], "squash"), Path(request["cache"])).array
+    array = open_pixels(selection, Decoding(request["side"], "squash"), Path(request["cache"])).array
     opened = rss_anon()
     order = np.random.default_rng(0).permutation(len(array))
     total = 0

@@ -19,10 +19,10 @@ from fieldmark.core.errors import InputError
 from fieldmark.datasets import pixel_cache as pixels
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
-from fieldmark.datasets.pixel_cache import Selection, View, clear_cache, default_cache_dir, list_cache, open_pixels
+from fieldmark.datasets.pixel_cache import Decoding, Selection, clear_cache, default_cache_dir, list_cache, open_pixels
 from fieldmark.runtime.preprocess import Preprocess, square
 
-VIEW = View(24, "squash")
+VIEW = Decoding(24, "squash")
 
 
 def write_images(folder: Path, count: int) -> tuple[list[Path], list[str]]:
@@ -52,8 +52,8 @@ def folders(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "pixels").iterdir() if path.is_dir())
 
 
-@pytest.mark.parametrize("view", [VIEW, View(16, "shorter-side"), View(20, "letterbox")])
-def test_tiles_equal_the_preprocessing(images: tuple[list[Path], list[str]], cache: Path, view: View) -> None:
+@pytest.mark.parametrize("view", [VIEW, Decoding(16, "shorter-side"), Decoding(20, "letterbox")])
+def test_tiles_equal_the_preprocessing(images: tuple[list[Path], list[str]], cache: Path, view: Decoding) -> None:
     files, hashes = images
     found = open_pixels(selected(files, hashes), view, cache)
     assert isinstance(found.array, np.memmap) and found.array.dtype == np.uint8 and found.unreadable == {}
@@ -89,8 +89,8 @@ def test_key_is_the_content_its_order_and_the_view(images: tuple[list[Path], lis
     files, hashes = images
     open_pixels(selected(files, hashes), VIEW, cache)
     open_pixels(selected(files[::-1], hashes[::-1]), VIEW, cache)
-    open_pixels(selected(files, hashes), View(24, "letterbox"), cache)
-    open_pixels(selected(files, hashes), View(25, "squash"), cache)
+    open_pixels(selected(files, hashes), Decoding(24, "letterbox"), cache)
+    open_pixels(selected(files, hashes), Decoding(25, "squash"), cache)
     open_pixels(selected(files[:-1], hashes[:-1]), VIEW, cache)
     assert len(folders(cache)) == 5
 
@@ -201,10 +201,10 @@ import sys
 from pathlib import Path
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
-from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
+from fieldmark.datasets.pixel_cache import Selection, Decoding, open_pixels
 files = sorted(Path(sys.argv[1]).iterdir())
 chosen = Selection(Files(files[0].parent), [file.name for file in files], [file_hash(file.read_bytes()) for file in files])
-found = open_pixels(chosen, View(24, "squash"), Path(sys.argv[2]))
+found = open_pixels(chosen, Decoding(24, "squash"), Path(sys.argv[2]))
 print(file_hash(found.array.tobytes()))
 """
     command = [sys.executable, "-c", code, str(images[0][0].parent), str(cache)]
@@ -248,7 +248,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
     chosen = pixels.Selection(Files(files[0].parent), [file.name for file in files], hashes)
-    pixels.open_pixels(chosen, pixels.View(24, "squash"), Path(sys.argv[2]))
+    pixels.open_pixels(chosen, pixels.Decoding(24, "squash"), Path(sys.argv[2]))
 except OSError as error:
     assert error.errno == errno.EFBIG
     print("refused", [path.name for path in (Path(sys.argv[2]) / "pixels").iterdir() if path.is_dir()])
@@ -274,7 +274,7 @@ def test_list_and_clear(images: tuple[list[Path], list[str]], cache: Path) -> No
     files, hashes = images
     used = open_pixels(selected(files, hashes), VIEW, cache)
     first = folders(cache)[0]
-    open_pixels(selected(files[:4], hashes[:4]), View(16, "letterbox"), cache)
+    open_pixels(selected(files[:4], hashes[:4]), Decoding(16, "letterbox"), cache)
     gc.collect()
     os.utime(cache / "pixels" / first / "index.json", (1, 1))
     newest, oldest = list_cache(cache)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.layouts import read_dataset
-from fieldmark.datasets.pixel_cache import Selection, View, open_pixels
+from fieldmark.datasets.pixel_cache import Decoding, Selection, open_pixels
 from fieldmark.runtime import decode as decoder
 from fieldmark.runtime.decode import FILE_LIMIT, SCAN_LIMIT, UnreadableImage, decode, dimensions, read
 from fieldmark.runtime.preprocess import Preprocess
@@ -413,7 +413,7 @@ def test_training_and_prediction_come_to_the_same_verdict(special: dict[str, str
     dataset = read_dataset(root, "auto")
     content = scan(dataset)
     paths = [(dataset.root / dataset.paths[row]) for row in range(len(dataset))]
-    cache = open_pixels(Selection(dataset.images, dataset.paths, content.hashes), View(24, "squash"), tmp_path / "cache")
+    cache = open_pixels(Selection(dataset.images, dataset.paths, content.hashes), Decoding(24, "squash"), tmp_path / "cache")
     predict = Preprocess(24, "squash", (0, 0, 0), (1, 1, 1))
     assert len(dataset) == len(files)
     refused = 0

@@ -23,7 +23,7 @@ from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import build_model
 from fieldmark.models.prefix import Prefix
 from fieldmark.runtime.preprocess import Preprocess
-from fieldmark.training import features
+from fieldmark.training import feature_store, features
 from fieldmark.training.features import CachedFeatures, WholeNetwork, begin_stage, cached_features, draws_nothing, plan_features
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.stages import apply_stage
@@ -257,7 +257,7 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage(features._SPARE_BYTES + 1000))
     found = cached(tmp_path)
-    assert isinstance(found, str) and "find no room on the disk" in found
+    assert isinstance(found, str) and "is free on the disk" in found
     assert list(tmp_path.iterdir()) == []
 
 
@@ -305,7 +305,7 @@ def outputs(draw):
 
 @given(outputs())
 def test_features_come_back_as_they_were(output):
-    form = features._Form.of(output)
+    form = feature_store.Form.of(output)
     rows = form.flat(output)
     back = form.features(torch.from_numpy(copy.deepcopy(rows)))
     assert rows.shape == (len(output), output[0].numel())

@@ -15,7 +15,7 @@ from fieldmark.batches.windows import windows
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.data import BoxCrop, Data
 from fieldmark.datasets.loading import LoadedData, check_readable
-from fieldmark.datasets.pixel_cache import View, default_cache_dir, open_pixels
+from fieldmark.datasets.pixel_cache import Decoding, default_cache_dir, open_pixels
 from fieldmark.datasets.regions import margin_of, tile_margin_of
 
 _CHUNK = 256
@@ -44,8 +44,8 @@ class Tiles:
         around = (1 + 2 * crop.margin + 2 * crop.jitter) / (1 + 2 * crop.margin) if isinstance(crop, BoxCrop) else 1.0
         side = min(math.ceil(settings.size * settings.cache_scale * around), max(int(np.median(sides)), 1))
         with console.progress("decoding", "images") as advance:
-            view = View(side, "squash", settings.corrupt)
-            cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), view, cache_dir or default_cache_dir(), advance)
+            decoding = Decoding(side, "squash", settings.corrupt)
+            cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), decoding, cache_dir or default_cache_dir(), advance)
         if not cache.unreadable:
             return cls(loaded, rows, cache.array)
         loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})

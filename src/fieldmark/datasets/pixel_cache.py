@@ -57,7 +57,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class View:
+class Decoding:
     """How images are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
 
     side: int
@@ -109,26 +109,26 @@ def default_cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("fieldmark"))
 
 
-def open_pixels(selection: Selection, view: View, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
+def open_pixels(selection: Selection, decoding: Decoding, cache_dir: Path, progress: Progress | None = None) -> PixelCache:
     """The tiles of a selection, in its order: decoded now, or mapped as an earlier call left them.
 
-    A tile equals runtime.preprocess.square of its image and region, corrupted if the view says so. Of processes that ask for the
+    A tile equals runtime.preprocess.square of its image and region, corrupted if the decoding says so. Of processes that ask for the
     same tiles, one decodes and the others wait.
 
     Raises InputError if the disk is full or cannot be written, and if an image has changed since it was hashed.
     """
-    shape = (len(selection), 3, view.side, view.side)
+    shape = (len(selection), 3, decoding.side, decoding.side)
     if not len(selection):
         return PixelCache(np.empty(shape, np.uint8), {})
     regions = b"" if selection.regions is None else np.ascontiguousarray(selection.regions, "<f8").tobytes()
-    entry = file_hash(json.dumps([DECODER, asdict(view), *selection.hashes]).encode() + regions)
+    entry = file_hash(json.dumps([DECODER, asdict(decoding), *selection.hashes]).encode() + regions)
     folder = cache_dir / "pixels" / entry
     try:
         if (cache := _open(folder, shape)) is None:
             make_folder(folder.parent)
             with FileLock(_lock_file(folder)):
                 if (cache := _open(folder, shape)) is None:
-                    _build(selection, view, folder, progress)
+                    _build(selection, decoding, folder, progress)
                     cache = _open(folder, shape)
         assert cache is not None
         return cache
@@ -183,7 +183,7 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _build(selection: Selection, view: View, folder: Path, progress: Progress | None) -> None:
+def _build(selection: Selection, decoding: Decoding, folder: Path, progress: Progress | None) -> None:
     for left_over in folder.parent.glob(f".*{_BUILDING}"):
         if left_over != _building(folder):
             _remove_unused(left_over)
@@ -194,10 +194,10 @@ def _build(selection: Selection, view: View, folder: Path, progress: Progress | 
     building.mkdir()
     try:
         with (building / _PIXELS).open("wb") as stream:
-            _reserve(stream, len(selection) * 3 * view.side**2, folder.parent)
+            _reserve(stream, len(selection) * 3 * decoding.side**2, folder.parent)
             unreadable: dict[int, str] = {}
-            done, flush_every = 0, max(1, _FLUSH_BYTES // (3 * view.side**2))
-            for tiles, problems in _decode(selection, view):
+            done, flush_every = 0, max(1, _FLUSH_BYTES // (3 * decoding.side**2))
+            for tiles, problems in _decode(selection, decoding):
                 stream.write(tiles.data)
                 if (done + len(tiles)) // flush_every > done // flush_every:
                     _flush(stream)  # little by little, so that the disk works while images are decoded
@@ -206,8 +206,8 @@ def _build(selection: Selection, view: View, folder: Path, progress: Progress | 
                 if progress is not None:
                     progress(done, len(selection))
             _flush(stream)
-        shape = [len(selection), 3, view.side, view.side]
-        write_json(building / _INDEX, {"shape": shape, "view": asdict(view), "decoder": DECODER, "unreadable": unreadable})
+        shape = [len(selection), 3, decoding.side, decoding.side]
+        write_json(building / _INDEX, {"shape": shape, "view": asdict(decoding), "decoder": DECODER, "unreadable": unreadable})
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
@@ -237,15 +237,15 @@ def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
         ) from error
 
 
-def _decode(selection: Selection, view: View) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def _decode(selection: Selection, decoding: Decoding) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
     """Chunks of tiles in order, with the problems of each by their row in it; only a few chunks are in memory at a time."""
     cores = available_cores()
-    chunk = min(max(1, _CHUNK_BYTES // (3 * view.side**2)), 64)
+    chunk = min(max(1, _CHUNK_BYTES // (3 * decoding.side**2)), 64)
     pending: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
     with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
         try:
             for start in range(0, len(selection), chunk):
-                pending.append(pool.submit(_decode_chunk, selection.part(start, start + chunk), view))
+                pending.append(pool.submit(_decode_chunk, selection.part(start, start + chunk), decoding))
                 if len(pending) > 2 * cores:
                     yield pending.popleft().result()
             while pending:
@@ -254,8 +254,8 @@ def _decode(selection: Selection, view: View) -> Iterator[tuple[np.ndarray, dict
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[int, str]]:
-    tiles = np.zeros((len(selection), view.side, view.side, 3), np.uint8)
+def _decode_chunk(selection: Selection, decoding: Decoding) -> tuple[np.ndarray, dict[int, str]]:
+    tiles = np.zeros((len(selection), decoding.side, decoding.side, 3), np.uint8)
     problems = {}
     for row, (path, digest) in enumerate(zip(selection.paths, selection.hashes, strict=True)):
         if not digest:
@@ -264,8 +264,8 @@ def _decode_chunk(selection: Selection, view: View) -> tuple[np.ndarray, dict[in
         region = None if selection.regions is None else selection.regions[row].tolist()
         try:
             data = _unchanged(selection.images, path, digest)
-            tile = square(data, view.side, view.resize, path, region).transpose(1, 2, 0)
-            tiles[row] = tile if view.corrupt == "none" else corrupt(tile, *parse(view.corrupt), key(digest))
+            tile = square(data, decoding.side, decoding.resize, path, region).transpose(1, 2, 0)
+            tiles[row] = tile if decoding.corrupt == "none" else corrupt(tile, *parse(decoding.corrupt), key(digest))
         except UnreadableImage as error:
             problems[row] = error.reason
     return tiles, problems

@@ -12,7 +12,7 @@ from fieldmark.core.cores import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.datasets.pixel_cache import View, default_cache_dir, open_pixels
+from fieldmark.datasets.pixel_cache import Decoding, default_cache_dir, open_pixels
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
@@ -70,8 +70,8 @@ class SplitPixels:
 def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, corrupt: str, console: Console) -> SplitPixels:
     """Decode these rows of the dataset; those that cannot be are named and left out."""
     with console.progress("decoding", "images") as advance:
-        view = View(preprocess.size, preprocess.resize)
-        cache = open_pixels(loaded.selection(rows, preprocess.margin), view, default_cache_dir(), advance)
+        decoding = Decoding(preprocess.size, preprocess.resize)
+        cache = open_pixels(loaded.selection(rows, preprocess.margin), decoding, default_cache_dir(), advance)
     unreadable = {int(rows[position]): reason for position, reason in cache.unreadable.items()}
     console.say(*(f"left out: {loaded.dataset.paths[row]}: {reason}" for row, reason in unreadable.items()))
     sound = np.setdiff1d(np.arange(len(rows)), list(cache.unreadable))

@@ -8,13 +8,10 @@ batches go through the network, on the same machine with as many threads, it is 
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -23,7 +20,6 @@ from torch import Tensor
 from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import Interrupted
-from fieldmark.core.files import whole_file
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.augment import Augment, NoCrop, NoMixing
 from fieldmark.core.recipe.stages import Stage
@@ -32,12 +28,12 @@ from fieldmark.evaluation.split import SplitPixels
 from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.factory import Classifier
 from fieldmark.models.prefix import Prefix, find_prefix
+from fieldmark.training.feature_store import Form, StoredFeatures, recording
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.objective import Network
 
 _SPARE_BYTES = 2**30
 """Left free on the disk for checkpoints and predictions."""
-_STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.uint16}
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class CachedFeatures:
         self.network = Network(prefix.resume_with_features, arithmetic)
         self._prefix, self._model, self._arithmetic, self._folder = prefix, model, arithmetic, folder
         self._predicted: tuple[SplitPixels, int, str] | None = None
-        self._features: _Features | None = None
+        self._features: StoredFeatures | None = None
 
     def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of a split, as SplitPixels.logits_and_features returns them.
@@ -82,12 +78,12 @@ class CachedFeatures:
         if self._features is not None or not len(split.sound) or needed > _room(self._folder):
             return split.logits_and_features(self._model, self._arithmetic, batch, console)
         path = self._folder / "split.npy"
-        with _recording(path, len(split.sound)) as recording, self._prefix.watching(recording.add):
+        with recording(path, len(split.sound)) as recorder, self._prefix.watching(recorder.add):
             answers = split.logits_and_features(self._model, self._arithmetic, batch, console)
-        self._predicted, self._features = asked, _Features(path, recording.form, self._arithmetic.device)
+        self._predicted, self._features = asked, StoredFeatures(path, recorder.form, self._arithmetic.device)
         return answers
 
-    def _resumed(self, features: _Features, count: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _resumed(self, features: StoredFeatures, count: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
         parts = []
         for start in range(0, count, batch):
             with self._arithmetic.autocast():
@@ -122,7 +118,7 @@ Predict = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
 class CachedBatches:
     """Batches of features instead of images: of the same rows, in the same order, as TrainBatches gives them."""
 
-    def __init__(self, batches: TrainBatches, features: _Features, views: int):
+    def __init__(self, batches: TrainBatches, features: StoredFeatures, views: int):
         self.batch, self.steps_per_epoch = batches.batch, batches.steps_per_epoch
         self._features, self._views, self._order = features, views, batches.order
         self._labels = batches.labels[batches.rows].astype(np.int64)
@@ -186,7 +182,7 @@ def cached_features(
     if not path.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         if plan.bytes > (room := _room(folder.parent)):
-            return f"{_size(plan.bytes)} of features find no room on the disk that holds {folder.parent}, which has {_size(room)} to spare"
+            return f"the features need {_size(plan.bytes)}, and only {_size(room)} is free on the disk that holds {folder.parent}"
         folder.mkdir(exist_ok=True)
     console.say(f"{plan.text} in {folder}")
     features = _features(plan, batches, arithmetic, size, path, console, interrupt)
@@ -229,7 +225,7 @@ def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, 
 
 def _features(
     plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int, path: Path, console: Console, interrupt: Interrupt
-) -> _Features:
+) -> StoredFeatures:
     """What the prefix gives for `size` images at a time, view after view, each in the order of the rows: stored already, or now."""
     count = len(batches.rows)
 
@@ -241,91 +237,17 @@ def _features(
 
     if path.is_file():
         first = computed(0, 0)
-        features = _Features(path, _Form.of(first), arithmetic.device)
+        features = StoredFeatures(path, Form.of(first), arithmetic.device)
         if torch.equal(features.take(np.arange(len(first))), first):
             return features
-    with _recording(path, plan.views * count) as recording, console.progress("computing features", "images") as advance:
+    with recording(path, plan.views * count) as recorder, console.progress("computing features", "images") as advance:
         for view in range(plan.views):
             for start in range(0, count, size):
                 if interrupt.requested:
                     raise Interrupted("stopped while features were computed; they will be computed anew")
-                recording.add(computed(view, start))
+                recorder.add(computed(view, start))
                 advance(view * count + min(start + size, count), plan.views * count)
-    return _Features(path, recording.form, arithmetic.device)
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How the features of one image lie in memory, which is what kernels are chosen by. Shape and strides are in elements."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, output: Tensor) -> _Form:
-        dense = torch.empty_like(output)
-        if dense.stride(0) != math.prod(output.shape[1:]):  # not one image after another
-            dense = torch.empty_like(output, memory_format=torch.contiguous_format)
-        return cls(tuple(output.shape[1:]), tuple(dense.stride()[1:]), output.dtype)
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    def flat(self, output: Tensor) -> np.ndarray:
-        """Features (n, ...) as rows of numbers that NumPy knows, (n, elements), in the order in which they lie in memory."""
-        dense = torch.empty_strided((len(output), *self.shape), (self.elements, *self.strides), dtype=self.dtype)
-        rows = dense.copy_(output.detach()).as_strided((len(output), self.elements), (self.elements, 1))
-        return (rows.view(torch.uint16) if self.dtype == torch.bfloat16 else rows).numpy()
-
-    def features(self, rows: Tensor) -> Tensor:
-        """What `flat` was made of."""
-        return rows.view(self.dtype).as_strided((len(rows), *self.shape), (self.elements, *self.strides))
-
-
-class _Features:
-    """Features on disk, mapped; on a GPU resident where they take less than half of what is free."""
-
-    def __init__(self, path: Path, form: _Form, device: torch.device):
-        self._form, self._device = form, device
-        self._rows = np.load(path, mmap_mode="r")
-        self._resident: Tensor | None = None
-        if device.type == "cuda" and self._rows.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            self._resident = torch.from_numpy(np.array(self._rows)).to(device)
-
-    def take(self, places: np.ndarray) -> Tensor:
-        """Features (n, ...) on the device, as the network gave them."""
-        if self._resident is not None:
-            return self._form.features(self._resident[torch.from_numpy(places).to(self._device)])
-        return self._form.features(torch.from_numpy(self._rows[places])).to(self._device)
-
-
-class _Recorder:
-    """Writes features to a stream as they come, as a .npy file of shape (count, elements)."""
-
-    def __init__(self, stream: IO[bytes], count: int):
-        self._stream, self._count = stream, count
-        self._form: _Form | None = None
-
-    @property
-    def form(self) -> _Form:
-        assert self._form is not None, "something was added"
-        return self._form
-
-    def add(self, output: Tensor) -> None:
-        if self._form is None:
-            self._form = _Form.of(output)
-            kind = np.dtype(_STORED[output.dtype]).str
-            header = {"descr": kind, "fortran_order": False, "shape": (self._count, self._form.elements)}
-            np.lib.format.write_array_header_1_0(self._stream, header)
-        self._stream.write(self._form.flat(output).data)
-
-
-@contextmanager
-def _recording(path: Path, count: int) -> Iterator[_Recorder]:
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        yield _Recorder(stream, count)
+    return StoredFeatures(path, recorder.form, arithmetic.device)
 
 
 def _room(folder: Path) -> int:
