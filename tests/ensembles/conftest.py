@@ -1,6 +1,6 @@
 import pytest
 
-import fieldmark
+from runs import train
 
 
 @pytest.fixture(scope="session")
@@ -8,7 +8,7 @@ def members(birds, tiny, tmp_path_factory):
     """Paths of three runs on one split that differ in their seeds, and the last in the size of its images too."""
     root = tmp_path_factory.mktemp("members")
     changes = {"a": ["train.seed=1"], "b": ["train.seed=2", "train.epochs=3"], "c": ["train.seed=3", "data.size=48"]}
-    return [fieldmark.train(birds, *tiny(*changed), out=root / name, quiet=True).path for name, changed in changes.items()]
+    return [train(birds, *tiny(*changed), out=root / name).path for name, changed in changes.items()]
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +19,5 @@ def folds(birds, tiny, tmp_path_factory):
     for rate in ("0.02", "0.01"):
         for fold in range(3):
             settings = tiny("data.folds=3", f"data.fold={fold}", f"optim.lr={rate}")
-            paths.append(fieldmark.train(birds, *settings, out=root / f"{rate}-{fold}", quiet=True).path)
+            paths.append(train(birds, *settings, out=root / f"{rate}-{fold}").path)
     return paths

@@ -14,6 +14,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.models.weights import read_weights
 from fieldmark.scoring.combination import Mean
 from fieldmark.scoring.predictions import Predictions
+from runs import train
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_val_is_no_test_of_what_was_fitted_on_it(stack, mean, members, tmp_path)
 
 
 def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
-    refitted = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "refitted", quiet=True).path
+    refitted = train(birds, *tiny("train.refit=true"), out=tmp_path / "refitted").path
     for method, options in (("stack", {}), ("mean", {"weights": "fitted"}), ("soup", {}), ("soup", {"ingredients": "all"})):
         with pytest.raises(InputError, match="was refitted on train and val"):
             fieldmark.ensemble(members[0], refitted, method=method, out=tmp_path / "run", quiet=True, **options)

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.ensembles.members import open_members
 from fieldmark.scoring.predictions import Predictions
+from runs import train
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_names_are_as_long_as_tells_runs_apart(copies, members):
 
 
 def test_another_split_is_refused(members, birds, tiny, tmp_path):
-    other = fieldmark.train(birds, *tiny("data.split_seed=5"), out=tmp_path / "other", quiet=True).path
+    other = train(birds, *tiny("data.split_seed=5"), out=tmp_path / "other").path
     said = refused(members[0], other)
     assert (
         "different splits" in said
@@ -93,7 +93,7 @@ def test_runs_with_other_classes_are_refused(members, tmp_path, tiny):
     from fieldmark.datasets.birds.folder import write_birds
 
     write_birds(tmp_path / "four", species=4, per_class=20, size=32, seed=1)
-    other = fieldmark.train(tmp_path / "four", *tiny(), out=tmp_path / "other", quiet=True).path
+    other = train(tmp_path / "four", *tiny(), out=tmp_path / "other").path
     assert "trained on other classes, such as" in refused(members[0], other)
 
 

@@ -24,6 +24,7 @@ from fieldmark.reports import explain
 from fieldmark.reports.explain import Explained, explain_run, maps_of
 from fieldmark.scoring.neighbours import most_confused, nearest
 from fieldmark.scoring.predictions import Predictions
+from runs import train
 
 QUIET = Console(quiet=True)
 
@@ -235,7 +236,7 @@ def test_what_cannot_be_explained_is_said_before_anything_is_written(
 def test_an_ensemble_is_explained_by_its_members_and_a_soup_by_itself(
     finished_run: Run, birds: Path, images: Path, tiny: Any, tmp_path: Path
 ) -> None:
-    other = fieldmark.train(birds, *tiny("train.seed=1"), out=tmp_path / "other", quiet=True)
+    other = train(birds, *tiny("train.seed=1"), out=tmp_path / "other")
     both = fieldmark.ensemble(finished_run.path, other.path, out=tmp_path / "both", quiet=True)
     with pytest.raises(InputError, match="is an ensemble of 2 networks") as raised:
         explain_run(both, [images], tmp_path / "out", QUIET)

@@ -21,6 +21,7 @@ from fieldmark.scoring.intervals import bootstrap, drawn_units, units_of
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, SCORES, fitted_scores, load_score
 from fieldmark.scoring.taxonomy import backoff_report
+from runs import train
 
 
 def made(n: int, seed: int = 0, known: bool = True, classes: int = 6) -> Predictions:
@@ -137,7 +138,7 @@ def noisy(n: int, seed: int) -> Predictions:
 
 def test_what_is_fitted_for_a_refitted_run_comes_from_one_network(birds: Path, tiny, tmp_path: Path) -> None:
     """Val was answered before the refit, train after it: features of the two cannot be held against each other."""
-    run = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny("train.refit=true"), out=tmp_path / "run")
     assert run.has_learnt_val and set(run.decisions.record.rejection.scores) == set(OF_LOGITS)
     assert set(fieldmark.calibrate(run.path).record.rejection.scores) == set(OF_LOGITS)
     assert "fitted on what was said of val before the refit" in run.folder.report_file.read_text()

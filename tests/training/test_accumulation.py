@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-import fieldmark
 from fieldmark.batches.train_batches import Batch
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
+from runs import train
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4])
@@ -15,8 +15,8 @@ from fieldmark.core.run_folder import RunFolder, read_json_lines
 def test_a_run_in_parts_is_the_run_in_whole_batches(micro_batch, mixing, birds, tiny, tmp_path):
     """With layer norms: batch norms see the part alone, and so differ by intention."""
     settings = tiny("model.name=test_convnext", "train.log_every=1", f"augment.mix={mixing}", "loss.smoothing_over=others")
-    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
-    parts = fieldmark.train(birds, *settings, f"train.micro_batch={micro_batch}", out=tmp_path / "parts", quiet=True)
+    whole = train(birds, *settings, out=tmp_path / "whole")
+    parts = train(birds, *settings, f"train.micro_batch={micro_batch}", out=tmp_path / "parts")
     losses = [[row["loss"] for row in read_json_lines(run.folder.steps_file)] for run in (whole, parts)]
     assert len(losses[0]) == 10 and losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[1] != losses[0]
@@ -24,7 +24,7 @@ def test_a_run_in_parts_is_the_run_in_whole_batches(micro_batch, mixing, birds, 
 
 def test_a_batch_norm_that_sees_one_value_is_an_error_that_says_so(birds, tiny, tmp_path):
     with pytest.raises(InputError, match=r"train\.batch: a batch norm saw a single value"):
-        fieldmark.train(birds, *tiny("train.micro_batch=1"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny("train.micro_batch=1"), out=tmp_path / "run")
     assert RunFolder(tmp_path / "run").manifest().status == "failed"
 
 
@@ -32,7 +32,7 @@ def test_images_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
     """One epoch at a vanishing rate: what is told rightly is then known from the network that it began with."""
     still = ("augment.crop=none", "augment.flip=0", "optim.lr=1e-12", "train.epochs=1", "schedule=constant", "schedule.warmup_epochs=0")
     settings = tiny("model.name=test_convnext", *still, "augment.mix=cutmix", "train.batch=43")
-    run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
+    run = train(birds, *settings, out=tmp_path / "run")
     (row,) = read_json_lines(run.folder.metrics_file)
     seen = []
     original = Batch.split
@@ -43,7 +43,7 @@ def test_images_that_are_mixed_count_by_their_shares(birds, tiny, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Batch, "split", keep)
-        again = fieldmark.train(birds, *settings, out=tmp_path / "again", quiet=True)
+        again = train(birds, *settings, out=tmp_path / "again")
     (batch,) = seen
     with torch.no_grad():
         said = again.model(batch.images).argmax(dim=1)

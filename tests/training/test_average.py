@@ -10,11 +10,11 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.ema import ExponentialAverage
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.training.average import AveragedWeights
+from runs import train
 
 
 def network():
@@ -109,11 +109,11 @@ def test_before_its_first_update_the_average_is_the_model_itself():
 
 def test_an_average_that_would_never_be_made_is_refused(birds, tiny, tmp_path):
     with pytest.raises(InputError, match=r"ema\.every: the weights would never be averaged: 11 steps apart in a run of 10"):
-        fieldmark.train(birds, *tiny("ema=exponential", "ema.every=11"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny("ema=exponential", "ema.every=11"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    run = fieldmark.train(birds, *tiny("ema=exponential", "ema.every=10"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny("ema=exponential", "ema.every=10"), out=tmp_path / "run")
     first, _ = read_json_lines(run.folder.metrics_file)
-    plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
+    plain = train(birds, *tiny(), out=tmp_path / "plain")
     assert first["val_nll"] == read_json_lines(plain.folder.metrics_file)[0]["val_nll"]
 
 

@@ -27,6 +27,7 @@ from fieldmark.reports.gallery import thumbnail
 from fieldmark.runtime.preprocess import square
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.train import resume_run, train_run
+from runs import train
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_a_box_outside_its_image_is_set_aside(boxed, tmp_path):
 
 
 def test_a_level_becomes_the_classes(boxed, tiny, tmp_path):
-    run = fieldmark.train(boxed, *tiny("data.level=genus"), out=tmp_path / "run", quiet=True)
+    run = train(boxed, *tiny("data.level=genus"), out=tmp_path / "run")
     assert len(run.class_names) == 2 and run.summary.dataset.classes == 2
     assert evaluate_run(run, boxed, "test", Console(quiet=True)).metrics.top1 == run.summary.test.top1
     with pytest.raises(InputError, match="no level called 'family'\nIts levels are genus"):
@@ -183,7 +184,7 @@ def test_folds_and_views(boxed):
 
 
 def test_wrong_labels_are_trained_on_and_the_true_ones_stored(boxed, tiny, tmp_path):
-    run = fieldmark.train(boxed, *tiny("data.label_noise=siblings", "data.label_noise.share=0.5"), out=tmp_path / "run", quiet=True)
+    run = train(boxed, *tiny("data.label_noise=siblings", "data.label_noise.share=0.5"), out=tmp_path / "run")
     stored = pq.read_table(run.folder.split_file).to_pydict()
     wrong = [split for label, true, split in zip(stored["label"], stored["true_label"], stored["split"], strict=True) if label != true]
     assert set(wrong) == {"train"} and len(wrong) == round(0.5 * stored["split"].count("train"))
@@ -191,7 +192,7 @@ def test_wrong_labels_are_trained_on_and_the_true_ones_stored(boxed, tiny, tmp_p
 
 @pytest.mark.parametrize("normalise", ["imagenet", "unit", "measured"])
 def test_normalisations(boxed, tiny, tmp_path, normalise):
-    run = fieldmark.train(boxed, *tiny(f"data.normalise={normalise}"), out=tmp_path / "run", quiet=True)
+    run = train(boxed, *tiny(f"data.normalise={normalise}"), out=tmp_path / "run")
     mean, std = run.preprocess.mean, run.preprocess.std
     if normalise == "unit":
         assert (mean, std) == ((0, 0, 0), (1, 1, 1))
@@ -209,8 +210,8 @@ def test_corrupted_images(boxed, box_run, tiny, tmp_path):
     clean, foggy, foggier = (evaluate_run(box_run, None, "test", Console(quiet=True), None, name) for name in ("none", "fog:1", "fog:5"))
     assert len({clean.metrics.nll, foggy.metrics.nll, foggier.metrics.nll}) == 3 and foggy.predictions.name == "test-fog-1.npz"
     assert evaluate_run(box_run, None, "test", Console(quiet=True), None, "fog:5").metrics.nll == foggier.metrics.nll
-    run = fieldmark.train(boxed, *tiny("data.corrupt=fog:5"), out=tmp_path / "run", quiet=True)
-    plain = fieldmark.train(boxed, *tiny(), out=tmp_path / "plain", quiet=True)
+    run = train(boxed, *tiny("data.corrupt=fog:5"), out=tmp_path / "run")
+    plain = train(boxed, *tiny(), out=tmp_path / "plain")
     assert run.summary.test != plain.summary.test
     as_trained, as_they_are = (evaluate_run(run, None, "test", Console(quiet=True), None, name) for name in (None, "none"))
     assert as_trained.metrics.nll == pytest.approx(run.summary.test.nll)
@@ -234,7 +235,7 @@ def competition(boxed, tmp_path_factory) -> Path:
 
 
 def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, monkeypatch):
-    run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1"), out=tmp_path / "run", quiet=True)
+    run = train(competition, *tiny("data.max_unreadable=0.1"), out=tmp_path / "run")
     assert run.summary.dataset.test == 11  # drawn from train, whose labels are known
     for last, code in (("=probabilities", 2), ("all=probabilities", 0)):
         with pytest.raises(SystemExit) as stop:
@@ -340,7 +341,7 @@ def test_the_report_of_a_run_on_boxes_shows_them(boxed, box_run):
 
 
 def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, tmp_path, capsys):
-    run = fieldmark.train(competition, *tiny("data.max_unreadable=0.1", "train.epochs=1"), out=tmp_path / "run", quiet=True)
+    run = train(competition, *tiny("data.max_unreadable=0.1", "train.epochs=1"), out=tmp_path / "run")
     image = tmp_path / "photo.png"
     shutil.copy(next((boxed / "test").rglob("*.png")), image)
     before = image.read_bytes()

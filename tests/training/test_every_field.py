@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-import fieldmark
 from fieldmark.batches import tiles
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.recipe.fields import choices, fields
@@ -16,6 +15,7 @@ from fieldmark.datasets.birds.folder import write_birds
 from fieldmark.evaluation import split as split_module
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
+from runs import train
 
 BASE = {
     "model.name": "test_efficientnet",
@@ -238,7 +238,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
             patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)
             out = tmp_path_factory.mktemp("runs") / "run"
-            run = fieldmark.train(data, *(f"{name}={value}" for name, value in settings.items()), out=out, quiet=True)
+            run = train(data, *(f"{name}={value}" for name, value in settings.items()), out=out)
         rows = [*read_json_lines(run.folder.metrics_file), *read_json_lines(run.folder.steps_file)]
         state, _ = Checkpoints(run.folder.checkpoints, 9).newest()
         position = {name: value for name, value in state["position"].items() if "seconds" not in name}
@@ -332,5 +332,5 @@ def test_starting_weights_act(trace, finished_run):
 
 def test_auto_is_resolved_in_the_runs_recipe(wide_birds, tmp_path):
     settings = {**BASE, "train.precision": "auto", "train.memory_format": "auto", "train.epochs": "1"}
-    run = fieldmark.train(wide_birds, *(f"{name}={value}" for name, value in settings.items()), out=tmp_path / "run", quiet=True)
+    run = train(wide_birds, *(f"{name}={value}" for name, value in settings.items()), out=tmp_path / "run")
     assert run.recipe.train.precision in ("float32", "bfloat16") and run.recipe.train.memory_format in ("contiguous", "channels-last")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import fieldmark
 from fieldmark.core.presets import RECIPES
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import read_json_lines
+from runs import train
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 EPOCHS, STEPS, BATCH = 4, 20, 8
@@ -58,7 +58,7 @@ def settings_of(name: str) -> list[str]:
 
 def losses_of(name: str, data: Path, out: Path) -> dict[str, list[float]]:
     """Of the steps, and of val after each epoch."""
-    run = fieldmark.train(data, *settings_of(name), recipe=name, out=out, quiet=True)
+    run = train(data, *settings_of(name), recipe=name, out=out)
     steps, epochs = read_json_lines(run.folder.steps_file), read_json_lines(run.folder.metrics_file)
     return {"steps": [row["loss"] for row in steps], "val": [row["val_nll"] for row in epochs]}
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-import fieldmark
 from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Interrupted
@@ -23,6 +22,7 @@ from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.setup import weights_seed
 from fieldmark.training.stages import apply_stage, stage_at, stages_of
 from fieldmark.training.validation import Validation
+from runs import train
 
 STAGES = "stages=[{epochs: 1, trainable: [head]}, {epochs: 2, trainable: [head, layer4]}, {lr_factor: 0.1}]"
 RESNET = "model.name=test_resnet"
@@ -70,7 +70,7 @@ def test_the_four_counts_of_the_published_bird_classifier(name, total, part):
 
 
 def test_a_run_in_stages(birds, tiny, tmp_path):
-    run = fieldmark.train(birds, *tiny(RESNET, STAGES, "train.epochs=5"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny(RESNET, STAGES, "train.epochs=5"), out=tmp_path / "run")
     rows = read_json_lines(run.folder.metrics_file)
     model = model_named("test_resnet")
     counts = []
@@ -105,7 +105,7 @@ def test_what_is_frozen_stays_bit_for_bit(birds, tiny, tmp_path):
         "optim.decay_norm_and_bias=true",
         "ema=exponential",
     ]
-    run = fieldmark.train(birds, *tiny(*settings), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny(*settings), out=tmp_path / "run")
     start = build_model(run.recipe.model, 3, 32, weights_seed(run.recipe)).model.state_dict()
     for name, tensor in weights(run.path).items():
         assert torch.equal(tensor, start[name]) != name.startswith(("head.", "backbone.layer4."))
@@ -113,8 +113,8 @@ def test_what_is_frozen_stays_bit_for_bit(birds, tiny, tmp_path):
 
 def test_a_schedule_that_goes_on_spans_its_stages(birds, tiny, tmp_path):
     stages = "stages=[{epochs: 1, trainable: [head]}, {restart: false}]"
-    whole = fieldmark.train(birds, *tiny(RESNET, "train.epochs=3"), out=tmp_path / "whole", quiet=True)
-    staged = fieldmark.train(birds, *tiny(RESNET, "train.epochs=3", stages), out=tmp_path / "staged", quiet=True)
+    whole = train(birds, *tiny(RESNET, "train.epochs=3"), out=tmp_path / "whole")
+    staged = train(birds, *tiny(RESNET, "train.epochs=3", stages), out=tmp_path / "staged")
     rates = [[line["lr"] for line in read_json_lines(run.folder.steps_file)] for run in (whole, staged)]
     assert rates[0] == rates[1]
 
@@ -144,7 +144,7 @@ def stopped_and_resumed(birds, settings, step, out):
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at_step(step, patch)
         with pytest.raises(Interrupted):
-            fieldmark.train(birds, *settings, out=out, quiet=True)
+            train(birds, *settings, out=out)
     return module.resume_run(out, Console(quiet=True))
 
 
@@ -184,7 +184,7 @@ STAGED = [
 
 @pytest.fixture(scope="module")
 def staged_run(birds, tiny, tmp_path_factory):
-    return fieldmark.train(birds, *tiny(*STAGED), out=tmp_path_factory.mktemp("runs") / "staged", quiet=True)
+    return train(birds, *tiny(*STAGED), out=tmp_path_factory.mktemp("runs") / "staged")
 
 
 def rows_of(run):
@@ -197,7 +197,7 @@ def test_only_the_last_stage_stops_early(birds, tiny, tmp_path, monkeypatch):
     figures = {"top1": 50.0, "macro_f1": 50.0, "nll": 1.0}
     monkeypatch.setattr(Validation, "_figures", lambda self, predict: figures)
     settings = tiny(RESNET, "stages=[{epochs: 6, trainable: [head]}, {}]", "train.epochs=40", "train.patience=3")
-    run = fieldmark.train(birds, *settings, out=tmp_path / "run", quiet=True)
+    run = train(birds, *settings, out=tmp_path / "run")
     assert run.summary.training.epochs == 9  # the first epoch was the best; patience counts from the seventh on
 
 
@@ -217,7 +217,7 @@ REFITTED = [
 
 def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, tmp_path):
     settings = tiny(*REFITTED, "evaluate.monitor=nll")
-    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    whole = train(birds, *settings, out=tmp_path / "whole")
     best = whole.summary.training.best_epoch
     rows = read_json_lines(whole.folder.metrics_file)
     fit, refit = ([row for row in rows if row["phase"] == phase] for phase in ("fit", "refit"))
@@ -235,7 +235,7 @@ def test_a_refit_goes_through_the_stages_again_and_resumes_exactly(birds, tiny, 
 )
 def test_what_the_model_does_not_have_is_refused_before_anything_is_written(setting, expected, birds, tiny, tmp_path):
     with pytest.raises(InputError) as refusal:
-        fieldmark.train(birds, *tiny(RESNET, setting), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny(RESNET, setting), out=tmp_path / "run")
     assert re.search(expected, " ".join([*map(str, refusal.value.problems), refusal.value.hint or ""]), re.DOTALL)
     assert not (tmp_path / "run").exists()
 
@@ -253,18 +253,18 @@ CACHED = [
 
 @pytest.fixture(scope="module")
 def cached_run(birds, tiny, tmp_path_factory):
-    return fieldmark.train(birds, *tiny(*CACHED), out=tmp_path_factory.mktemp("runs") / "cached", quiet=True)
+    return train(birds, *tiny(*CACHED), out=tmp_path_factory.mktemp("runs") / "cached")
 
 
 def test_a_run_from_cached_features_is_the_run_without_them(birds, tiny, tmp_path, monkeypatch):
     """Bit for bit where features are computed in the batches that are trained on."""
     monkeypatch.setattr(TrainBatches, "order", lambda self, _epoch: np.arange(len(self.rows)))
-    cached = fieldmark.train(birds, *tiny(*CACHED), out=tmp_path / "cached", quiet=True)
+    cached = train(birds, *tiny(*CACHED), out=tmp_path / "cached")
     log = cached.folder.log_file.read_text()
     assert len(re.findall("runs once for", log)) == 2 and "layer3" in log
     assert not cached.folder.features.exists()
     monkeypatch.setattr(features, "cached_features", lambda *arguments: "it is switched off")
-    plain = fieldmark.train(birds, *tiny(*CACHED), out=tmp_path / "plain", quiet=True)
+    plain = train(birds, *tiny(*CACHED), out=tmp_path / "plain")
     assert "all of the network runs each time: it is switched off" in plain.folder.log_file.read_text()
     assert_the_same_run(plain, cached)
 
@@ -293,13 +293,13 @@ def test_features_do_not_stay_where_a_run_stops_while_it_validates(epoch, birds,
     monkeypatch.setattr(Validation, "after_epoch", stopping)
     stages = "stages=[{epochs: 3, trainable: [head], views: 1}, {trainable: [head], views: 2}]"
     with pytest.raises(Interrupted):
-        fieldmark.train(birds, *tiny(RESNET, stages, "train.epochs=6"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny(RESNET, stages, "train.epochs=6"), out=tmp_path / "run")
     resumed = module.resume_run(tmp_path / "run", Console(quiet=True))
     assert not resumed.folder.features.exists()
 
 
 def test_the_log_says_why_features_are_not_cached(birds, tiny, tmp_path):
     stages = "stages=[{epochs: 2, trainable: [head]}, {epochs: 2, trainable: [head], frozen_norm: adapting, views: 1}, {views: 1}]"
-    run = fieldmark.train(birds, *tiny(RESNET, stages, "train.epochs=5"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny(RESNET, stages, "train.epochs=5"), out=tmp_path / "run")
     reasons = re.findall("all of the network runs each time: (.*)", run.folder.log_file.read_text())
     assert len(reasons) == 2 and "set views in the stage" in reasons[0] and "adapt" in reasons[1]

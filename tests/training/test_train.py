@@ -20,6 +20,7 @@ from fieldmark.core.errors import CheckFailed, InputError, Interrupted, Training
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.checkpoint import Checkpoints
+from runs import resume, train
 
 TIMINGS = {"seconds", "images_per_second"}
 
@@ -109,7 +110,7 @@ def test_the_split_table_names_every_image_once(finished_run, birds):
 
 
 def test_the_same_recipe_gives_the_same_run(finished_run, birds, tmp_path):
-    again = fieldmark.train(birds, recipe=finished_run.folder.recipe_file, out=tmp_path / "again", quiet=True)
+    again = train(birds, recipe=finished_run.folder.recipe_file, out=tmp_path / "again")
     assert fingerprint(again.folder) == fingerprint(finished_run.folder)
 
 
@@ -123,7 +124,7 @@ GOLDEN = [1.1338, 1.3659, 1.1549, 2.1619, 1.5374]
 
 
 def test_training_learns(birds, tiny, tmp_path):
-    run = fieldmark.train(birds, *tiny("train.epochs=12", "augment.crop=none", "optim.lr=0.05"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny("train.epochs=12", "augment.crop=none", "optim.lr=0.05"), out=tmp_path / "run")
     rows = read_json_lines(run.folder.metrics_file)
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
 
@@ -141,7 +142,7 @@ def run_in_process(arguments: list[str], environment: dict[str, str] | None = No
 def test_killed_at_random_moments_and_resumed_equals_never_killed(birds, tiny, tmp_path):
     """kill -9 at random moments, several times in one run, checkpoints within epochs as well."""
     settings = tiny("train.epochs=6", "train.checkpoint_minutes=0.001", "model.dropout=0.2", "augment.brightness=0.3", "train.refit=true")
-    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    whole = train(birds, *settings, out=tmp_path / "whole")
     killed = tmp_path / "killed"
     moments = random.Random(0)
     kills = 0
@@ -193,7 +194,7 @@ def test_two_processes_never_write_one_run(birds, tiny, tmp_path):
     while process.poll() is None and not (run / "metrics.jsonl").exists():
         time.sleep(0.02)
     with pytest.raises(InputError, match="being written by another process"):
-        fieldmark.resume(run, quiet=True)
+        resume(run)
     process.kill()
     process.wait()
 
@@ -225,23 +226,23 @@ def test_moved_or_changed_data_are_refused(birds, tiny, tmp_path):
     folder = interrupted_run(data, tmp_path / "run", tiny)
     data.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="is not there any more"):
-        fieldmark.resume(folder.path, quiet=True)
+        resume(folder.path)
     (tmp_path / "elsewhere").rename(data)
     victim = next((data / "train").rglob("*.png"))
     content = victim.read_bytes()
     victim.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
     with pytest.raises(InputError, match="have changed since the run began: 1 images differ"):
-        fieldmark.resume(folder.path, quiet=True)
+        resume(folder.path)
     victim.write_bytes(content)
     table = pq.read_table(folder.split_file)
     pq.write_table(table.set_column(3, "split", [["train"] * len(table)]), folder.split_file)
     with pytest.raises(InputError, match=r"split.parquet was changed"):
-        fieldmark.resume(folder.path, quiet=True)
+        resume(folder.path)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(birds, tiny, tmp_path):
     with pytest.raises(TrainingFailed, match=r"not finite.*epoch \d+, step \d+[\s\S]*last good state is step-\d+\.pt"):
-        fieldmark.train(birds, *tiny("optim.lr=1e30", "schedule.warmup_epochs=0"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny("optim.lr=1e30", "schedule.warmup_epochs=0"), out=tmp_path / "run")
     folder = RunFolder.open(tmp_path / "run")
     state, damaged = Checkpoints(folder.checkpoints, 2).newest()
     assert not damaged and all(torch.isfinite(tensor).all() for tensor in state["model"].values())
@@ -249,20 +250,20 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(birds, ti
 
 
 def test_patience_stops_early(birds, tiny, tmp_path):
-    run = fieldmark.train(birds, *tiny("train.epochs=40", "train.patience=2", "optim.lr=1e-9"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny("train.epochs=40", "train.patience=2", "optim.lr=1e-9"), out=tmp_path / "run")
     rows = read_json_lines(run.folder.metrics_file)
     best = run.summary.training.best_epoch
     assert len(rows) == best + 2 < 40
 
 
 def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_path):
-    run = fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+    run = train(birds, *tiny("train.refit=true"), out=tmp_path / "run")
     rows = read_json_lines(run.folder.metrics_file)
     refit = [row for row in rows if row["phase"] == "refit"]
     assert len(refit) == run.summary.training.best_epoch
     assert refit[0]["steps"] == rows[1]["steps"] + 48 // 8  # 48 images of train and val
     assert not any(name.startswith("val") for name in refit[0])
-    plain = fieldmark.train(birds, *tiny(), out=tmp_path / "plain", quiet=True)
+    plain = train(birds, *tiny(), out=tmp_path / "plain")
     assert run.summary.val == plain.summary.val
     assert run.summary.test.nll != plain.summary.test.nll
 
@@ -279,13 +280,13 @@ def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeyp
         return original(model, pixels, *rest, **named)
 
     monkeypatch.setattr(module, "logits_and_features", watched)
-    fieldmark.train(birds, *tiny(), out=tmp_path / "run", quiet=True)
+    train(birds, *tiny(), out=tmp_path / "run")
     assert [call for call in seen if call[0] == 12] == [(12, 2)]
 
 
 def test_too_many_parameters_refuse_before_anything_is_written(birds, tiny, tmp_path):
     with pytest.raises(CheckFailed, match=r"over the budget of"):
-        fieldmark.train(birds, *tiny("model.max_parameters=10k"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny("model.max_parameters=10k"), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -294,7 +295,7 @@ def test_unreadable_images_are_named_and_set_aside_or_stop_the_run(birds, tiny, 
     victim = sorted((data / "train").rglob("*.png"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
     with pytest.raises(InputError, match=r"1 of 60 images \(1.7 %\) cannot be read") as caught:
-        fieldmark.train(data, *tiny(), out=tmp_path / "run", quiet=True)
+        train(data, *tiny(), out=tmp_path / "run")
     assert victim.name in str(caught.value) and not (tmp_path / "run").exists()
     run = fieldmark.train(data, *tiny("data.max_unreadable=0.05"), out=tmp_path / "run")
     assert victim.name in capfd.readouterr().err
@@ -322,15 +323,15 @@ def test_an_image_that_breaks_off_shifts_no_label(birds, tiny, tmp_path):
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size * 2 // 3])
     (without / victim.relative_to(broken)).unlink()
     settings = tiny("data.max_unreadable=0.1", "train.epochs=3")
-    plain = fieldmark.train(without, *settings, out=tmp_path / "plain", quiet=True)
-    whole = fieldmark.train(broken, *settings, out=tmp_path / "whole", quiet=True)
+    plain = train(without, *settings, out=tmp_path / "plain")
+    whole = train(broken, *settings, out=tmp_path / "whole")
     assert fingerprint(whole.folder)["best"] == fingerprint(plain.folder)["best"]
     assert fingerprint(whole.folder)["steps"] == fingerprint(plain.folder)["steps"]
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, lambda position: position["epoch"] == 1)
         with pytest.raises(Interrupted):
-            fieldmark.train(broken, *settings, out=tmp_path / "stopped", quiet=True)
-    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+            train(broken, *settings, out=tmp_path / "stopped")
+    resumed = resume(tmp_path / "stopped")
     assert fingerprint(resumed.folder) == fingerprint(whole.folder)
 
 
@@ -350,13 +351,13 @@ def stop_at(patch, where) -> None:
 @pytest.mark.parametrize("batch", ["8", "64"])
 def test_stopped_after_the_last_step_of_an_epoch(birds, tiny, tmp_path, batch):
     settings = tiny(f"train.batch={batch}", "train.checkpoint_minutes=1e-9", "train.epochs=3")
-    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    whole = train(birds, *settings, out=tmp_path / "whole")
     steps = max(43 // int(batch), 1)
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, lambda position: position["epoch"] == 1 and position["step"] == steps)
         with pytest.raises(Interrupted):
-            fieldmark.train(birds, *settings, out=tmp_path / "stopped", quiet=True)
-    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+            train(birds, *settings, out=tmp_path / "stopped")
+    resumed = resume(tmp_path / "stopped")
     assert fingerprint(resumed.folder) == fingerprint(whole.folder)
 
 
@@ -365,26 +366,26 @@ def test_with_every_checkpoint_damaged_the_run_begins_again(birds, tiny, tmp_pat
     weights = tmp_path / "start.safetensors"
     weights.write_bytes(finished_run.folder.best_weights.read_bytes())
     settings = tiny(f"model.weights={weights}")
-    whole = fieldmark.train(birds, *settings, out=tmp_path / "whole", quiet=True)
+    whole = train(birds, *settings, out=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, lambda position: position["epoch"] == 1)
         with pytest.raises(Interrupted):
-            fieldmark.train(birds, *settings, out=tmp_path / "stopped", quiet=True)
+            train(birds, *settings, out=tmp_path / "stopped")
     weights.unlink()
     for path in (tmp_path / "stopped" / "checkpoints").glob("step-*.pt"):
         path.write_bytes(b"damaged")
     (tmp_path / "stopped" / "checkpoints" / ".step-00000009.pt.1.tmp").write_bytes(b"left by a killed writer")
-    resumed = fieldmark.resume(tmp_path / "stopped", quiet=True)
+    resumed = resume(tmp_path / "stopped")
     assert fingerprint(resumed.folder) == fingerprint(whole.folder)
     assert not list((tmp_path / "stopped").rglob("*.tmp"))
 
 
 def test_settings_of_splits_that_the_data_have_are_refused(birds, tiny, tmp_path):
     with pytest.raises(InputError, match=r"data.test_fraction=0.3 has no effect: the data have a test of their own"):
-        fieldmark.train(birds, *tiny("data.test_fraction=0.3"), out=tmp_path / "run", quiet=True)
+        train(birds, *tiny("data.test_fraction=0.3"), out=tmp_path / "run")
     data = split_copy(birds, tmp_path / "data")
     with pytest.raises(InputError, match=r"data.split_seed=4 has no effect") as caught:
-        fieldmark.train(data, *tiny("data.split_seed=4", "data.val_fraction=0.3"), out=tmp_path / "run", quiet=True)
+        train(data, *tiny("data.split_seed=4", "data.val_fraction=0.3"), out=tmp_path / "run")
     assert len(caught.value.problems) == 2
 
 
@@ -392,10 +393,10 @@ def test_an_unfinished_or_refitted_run_is_not_evaluated_on_what_it_may_not_see(b
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, lambda position: position["epoch"] == 1)
         with pytest.raises(Interrupted):
-            fieldmark.train(birds, *tiny("train.refit=true"), out=tmp_path / "run", quiet=True)
+            train(birds, *tiny("train.refit=true"), out=tmp_path / "run")
     with pytest.raises(InputError, match=r"is not finished \(interrupted\)"):
         fieldmark.evaluate(tmp_path / "run")
-    fieldmark.resume(tmp_path / "run", quiet=True)
+    resume(tmp_path / "run")
     with pytest.raises(InputError, match="was refitted on train and val together"):
         fieldmark.evaluate(tmp_path / "run", split="val")
     assert fieldmark.evaluate(tmp_path / "run").metrics.n == 12
