@@ -89,6 +89,9 @@ def test_they_are_not_made_again_and_go_on_where_they_stopped(trained, competiti
     (path / SUBMISSION).unlink()
     fieldmark.run_study(file, competition, out=out, quiet=True)
     assert (path / "summary.json").stat().st_mtime_ns == made and (path / SUBMISSION).is_file() and RunFolder(path).report_file.is_file()
+    (path / SUBMISSION).unlink()  # the process was killed between the report and the submission
+    fieldmark.run_study(file, competition, out=out, quiet=True)
+    assert (path / SUBMISSION).is_file()
 
 
 def test_a_damaged_one_is_named_and_what_cannot_be_made_fails(trained, competition, tmp_path):

@@ -377,4 +377,4 @@ def test_boxes_of_images_that_are_not_there(boxed, box_run, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(box_run.path), str(boxed / "test"), "--boxes", str(table)])
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and "none of the images of" in said and "relative to the table's folder" in said
+    assert stop.value.code == 2 and "none of the images in" in said and "relative to the table's folder" in said

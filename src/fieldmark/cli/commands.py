@@ -18,6 +18,7 @@ app = App(
     version_flags=["--version"],
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 study = App(name="study", help="Train many recipes with many seeds; one table says which change helped.", result_action="return_value")
 app.command(study)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import fieldmark
+from fieldmark.core.errors import InputError
+from fieldmark.evaluation.run import Run
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_predictions_come_one_by_one_and_the_table_with_the_last(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    answers = fieldmark.predict(finished_run.path, birds / "test", csv=table, top=2, quiet=True)
+    first = next(answers)
+    assert not table.exists()
+    everything = [first, *answers]
+    assert [answer.path for answer in everything] == [row["path"] for row in rows(table)]
+    assert [answer.best for answer in everything] == [answer.best for answer in finished_run.predict(birds / "test", top=2)]
+
+
+def test_a_table_that_is_not_finished_leaves_the_old_one(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    table.write_text("mine")
+    answers = fieldmark.predict(finished_run.path, birds / "test", csv=table, quiet=True)
+    with pytest.raises(InputError, match="was not written by this command"):
+        next(answers)
+    list(fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=1, quiet=True))
+    before = (tmp_path / "other.csv").read_text()
+    answers = fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=2, quiet=True)
+    next(answers)
+    answers.close()
+    assert (tmp_path / "other.csv").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.csv", "other.csv"]
+
+
+def test_what_cannot_be_predicted_is_said_at_once(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no file or folder .*nothing"):
+        fieldmark.predict(finished_run.path, tmp_path / "nothing", quiet=True)
+    (tmp_path / "boxes.csv").write_text("path,left,top,right,bottom\nnone.png,0,0,9,9\n")
+    with pytest.raises(InputError, match="none of the images in"):
+        fieldmark.predict(finished_run.path, birds / "test", boxes=tmp_path / "boxes.csv", quiet=True)
+
+
+def test_images_without_a_box_or_an_answer_are_counted(
+    finished_run: Run, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted((birds / "test").rglob("*.png"))[:2]
+    (tmp_path / "broken.png").write_bytes(b"")
+    boxes = {str(first): (0.0, 0.0, 20.0, 20.0)}
+    answers = list(fieldmark.predict(finished_run.path, [first, second, tmp_path / "broken.png"], boxes=boxes))
+    assert [answer.best is None for answer in answers] == [False, False, True]
+    said = capsys.readouterr().err
+    assert "warning: " in said and "was trained on whole images" in said
+    assert "1 of 3 images have no answer" in said and "1 of 3 images have no box, and were seen whole" in said
