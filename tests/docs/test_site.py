@@ -48,6 +48,15 @@ def test_the_layers_are_those_of_the_import_contract():
     assert torch == ["may"] * line + ["never"] * (len(torch) - line), "below one line nothing imports torch"
 
 
+def test_the_drawing_is_of_files_that_exist_in_the_colours_of_the_contract():
+    drawing = (ROOT / "docs" / "images" / "data-flow.svg").read_text(encoding="utf-8")
+    boxes = re.findall(r'<rect class="(\w+)"[^>]*/>\s*<text class="name"[^>]*>(.*?)</text>\s*<text class="path"[^>]*>(.*?)</text>', drawing)
+    assert len(boxes) == drawing.count('class="path"') > 12
+    for colour, name, path in boxes:
+        assert (PACKAGE / path).exists(), name
+        assert colour == "any" or (colour == "free") == (path.partition("/")[0] in source_files.torch_free()), name
+
+
 def test_every_command_is_in_the_reference():
     commands = list(command_help.commands(app))
     assert {words[0] for words in commands} == {name for name in app if not name.startswith("-")}
