@@ -359,7 +359,7 @@ def report(*runs: str | Path, out: str | Path | None = None) -> Path:
         InputError: a run is not finished, or the runs cannot be compared.
     """
     from fieldmark.evaluation.run import Run
-    from fieldmark.reports.comparison import write_comparison
+    from fieldmark.reports.comparison.page import write_comparison
     from fieldmark.reports.report import write_report
 
     target = None if out is None else Path(out)

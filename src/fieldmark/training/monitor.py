@@ -6,17 +6,16 @@ import math
 
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.schedule import Plateau
+from fieldmark.scoring.metrics import METRICS
 from fieldmark.training.position import Position, Weights
 from fieldmark.training.stages import schedule_span
-
-HIGHER_IS_BETTER = {"top1": True, "macro_f1": True, "nll": False}
 
 
 def is_better(value: float, than: float | None, figure: str) -> bool:
     """Whether a figure is better than another, or than none; one that is not finite never is."""
     if not math.isfinite(value):
         return False
-    return than is None or not math.isfinite(than) or (value > than if HIGHER_IS_BETTER[figure] else value < than)
+    return than is None or not math.isfinite(than) or (value > than if METRICS[figure].higher_is_better else value < than)
 
 
 def note_best(at: Position, recipe: Recipe, value: float, weights: Weights) -> bool:

@@ -109,7 +109,7 @@ def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> R
     """Train from `state` on, or from the start; the manifest says how it ended."""
     with setup.console.logging_to(folder.log_file):
         try:
-            _finish(setup, folder, _train(setup, folder, state))
+            _open_test(setup, folder, _train(setup, folder, state))
         except (Interrupted, KeyboardInterrupt) as stop:
             folder.set_status("interrupted")
             raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {folder.path}") from None
@@ -193,7 +193,7 @@ def _position_text(position: dict[str, Any]) -> str:
     return f" in {position['phase']}, epoch {position['epoch'] + 1}, after step {position['step']}"
 
 
-def _finish(setup: Setup, folder: RunFolder, position: Position) -> None:
+def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     """Open test once, with the chosen weights, and write the answer."""
     recipe, dataset = setup.recipe, setup.loaded.dataset
     load_weights(setup.model, folder.best_weights)

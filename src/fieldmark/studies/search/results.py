@@ -20,13 +20,13 @@ from fieldmark.core.files import write_text
 from fieldmark.core.recipe.values import to_yaml
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import SplitMetrics
+from fieldmark.scoring.metrics import METRICS
 from fieldmark.studies.plan import StudyDataset
 from fieldmark.studies.search.proposals import Trial
 from fieldmark.studies.search.section import Search
 from fieldmark.studies.search.space import label
 
 _SHOWN = 10
-_FIGURES = {"top1": ("top-1", " %", 1), "macro_f1": ("macro F1", " %", 1), "nll": ("NLL", " nats", 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +120,14 @@ def write_best(search: Search, dataset: StudyDataset, out: Path, trials: Sequenc
 
 def figure_title(monitor: str) -> str:
     """`val top-1 (%)`: the head of a column, or the name of an axis."""
-    name, unit, _ = _FIGURES[monitor]
-    return f"val {name} ({unit.strip()})"
+    metric = METRICS[monitor]
+    return f"val {metric.name} ({metric.unit})"
 
 
 def figure_text(monitor: str, value: float | None, split: str = "val") -> str:
     """`val top-1 93.1 %`."""
-    name, unit, digits = _FIGURES[monitor]
-    return f"{split} {name} not finite" if value is None else f"{split} {name} {value:.{digits}f}{unit}"
+    metric = METRICS[monitor]
+    return f"{split} {metric.name} {'not finite' if value is None else f'{value:.{metric.digits}f} {metric.unit}'}"
 
 
 def settings_text(settings: dict[str, Any]) -> str:
@@ -148,7 +148,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     counted = _counted(result.trials)
     if result.best is None or result.best.value is None:
         return [f"no trial has finished yet ({counted})"]
-    digits = _FIGURES[result.monitor][2]
+    digits = METRICS[result.monitor].digits
     shown = result.finished[:_SHOWN]
     shown += [trial for trial in result.finished[_SHOWN:] if trial.is_base]
     rows = [
@@ -189,7 +189,7 @@ def result_text(result: SearchResult) -> list[RenderableType]:
 def _interval(result: SearchResult, metrics: SplitMetrics | None) -> str:
     if metrics is None:
         return ""
-    digits = _FIGURES[result.monitor][2]
+    digits = METRICS[result.monitor].digits
     _, low, high = metrics.interval(result.monitor)
     return "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
 

@@ -64,9 +64,9 @@ class Search:
     @property
     def maximise(self) -> bool:
         """Whether more of the monitored figure is better."""
-        from fieldmark.training.monitor import HIGHER_IS_BETTER
+        from fieldmark.scoring.metrics import METRICS
 
-        return HIGHER_IS_BETTER[self.monitor]
+        return METRICS[self.monitor].higher_is_better
 
 
 def read_search(section: dict[str, Any], base: Sequence[Layer], origin: str) -> Search:

@@ -22,7 +22,7 @@ import fieldmark
 from fieldmark.core.errors import InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.run import Run
-from fieldmark.reports.comparison import write_comparison
+from fieldmark.reports.comparison.page import write_comparison
 from fieldmark.scoring.comparison import holm
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions
@@ -236,7 +236,7 @@ def test_unknown_images_where_all_runs_met_the_same(near: tuple[Run, Run], tmp_p
         run.folder.evaluation_file.write_text(json.dumps({"unknown": sets}))
         save_unknown(run, [f"cats/{number}.jpg" for number in range(55)])
     _, page = written(runs, tmp_path / "page.html")
-    assert "AUROC telling 55 images of “cats” from those of test 81.2 % 79.2–83.2 79.9 % 77.9–81.9" in page.text
+    assert "AUROC separating 55 images of “cats” from those of test 81.2 % 79.2–83.2 79.9 % 77.9–81.9" in page.text
     save_unknown(runs[1], [f"other/cats/{number}.jpg" for number in range(55)])
     assert "AUROC" not in written(runs, tmp_path / "page.html")[1].text
     for damaged in ("", "[]", '{"unknown": [{"name": "cats"}]}'):
@@ -278,8 +278,8 @@ def test_images_on_which_they_part(finished_run: Run, tmp_path: Path) -> None:
 
 def test_the_same_runs_give_the_same_bytes(far: tuple[Run, Run], tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fieldmark.evaluation.run import Run; from fieldmark.reports import comparison\n"
-        "comparison.write_comparison([Run.load(each) for each in sys.argv[2:]], Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from fieldmark.evaluation.run import Run; from fieldmark.reports.comparison import page\n"
+        "page.write_comparison([Run.load(each) for each in sys.argv[2:]], Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.html"), *(str(run.path) for run in far)], check=True)
     write_comparison(far, tmp_path / "b.html")
