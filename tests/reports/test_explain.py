@@ -196,7 +196,7 @@ def test_files_of_others_stay_as_they_are(finished_run: Run, images: Path, expla
     if folder == "explanation and notes":
         shutil.copytree(explained.page.parent, out)
         Image.new("RGB", (4, 4)).save(out / "1-0.png")
-        foreign, problem = out / "1-0.png", "is there already, and is not a file that this command has written"
+        foreign, problem = out / "1-0.png", "already exists and was not written by this command"
         (out / "notes.txt").write_text("mine")
     else:
         out.mkdir()

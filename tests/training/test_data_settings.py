@@ -242,7 +242,7 @@ def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, mo
             columns = f"Id=name,Category=index,p=probability,{last}"
             main(["submit", str(run.path), str(tmp_path / "answers.csv"), "--columns", columns])
         assert stop.value.code == code
-    assert "1 of the images could not be read or got an answer that is not a number" in capsys.readouterr().err
+    assert "1 of the images could not be read or have no finite probabilities" in capsys.readouterr().err
     header, *rows = list(csv.reader((tmp_path / "answers.csv").open()))
     assert header == ["Id", "Category", "p", *run.class_names]
     assert [row[0] for row in rows] == [f"{number:03d}.png" for number in range(24)]
@@ -254,14 +254,14 @@ def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, mo
             assert float(row[2]) == pytest.approx(answer.probabilities[0], abs=1e-5) == max(map(float, row[3:]))
     saved = Predictions.load(run.folder.predictions / "unlabelled.npz")
     assert len(saved) == 23 and (saved.labels == -1).all()
-    assert submit_run(run, tmp_path / "default.csv", competition, "id=stem,label=class", Console(quiet=True)) == 1
+    assert submit_run(run, tmp_path / "default.csv", competition, "id=stem,label=class", Console(quiet=True)).unanswered == 1
     assert (tmp_path / "default.csv").read_text().splitlines()[:2] == ["id,label", f"000,{answers[0].best}"]
     with pytest.raises(InputError, match="`fieldmark submit` predicts"):
         evaluate_run(run, None, "unlabelled", Console(quiet=True))
     saved.logits[0] = np.nan
     monkeypatch.setattr(type(run), "predict_rows", lambda *_: saved)
     columns = "id=stem,label=class,n=number,p=probability,all=probabilities"
-    assert submit_run(run, tmp_path / "broken.csv", None, columns, Console(quiet=True)) == 2
+    assert submit_run(run, tmp_path / "broken.csv", None, columns, Console(quiet=True)).unanswered == 2
     _, first, *others = csv.reader((tmp_path / "broken.csv").open())
     assert first == ["000", *[""] * 9]
     assert [row[0] for row in others if "" in row] == ["005"] and not any("nan" in row for row in others)
@@ -360,7 +360,7 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
             main([str(word) for word in command])
         assert stop.value.code == 2
         said = capsys.readouterr().err
-        assert "is not a file that this command has written" in said or "inside the data" in said
+        assert "was not written by this command" in said or "inside the data" in said
     assert (tmp_path / "labels.csv").read_text() == "id,species\n1,Wren\n"
     assert image.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
     for _ in range(2):  # what was written before is written anew

@@ -450,7 +450,7 @@ def _earlier(out: Path, names: set[str]) -> set[str]:
         raise InputError(f"{out} cannot be read ({error.strerror})", hint="Choose another folder with --out.") from error
     others = sorted(found - ours)
     if in_the_way := [name for name in others if name in names]:
-        problems = [f"{out / name} is there already, and is not a file that this command has written" for name in in_the_way]
+        problems = [f"{out / name} already exists and was not written by this command" for name in in_the_way]
         raise InputError(*problems, hint="Choose another folder with --out.")
     if others and not ours:
         raise InputError(f"{out} holds {others[0]} and no earlier explanation", hint="Choose a new folder with --out.")
