@@ -111,10 +111,14 @@ class TrainBatches:
         """The order of an epoch: positions in `rows`, int64 (n,)."""
         return permutation(key(self.seed, "order", epoch), len(self.rows))
 
+    def places(self, epoch: int, first_step: int = 0) -> list[np.ndarray]:
+        """Which images each batch of an epoch holds, from `first_step` on: positions in `rows`, int64 (batch,)."""
+        order = self.order(epoch)
+        return [order[step * self.batch : (step + 1) * self.batch] for step in range(first_step, self.steps_per_epoch)]
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `first_step` on."""
-        order = self.rows[self.order(epoch)]
-        chosen = [order[step * self.batch : (step + 1) * self.batch] for step in range(first_step, self.steps_per_epoch)]
+        chosen = [self.rows[places] for places in self.places(epoch, first_step)]
         view = epoch if self.views is None else epoch % self.views
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
             ahead = deque((rows, pool.submit(self._fetch, rows, view)) for rows in chosen[:1])

@@ -120,15 +120,13 @@ class CachedBatches:
 
     def __init__(self, batches: TrainBatches, features: StoredFeatures, views: int):
         self.batch, self.steps_per_epoch = batches.batch, batches.steps_per_epoch
-        self._features, self._views, self._order = features, views, batches.order
+        self._features, self._views, self._places = features, views, batches.places
         self._labels = batches.labels[batches.rows].astype(np.int64)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `first_step` on; their images are features."""
         count = len(self._labels)
-        order = self._order(epoch)
-        for step in range(first_step, self.steps_per_epoch):
-            chosen = order[step * self.batch : (step + 1) * self.batch]
+        for chosen in self._places(epoch, first_step):
             images = self._features.take(epoch % self._views * count + chosen)
             yield Batch(images, torch.from_numpy(self._labels[chosen]).to(images.device))
 

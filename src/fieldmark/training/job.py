@@ -18,7 +18,7 @@ from fieldmark.training.keeper import Keeper
 from fieldmark.training.log import TrainingLog
 from fieldmark.training.meter import Meter
 from fieldmark.training.monitor import drops, out_of_patience
-from fieldmark.training.objective import Classification
+from fieldmark.training.objective import objective_of
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.position import Position
 from fieldmark.training.schedule import factor
@@ -85,7 +85,7 @@ def phase(
         epochs=epochs,
         steps_per_epoch=batches.steps_per_epoch,
         optimizer=optimizer,
-        stages=Stages(setup, batches, optimizer, Classification(recipe.loss), epochs, folder, interrupt),
+        stages=Stages(setup, batches, optimizer, objective_of(recipe.loss), epochs, folder, interrupt),
         averaging=averaging,
         validation=None if save_best is None else Validation(setup, averaging, save_best),
         log=TrainingLog(folder, setup.console, epochs, batches.steps_per_epoch, train.log_every, train.tensorboard),

@@ -60,6 +60,11 @@ class Classification:
         return Outcome(loss_of(self.loss, logits, batch.labels, batch.other_labels, batch.shares), correct(logits.detach(), batch))
 
 
+def objective_of(loss: CrossEntropy) -> Objective:
+    """The objective that a recipe's loss names."""
+    return Classification(loss)
+
+
 def correct(logits: Tensor, batch: Batch) -> Tensor:
     """Correct predictions; a mixed image counts the weight of the predicted label."""
     predicted = logits.argmax(dim=1)
