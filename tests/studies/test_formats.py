@@ -17,7 +17,8 @@ from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.core.console import Console
 from fieldmark.studies.analysis import study_table
-from fieldmark.studies.formats import as_json, columns, console_table, csv_text, gain_text, large, latex, markdown, spread_text, write_table
+from fieldmark.studies.columns import gain_text, large, rung_columns, spread_text
+from fieldmark.studies.formats import as_json, console_table, csv_text, latex, markdown, write_table
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import Gain, Spread
@@ -135,7 +136,7 @@ def test_markdown_shows_names_as_they_are(tables: dict[str, StudyTable]) -> None
     table = tables["hostile"]
     text = markdown(table)
     (rows,) = cells(text)
-    shown = columns(table)
+    shown = rung_columns(table)
     assert rows[0] == [column.title for column in shown]
     assert rows[1:] == [[column.cell(row) for column in shown] for row in table.datasets[0].rows]
     assert [row[1] for row in rows[2:]] == [one_line(name) for name in HOSTILE]
@@ -195,7 +196,7 @@ def test_latex_is_balanced_and_its_names_are_text(tables: dict[str, StudyTable])
     plain = re.sub(r"\\[{}$&#_%]", "", text)
     assert plain.count("{") == plain.count("}")
     rows = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
-    brief = [column for column in columns(tables["hostile"]) if column.paper]
+    brief = [column for column in rung_columns(tables["hostile"]) if column.paper]
     assert len(rows) == 11
     for row in rows:
         assert row.endswith(" \\\\") and len(re.findall(r"(?<!\\)&", row)) == len(brief) - 1

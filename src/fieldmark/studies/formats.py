@@ -5,138 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from rich.console import RenderableType
 
-from fieldmark.core.console import duration
 from fieldmark.core.console import table as rich_table
 from fieldmark.core.files import write_json, write_text
+from fieldmark.studies.columns import (
+    EFFECT_COLUMNS,
+    ENSEMBLE_COLUMNS,
+    ENSEMBLES_ABOUT,
+    STAGE_COLUMNS,
+    STAGES_ABOUT,
+    Column,
+    T,
+    rung_columns,
+)
 from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.stages import StageRow
-from fieldmark.studies.statistics import Gain, Spread
+from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable, one_line
 
 SCHEMA = 1
-_NONE = "–"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of the table of rungs.
-
-    cell: the text for a row
-    gain: the gain that the cell is about, if it is about one
-    left: whether it is aligned to the left
-    console, paper: whether it is in the narrow tables for these
-    cost: whether it is part of the cost of a rung
-    """
-
-    title: str
-    cell: Callable[[Row], str]
-    gain: Callable[[Row], Gain | None] = lambda row: None
-    left: bool = False
-    console: bool = True
-    paper: bool = True
-    cost: bool = False
-
-    def significant(self, row: Row) -> bool:
-        gain = self.gain(row)
-        return gain is not None and gain.significant is True
-
-
-def columns(table: StudyTable) -> list[Column]:
-    """The columns for readers; a ladder has one more than other arrangements."""
-    return [
-        Column(title="#", cell=lambda row: str(row.number), console=False, paper=False),
-        Column(title="rung", cell=lambda row: f"{row.name} (on {row.on})" if row.on else row.name, left=True),
-        Column(title="change", cell=lambda row: row.change or _NONE, left=True, console=False, paper=False),
-        Column(title="seeds", cell=lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
-        Column(title="val top-1 %", cell=lambda row: spread_text(None if row.measured is None else row.measured.val)),
-        Column(title="test top-1 %", cell=lambda row: spread_text(None if row.measured is None else row.measured.test)),
-        *([_gain("over before", lambda row: row.over_before)] if table.arrangement == "ladder" else []),
-        _gain("over base", lambda row: row.over_base),
-        _cost("parameters", lambda cost: large(cost.parameters)),
-        _cost("trainable", lambda cost: large(cost.trainable), console=False, paper=False),
-        _cost("MACs", lambda cost: large(cost.macs), console=False),
-        _cost("epochs", lambda cost: f"{cost.epochs:.4g}", console=False, paper=False),
-        _cost("steps", lambda cost: f"{cost.steps:,.0f}", console=False, paper=False),
-        _cost("time", lambda cost: duration(cost.seconds)),
-        _cost("images/s", lambda cost: f"{cost.images_per_second:,.0f}", console=False, paper=False),
-    ]
-
-
-def _gain(title: str, gain: Callable[[Row], Gain | None]) -> Column:
-    return Column(title=title, cell=lambda row: gain_text(gain(row)), gain=gain)
-
-
-def _cost(title: str, text: Callable[[Cost], str], console: bool = True, paper: bool = True) -> Column:
-    def cell(row: Row) -> str:
-        return _NONE if row.measured is None else text(row.measured.cost)
-
-    return Column(title=title, cell=cell, console=console, paper=paper, cost=True)
-
-
-def spread_text(values: Spread | None) -> str:
-    if values is None:
-        return _NONE
-    return f"{values.mean:.1f}" + ("" if values.sd is None else f" ± {values.sd:.1f}")
-
-
-def gain_text(gain: Gain | None) -> str:
-    """For a cell: `+1.3 [0.4, 2.2] *` if it is significant, `+0.3 [-0.8, 1.4]` if not, `+0.3` with one seed."""
-    if gain is None:
-        return _NONE
-    return f"{gain} *" if gain.significant else str(gain)
-
-
-def large(number: float) -> str:
-    """4.01 M, 0.39 G: three significant figures."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * size:
-            return f"{number / size:#.3g} {unit}".replace(". ", " ")
-    return f"{number:.0f}"
-
-
-STAGES = ("stage", "epochs", "trained", "parameters", "train top-1 %", "val top-1 %", "best val top-1 %")
-STAGES_ABOUT = (
-    "Top-1 at the end of each stage on train (augmented, as it was trained on) and on val, and the best on val within the stage: "
-    "mean over seeds ± standard deviation."
-)
-
-
-def stage_cells(row: StageRow) -> list[str]:
-    """The cells of a row under the titles STAGES."""
-    first, last = row.stage.epochs
-    return [
-        f"{row.number} of {row.stages}",
-        f"{first} to {last}" if first < last else f"{first}",
-        one_line(", ".join(row.stage.trainable)),
-        large(row.stage.trainable_parameters),
-        *(spread_text(values) for values in (row.train, row.val, row.best)),
-    ]
-
-
-ENSEMBLES = ("ensemble", "seed", "val top-1 %", "test top-1 %", "over best member", "best member on val", "method", "members")
-ENSEMBLES_ABOUT = (
-    "Each ensemble combines the runs of one seed. Over best member: points over the member with the best val, with a 95 % interval for "
-    "new test images by a paired bootstrap, not corrected for multiple comparisons; *: significant, the interval excludes zero and "
-    "McNemar's p is below 0.05. The reports say what val measures."
-)
-
-
-def ensemble_cells(row: EnsembleRow) -> list[str]:
-    """The cells of a row under the titles ENSEMBLES."""
-    begin, end = [one_line(row.name), str(row.seed)], [one_line(row.method), one_line(", ".join(row.members))]
-    if row.figures is None:
-        return [*begin, _NONE, _NONE, _NONE, one_line(row.reason), *end]
-    test, over = row.figures.test, row.figures.over_best_member
-    gain = f"{over.points:+.1f} [{over.low:.1f}, {over.high:.1f}]" + (" *" if row.significant else "")
-    accuracy = f"{test.top1:.1f} [{test.top1_low:.1f}, {test.top1_high:.1f}]"
-    return [*begin, f"{row.figures.val.top1:.1f}", accuracy, gain, one_line(row.figures.best_member.partition("/")[0]), *end]
 
 
 def about(dataset: DatasetTable) -> list[str]:
@@ -179,16 +72,11 @@ def console_table(table: StudyTable) -> list[RenderableType]:
     """What Console.say prints: for each dataset its table, and the answer in words below it."""
     shown: list[RenderableType] = ["", QUICK] if table.quick else []
     for dataset in table.datasets:
-        chosen = [column for column in columns(table) if column.console]
-        rows = [[column.cell(row) for column in chosen] for row in dataset.rows]
-        left = [column.title for column in chosen if column.left]
-        shown += ["", _heading(dataset), rich_table(None, [column.title for column in chosen], rows, left)]
+        shown += ["", _heading(dataset), _console_table(rung_columns(table), dataset.rows)]
         if dataset.effects:
-            effects = [(effect.factor, effect.option, effect.against, gain_text(effect.gain)) for effect in dataset.effects]
-            shown += ["", rich_table(None, _EFFECTS, effects, _EFFECTS[:3])]
+            shown += ["", _console_table(EFFECT_COLUMNS, dataset.effects)]
         if dataset.ensembles:
-            narrow = [ensemble_cells(row)[:-1] for row in dataset.ensembles]
-            shown += ["", rich_table(None, ENSEMBLES[:-1], narrow, ENSEMBLES[-3:-1])]
+            shown += ["", _console_table(ENSEMBLE_COLUMNS, dataset.ensembles)]
         shown += [
             "",
             dataset.conclusions.answer,
@@ -199,7 +87,10 @@ def console_table(table: StudyTable) -> list[RenderableType]:
     return shown
 
 
-_EFFECTS = ("factor", "option", "over", "gain, averaged over the other factors")
+def _console_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> RenderableType:
+    chosen = [column for column in columns if column.console]
+    cells = [[column.cell(row) for column in chosen] for row in rows]
+    return rich_table(None, [column.title for column in chosen], cells, [column.title for column in chosen if column.left])
 
 
 def _heading(dataset: DatasetTable) -> str:
@@ -222,30 +113,22 @@ def write_table(plan: StudyPlan, table: StudyTable) -> None:
 def markdown(table: StudyTable) -> str:
     lines = [f"# {_in_markdown(table.title or table.name)}", "", *([f"**{QUICK}**", ""] if table.quick else [])]
     for dataset in table.datasets:
-        chosen = columns(table)
         lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.conclusions.answer), ""]
-        lines += _markdown_table(
-            [column.title for column in chosen],
-            [[column.cell(row) for column in chosen] for row in dataset.rows],
-            [column.left for column in chosen],
-        )
+        lines += _markdown_table(rung_columns(table), dataset.rows)
         if dataset.effects:
-            effects = [(effect.factor, effect.option, effect.against, gain_text(effect.gain)) for effect in dataset.effects]
-            lines += _markdown_table(_EFFECTS, effects, [True, True, True, False])
+            lines += _markdown_table(EFFECT_COLUMNS, dataset.effects)
         if dataset.stages:
-            stages = [(stage.name, *stage_cells(stage)) for stage in dataset.stages]
-            lines += [STAGES_ABOUT, "", *_markdown_table(("rung", *STAGES), stages, [True, False, False, True, *[False] * 4])]
+            lines += [STAGES_ABOUT, "", *_markdown_table(STAGE_COLUMNS, dataset.stages)]
         if dataset.ensembles:
-            cells = [ensemble_cells(row) for row in dataset.ensembles]
-            lines += [ENSEMBLES_ABOUT, "", *_markdown_table(ENSEMBLES, cells, [True, False, False, False, False, True, True, True])]
+            lines += [ENSEMBLES_ABOUT, "", *_markdown_table(ENSEMBLE_COLUMNS, dataset.ensembles)]
         for listed in (dataset.conclusions.verdicts, dataset.conclusions.notes, [*about(dataset), *limits(dataset)]):
             lines += [*(f"- {_in_markdown(text)}" for text in listed), *([""] if listed else [])]
     return "\n".join(lines)
 
 
-def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
-    lines = [titles, *rows]
-    ruler = "|".join(["", *("---" if each else "---:" for each in left), ""])
+def _markdown_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> list[str]:
+    lines = [[column.title for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    ruler = "|".join(["", *("---" if column.left else "---:" for column in columns), ""])
     written = [f"| {' | '.join(_in_markdown(cell) for cell in line)} |" for line in lines]
     return [written[0], ruler, *written[1:], ""]
 
@@ -312,7 +195,7 @@ def _csv_cell(value: Any) -> str:
 def latex(table: StudyTable) -> str:
     """A table environment for each dataset."""
     lines = ["% Needs \\usepackage{booktabs}. Names that are not in Latin script need XeLaTeX or LuaLaTeX."]
-    chosen = [column for column in columns(table) if column.paper]
+    chosen = [column for column in rung_columns(table) if column.paper]
     for dataset in table.datasets:
         sentences = [*([QUICK] if table.quick else []), *about(dataset), *limits(dataset)]
         caption = f"{table.title or table.name} {_heading(dataset)}. {' '.join(sentences)}"

@@ -16,21 +16,19 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
 from fieldmark.reports.pages import render
 from fieldmark.studies.charts.colours import palette
-from fieldmark.studies.ensembles import EnsembleRow
-from fieldmark.studies.figures import Charts, dataset_charts
-from fieldmark.studies.formats import (
-    ENSEMBLES,
+from fieldmark.studies.columns import (
+    EFFECT_COLUMNS,
+    ENSEMBLE_COLUMNS,
     ENSEMBLES_ABOUT,
-    STAGES,
+    STAGE_COLUMNS,
     STAGES_ABOUT,
     Column,
-    about,
-    columns,
-    ensemble_cells,
-    gain_text,
+    rung_columns,
     spread_text,
-    stage_cells,
 )
+from fieldmark.studies.ensembles import EnsembleRow
+from fieldmark.studies.figures import Charts, dataset_charts
+from fieldmark.studies.formats import about
 from fieldmark.studies.plan import QUICK, StudyPlan, differences
 from fieldmark.studies.results import Absent, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
@@ -48,23 +46,15 @@ class _Run:
     absent: Absent | None = None
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """A table of rungs: its columns except the one with their names."""
-
-    columns: list[Column]
-    rows: tuple[Row, ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Part:
     """What the page shows of one dataset."""
 
     table: DatasetTable
-    gains: _Grid
-    costs: _Grid
+    gains: list[Column[Row]]
+    costs: list[Column[Row]]
     charts: Charts
-    ensembles: list[tuple[EnsembleRow, list[str], str | None]]
+    ensembles: list[tuple[EnsembleRow, str | None]]
     about: list[str]
     runs: list[_Run]
     absent: int
@@ -88,13 +78,12 @@ def _content(plan: StudyPlan, table: StudyTable, results: Results) -> dict[str, 
         "colours": palette(table),
         "finished": len(results.outcomes),
         "planned": len(results.outcomes) + len(results.absent),
-        "gain_text": gain_text,
         "spread_text": spread_text,
-        "stage_titles": STAGES,
+        "effect_columns": EFFECT_COLUMNS,
+        "stage_columns": STAGE_COLUMNS,
         "stages_about": STAGES_ABOUT,
-        "ensemble_titles": ENSEMBLES,
+        "ensemble_columns": ENSEMBLE_COLUMNS,
         "ensembles_about": ENSEMBLES_ABOUT,
-        "stage_cells": stage_cells,
         "one_line": one_line,
         "duration": duration,
         "quick": QUICK if table.quick else "",
@@ -118,8 +107,8 @@ _BUILT_ON = {
 
 
 def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Results) -> _Part:
-    shown = [column for column in columns(table) if column.title not in ("#", "rung")]
-    shown.sort(key=lambda column: column.left)  # the changes last: they may be long
+    columns = [column for column in rung_columns(table) if not column.head]
+    columns.sort(key=lambda column: column.left)  # the changes last: they may be long
     numbers = {row.rung.name: row.number for row in dataset.rows}
     absent = [run for run in results.absent if run.dataset == dataset.dataset]
     found = [run for run in results.outcomes if run.dataset == dataset.dataset]
@@ -127,10 +116,10 @@ def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Re
     runs = [_run(plan, run, numbers[run.rung.name]) for run in planned]
     return _Part(
         table=dataset,
-        gains=_Grid([column for column in shown if not column.cost], dataset.rows),
-        costs=_Grid([column for column in shown if column.cost], dataset.rows),
+        gains=[column for column in columns if not column.cost],
+        costs=[column for column in columns if column.cost],
         charts=dataset_charts(table, dataset, results),
-        ensembles=[(row, ensemble_cells(row), _report(plan, row.path)) for row in dataset.ensembles],
+        ensembles=[(row, _report(plan, row.path)) for row in dataset.ensembles],
         about=about(dataset),
         runs=sorted(runs, key=lambda run: (run.number, run.seed)),
         absent=len(absent),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.drawing import INK, PAPER, plain_axes, printable, shortened
 from fieldmark.studies.charts.colours import Palette, page_colours, rung_style
-from fieldmark.studies.formats import gain_text
+from fieldmark.studies.columns import gain_text
 from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import DatasetTable, Row, StudyTable
 

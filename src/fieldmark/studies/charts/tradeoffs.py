@@ -11,7 +11,7 @@ from fieldmark.core.console import duration
 from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.drawing import INK, plain_axes
 from fieldmark.studies.charts.colours import Palette, page_colours, rung_style
-from fieldmark.studies.formats import large
+from fieldmark.studies.columns import large
 from fieldmark.studies.table import Cost, DatasetTable, Measured, Row
 
 if TYPE_CHECKING:
