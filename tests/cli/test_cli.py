@@ -319,7 +319,7 @@ def test_evaluate_all_corruptions_prints_a_table_and_writes_the_report_again(fin
     printed = capsys.readouterr().err
     assert "severity 2" in printed and "gaussian-noise" in printed
     measured = json.loads((tmp_path / "run" / "robustness.json").read_text())
-    assert len(measured["corruptions"]) == 14
+    assert measured.pop("schema") == 1 and len(measured["corruptions"]) == 14
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["robustness"] == measured
     assert "gaussian-noise" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert run("evaluate", tmp_path / "run", "--corrupt", "all:2", "--json", "--quiet") == 0
