@@ -16,7 +16,7 @@ from fieldmark.studies.results import Results
 from fieldmark.studies.table import DatasetTable, StudyTable
 
 _NARROWEST = 8.0
-"""Width in inches of what stands around the charts."""
+"""Least width of a heading or legend, in inches."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file that opens offline, with the answer first, and links to the reports of the runs beside it."""
+"""The page of a study: one HTML file that opens offline, with the answer first, and links to the reports of the runs."""
 
 from __future__ import annotations
 

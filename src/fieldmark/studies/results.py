@@ -129,7 +129,7 @@ def read_results(plan: StudyPlan) -> Results:
                     if state is None:
                         outcomes.append(_outcome(run, known, outcomes))
                 except InputError as error:
-                    state, reason = "broken", str(error.problems[0]).replace(f"{path}/", "")
+                    state, reason = "broken", str(error.problems[0]).replace(f"{path}/", "")  # the page may be passed on without its folder
                 except OSError as error:
                     state, reason = "broken", f"{error.filename or path} cannot be read: {error.strerror}"
                 if state is not None:

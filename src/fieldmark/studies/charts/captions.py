@@ -1,4 +1,4 @@
-"""What stands around the charts of a dataset in a PNG, where no page says it: a heading, and which rung has which number and colour."""
+"""The heading above the charts of a dataset in a PNG, and the legend below them: which rung has which number and colour."""
 
 from __future__ import annotations
 
