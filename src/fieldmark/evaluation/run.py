@@ -103,7 +103,7 @@ class Run:
 
     @cached_property
     def levels(self) -> dict[str, list[str]]:
-        """The taxonomy: by the name of each level, the parent of each class."""
+        """The parent of each class in the taxonomy, by the name of each level."""
         return self.folder.manifest().levels
 
     @property
