@@ -10,12 +10,13 @@ BIN := .venv/bin
 demo: .venv/.installed
 	$(BIN)/fieldmark demo
 
-# Two workers with one thread each: threads of several trainings at once would wait for one another.
+# Two workers with one thread each: threads of several trainings at once would wait for one another. The tests of a file run in one worker,
+# so that what they share is trained once.
 test: .venv/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: .venv/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
+from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.run import Run
 from fieldmark.training.train import resume_run, train_run
 
@@ -14,3 +16,7 @@ def train(data: str | Path, *settings: str, recipe: str | Path = "default", out:
 
 def resume(path: str | Path) -> Run:
     return resume_run(path, Console(quiet=True))
+
+
+def ensemble(*paths: str | Path, method: str = "mean", out: Path, **options: str) -> Run:
+    return make_ensemble(paths, method_of(method, **options), out, Console(quiet=True))

@@ -262,8 +262,8 @@ def test_cache_lists_and_clears(birds, tiny, tmp_path, capsys, monkeypatch):
     assert not list((tmp_path / "cache").rglob("pixels.u8"))
 
 
-def test_demo_ends_with_the_answer_the_report_and_what_to_type_next(few_built_in_birds, tmp_path, capsys):
-    assert run("demo", "train.epochs=2", "--out", tmp_path / "demo") == 0
+def test_demo_ends_with_the_answer_the_report_and_what_to_type_next(few_built_in_birds, tiny, tmp_path, capsys):
+    assert run("demo", *tiny(), "--out", tmp_path / "demo") == 0
     printed = capsys.readouterr().err
     answer = json.loads((tmp_path / "demo" / "summary.json").read_text())["test"]["top1"]
     assert f"{answer:.1f} % of 12 images" in printed and "guessing gets 33.3 %" in printed

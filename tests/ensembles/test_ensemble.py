@@ -14,7 +14,7 @@ from fieldmark.evaluation.run import Run
 from fieldmark.models.weights import read_weights
 from fieldmark.scoring.combination import Mean
 from fieldmark.scoring.predictions import Predictions
-from runs import train
+from runs import ensemble, train
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def mean(members, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(members, tmp_path_factory):
-    return fieldmark.ensemble(*members, method="stack", out=tmp_path_factory.mktemp("stack") / "run", quiet=True)
+    return ensemble(*members, method="stack", out=tmp_path_factory.mktemp("stack") / "run")
 
 
 @pytest.fixture(scope="module")
 def soup(members, tmp_path_factory):
-    return fieldmark.ensemble(*members[:2], method="soup", ingredients="all", out=tmp_path_factory.mktemp("soup") / "run", quiet=True)
+    return ensemble(*members[:2], method="soup", ingredients="all", out=tmp_path_factory.mktemp("soup") / "run")
 
 
 def said(path, split="test") -> Predictions:
@@ -78,7 +78,7 @@ def test_it_stands_alone(mean, members, tmp_path, birds):
 def test_fitted_weights_are_those_of_the_least_loss_on_val(members, tmp_path):
     from fieldmark.ensembles.weights import fit_weights
 
-    run = fieldmark.ensemble(*members, method="mean", of="logits", weights="fitted", out=tmp_path / "run", quiet=True)
+    run = ensemble(*members, method="mean", of="logits", weights="fitted", out=tmp_path / "run")
     val = [said(path, "val") for path in members]
     weights = fit_weights([each.logits for each in val], val[0].labels, "logits")
     assert run.ensemble.weights == pytest.approx(weights.tolist()) and run.ensemble.fitted_on == "val"
@@ -91,10 +91,10 @@ def test_nothing_of_test_reaches_a_stack(stack, members, tmp_path):
     for path in poisoned:
         test = said(path)
         Predictions(test.ids, (test.labels + 1) % 3, -test.logits, test.features, test.class_names).save(path / "predictions" / "test.npz")
-    run = fieldmark.ensemble(*poisoned, method="stack", out=tmp_path / "run", quiet=True)
+    run = ensemble(*poisoned, method="stack", out=tmp_path / "run")
     assert run.folder.stack_weights.read_bytes() == stack.folder.stack_weights.read_bytes()
     with pytest.raises(InputError, match="nothing is fitted on test"):
-        fieldmark.ensemble(*members, method="stack", fit_on="test", out=tmp_path / "leak", quiet=True)
+        ensemble(*members, method="stack", fit_on="test", out=tmp_path / "leak")
     assert not (tmp_path / "leak").exists()
 
 
@@ -102,7 +102,7 @@ def test_val_is_no_test_of_what_was_fitted_on_it(stack, mean, members, tmp_path)
     with pytest.raises(InputError, match="was fitted on val"):
         fieldmark.evaluate(stack.path, split="val")
     assert fieldmark.evaluate(mean.path, split="val").metrics.n == len(said(members[0], "val"))
-    on_train = fieldmark.ensemble(*members, method="stack", fit_on="train", out=tmp_path / "run", quiet=True)
+    on_train = ensemble(*members, method="stack", fit_on="train", out=tmp_path / "run")
     assert on_train.ensemble.fitted_on == "train" and fieldmark.evaluate(on_train.path, split="val").metrics.n > 0
     assert "surer of" in fieldmark.report(on_train.path).read_text()
 
@@ -111,7 +111,7 @@ def test_refitted_members_have_no_val_to_fit_on(members, birds, tiny, tmp_path):
     refitted = train(birds, *tiny("train.refit=true"), out=tmp_path / "refitted").path
     for method, options in (("stack", {}), ("mean", {"weights": "fitted"}), ("soup", {}), ("soup", {"ingredients": "all"})):
         with pytest.raises(InputError, match="was refitted on train and val"):
-            fieldmark.ensemble(members[0], refitted, method=method, out=tmp_path / "run", quiet=True, **options)
+            ensemble(members[0], refitted, method=method, out=tmp_path / "run", **options)
         assert not (tmp_path / "run").exists()
     run = fieldmark.ensemble(members[0], refitted, method="mean", out=tmp_path / "run", quiet=True)
     assert run.summary.test.n == 12 and "before the refit" in run.folder.report_file.read_text()
@@ -131,14 +131,14 @@ def test_the_folds_of_two_recipes_are_stacked_on_what_each_left_out(folds, tmp_p
     assert mean.summary.val.n == 48 and mean.ensemble.weights == pytest.approx([1 / 3] * 3)
     for each in (run, mean):
         assert each.decisions is None and not each.summary.test.has("ece_calibrated")
-        assert "nothing is rejected: all answer test together" in each.folder.report_file.read_text()
+        assert "nothing is rejected: all networks answer test together" in each.folder.report_file.read_text()
         with pytest.raises(InputError, match="nothing can be fitted"):
             fieldmark.calibrate(each.path)
         with pytest.raises(InputError, match="trained on other images each"):
             fieldmark.evaluate(each.path, split="train")
     for options in ({"method": "soup"}, {"method": "stack", "fit_on": "train"}):
         with pytest.raises(InputError, match="folds"):
-            fieldmark.ensemble(*folds[:3], out=tmp_path / "no", quiet=True, **options)
+            ensemble(*folds[:3], out=tmp_path / "no", **options)
 
 
 def test_a_soup_has_the_mean_of_the_weights_and_norms_of_its_own(soup, members):
@@ -172,7 +172,7 @@ def test_norms_of_a_soup_are_those_of_the_images(soup, birds):
 
 
 def test_a_greedy_soup_is_no_worse_on_val_than_its_best_ingredient(members, tmp_path):
-    run = fieldmark.ensemble(*members[:2], method="soup", out=tmp_path / "run", quiet=True)
+    run = ensemble(*members[:2], method="soup", out=tmp_path / "run")
     vals = [Run.load(path).summary.val.top1 for path in members[:2]]
     used = [member.used for member in run.ensemble.members]
     assert run.summary.val.top1 >= max(vals) - 1e-6 and used[int(np.argmax(vals))]
@@ -199,21 +199,21 @@ def test_members_with_logits_that_are_not_finite_leave_too_little(members, tmp_p
     Predictions(val.ids, val.labels, val.logits * np.nan, val.features, val.class_names).save(copies[1] / "predictions" / "val.npz")
     for options in ({"method": "stack"}, {"weights": "fitted"}, {"weights": "fitted", "of": "logits"}):
         with pytest.raises(InputError, match="b gave logits that are not finite for"):
-            fieldmark.ensemble(*copies, out=tmp_path / "run", quiet=True, **options)
+            ensemble(*copies, out=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
-    assert fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True).summary.val.top1 == 0
+    assert ensemble(*copies, method="mean", out=tmp_path / "run").summary.val.top1 == 0
 
 
 def test_members_without_predictions_of_train_make_a_mean_without(members, tmp_path):
     copies = [shutil.copytree(path, tmp_path / path.name) for path in members]
     (copies[2] / "predictions" / "train.npz").unlink()
-    run = fieldmark.ensemble(*copies, method="mean", out=tmp_path / "run", quiet=True)
+    run = ensemble(*copies, method="mean", out=tmp_path / "run")
     assert not (run.folder.predictions / "train.npz").exists() and (run.folder.predictions / "test.npz").exists()
 
 
 def test_networks_that_are_not_alike_make_no_soup(members, tmp_path):
     with pytest.raises(InputError, match="what they do to images first"):
-        fieldmark.ensemble(*members, method="soup", out=tmp_path / "run", quiet=True)
+        ensemble(*members, method="soup", out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -229,15 +229,15 @@ def test_networks_that_are_not_alike_make_no_soup(members, tmp_path):
 )
 def test_options_without_an_effect_are_refused(options, reason, members, tmp_path):
     with pytest.raises(InputError, match=reason):
-        fieldmark.ensemble(*members, out=tmp_path / "run", quiet=True, **options)
+        ensemble(*members, out=tmp_path / "run", **options)
 
 
 def test_ensembles_of_ensembles_and_taken_folders_are_refused(mean, soup, members, tmp_path):
     for path in (mean.path, soup.path):
         with pytest.raises(InputError, match="is an ensemble itself"):
-            fieldmark.ensemble(path, members[0], out=tmp_path / "run", quiet=True)
+            ensemble(path, members[0], out=tmp_path / "run")
     with pytest.raises(InputError, match="already holds a run"):
-        fieldmark.ensemble(*members, out=mean.path, quiet=True)
+        ensemble(*members, out=mean.path)
 
 
 def test_the_manifest_says_what_it_is_made_of(mean, members):

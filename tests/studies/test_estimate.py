@@ -48,8 +48,8 @@ LAMB = ("optim=timm", "optim.algorithm=lamb")
     ("base", "changed", "named"),
     [
         ((), ("model.name=mobilenet_v99",), "mobilenet_v99"),
-        (LAMB, ("optim=timm", "optim.algorithm=lams"), "lams"),
-        ((), ("optim.lr_factors=[{parameters: haed}]",), "haed"),
+        pytest.param(LAMB, ("optim=timm", "optim.algorithm=lams"), "lams", marks=pytest.mark.slow),
+        pytest.param((), ("optim.lr_factors=[{parameters: haed}]",), "haed", marks=pytest.mark.slow),
     ],
 )
 def test_what_a_run_would_fail_with_is_said_before_any_is_begun(base, changed, named, birds, tiny, tmp_path):
