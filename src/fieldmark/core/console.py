@@ -11,8 +11,6 @@ from typing import IO, Any, Protocol
 
 from rich.console import Console as RichConsole
 from rich.console import RenderableType
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -66,6 +64,8 @@ class Console:
     def board(self) -> Iterator[Callable[[RenderableType, str], None]]:
         """A board of work that goes on in several places: drawn anew in its place on a terminal, its text every half minute elsewhere."""
         if self._terminal.is_terminal and not self.quiet:
+            from rich.live import Live  # imported here, as what draws progress is, so that the command line starts fast
+
             with Live(console=self._terminal, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty()) as live:
                 yield lambda image, _: live.update(image, refresh=True)
         else:
@@ -83,6 +83,16 @@ class Console:
     def progress(self, title: str, unit: str) -> Iterator[Advance]:
         """A bar with rate and time left on a terminal, a line every half minute elsewhere; `total` is None if it is not known yet."""
         if self._terminal.is_terminal and not self.quiet:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
             columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
