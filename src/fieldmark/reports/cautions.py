@@ -96,7 +96,7 @@ def _vector_scaling(test: SplitMetrics) -> list[str]:
 def _refitted(run: Run, found: Assessment) -> list[str]:
     if found.decisions is None or not run.has_learnt_val:
         return []
-    return ["Temperature, threshold and sets were fitted on what was said of val before the refit, and the network has changed since."]
+    return ["Temperature, threshold and sets were fitted on the predictions of val before the refit, and the network has changed since."]
 
 
 def _images(paths: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ _SIDE = 480
 
 @dataclass(frozen=True)
 class Explained:
-    """What explain_run has written: `page` to be read, `figures` for scripts. `summary` is None where no map was checked."""
+    """What explain_run has written: `page` to be read, `figures` for scripts. `summary` is None if no map was checked."""
 
     page: Path
     figures: Path
@@ -337,7 +337,7 @@ class _Explainer:
 
 
 def _said(predictions: Predictions) -> np.ndarray:
-    """The class that each image is taken for, -1 where there is none."""
+    """The predicted class of each image, -1 if there is none."""
     known = predictions.labels >= 0
     said = np.full(len(predictions), -1)
     if known.any():

@@ -1,4 +1,4 @@
-"""The part of a report that an ensemble has: its members beside it, and whether it is better than the best of them."""
+"""The part of a report that an ensemble has: its members, and whether it is better than the best of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fieldmark.reports.pages import fixed
 
 @dataclass(frozen=True)
 class Member:
-    """`weight` in the mean is empty where there is none; `used` is false for what a soup left out. Figures are written out, in per cent."""
+    """`weight` in the mean is empty if there is none; `used` is false for what a soup left out. Figures are written out, in per cent."""
 
     name: str
     model: str

@@ -13,7 +13,7 @@ from fieldmark.runtime.preprocess import Preprocess, grown
 
 
 def as_seen(preprocess: Preprocess, data: bytes, name: str, box: Sequence[float] | None, side: int) -> Image.Image:
-    """At most `side` x `side` pixels, in the image's own proportions where the network sees it squashed.
+    """At most `side` x `side` pixels, in the image's own proportions if the network sees it squashed.
 
     box: of the object, in pixels, as in Preprocess.pixels. Raises UnreadableImage, which calls the image `name`.
     """
