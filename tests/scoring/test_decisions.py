@@ -141,7 +141,7 @@ def test_what_is_fitted_for_a_refitted_run_comes_from_one_network(birds: Path, t
     run = train(birds, *tiny("train.refit=true"), out=tmp_path / "run")
     assert run.has_learnt_val and set(run.decisions.record.rejection.scores) == set(OF_LOGITS)
     assert set(fieldmark.calibrate(run.path).record.rejection.scores) == set(OF_LOGITS)
-    assert "fitted on what was said of val before the refit" in run.folder.report_file.read_text()
+    assert "fitted on the predictions of val before the refit" in run.folder.report_file.read_text()
 
 
 def test_a_run_holds_classes_out_rejects_and_is_calibrated_anew(birds: Path, tiny, tmp_path: Path) -> None:
