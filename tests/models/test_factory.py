@@ -164,7 +164,7 @@ def test_no_stochastic_depth_means_none_even_where_timm_has_some():
 def test_a_size_that_does_not_fit_is_answered_with_sizes_that_do(name, size, fitting):
     with pytest.raises(InputError, match=f"data.size: {name} cannot take {size} x {size}") as caught:
         build(name, size=size)
-    assert caught.value.hint == f"Sizes that it takes: {fitting}."
+    assert caught.value.hint == f"Sizes that it accepts: {fitting}."
     assert build(name, size=int(fitting.partition(",")[0])).model
 
 
@@ -212,7 +212,7 @@ def test_pretrained_weights_with_other_classes_keep_the_backbone_only(published)
 def test_pretrained_weights_with_two_classifiers_say_that_they_are_replaced(published):
     published("efficientformerv2_s0")
     built = build("efficientformerv2_s0", 1000, 224, weights="pretrained")
-    assert built.notes[1] == "its classifier is not one linear layer; a fresh one of 1,000 classes is put on"
+    assert built.notes[1] == "its classifier is not one linear layer; a fresh one of 1,000 classes is added"
 
 
 def test_a_transformers_pretrained_positions_are_resampled(published):

@@ -86,7 +86,7 @@ def test_a_linear_classifier_from_elsewhere_fits_heads_that_put_nothing_before_i
         assert torch.equal(build(head, weights=tmp_path / "timm.safetensors").model.head.weight, source.classifier.weight)
     for width in (12, 256):
         built = build(HiddenHead(width=width), weights=tmp_path / "timm.safetensors")
-        assert built.notes[1] == "its classifier has no hidden layer; a fresh one of 5 classes is put on"
+        assert built.notes[1] == "its classifier has no hidden layer; a fresh one of 5 classes is added"
         assert same_head(built.model, build(HiddenHead(width=width)).model)
 
 
@@ -94,5 +94,5 @@ def test_a_hidden_classifier_is_kept_by_its_like_only(tmp_path):
     save_weights(build(HiddenHead(width=12)).model, tmp_path / "hidden.safetensors", {})
     for head, reason in ((LinearHead(), "has a hidden layer"), (HiddenHead(width=13), "has a hidden layer of 12 units instead of 13")):
         built = build(head, weights=tmp_path / "hidden.safetensors")
-        assert built.notes[1] == f"its classifier {reason}; a fresh one of 5 classes is put on"
+        assert built.notes[1] == f"its classifier {reason}; a fresh one of 5 classes is added"
         assert same_head(built.model, build(head).model)

@@ -92,7 +92,7 @@ def test_a_backbone_without_blocks_says_so():
     model = build("test_efficientnet")
     model.backbone.blocks, blocks = nn.Identity(), model.backbone.blocks
     try:
-        with pytest.raises(InputError, match="stages: trainable: test_efficientnet has no last block that is recognised; name its modules"):
+        with pytest.raises(InputError, match="stages: trainable: test_efficientnet has no recognisable last block; name its modules"):
             parts(model, "last-block")
     finally:
         model.backbone.blocks = blocks

@@ -60,8 +60,8 @@ def test_it_learns_four_images():
 @pytest.mark.parametrize(
     ("size", "depth", "hint"),
     [
-        (8, None, "Sizes that it takes: 32."),
-        (32, 6, "Sizes that it takes: 64."),
+        (8, None, "Sizes that it accepts: 32."),
+        (32, 6, "Sizes that it accepts: 64."),
         (32, 9, "Lower model.depth."),
         (32, 40, "Lower model.depth."),
     ],
@@ -82,9 +82,9 @@ def test_other_architectures_have_no_width_and_depth_to_set():
     with pytest.raises(InputError) as caught:
         build(name="resnet18", width=8, depth=3)
     assert tuple(map(str, caught.value.problems)) == (
-        "model.width: resnet18 has no width that could be set",
-        "model.depth: resnet18 has no depth that could be set",
+        "model.width: resnet18 has no configurable width",
+        "model.depth: resnet18 has no configurable depth",
     )
     assert caught.value.hint == "model.width is for small_cnn and plain_cnn, model.depth is for plain_cnn."
-    with pytest.raises(InputError, match="small_cnn has no depth"):
+    with pytest.raises(InputError, match="small_cnn has no configurable depth"):
         build(name="small_cnn", depth=2)

@@ -39,7 +39,7 @@ def test_features_are_the_average_of_timms_last_feature_map(name, size, by_hand,
         features = built.model.eval().forward_with_features(images)[1]
         torch.testing.assert_close(features, by_hand(source.forward_features(images)), rtol=1e-4, atol=1e-4)
     assert features.shape == (2, built.model.num_features)
-    assert built.notes[1] == "its classifier is for features that are pooled otherwise; a fresh one of 1,000 classes is put on"
+    assert built.notes[1] == "its classifier is for features that are pooled differently; a fresh one of 1,000 classes is added"
     left_out = sorted(each for each in source.state_dict() if dropped and each.startswith(dropped))
     assert not any(each.removeprefix("backbone.") in left_out for each in built.model.state_dict())
     assert built.notes[2:] == ((f"left out for model.pooling=average: {', '.join(left_out)}",) if left_out else ())
@@ -49,7 +49,7 @@ def test_features_are_the_average_of_timms_last_feature_map(name, size, by_hand,
 def test_where_the_average_is_what_there_is_it_is_refused(name):
     with pytest.raises(InputError) as caught:
         build(name)
-    message = f"model.pooling: {name} averages its last feature map as it is, so average would change nothing"
+    message = f"model.pooling: {name} already averages its last feature map, so average would change nothing"
     assert tuple(map(str, caught.value.problems)) == (message,) and caught.value.hint == "Leave model.pooling out."
 
 
@@ -99,7 +99,7 @@ def test_a_file_of_the_whole_network_fits_the_smaller_one(tmp_path):
     built = build("mobilenetv3_small_050", weights=tmp_path / "whole.safetensors")
     assert torch.equal(built.model.backbone.conv_stem.weight, whole.backbone.conv_stem.weight)
     assert torch.equal(built.model.head.weight, build("mobilenetv3_small_050").model.head.weight)
-    assert "pooled otherwise" in built.notes[1] and "conv_head.weight" in built.notes[2]
+    assert "pooled differently" in built.notes[1] and "conv_head.weight" in built.notes[2]
     save_weights(built.model, tmp_path / "smaller.safetensors", {})
     again = build("mobilenetv3_small_050", weights=tmp_path / "smaller.safetensors", seed=3)
     assert again.notes == (f"weights: {tmp_path / 'smaller.safetensors'}", "its classifier of 5 classes is kept")

@@ -84,7 +84,7 @@ def test_a_file_of_timm_is_loaded_with_its_classifier(name, tmp_path):
 def test_a_file_without_a_classifier(tmp_path):
     model = timm.create_model("test_efficientnet", num_classes=0)
     safetensors.torch.save_file(model.state_dict(), tmp_path / "backbone.safetensors")
-    assert build(weights=tmp_path / "backbone.safetensors").notes[1] == "it has no classifier; a fresh one of 5 classes is put on"
+    assert build(weights=tmp_path / "backbone.safetensors").notes[1] == "it has no classifier; a fresh one of 5 classes is added"
 
 
 def test_a_transformers_positions_are_resampled_as_timm_does_it(tmp_path):
@@ -173,10 +173,10 @@ def test_damaged_files_are_refused(saved, tmp_path):
     whole = path.read_bytes()
     for damaged in (b"", b"nonsense", whole[:100], whole[:-1]):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="is not a whole safetensors file"):
+        with pytest.raises(InputError, match="is not a complete safetensors file"):
             read_weights(path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"fieldmark": "{"})
-    with pytest.raises(InputError, match="is not a whole safetensors file"):
+    with pytest.raises(InputError, match="is not a complete safetensors file"):
         read_weights(path)
 
 

@@ -251,23 +251,23 @@ REFUSED = {
     "vector.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format that can be read"),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a format that can be read"),
     "header.jpg": (encoded("JPEG")[:100], "the file is cut short"),
-    "header.png": (encoded("PNG")[:8] + bytes(50), "it begins as PNG, and is damaged or of a kind that cannot be read"),
+    "header.png": (encoded("PNG")[:8] + bytes(50), "it begins like a PNG file, but is damaged or of a kind that cannot be read"),
     "fractions.tif": (
         encoded("TIFF", Image.new("F", (4, 4), 0.5)),
-        "its pixels are fractions, whose range no one says; save it with 8 or 16 bits",
+        "its pixels are fractions of unknown range; save it with 8 or 16 bits",
     ),
-    "fractions.ppm": (b"Pf 1 1 -1.0\n\0\0\0\0", "its pixels are fractions, whose range no one says; save it with 8 or 16 bits"),
+    "fractions.ppm": (b"Pf 1 1 -1.0\n\0\0\0\0", "its pixels are fractions of unknown range; save it with 8 or 16 bits"),
     "32 bits.tif": (
         encoded("TIFF", Image.fromarray(np.full((4, 4), 200, np.int32))),
-        "its pixels are signed or 32-bit numbers, whose range no one says; save it with 8 or 16 bits",
+        "its pixels are signed or 32-bit numbers of unknown range; save it with 8 or 16 bits",
     ),
     "signed 16 bits.tif": (
         drawn.tiff(1, 16, 1, np.full((HEIGHT, WIDTH), 9, "<i2").tobytes(), {339: [2]}),
-        "its pixels are signed or 32-bit numbers, whose range no one says; save it with 8 or 16 bits",
+        "its pixels are signed or 32-bit numbers of unknown range; save it with 8 or 16 bits",
     ),
     "12 bits.jpg": (
         encoded("JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"),
-        "it begins as JPEG, and is damaged or of a kind that cannot be read",
+        "it begins like a JPEG file, but is damaged or of a kind that cannot be read",
     ),
 }
 if "HEIF" not in decoder._FORMATS:
@@ -372,7 +372,7 @@ def special(tmp_path: Path) -> dict[str, str]:
         "folder.jpg": "the file cannot be read (Is a directory)",
         "broken link.jpg": "the file cannot be read (No such file or directory)",
         "loop.jpg": "the file cannot be read (Too many levels of symbolic links)",
-        "huge.tif": "the file has 2.0 GiB, more than the limit of 2 GiB",
+        "huge.tif": "the file is 2.0 GiB, more than the limit of 2 GiB",
     }
 
 

@@ -1,1 +1,1 @@
-"""Augmented training batches, and what is done to their images."""
+"""Augmented training batches and the operations on their images."""

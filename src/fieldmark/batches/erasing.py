@@ -16,10 +16,10 @@ DRAWS = 3 + 2 * _TRIES
 
 @dataclass(frozen=True)
 class Patch:
-    """What covers a rectangle of one image."""
+    """Values that cover a rectangle of one image."""
 
     index: int
-    """Of the image in its batch."""
+    """Place of the image in its batch."""
     top: int
     left: int
     values: torch.Tensor
@@ -27,7 +27,7 @@ class Patch:
 
 
 def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) -> np.ndarray:
-    """Top, left, height and width in pixels, int64 (n, 4), drawn as torchvision's RandomErasing does; all zero where none fits.
+    """Top, left, height and width in pixels, int64 (n, 4), drawn as torchvision's RandomErasing does; all zero if none fits.
 
     `draws` are float64 (n, DRAWS) in [0, 1).
     """
@@ -43,7 +43,7 @@ def rectangles(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray) 
 
 
 def patches(erase: NoiseErasing | ZeroErasing, size: int, draws: np.ndarray, stream: int, samples: np.ndarray) -> list[Patch]:
-    """Of each image in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
+    """One for each image in which something is erased. Noise is standard normal, a function of the stream and the sample alone."""
     found = []
     chosen = np.flatnonzero(draws[:, 0] < erase.probability)
     for index, (top, left, height, width) in zip(chosen, rectangles(erase, size, draws[chosen]).tolist(), strict=True):

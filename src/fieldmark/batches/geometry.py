@@ -1,9 +1,9 @@
 """Geometry of a batch: crop, flip, rotate, zoom, shift, shear and perspective as one matrix per image, resampled once.
 
-Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Image*: the same
-units with the image's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole image
-squashed, or where images are cropped to boxes that move, the box and its surroundings; the box then takes the image's place. A matrix
-takes view coordinates to tile coordinates, so no image is resampled twice whatever is done to it.
+Three frames, all with the origin in the middle and y downwards. *View*: what the model sees, [-1, 1] on both sides. *Image*: the same units
+with the image's own proportions as `data.resize` keeps them. *Tile*: the stored square, [-1, 1], which holds the whole image squashed or,
+if images are cropped to boxes that move, the box and its surroundings; the box then takes the image's place. A matrix maps view coordinates
+to tile coordinates, so that no image is resampled twice, whatever the changes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from fieldmark.runtime.opencv import opencv
 _TRIES = 10
 DRAWS = 4 * _TRIES + 20
 OUTSIDE = 128.0
-"""Grey level of what lies outside the image."""
+"""Grey level outside the image."""
 _SHRINK_WITHOUT_FILTER = 1.25
 _NEARLY = 1e-6
-"""Of a pixel: what rounding errors may take from it."""
+"""Tolerance for rounding errors, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Frame:
     crop_whole: bool
     """Random crops are taken from the whole image (else from the view)."""
     windows: Windows | None = None
-    """Where the images are not all of their tiles."""
+    """Set if the images do not fill their tiles."""
 
     @classmethod
     def of(cls, resize: str, widths: np.ndarray, heights: np.ndarray, windows: Windows | None = None) -> Frame:
@@ -53,13 +53,13 @@ class Frame:
 
 
 def leaves_image(augment: Augment, resize: str) -> bool:
-    """Whether some view may show what lies outside the image."""
+    """Whether a view may show anything outside the image."""
     moved = augment.rotate or augment.translate or augment.shear or augment.perspective or augment.zoom[0] < 1
     return bool(moved) or not isinstance(augment.policy, NoPolicy) or isinstance(augment.crop, PaddedCrop) or resize == "letterbox"
 
 
 def view_matrices(frame: Frame, draws: np.ndarray | None = None) -> np.ndarray:
-    """The evaluation view: float64 (n, 3, 3) from view to tile coordinates; with `draws`, windows are moved as Windows.matrices says."""
+    """The evaluation view: float64 (n, 3, 3) from view to tile coordinates; with `draws`, windows are moved as in Windows.matrices."""
     matrices = scaling(1 / frame.half_width, 1 / frame.half_height)
     return matrices if frame.windows is None else frame.windows.matrices(draws) @ matrices
 
@@ -91,18 +91,18 @@ def are_upright(matrices: np.ndarray) -> np.ndarray:
 
 
 def look(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
-    """Views as uint8, antialiased, grey outside of the tiles; what `resample` gives, faster on a CPU.
+    """Views as uint8, antialiased, grey outside the tiles; as `resample` returns them, but faster on a CPU.
 
-    Upright boxes are cut at whole pixels and resized, the others sampled on a grid. All is done in one thread, so that it can run beside a
-    network that uses all cores.
+    Upright boxes are cut at whole pixels and resized, the others sampled on a grid. Everything runs in one thread, so that a network can
+    use all cores meanwhile.
 
     Args:
-        tiles: uint8 (all, 3, side, side); fastest where the colours of a pixel lie side by side in memory.
-        rows: int64 (n,), which of them.
+        tiles: uint8 (all, 3, side, side); fastest with channels last in memory.
+        rows: int64 (n,), the tiles to look at.
         matrices: (n, 3, 3), from view to tile coordinates.
 
     Returns:
-        uint8 (n, 3, size, size), in that layout.
+        uint8 (n, 3, size, size), channels last in memory.
     """
     result = np.empty((len(rows), size, size, 3), np.uint8)
     upright = are_upright(matrices)
@@ -113,11 +113,11 @@ def look(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, size: int) -
 
 
 def _cut(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.ndarray, places: np.ndarray) -> None:
-    """Upright views into uint8 (all, size, size, 3) at these places."""
+    """Write upright views into `result`, uint8 (all, size, size, 3), at these places."""
     size, side = result.shape[1], tiles.shape[-1]
     scale, shift = matrices[:, [0, 1], [0, 1]], matrices[:, :2, 2]
     breadth = np.abs(scale)
-    # From which view pixel to which one the centres are within the tile.
+    # The range of view pixels whose centres are within the tile.
     start = np.ceil(((-1 - shift) / breadth + 1) * size / 2 - 0.5 - _NEARLY).astype(int).clip(0, size)
     stop = np.floor(((1 - shift) / breadth + 1) * size / 2 + 0.5 + _NEARLY).astype(int).clip(0, size)
     first = np.rint((shift + breadth * (2 * start / size - 1) + 1) * side / 2).astype(int).clip(0, side - 1)
@@ -141,15 +141,15 @@ def _cut(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.n
 def _resized(tile: np.ndarray, low: np.ndarray, high: np.ndarray, width: int, height: int) -> np.ndarray:
     """A box of uint8 (side, side, 3), from x and y to x and y, antialiased: uint8 (height, width, 3)."""
     (left, top), (right, bottom) = low, high
-    # The leading axis of one tells the operator that the colours lie side by side, so that it keeps them so.
+    # The leading axis of one tells the operator that channels are last in memory, so that it keeps them last.
     box = torch.from_numpy(tile[None, top:bottom, left:right].copy()).permute(0, 3, 1, 2)
     return F.interpolate(box, size=(height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.ndarray, places: np.ndarray) -> None:
-    """Any views, bilinear, into uint8 (all, size, size, 3) at these places.
+    """Write any views, sampled bilinearly, into `result`, uint8 (all, size, size, 3), at these places.
 
-    Where the view shrinks the tile (by area: a shear does not), what it covers, or all of the tile where a perspective folds the view
+    If the view shrinks the tile (by area: a shear does not), the part that it covers, or the whole tile if a perspective folds the view
     over, is first resized, antialiased, to about the view's resolution. The border of the tile is blended with the grey outside over one
     pixel.
     """
@@ -166,7 +166,7 @@ def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.
     low = np.where(shrunk, (np.floor(pixels.min(axis=2)) - 2).clip(0, side - 1), 0).astype(int)
     high = np.where(shrunk, (np.ceil(pixels.max(axis=2)) + 2).clip(low + 1, side), side).astype(int)
     sides = np.where(shrunk, np.ceil((high - low) / shrink[:, None]), side).astype(int)
-    # From view pixels, whose centres are whole numbers, to those of what is seen.
+    # From view pixels, whose centres are whole numbers, to pixels of `seen`.
     to_tile, to_view = (
         np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]]) for scale, shift in ((side / 2, side / 2), (2 / size, 1 / size - 1))
     )
@@ -177,7 +177,7 @@ def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.
     for index, (place, row) in enumerate(zip(places, rows, strict=True)):
         tile = tiles[row].transpose(1, 2, 0)
         seen = _resized(tile, low[index], high[index], *sides[index].tolist()) if shrunk[index] else tile
-        seen = cv2.cvtColor(seen, cv2.COLOR_RGB2RGBA)  # of four bytes a pixel: twice as fast as of three
+        seen = cv2.cvtColor(seen, cv2.COLOR_RGB2RGBA)  # four bytes per pixel: twice as fast as three
         if flat:
             view = cv2.warpAffine(seen, steps[index, :2], (size, size), **how)
         else:
@@ -188,14 +188,14 @@ def _warp(tiles: np.ndarray, rows: np.ndarray, matrices: np.ndarray, result: np.
 def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -> torch.Tensor:
     """Look at each tile through its matrix, sampling bilinearly.
 
-    Where the view shrinks the tile, several points a pixel are averaged, spread over the pixel's footprint (a rook pattern: each tap has a
+    If the view shrinks the tile, several points per pixel are averaged, spread over the pixel's footprint (a rook pattern: each tap has a
     row and a column of its own), so that fine detail does not alias.
 
     Args:
         tiles: uint8 (n, 3, side, side).
         matrices: (n, 3, 3), from view to tile coordinates.
         size: side of the result in pixels.
-        fill: paint what lies outside the image grey; else its edge is repeated.
+        fill: paint the outside of the image grey; otherwise its edge is repeated.
 
     Returns:
         float32 (n, 3, size, size) in 0 … 255, on the device of the tiles.
@@ -217,7 +217,7 @@ def resample(tiles: torch.Tensor, matrices: np.ndarray, size: int, fill: bool) -
 
 
 def _taps(matrices: np.ndarray, side: int, size: int) -> np.ndarray:
-    """How many points a pixel must average: about the number of tile pixels that a view pixel spans."""
+    """How many points per pixel must be averaged: about the number of tile pixels that a view pixel spans."""
     shrink = np.linalg.norm(matrices[:, :2, :2], axis=1).max(axis=1) * side / size
     return np.where(shrink <= _SHRINK_WITHOUT_FILTER, 1, np.ceil(shrink).clip(1, 8)).astype(int)
 

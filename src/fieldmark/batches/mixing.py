@@ -18,15 +18,15 @@ class Mixture:
     """How n images are mixed with those that follow them."""
 
     shares: np.ndarray
-    """float32 (n,): how much of each image, and of its label, stays; 1 where it is not mixed."""
+    """float32 (n,): share of each image, and of its label, that is kept; 1 if it is not mixed."""
     boxes: np.ndarray
-    """int64 (n, 4): top, left, bottom and right of what is pasted in, in pixels; all zero where nothing is."""
+    """int64 (n, 4): top, left, bottom and right of the pasted box, in pixels; all zero if there is none."""
 
 
 def draw(mix: Mixup | Cutmix | MixupOrCutmix, size: int, draws: np.ndarray) -> Mixture:
-    """Shares from a Beta distribution, and for CutMix a box of the rest of the area about a random pixel, cut off at the border.
+    """Shares from a Beta distribution, and for CutMix a box with the rest of the area around a random pixel, clipped at the border.
 
-    With CutMix the share is that of the pixels that stay. `draws` are float64 (n, DRAWS) in [0, 1).
+    With CutMix the share is that of the pixels kept. `draws` are float64 (n, DRAWS) in [0, 1).
     """
     mixed = draws[:, 0] < mix.probability
     if isinstance(mix, MixupOrCutmix):

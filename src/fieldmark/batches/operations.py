@@ -1,8 +1,8 @@
-"""The operations of policies that change colours, on batches and on any device; `view_operations` has them for single images on a CPU.
+"""The colour operations of policies, for batches on any device; `view_operations` has them for single images on a CPU.
 
-Each agrees with torchvision's of the same name on uint8, exactly but for rounding errors of single precision, which may move a value by one
-level. `images` are uint8 (n, 3, height, width) and stay as they are; `strengths` are float32 (n, 1, 1, 1), as `Operation` has them; what
-an operator returns is to be cut off to whole numbers from 0 to 255.
+Each matches torchvision's operation of the same name on uint8, except for rounding errors of single precision, which may change a value by
+one level. `images` are uint8 (n, 3, height, width) and are not changed; `strengths` are float32 (n, 1, 1, 1), as `Operation` defines them;
+the caller truncates the result to whole numbers from 0 to 255.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fieldmark.batches.policies import Drawn, Operation
 
 
 def change_images(images: Tensor, drawn: Drawn) -> Tensor:
-    """Apply what was drawn to float32 (n, 3, height, width), rounded to whole grey levels first."""
+    """Apply the drawn operations to float32 (n, 3, height, width), rounded to whole grey levels first."""
     changed = images.round().byte()
     for operations, strengths in zip(drawn.operations.T, drawn.strengths.T, strict=True):
         for operation in np.unique(operations):
@@ -45,7 +45,7 @@ def color(images: Tensor, strengths: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, strengths: Tensor) -> Tensor:
-    """Blend with the image smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
+    """Blend with the image smoothed by a filter of 3 x 3 pixels, except its outermost ones."""
     whole = images.short()
     inner = whole[..., 1:-1, 1:-1]
     columns = whole[..., :-2, :] + whole[..., 1:-1, :] + whole[..., 2:, :]
@@ -66,14 +66,14 @@ def solarize(images: Tensor, strengths: Tensor) -> Tensor:
 
 
 def auto_contrast(images: Tensor, strengths: Tensor) -> Tensor:
-    """Stretch each colour to the full range; one of a single grey level stays."""
+    """Stretch each channel to the full range, unless it has a single grey level."""
     lowest, highest = (extreme((2, 3), keepdim=True).float() for extreme in (images.amin, images.amax))
     flat = highest == lowest
     return (images - lowest * ~flat) / ((highest - lowest) * (1 / 255) + flat)
 
 
 def equalize(images: Tensor, strengths: Tensor) -> Tensor:
-    """Spread the grey levels of each colour evenly; one that has hardly more than its highest level stays."""
+    """Spread the grey levels of each channel evenly, unless it has hardly more than its highest level."""
     colours = len(images) * 3
     first = torch.arange(0, 256 * colours, 256, device=images.device).view(-1, 3, 1, 1)
     places = images + first

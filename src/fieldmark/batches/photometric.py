@@ -1,7 +1,7 @@
 """Colour jitter of a batch: brightness, contrast, saturation, hue and lighting, each image with its own factors.
 
-Every operator but lighting agrees with torchvision's of the same name on the same factor. Tensors are float32 (n, 3, height, width) in
-0 … 255.
+Every operator but lighting matches torchvision's of the same name for the same factor. Tensors are float32 (n, 3, height, width) in 0 …
+255.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fieldmark.core.recipe.augment import Augment
 DRAWS = 4
 LIGHTING_DRAWS = 3
 GREY = (0.2989, 0.587, 0.114)
-"""What red, green and blue count in a grey level."""
+"""Weights of red, green and blue in a grey level."""
 _PRINCIPAL_SPREADS = (0.2175, 0.0188, 0.0045)
 _PRINCIPAL_COLOURS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 """Eigenvalues and eigenvectors (columns; rows are red, green, blue) of the colours of ImageNet's pixels on a scale from 0 to 1."""
@@ -25,7 +25,7 @@ def jitter(images: torch.Tensor, augment: Augment, draws: np.ndarray) -> torch.T
     """Apply the operators whose strength is not zero, in the order brightness, contrast, saturation, hue.
 
     Args:
-        images: changed in place where that is possible.
+        images: changed in place if possible.
         draws: float64 (n, DRAWS) in [0, 1).
     """
     signed = draws * 2 - 1
@@ -41,8 +41,8 @@ def jitter(images: torch.Tensor, augment: Augment, draws: np.ndarray) -> torch.T
 def lighting(images: torch.Tensor, deviation: float, draws: np.ndarray) -> torch.Tensor:
     """Shift each image's colour along the principal components of ImageNet's pixels, as AlexNet did (Krizhevsky et al., 2012).
 
-    Along each component by a normal number with this standard deviation, times the eigenvalue on a scale from 0 to 1: with 0.1, the
-    paper's, the colours shift by about 3 grey levels.
+    The shift along each component is a normal number with this standard deviation, times the eigenvalue on a scale from 0 to 1: with 0.1,
+    the paper's value, the colours shift by about 3 grey levels.
 
     Args:
         images: changed in place.

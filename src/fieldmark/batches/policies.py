@@ -1,9 +1,9 @@
 """Random operations beyond crop, flip and jitter: TrivialAugment, RandAugment and AutoAugment.
 
 The operations, the ranges of their strengths and how often each is drawn are those of torchvision's TrivialAugmentWide, RandAugment and
-AutoAugment (the ImageNet policy). Two things differ, because a view is resampled only once: where several operations are drawn, those that
-move pixels come before those that change colours; and a view that is moved shows what the image has beyond the crop, and grey only
-outside of the image.
+AutoAugment (the ImageNet policy). Two things differ, because a view is resampled only once: if several operations are drawn, those that
+move pixels come before those that change colours; and a view that is moved shows the image beyond the crop, and grey only outside the
+image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fieldmark.core.recipe.augment import AutoAugment, NoPolicy, Policy, RandAug
 
 
 class Operation(IntEnum):
-    """What can be done to a view. The strength of each, as drawn:
+    """An operation on a view. The strength of each, as drawn:
 
     shears: the slope, about the upper left corner; shifts: whole pixels of the view; rotation: degrees, counter-clockwise; brightness,
-    colour, contrast and sharpness: the factor less one; posterize: the bits that are left; solarize: the share of 255 from which on grey
-    levels are inverted. The others have none.
+    colour, contrast and sharpness: the factor less one; posterize: the bits kept; solarize: the share of 255 from which grey levels are
+    inverted. The others have none.
     """
 
     IDENTITY = 0
@@ -67,21 +67,21 @@ _IMAGENET = """
     equalize .4, solarize .2 4        | solarize .6 5, auto_contrast .6 | invert .6, equalize 1           | color .6 4, contrast 1 8
     equalize .8, equalize .6
 """
-"""AutoAugment's 25 pairs: operation, probability and, where it has a strength, its bin."""
+"""AutoAugment's 25 pairs: operation, probability and, if it has a strength, its bin."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The operations of n views, one column for each of those that come after another."""
+    """The operations of n views, one column for each successive operation."""
 
     operations: np.ndarray
-    """Of Operation, int64 (n, steps)."""
+    """Values of Operation, int64 (n, steps)."""
     strengths: np.ndarray
     """float64 (n, steps), signed."""
 
 
 def steps_of(policy: Policy) -> int:
-    """How many operations a view gets at most."""
+    """The largest number of operations on a view."""
     if isinstance(policy, RandAugment):
         return policy.operations
     return {TrivialAugment: 1, AutoAugment: 2, NoPolicy: 0}[type(policy)]
@@ -154,7 +154,7 @@ def _milder_strengths(size: int, bins: int) -> np.ndarray:
 def _strengths(largest: dict[Operation, float], fewest_bits: int, bins: int) -> np.ndarray:
     """Strength of each operation in each bin, float64 (operations, bins), without sign.
 
-    In single precision, as torchvision has them: a threshold that is off by a rounding error inverts another grey level.
+    In single precision, as in torchvision: a threshold that is off by a rounding error inverts one grey level more or less.
     """
     table = np.zeros((len(Operation), bins))
     for operation, most in largest.items():

@@ -23,9 +23,10 @@ _CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """`pixels[i]` is row `rows[i]` of `loaded`: the whole image, or its box with all that training may move it to.
+    """`pixels[i]` is row `rows[i]` of `loaded`: the whole image, or its box with all pixels that training may move it to.
 
-    `pixels` are uint8 (all, 3, side, side), mapped from disk; `rows` int64 (all,), ascending. `loaded` sets aside what cannot be decoded.
+    `pixels` are uint8 (all, 3, side, side), mapped from disk; `rows` int64 (all,), ascending. `loaded` sets aside the images that cannot be
+    decoded.
     """
 
     loaded: LoadedData
@@ -34,9 +35,9 @@ class Tiles:
 
     @classmethod
     def decode(cls, loaded: LoadedData, settings: Data, console: Console, cache_dir: Path | None = None) -> Tiles:
-        """Decode train and val into the cache, or into a folder of the caller's.
+        """Decode train and val into the cache, or into `cache_dir`.
 
-        Raises InputError if more files fail than `data.max_unreadable` allows; in a folder of the caller's, for a sample, any number may.
+        Raises InputError if more files fail than `data.max_unreadable` allows; in `cache_dir`, for a sample, any number may fail.
         """
         rows, crop = loaded.rows("train", "val"), settings.crop
         regions = loaded.regions(rows, tile_margin_of(crop))
@@ -79,7 +80,7 @@ class Tiles:
         return pixels.to(device, copy=True) if storage == "resident" else pixels
 
     def mean_and_std(self, positions: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Of each colour over the tiles at these positions, scaled to [0, 1]; from exact sums."""
+        """Mean and standard deviation of each channel over the tiles at these positions, scaled to [0, 1]; from exact sums."""
         totals, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
         for start in range(0, len(positions), _CHUNK):
             part = self.pixels[positions[start : start + _CHUNK]].astype(np.int64)

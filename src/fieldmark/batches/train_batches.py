@@ -1,8 +1,8 @@
 """Training batches: uint8 tiles in, augmented and normalised images out.
 
-What a batch holds is a function of (seed, epoch, step) alone; what becomes of an image before it is mixed with another, of (seed, epoch,
-image). While the model works on one batch, a background thread fetches the next, with NumPy, OpenCV and one-threaded operators only:
-operators that start threads of their own would fight with the model's for the cores.
+The content of a batch is a function of (seed, epoch, step) alone; the augmentation of an image, before it is mixed with another, of (seed,
+epoch, image). While the model works on one batch, a background thread fetches the next, with NumPy, OpenCV and one-threaded operators only:
+operators that start their own threads would compete with the model's for the cores.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Batch:
     labels: torch.Tensor
     """int64 (n,)."""
     other_labels: torch.Tensor | None = None
-    """int64 (n,): of what each image is mixed with; None where the recipe does not mix."""
+    """int64 (n,): label of the image that each is mixed with; None if the recipe does not mix."""
     shares: torch.Tensor | None = None
-    """float32 (n,): of `labels`, the rest being that of `other_labels`; 1 where an image is not mixed."""
+    """float32 (n,): weight of `labels`, the rest being that of `other_labels`; 1 if an image is not mixed."""
 
     def split(self, size: int) -> Iterator[Batch]:
-        """Its images in order, in as few parts as have at most `size` of them; the parts are alike in size, but for one image."""
+        """Its images in order, in the fewest parts of at most `size`; the sizes of the parts differ by at most one."""
         parts = -(-len(self.labels) // size)
         tensors = (self.images, self.labels, self.other_labels, self.shares)
         for images, labels, *mixed in zip(*([None] * parts if each is None else each.tensor_split(parts) for each in tensors), strict=True):
@@ -46,12 +46,12 @@ class Batch:
 class _Fetched:
     rows: np.ndarray
     pixels: torch.Tensor
-    """uint8: whole tiles, or the views themselves where `matrices` is None."""
+    """uint8: whole tiles, or the views themselves if `matrices` is None."""
     matrices: np.ndarray | None
     colours: np.ndarray
     light: np.ndarray | None
     operations: policies.Drawn | None
-    """Those that are still to be done."""
+    """Operations still to be applied."""
     patches: list[erasing.Patch]
 
 
@@ -60,10 +60,10 @@ class TrainBatches:
 
     Args:
         tiles: uint8 (all, 3, side, side); mapped from disk or resident on the device.
-        rows: int64 (n,), the tiles that are trained on.
+        rows: int64 (n,), the tiles to train on.
         labels: int (all,).
         frame: of all images.
-        fill: whether views may show what lies outside the image.
+        fill: whether views may show anything outside the image.
         views: how many views of each image there are: epoch e shows view e % views, in an order of its own. Every epoch shows another by
             default.
     """
@@ -98,11 +98,11 @@ class TrainBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches only: what is left over in one epoch's order is seen in another's."""
+        """Full batches only: images left over in one epoch's order are seen in another's."""
         return len(self.rows) // self.batch
 
     def with_views(self, views: int | None) -> TrainBatches:
-        """The same images with so many views of each."""
+        """The same images with this many views of each."""
         batches = copy.copy(self)
         batches.views = views
         return batches
@@ -136,7 +136,7 @@ class TrainBatches:
         return self._finish(self._fetch(rows, view), self._mixture(rows, epoch))
 
     def make_view(self, rows: np.ndarray, view: int) -> Batch:
-        """These rows as this view shows them, not mixed: what an epoch of the same number shows, whatever is beside them."""
+        """These rows in this view, not mixed: as the epoch of the same number shows them, whatever else is in the batch."""
         return self._finish(self._fetch(rows, view), None)
 
     def _fetch(self, rows: np.ndarray, view: int) -> _Fetched:
@@ -193,7 +193,7 @@ class TrainBatches:
 def _normalise(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """images * scale + shift per colour, in place.
 
-    Where the colours of a pixel lie side by side, whole rows are scaled by a repeated pattern: ten times as fast on a CPU as a broadcast
+    If channels are last in memory, whole rows are scaled by a repeated pattern: ten times as fast on a CPU as a broadcast
     over an innermost axis of three.
     """
     if images.is_contiguous(memory_format=torch.channels_last):

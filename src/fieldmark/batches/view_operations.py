@@ -1,7 +1,7 @@
-"""The operations of policies that change colours, on single images, in one thread: those of `operations`, fast on a CPU.
+"""The colour operations of policies for single images, in one thread: those of `operations`, fast on a CPU.
 
-An image is uint8 (height, width, 3), the colours of a pixel side by side, and is changed in place; strengths are as `Operation` has them.
-What OpenCV rounds is half a level lower, since torchvision cuts off.
+An image is uint8 (height, width, 3), channels last in memory, and is changed in place; strengths are as `Operation` defines them. Half a
+level is subtracted before OpenCV rounds, because torchvision truncates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TO_GREY = np.array([[*GREY, _DOWN]], np.float32)
 
 
 def change_views(views: np.ndarray, drawn: Drawn) -> None:
-    """Apply what was drawn to uint8 (n, 3, height, width) with the colours of a pixel side by side in memory, in place."""
+    """Apply the drawn operations to uint8 (n, 3, height, width), channels last in memory, in place."""
     images = views.transpose(0, 2, 3, 1)
     assert images.flags.c_contiguous
     for operations, strengths in zip(drawn.operations.T, drawn.strengths.T.astype(np.float32), strict=True):
@@ -49,7 +49,7 @@ def color(image: np.ndarray, strength: np.float32) -> None:
 
 
 def sharpness(image: np.ndarray, strength: np.float32) -> None:
-    """Blend with the image smoothed by a filter of 3 x 3 pixels, but for its outermost ones."""
+    """Blend with the image smoothed by a filter of 3 x 3 pixels, except its outermost ones."""
     cv2 = opencv()
     changed = cv2.addWeighted(image, 1 + strength, cv2.filter2D(image, -1, _SMOOTH), -strength, _DOWN)
     image[1:-1, 1:-1] = changed[1:-1, 1:-1]
@@ -68,7 +68,7 @@ def solarize(image: np.ndarray, strength: np.float32) -> None:
 
 
 def auto_contrast(image: np.ndarray, strength: np.float32) -> None:
-    """Stretch each colour to the full range; one of a single grey level stays."""
+    """Stretch each channel to the full range, unless it has a single grey level."""
     cv2 = opencv()
     colours = cv2.split(image)
     lowest, highest = np.array([cv2.minMaxLoc(colour)[:2] for colour in colours], np.float32).T[..., None]
@@ -77,7 +77,7 @@ def auto_contrast(image: np.ndarray, strength: np.float32) -> None:
 
 
 def equalize(image: np.ndarray, strength: np.float32) -> None:
-    """Spread the grey levels of each colour evenly; one that has hardly more than its highest level stays."""
+    """Spread the grey levels of each channel evenly, unless it has hardly more than its highest level."""
     cv2 = opencv()
     colours = cv2.split(image)
     histogram = np.array([cv2.calcHist([colour], [0], None, [256], [0, 256]) for colour in colours], np.int32).reshape(3, 256)
@@ -105,11 +105,11 @@ OPERATORS: dict[int, Callable[[np.ndarray, np.float32], None]] = {
 
 
 def _whole(table: np.ndarray) -> np.ndarray:
-    """Cut off to whole levels from 0 to 255, uint8."""
+    """Truncate to whole levels from 0 to 255, uint8."""
     return table.clip(0, 255).astype(np.uint8)
 
 
 def _look_up(colours: Sequence[np.ndarray], tables: np.ndarray, image: np.ndarray) -> None:
-    """Write into the image what the tables, uint8 (3, 256), have for the levels of each colour."""
+    """Look the levels of each channel up in `tables`, uint8 (3, 256), and write the results into the image."""
     cv2 = opencv()
     cv2.merge([cv2.LUT(colour, table) for colour, table in zip(colours, tables, strict=True)], image)

@@ -1,4 +1,4 @@
-"""Windows: the part of each training tile that is the image, moved at random where boxes are jittered."""
+"""Windows: the part of each training tile that is the image, moved at random if boxes are jittered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Windows:
 
 
 def windows(tiles: np.ndarray, seen: np.ndarray, crop: Crop) -> Windows | None:
-    """Where the seen regions lie on tiles that show larger ones, and how far their edges may move; None where the two are alike.
+    """The seen regions as windows of tiles that show larger ones, and how far their edges may move; None if the two are equal.
 
     Both float64 (n, 4) in pixels of the images.
     """

@@ -38,7 +38,7 @@ class Arithmetic:
 
     @classmethod
     def of(cls, device: torch.device, precision: Literal["auto"] | Precision, layout: Literal["auto"] | Layout) -> Arithmetic:
-        """As a recipe says it; what it leaves open is float32 and contiguous."""
+        """The recipe's arithmetic; `auto` becomes float32 and contiguous."""
         return cls(device, "float32" if precision == "auto" else precision, "contiguous" if layout == "auto" else layout)
 
     @property
@@ -72,16 +72,16 @@ def choose_arithmetic(
     name: str,
     announce: Callable[[str], None],
 ) -> tuple[Arithmetic, dict[str, float]]:
-    """The arithmetic that trains `model` fastest among those that the recipe leaves open.
+    """The arithmetic that trains `model` fastest among those that the recipe allows.
 
     Args:
         precision, layout: as in the recipe; `auto` leaves it open.
         memory: folder in which choices are remembered.
-        name: of the network, all that its speed depends on.
-        announce: told when measuring begins.
+        name: identifies the network with everything that its speed depends on.
+        announce: called with a message when measuring begins.
 
     Returns:
-        the choice, and images/s of each candidate that was timed (now or when it was remembered).
+        the choice, and images/s of each candidate, timed now or earlier.
     """
     candidates = [
         Arithmetic(device, p, m)
@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def _measure(model: nn.Module, size: int, batch: int, candidates: list[Arithmetic]) -> dict[str, float]:
-    """Median images/s of forward and backward passes, the candidates interleaved; the model's weights and statistics are left alone."""
+    """Median images/s of forward and backward passes, candidates interleaved; the model's weights and statistics do not change."""
     times: dict[str, list[float]] = {_label(candidate): [] for candidate in candidates}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

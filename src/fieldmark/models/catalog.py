@@ -1,4 +1,4 @@
-"""Models by name: a stored table of well-known small and mid-size ones, and every name that the factory builds.
+"""Models by name: a stored table of well-known small and mid-size models, and every name that the factory can build.
 
 `benchmarks/catalog.py` writes the table by building and counting every model in it. Reading it imports no network library.
 """
@@ -18,7 +18,7 @@ from fieldmark.core.names import suggest
 class ModelInfo:
     name: str
     parameters: int | None
-    """With 1,000 classes; None where the table does not have the model."""
+    """With 1,000 classes; None if the model is not in the table."""
     macs: int | None
     """Multiply-accumulates of one image at `size`, with 1,000 classes."""
     size: int
@@ -44,7 +44,7 @@ def known_models() -> tuple[ModelInfo, ...]:
 
 
 def matching_models(pattern: str) -> tuple[ModelInfo, ...]:
-    """Every model whose name contains `pattern`, or matches it where it has a wildcard. Raises InputError where there is none."""
+    """Every model whose name contains `pattern`, or matches it if it has a wildcard. Raises InputError if there is none."""
     from fieldmark.models.factory import describe, model_names
 
     known = {model.name: model for model in known_models()}

@@ -1,4 +1,4 @@
-"""What our own convolutional networks share: averaged features, a linear classifier as timm expects it, initial weights."""
+"""The base of our own convolutional networks: averaged features, a linear classifier as timm expects it, initial weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class Convolutional(nn.Module, ABC):
-    """A subclass builds its layers, calls `finish`, and has `forward_features`: float (B, 3, S, S) -> a map of num_features channels."""
+    """Subclasses build their layers, call `finish` and define `forward_features`: float (B, 3, S, S) -> a map of num_features channels."""
 
     num_features: int
 
     def finish(self, num_features: int, num_classes: int, global_pool: str) -> None:
-        """Add the classifier, and draw the weights of convolutions (He et al., ICCV 2015)."""
+        """Add the classifier and initialise the convolutions (He et al., ICCV 2015)."""
         self.num_features = self.head_hidden_size = num_features
         self.reset_classifier(num_classes, global_pool)
         for module in self.modules():
@@ -38,7 +38,7 @@ class Convolutional(nn.Module, ABC):
 
 
 def config(size: int, pool_size: int, first_conv: str) -> dict[str, Any]:
-    """What timm is told of a network without pretrained weights; `size` and `pool_size` in pixels."""
+    """timm's configuration of a network without pretrained weights; `size` and `pool_size` in pixels."""
     return {
         "url": "",
         "num_classes": 1000,

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates."""
+"""The cost of a network: parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ _CONTAINERS = ("blocks", "features", "layers", "levels", "stages")
 
 
 def parameters(model: nn.Module) -> tuple[int, int]:
-    """Number of parameters in all, and of those that are trained."""
+    """Numbers of parameters and of trainable parameters."""
     return sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def macs(model: nn.Module, size: int) -> int:
     """Multiply-accumulates of one image of `size` x `size` in convolutions, linear layers and attention (half of PyTorch's count of
-    floating-point operations). The model is left as it was."""
+    floating-point operations). The model is not changed.
+    """
     return _measure(model, size, [])[0][""]
 
 
 def check_budget(model: nn.Module, max_parameters: int, name: str) -> None:
-    """Raises CheckFailed where the model has more parameters than the budget; `name` says which model, with how many classes."""
+    """Raise CheckFailed if the model has more parameters than the budget; `name` is the model with its number of classes."""
     total = parameters(model)[0]
     if total > max_parameters:
         raise CheckFailed(
@@ -47,7 +48,7 @@ def summary(model: Classifier, size: int) -> str:
     loose = (total - sum(row[2] for row in rows), counts[""] - sum(row[3] for row in rows))
     if any(loose):
         rows.append(("outside these stages", "", *loose))
-    rows.append(("in all", "", total, counts[""]))
+    rows.append(("total", "", total, counts[""]))
     cells = [("stage", "output", "parameters", "MACs"), *((name, shape, f"{count:,}", f"{work:,}") for name, shape, count, work in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
@@ -56,7 +57,7 @@ def summary(model: Classifier, size: int) -> str:
 
 
 def _stages(model: Classifier) -> Iterator[tuple[str, nn.Module]]:
-    """The parts of the backbone, containers of stages opened, and the head."""
+    """The parts of the backbone, with containers of stages expanded, and the head."""
     for name, part in model.backbone.named_children():
         if name in _CONTAINERS and isinstance(part, (nn.Sequential, nn.ModuleList)):
             yield from ((f"backbone.{name}.{index}", stage) for index, stage in part.named_children())
@@ -79,7 +80,7 @@ def _measure(model: nn.Module, size: int, names: Sequence[str]) -> tuple[dict[st
     first = next(model.parameters())
     hooks = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
     try:
-        # PyTorch does not count its fused attention on the CPU; the plain one does the same multiplications.
+        # PyTorch does not count its fused attention on the CPU; plain attention does the same multiplications.
         with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype))
     finally:
@@ -91,6 +92,6 @@ def _measure(model: nn.Module, size: int, names: Sequence[str]) -> tuple[dict[st
 
 
 def _millions(count: int, other: int) -> str:
-    """`count` in millions with as many decimals as it takes to differ from `other`."""
+    """`count` in millions with enough decimals to differ from `other`."""
     decimals = next(digits for digits in range(2, 7) if digits == 6 or round(count / 1e6, digits) != round(other / 1e6, digits))
     return f"{count / 1e6:.{decimals}f}".rstrip("0").rstrip(".") + " M"

@@ -17,14 +17,14 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device for auto, cpu or cuda. Raises InputError for cuda where there is none."""
+    """The device for auto, cpu or cuda. Raises InputError for cuda if there is no GPU."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("train.device=cuda, but this machine has no usable GPU", hint="Use train.device=auto or cpu.")
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def set_threads(threads: int | None) -> int:
-    """Use `threads` CPU threads (all cores that this process may use by default); gives the number."""
+    """Use `threads` CPU threads (by default all cores that this process may use); returns the number."""
     count = threads or available_cores()
     torch.set_num_threads(count)
     return count
@@ -32,7 +32,7 @@ def set_threads(threads: int | None) -> int:
 
 @cache
 def keep_freed_memory() -> None:
-    """Have glibc keep freed blocks instead of giving them back to the kernel after every layer.
+    """Have glibc keep freed blocks instead of returning them to the kernel after every layer.
 
     Activations of a CPU training step are large blocks that glibc maps and unmaps each time; touching fresh pages then costs about a
     quarter of the step. One arena for all threads, because the others cannot hold large blocks. Does nothing with another C library.
@@ -47,7 +47,7 @@ def keep_freed_memory() -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the processor or GPU, for the manifest and the memory of measured choices."""
+    """The model of the processor or GPU, for the manifest and as a key of measured choices."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode as a context manager."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside the `with` block the model is in evaluation mode; afterwards each of its modules is in the mode that it was in."""
+    """Inside the `with` block the model is in evaluation mode; afterwards each module is back in its earlier mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

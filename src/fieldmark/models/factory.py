@@ -1,4 +1,4 @@
-"""One factory for all architectures: a backbone that gives pooled features, dropout, a head."""
+"""One factory for all architectures: a backbone that returns pooled features, dropout, a head."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHAPED = {"small_cnn": ("width",), "plain_cnn": ("width", "depth")}
 class Classifier(nn.Module):
     """`backbone` (float (B, 3, S, S) -> pooled features (B, D)), `dropout`, `head` (D -> C, see heads.py).
 
-    Beneath `backbone.` parameters keep the names that timm or torchvision gave them.
+    Below `backbone.`, parameters keep their names in timm or torchvision.
     """
 
     def __init__(self, architecture: str, backbone: nn.Module, num_features: int, dropout: float, head: nn.Linear, native_head: NativeHead):
@@ -62,14 +62,14 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class NativeHead:
-    """The classifier that the architecture's library gives it and that `head` stands in for."""
+    """The classifier of the architecture's library, which `head` replaces."""
 
     names: frozenset[str]
     """Names of its tensors."""
     linear: str | None
-    """Its name where it is one linear layer on the pooled features, so that its weights fit `head`; None otherwise."""
+    """Its name if it is one linear layer on the pooled features, so that its weights fit `head`; None otherwise."""
     dropped: frozenset[str] | None = None
-    """Names of the backbone's tensors that `model.pooling=average` leaves out; None where the pooling is the architecture's own."""
+    """Names of the backbone's tensors that `model.pooling=average` leaves out; None if the pooling is the architecture's own."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Built:
 def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> Built:
     """The network of a recipe for images of `size` x `size` pixels, in training mode, on the CPU.
 
-    The same arguments give the same weights whatever was drawn before; PyTorch's global generator is left as it was.
-    Raises InputError for an unknown name, a size that the architecture cannot take, settings that have no effect on it, and weights
-    that cannot be had or do not fit.
+    The same arguments always return the same weights; the state of PyTorch's global generator does not change. Raises InputError for an
+    unknown name, a size that the architecture cannot take, settings that have no effect on it, and weights that cannot be obtained or do
+    not fit.
     """
     name, weights = recipe_model.name, recipe_model.weights
     check_name(name)
@@ -125,7 +125,7 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> 
 
 
 def model_names(pattern: str = "*") -> list[str]:
-    """Every architecture that the factory builds and whose name matches a shell pattern, sorted."""
+    """The architectures that the factory can build whose names match a shell pattern, sorted."""
     return sorted(fnmatch.filter([*timm.list_models(), *TORCHVISION], pattern))
 
 
@@ -158,7 +158,7 @@ def check_name(name: str) -> None:
 
 
 def _config(name: str) -> PretrainedCfg | None:
-    """What timm knows of the weights; None for torchvision's."""
+    """timm's configuration of the weights; None for torchvision's."""
     return None if name in TORCHVISION else get_pretrained_cfg(name)
 
 
@@ -167,11 +167,11 @@ def _check_shape(settings: Model) -> None:
     given = [key for key in ("width", "depth") if getattr(settings, key) is not None and key not in _SHAPED.get(settings.name, ())]
     if given:
         having = [f"model.{key} is for {' and '.join(name for name, keys in _SHAPED.items() if key in keys)}" for key in given]
-        raise InputError(*(f"model.{key}: {settings.name} has no {key} that could be set" for key in given), hint=f"{', '.join(having)}.")
+        raise InputError(*(f"model.{key}: {settings.name} has no configurable {key}" for key in given), hint=f"{', '.join(having)}.")
 
 
 def _create(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
-    """The architecture as its library makes it, with its own classifier."""
+    """The architecture as its library builds it, with its own classifier."""
     name = settings.name
     if name in TORCHVISION:
         from torchvision.models import get_model
@@ -184,7 +184,7 @@ def _create(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
     if pretrained is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained), "custom_load": False}}
     try:
-        return timm.create_model(name, drop_path_rate=settings.drop_path, **options)  # said even when 0: some have a default above
+        return timm.create_model(name, drop_path_rate=settings.drop_path, **options)  # passed even if 0: some default to more
     except TypeError as error:
         if "drop_path_rate" not in str(error):
             raise
@@ -192,7 +192,7 @@ def _create(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
 
 
 def _native(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
-    if settings.depth is not None and (refusal := _refusal(settings, size)):  # before memory for too many stages is asked for
+    if settings.depth is not None and (refusal := _refusal(settings, size)):  # before memory is allocated for too many stages
         raise _unusable(settings, size, refusal)
     try:
         native = _create(settings, size, pretrained)
@@ -207,7 +207,7 @@ def _native(settings: Model, size: int, pretrained: Path | None) -> nn.Module:
 
 
 def _run(module: nn.Module, size: int) -> Any:
-    """What the module gives for one empty image; it is in training mode before and after."""
+    """The module's output for one black image; it is in training mode before and after."""
     module.eval()
     with torch.no_grad():
         output = module(torch.zeros(1, 3, size, size))
@@ -227,12 +227,12 @@ def _unusable(settings: Model, size: int, error: Exception, pretrained: Path | N
     near = {describe(name)[0], max(size // 32, 1) * 32, (size // 32 + 1) * 32} - {size}
     fitting = [str(other) for other in sorted(near) if _refusal(settings, other) is None]
     otherwise = "Choose another model.name." if settings.depth is None else "Lower model.depth."
-    hint = f"Sizes that it takes: {', '.join(fitting)}." if fitting else otherwise
+    hint = f"Sizes that it accepts: {', '.join(fitting)}." if fitting else otherwise
     return InputError(f"data.size: {name} cannot take {size} x {size}: {reason}", hint=hint)
 
 
 def _refusal(settings: Model, size: int) -> Exception | None:
-    """Why the architecture cannot take images of this size; None where it can."""
+    """Why the architecture cannot take images of this size; None if it can."""
     try:
         with torch.device("meta"):
             _run(_create(settings, size, None), size)
@@ -242,7 +242,7 @@ def _refusal(settings: Model, size: int) -> Exception | None:
 
 
 def _remove_head(name: str, native: nn.Module) -> NativeHead:
-    """Take the classifier off, so that the module gives pooled features."""
+    """Remove the classifier, so that the module returns pooled features."""
     names = set(native.state_dict())
     if name.startswith("squeezenet"):
         native.classifier = nn.AdaptiveAvgPool2d(1)
@@ -255,7 +255,7 @@ def _remove_head(name: str, native: nn.Module) -> NativeHead:
     removed = frozenset(names - set(native.state_dict()))
     linear = next((each.removesuffix(".weight") for each in removed if removed == {each, each.removesuffix("weight") + "bias"}), None)
     if name.startswith("squeezenet"):
-        linear = None  # a ReLU stands between its classifier and the pooling
+        linear = None  # a ReLU comes between its classifier and the pooling
     return NativeHead(removed, linear)
 
 
@@ -265,5 +265,5 @@ def _num_features(settings: Model, backbone: nn.Module, size: int) -> int:
     except Exception as error:  # as above
         raise _unusable(settings, size, error) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise InputError(f"model.name: {settings.name} does not give one vector of features per image", hint="Choose another model.name.")
+        raise InputError(f"model.name: {settings.name} does not return one feature vector per image", hint="Choose another model.name.")
     return features.shape[1]

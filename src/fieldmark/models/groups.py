@@ -1,4 +1,4 @@
-"""Parameter groups: parts with learning rates of their own, and what weight decay leaves alone."""
+"""Parameter groups: parts with their own learning rates, and parameters without weight decay."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _KEY = "optim.lr_factors: parameters"
 def parameter_groups(model: Classifier, settings: Optimizer) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with name, params, lr and weight_decay; empty ones are left out.
 
-    Names: backbone.decay, backbone.no-decay, head.decay, head.no-decay, in this order; parameters whose learning rate has a factor are
-    in groups such as `head.decay x10`, which come after those of the same part without one, the smallest factor first. Factors that meet
-    are multiplied. Biases and one-dimensional tensors (those of normalisation) are not decayed unless `decay_norm_and_bias`. Every
-    parameter is in one group, frozen ones too. Raises InputError for parts that the model does not have.
+    Names: backbone.decay, backbone.no-decay, head.decay, head.no-decay, in this order; parameters whose learning rate has a factor are in
+    groups such as `head.decay x10`, which come after those of the same part without one, the smallest factor first. Factors of the same
+    parameter are multiplied. Biases and one-dimensional tensors (those of normalisation) are not decayed unless `decay_norm_and_bias`.
+    Every parameter is in exactly one group, even if it is frozen. Raises InputError for parts that the model does not have.
     """
     factors = {name: 1.0 for name, _ in model.named_parameters()}
-    named_parts(model, [given.parameters for given in settings.lr_factors], _KEY)  # says all that is unknown at once
+    named_parts(model, [given.parameters for given in settings.lr_factors], _KEY)  # reports all unknown parts at once
     for given in settings.lr_factors:
         for name in named_parts(model, [given.parameters], _KEY):
             factors[name] *= given.factor

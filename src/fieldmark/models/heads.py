@@ -1,7 +1,7 @@
 """Classifiers on pooled features.
 
-Each is a linear layer that gives the classes, so that its `weight` and `bias` have the same names in all of them; what is put before or
-after it is part of it.
+Each is the linear layer of the class outputs, so that its `weight` and `bias` have the same names in every head; layers before or after it
+are its submodules.
 """
 
 from __future__ import annotations

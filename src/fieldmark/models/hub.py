@@ -1,6 +1,6 @@
-"""Pretrained weights from the hub: from its cache where they are, over the network otherwise. Nothing is unpickled freely.
+"""Pretrained weights from the hub: from its local cache, or else over the network. Nothing is unpickled without restrictions.
 
-A hub that cannot be reached is found out by one short request, because the hub's own client would retry for most of a minute.
+One short request finds out whether the hub can be reached, because its own client would retry for most of a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INSTEAD = "give model.weights=FILE (safetensors) or model.weights=none"
 
 
 def timm_file(name: str) -> Path:
-    """The safetensors file of a timm model's pretrained weights. Raises InputError where there is none or it cannot be had."""
+    """The safetensors file of a timm model's pretrained weights. Raises InputError if there is none or it cannot be obtained."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from timm.models import get_pretrained_cfg
@@ -50,7 +50,7 @@ def timm_file(name: str) -> Path:
 
 
 def torchvision_tensors(name: str) -> dict[str, Tensor]:
-    """The pretrained weights of a torchvision model in its own naming. Raises InputError where they cannot be had."""
+    """The pretrained weights of a torchvision model in its own naming. Raises InputError if they cannot be obtained."""
     import torch
     from torchvision.models import get_model_weights
 

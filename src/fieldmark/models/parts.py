@@ -1,8 +1,8 @@
-"""Parts of a network by word, name or pattern, as stages and learning-rate factors give them; what is trained, in words.
+"""Parts of a network, chosen by word, name or pattern in stages and learning-rate factors; a description of what is trained.
 
-A name is that of a module or parameter as the architecture's library gives it, with or without `backbone.` before it; it stands for all
-that lies beneath it. A pattern with * or ? is compared with the names of parameters. The words come first: where a backbone has a module
-`head` or `norm` of its own, `backbone.head` and `backbone.norm` name it.
+A name is that of a module or parameter in the architecture's library, with or without the prefix `backbone.`; it selects everything below
+it. A pattern with * or ? is matched against the names of parameters. Words take precedence: if a backbone has its own module `head` or
+`norm`, use `backbone.head` or `backbone.norm`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _LISTED = 12
 
 
 def named_parts(model: Classifier, words: Sequence[str], key: str) -> frozenset[str]:
-    """Names of the parameters (`backbone.*`, `head.*`) that any of the words stands for.
+    """Names of the parameters (`backbone.*`, `head.*`) that any of the words selects.
 
-    Raises InputError for words that stand for nothing in this model, all at once; `key` says which setting they are from.
+    Raises one InputError for all words that select nothing in this model; `key` is the setting they come from.
     """
     found: set[str] = set()
     problems = []
@@ -53,10 +53,10 @@ def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def last_block(backbone: nn.Module) -> str | None:
-    """Name of the last block of the last stage, or None where none is recognised.
+    """Name of the last block of the last stage, or None if none is recognised.
 
-    A block has more than one convolution or linear layer: a last 1 x 1 convolution is not one, wherever the library puts it. Where the
-    stages hold plain layers only, as in VGG, it is the last of these. A dense block of DenseNet is one block, like a fire module.
+    A block has more than one convolution or linear layer: a last 1 x 1 convolution is not one, wherever the library puts it. If the stages
+    hold only plain layers, as in VGG, it is the last of these. A dense block of DenseNet is one block, like a fire module.
     """
     stages = [name for name, child in backbone.named_children() if _STAGE.fullmatch(name) and _layers(child) > 1]
     if not stages:
@@ -70,7 +70,7 @@ def last_block(backbone: nn.Module) -> str | None:
 
 
 def describe_trainable(model: Classifier) -> str:
-    """What is trained and what is held, in one line, as short as names of modules allow."""
+    """The trained and the held parts in one line, as short as the names of modules allow."""
     parameters = dict(model.named_parameters())
     trained = {name for name, parameter in parameters.items() if parameter.requires_grad}
     total, count = sum(p.numel() for p in parameters.values()), sum(parameters[name].numel() for name in trained)
@@ -112,9 +112,9 @@ def _matches(name: str, word: str) -> bool:
 
 def _why_nothing(model: Classifier, word: str) -> str:
     if word == "norm":
-        return f"{model.architecture} has no normalisation layers with parameters, so 'norm' names nothing"
+        return f"{model.architecture} has no normalisation layers with parameters, so 'norm' selects nothing"
     if word == "last-block":
-        return f"{model.architecture} has no last block that is recognised; name its modules instead"
+        return f"{model.architecture} has no recognisable last block; name its modules instead"
     if any(sign in word for sign in _WILDCARDS):
         return f"no parameter of {model.architecture} matches {word!r}"
     if {word, f"backbone.{word}"} & dict(model.named_modules()).keys():
@@ -142,7 +142,7 @@ def _blocks(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _members(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The stages of a container or the blocks of a stage, named from it; nothing for a block."""
+    """The stages of a container or the blocks of a stage, by their names in it; empty for a block."""
     if isinstance(module, (nn.Sequential, nn.ModuleList)):
         return list(module.named_children())
     if isinstance(blocks := getattr(module, "blocks", None), (nn.Sequential, nn.ModuleList)):
@@ -151,7 +151,7 @@ def _members(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _opened(model: Classifier) -> Iterator[str]:
-    """The modules below the backbone that have parameters, containers of stages opened."""
+    """The modules of the backbone that have parameters, with containers of stages expanded."""
     for name, child in model.backbone.named_children():
         if not any(True for _ in child.parameters()):
             continue
@@ -162,7 +162,7 @@ def _opened(model: Classifier) -> Iterator[str]:
 
 
 def _whole(module: nn.Module, name: str, chosen: set[str], among: set[str]) -> list[str]:
-    """The fewest modules and parameters, in order, that hold all that is chosen and nothing else that is `among` the names considered."""
+    """The fewest modules and parameters, in order, that cover all `chosen` names and no others `among` the names considered."""
     inside = {f"{name}.{each}" if name else each for each, _ in module.named_parameters()} & among
     if not inside & chosen:
         return []
@@ -176,7 +176,7 @@ def _whole(module: nn.Module, name: str, chosen: set[str], among: set[str]) -> l
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names as a reader may give them, runs of numbered siblings together, at most _LISTED of them."""
+    """Names as a user may write them, with runs of numbered siblings merged, at most _LISTED of them."""
     runs: list[tuple[str, int | None, int | None]] = []
     for name in map(_shown, names):
         stem = name.rstrip("0123456789")

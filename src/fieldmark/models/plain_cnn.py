@@ -19,7 +19,7 @@ default_cfgs = {"plain_cnn": config(32, 2, "stages.0.0.0")}
 
 
 class PlainCnn(Convolutional):
-    """float (B, 3, S, S), S at least 2 ** depth -> logits (B, num_classes), or pooled features (B, num_features) where num_classes is 0."""
+    """float (B, 3, S, S), S at least 2 ** depth -> logits (B, num_classes), or pooled features (B, num_features) if num_classes is 0."""
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, global_pool: str = "avg", width: int = 64, depth: int = 4):
         super().__init__()

@@ -1,7 +1,7 @@
 """Features as the average of the last feature map alone, whatever the architecture does with it (`model.pooling=average`).
 
-So VGG's convolutions take a small classifier in place of fully connected layers of a hundred million parameters: network in network
-(Lin et al., ICLR 2014).
+VGG, for one, then has a small classifier instead of fully connected layers with a hundred million parameters: network in network (Lin et
+al., ICLR 2014).
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from fieldmark.core.errors import InputError
 
 
 def average_last_features(backbone: nn.Module, name: str, size: int) -> frozenset[str]:
-    """Make a backbone of timm give the average of its last feature map or tokens; drop what stands between that and the classifier.
+    """Make a timm backbone return the average of its last feature map or tokens; drop the layers between that and the classifier.
 
-    Tokens that stand for no place, such as a class token, are left out of the average.
+    Tokens without a place in the image, such as a class token, are left out of the average.
 
     Returns:
         the names of the tensors that were dropped.
 
-    Raises InputError where it would change nothing, and where there is no one feature map. The backbone is in training mode, before and
-    after.
+    Raises InputError if it would change nothing or there is no single feature map. The backbone is in training mode before and after.
     """
     nothing = InputError(
-        f"model.pooling: {name} averages its last feature map as it is, so average would change nothing", hint="Leave model.pooling out."
+        f"model.pooling: {name} already averages its last feature map, so average would change nothing", hint="Leave model.pooling out."
     )
     if not hasattr(backbone, "forward_features"):  # those of torchvision, which do
         raise nothing
@@ -65,7 +64,7 @@ def _averaged(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def _drop(module: nn.Module, name: str, unused: set[str]) -> None:
-    """Replace the modules all of whose parameters are unused."""
+    """Replace the modules whose parameters are all unused."""
     for each, child in list(module.named_children()):
         inside = {f"{name}{each}.{parameter}" for parameter, _ in child.named_parameters()}
         if inside and inside <= unused:

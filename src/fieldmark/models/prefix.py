@@ -1,8 +1,8 @@
-"""The part of a network that no training step changes: found for any architecture, run on its own, and gone on from.
+"""The part of a network that training does not change: found for any architecture, run on its own, and resumed from.
 
-A boundary is a module of the backbone that is frozen, as is all that runs before it: no weights are trained, no running statistics adapt,
-nothing is dropped at random. Where what follows depends on all this through the boundary's output alone, that output is all that has to be
-kept of an image.
+A boundary is a module of the backbone that is frozen, like everything that runs before it: no weights are trained, no running statistics
+adapt, nothing is dropped at random. If the rest of the network depends on all this only through the boundary's output, that output is all
+that must be stored of an image.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fieldmark.models.factory import Classifier
 _RATES = ("drop_prob", "prob", "dropout")
 _TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 _WORTHWHILE = 0.1
-"""Share of the multiply-adds. What takes less, such as one convolution with large maps, takes as long to read back."""
+"""Share of the multiply-adds. Less, such as one convolution with large maps, is read back no faster than it is computed."""
 
 
 @dataclass
 class _Span:
-    """When a module of the backbone runs, in ticks of one forward pass, and what it gives."""
+    """When a module of the backbone runs, in ticks of one forward pass, and what it returns."""
 
     name: str
     module: nn.Module
@@ -39,27 +39,27 @@ class _Span:
     end: int = -1
     runs: int = 1
     output: Tensor | None = None
-    """Of one image, without its values; None for what is not one tensor of fractions."""
+    """For one image, without values; None unless it is a single floating-point tensor."""
     work: int = 0
     """Floating-point operations of the network up to its end."""
 
 
 class Prefix:
-    """A network split at a boundary; it follows the weights of the model that it was made of.
+    """A network split at a boundary; it uses the current weights of the model that it was made from.
 
-    Its methods are called as the model itself is, within the arithmetic's autocast.
+    Call its methods like the model itself, within the arithmetic's autocast.
     """
 
     def __init__(self, model: Classifier, size: int, arithmetic: Arithmetic, boundary: _Span, before: Iterable[_Span], share: float):
         assert boundary.output is not None
         self.boundary = boundary.name
-        """Name of the module in the backbone; empty where it is all of the backbone."""
+        """Name of the module in the backbone; empty if it is the whole backbone."""
         self.share = share
-        """Of the network's multiply-adds."""
+        """Share of the network's multiply-adds."""
         self.like = boundary.output
-        """On the meta device: shape and dtype of what the boundary gives for one image, (1, ...)."""
+        """On the meta device: shape and dtype of the boundary's output for one image, (1, ...)."""
         self._model, self._module, self._unchanging = model, boundary.module, tuple(_unchanging(model.backbone))
-        # Not a number, so that whatever depends on the images by another way than the boundary shows it.
+        # NaN reveals any part that depends on the images other than through the boundary.
         self._nowhere = torch.full((1, 3, size, size), torch.nan, device=arithmetic.device, dtype=arithmetic.dtype)
         self._stubs = {
             span.module: torch.full_like(span.output, torch.nan, device=arithmetic.device) for span in before if span.output is not None
@@ -71,7 +71,7 @@ class Prefix:
 
     @torch.no_grad()
     def compute(self, images: Tensor) -> Tensor:
-        """What the boundary gives for images as the model takes them, (n, ...); what comes after it is not run."""
+        """The boundary's output for images as the model takes them, (n, ...); nothing after the boundary is run."""
         try:
             with self.watching(_stop):
                 self._model(images)
@@ -80,7 +80,7 @@ class Prefix:
         raise AssertionError(f"the model does not run {self.boundary}")
 
     def resume(self, features: Tensor) -> Tensor:
-        """Logits (n, C) from what `compute` gave, with gradients for all that comes after the boundary."""
+        """Logits (n, C) from what `compute` returned, with gradients for everything after the boundary."""
         return self.resume_with_features(features)[0]
 
     def resume_with_features(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,13 +90,13 @@ class Prefix:
 
     @torch.inference_mode()
     def resume_in_evaluation(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`resume_with_features` in evaluation mode, without gradients; the model returns to the mode that it was in."""
+        """`resume_with_features` in evaluation mode, without gradients; the model returns to its earlier mode."""
         with evaluating(self._model):
             return self.resume_with_features(features)
 
     @contextmanager
     def watching(self, receive: Callable[[Tensor], None]) -> Iterator[None]:
-        """Inside the `with` block `receive` is called with what the boundary gives whenever the model runs."""
+        """Inside the `with` block `receive` is called with the boundary's output whenever the model runs."""
         hook = self._module.register_forward_hook(lambda _module, _inputs, output: receive(output))
         try:
             yield
@@ -104,7 +104,7 @@ class Prefix:
             hook.remove()
 
     def digest(self) -> str:
-        """Of all values in the backbone that do not change in training, those of the prefix among them; hexadecimal."""
+        """Hexadecimal digest of all values in the backbone that do not change in training, including the prefix's."""
         hashed, tensors = hashlib.blake2b(digest_size=16), self._model.backbone.state_dict()
         for name in self._unchanging:
             hashed.update(name.encode())
@@ -113,11 +113,11 @@ class Prefix:
 
 
 def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix | str:
-    """The longest prefix of a model that is on its device and in the training mode of a stage, or why there is none worth keeping.
+    """The longest prefix of a model, which is on its device and in the training mode of a stage, or why none is worth keeping.
 
     A parameter that requires gradients is trained; a batch norm in evaluation mode is held. Boundaries are tried on two random images,
-    the last one first: gone on from there, the network must give what it gives for the images (in evaluation mode, because training
-    may draw at random; within 1e-4 of the largest value in float32, 2e-2 in bfloat16). The model is left as it was.
+    the last one first: resumed from there, the network must return what it returns for the images (in evaluation mode, because training
+    may draw at random; within 1e-4 of the largest value in float32, 2e-2 in bfloat16). The model is not changed.
     """
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     images = images.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
@@ -132,10 +132,10 @@ def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix 
             prefix = Prefix(model, size, arithmetic, boundary, _outermost(spans.values(), boundary), boundary.work / work)
             if _is_sound(prefix, model, images, expected, _TOLERANCE[arithmetic.precision]):
                 return prefix
-            # What a block does beside this module will be beside the others in it as well.
+            # Whatever in a block bypasses this module also bypasses the others in it.
             block = _block_of(model.backbone, boundary.name)
             candidates = [span for span in candidates if not (block and span.name.startswith(f"{block}."))]
-    return f"hardly any of the network runs before what changes in training: {change}"
+    return f"hardly any of the network runs before the first part that changes in training: {change}"
 
 
 def _trace(model: Classifier, image: Tensor) -> tuple[dict[str, _Span], int]:
@@ -169,9 +169,9 @@ def _trace(model: Classifier, image: Tensor) -> tuple[dict[str, _Span], int]:
 
 
 def _first_change(backbone: nn.Module, spans: Mapping[str, _Span]) -> tuple[int, str]:
-    """From when on a forward pass meets something that changes from step to step, and what it is.
+    """The tick at which a forward pass first meets something that changes from step to step, and what that is.
 
-    A parameter that its module's parents use themselves, without running the module, is met when they begin.
+    A parameter that its module's parents use directly, without running the module, is met when they begin.
     """
     first, what = spans[""].end + 1, "only the head is trained"
     for name, module in backbone.named_modules():
@@ -186,7 +186,7 @@ def _first_change(backbone: nn.Module, spans: Mapping[str, _Span]) -> tuple[int,
 
 
 def _change(name: str, module: nn.Module) -> str | None:
-    """What of the module itself, its children apart, changes from step to step."""
+    """What changes from step to step in the module itself, not counting its children."""
     for own, parameter in module.named_parameters(recurse=False):
         if parameter.requires_grad:
             return f"{name}.{own} is trained" if name else f"{own} is trained"
@@ -208,7 +208,7 @@ def _unchanging(backbone: nn.Module) -> Iterator[str]:
 
 
 def _outermost(spans: Iterable[_Span], boundary: _Span) -> Iterator[_Span]:
-    """What is over when the boundary begins and can be stood in for, without what runs inside another of them."""
+    """Modules that end before the boundary begins and can be replaced by their outputs; none lies inside another."""
     last_end = -1
     for span in spans:  # in the order in which they begin
         if span.output is not None and last_end < span.end < boundary.start:
@@ -217,14 +217,14 @@ def _outermost(spans: Iterable[_Span], boundary: _Span) -> Iterator[_Span]:
 
 
 def _block_of(backbone: nn.Module, name: str) -> str:
-    """Name of the innermost module around another that is more than a list; empty for the backbone itself."""
+    """Name of the innermost module that contains another and is more than a list; empty for the backbone itself."""
     while isinstance(backbone.get_submodule(name := name.rpartition(".")[0]), (nn.Sequential, nn.ModuleList)):
         pass
     return name
 
 
 def _is_sound(prefix: Prefix, model: Classifier, images: Tensor, expected: tuple[Tensor, Tensor], tolerance: float) -> bool:
-    """Whether the network, resumed from the boundary, gives what is expected of it."""
+    """Whether the network, resumed from the boundary, returns the expected outputs."""
     features = prefix.compute(images)
     try:
         with evaluating(model):
@@ -239,7 +239,7 @@ def _is_sound(prefix: Prefix, model: Classifier, images: Tensor, expected: tuple
 
 @contextmanager
 def _giving(outputs: Mapping[nn.Module, Tensor]) -> Iterator[None]:
-    """Inside the `with` block these modules do nothing but give these outputs."""
+    """Inside the `with` block these modules only return these outputs."""
     own = {module: vars(module).get("forward") for module in outputs}
     for module, output in outputs.items():
         vars(module)["forward"] = lambda *_, output=output, **__: output

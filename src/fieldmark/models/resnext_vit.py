@@ -1,10 +1,10 @@
 """A ResNeXt whose last feature map goes through a vision transformer; registered with timm as `resnext101_32x8d_vit_tiny`.
 
 The 2048 channels of each place of ResNeXt-101 32x8d's layer4 (Xie et al., CVPR 2017; 7 x 7 places at 224 pixels) are projected to a token
-of 192 numbers; the blocks and the final norm of ViT-tiny (Dosovitskiy et al., ICLR 2021) work on these tokens, which are projected back
-and added to the map; its average over the image goes to the classifier. The last projection starts at zero, so that at first the network
-computes what the ResNeXt does: random projections would spoil features that are good already. There is no class token, for the average
-stands for the whole image. Places have the transformer's position embedding, resampled to their grid.
+of 192 numbers; the blocks and the final norm of ViT-tiny (Dosovitskiy et al., ICLR 2021) work on these tokens, which are projected back and
+added to the map; its average over the image goes to the classifier. The last projection starts at zero, so that at first the network
+computes what the ResNeXt does: random projections would spoil features that are good already. There is no class token, because the average
+represents the whole image. The transformer's position embedding is resampled to the grid of places.
 
 Parameters keep the names that they have in timm's two networks, so that the weights of both fit.
 """
@@ -45,7 +45,7 @@ _REDUCTION = 32
 
 
 class ResNextVit(ResNet):
-    """float (B, 3, img_size, img_size) -> logits (B, num_classes), or pooled features (B, 2048) where num_classes is 0.
+    """float (B, 3, img_size, img_size) -> logits (B, num_classes), or pooled features (B, 2048) if num_classes is 0.
 
     Args:
         layers: number of blocks in each stage of the ResNeXt.
@@ -89,9 +89,9 @@ class ResNextVit(ResNet):
 
 
 def pretrained_tensors(name: str, backbone: ResNextVit) -> tuple[dict[str, Tensor], str]:
-    """Tensors of both parts from the hub in the network's naming, ResNeXt's classifier among them, and where they are from.
+    """Tensors of both parts from the hub under the network's names, including ResNeXt's classifier, and their origin.
 
-    The projections are the backbone's own. Raises InputError where the weights cannot be had.
+    The projections are the backbone's own. Raises InputError if the weights cannot be obtained.
     """
     resnext, vit = (read_weights(hub.timm_file(part))[0] for part in PARTS[name])
     position = vit["pos_embed"]

@@ -18,7 +18,7 @@ default_cfgs = {"small_cnn": config(96, 6, "stem.0")}
 
 
 class SmallCnn(Convolutional):
-    """float (B, 3, S, S), S at least 16 -> logits (B, num_classes), or pooled features (B, num_features) where num_classes is 0."""
+    """float (B, 3, S, S), S at least 16 -> logits (B, num_classes), or pooled features (B, num_features) if num_classes is 0."""
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, global_pool: str = "avg", width: int = 32):
         super().__init__()

@@ -1,7 +1,7 @@
 """Weights files: safetensors, read strictly, written whole.
 
-A file is in Fieldmark's own naming (`backbone.*`, `head.*`, a metadata key `fieldmark` holding JSON) or in that of the library which the
-architecture comes from. Pickles are never opened.
+A file uses Fieldmark's own names (`backbone.*`, `head.*`, a metadata key `fieldmark` holding JSON) or those of the architecture's library.
+Pickles are never opened.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise InputError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, ValueError) as error:
-        if start == b"PK\x03\x04" or start[:1] == b"\x80":  # asked only now: a safetensors file may begin so too
+        if start == b"PK\x03\x04" or start[:1] == b"\x80":  # checked only now: a safetensors file may begin with these bytes too
             raise InputError(
                 f"{path} is a pickle (PyTorch's .pth, .pt or .bin); opening one can run any code, so Fieldmark does not",
                 hint="Load it once where you trust it and write it with safetensors.torch.save_file.",
             ) from None
         raise InputError(
-            f"{path} is not a whole safetensors file: {error}", hint="Copy or download it again; other formats are not read."
+            f"{path} is not a complete safetensors file: {error}", hint="Copy or download it again; other formats are not read."
         ) from error
     return tensors, metadata
 
@@ -66,9 +66,9 @@ def save_weights(model: Classifier, path: Path | str, metadata: Mapping[str, Any
 
 
 def load_weights(model: Classifier, path: Path | str) -> tuple[str, ...]:
-    """Load a weights file into the model and say what was done.
+    """Load a weights file into the model; returns notes on what was done.
 
-    A classifier of another size or kind is left out, and the model's fresh head stays. Raises InputError, with the model unchanged, for
+    A classifier of another size or kind is left out, and the model keeps its fresh head. Raises InputError, with the model unchanged, for
     any other difference between the file and the model, and as `read_weights` does.
     """
     tensors, _ = read_weights(path)
@@ -76,7 +76,7 @@ def load_weights(model: Classifier, path: Path | str) -> tuple[str, ...]:
 
 
 def load_tensors(model: Classifier, tensors: Mapping[str, Tensor], origin: str) -> tuple[str, ...]:
-    """`load_weights` for tensors in memory; `origin` says in notes and errors where they are from."""
+    """`load_weights` for tensors in memory; `origin` names their source in notes and errors."""
     notes = [f"weights: {origin}"]
     own = model.state_dict()
     found = dict(tensors) if any(name.startswith("backbone.") for name in tensors) else _renamed(model, tensors)
@@ -97,19 +97,19 @@ def load_tensors(model: Classifier, tensors: Mapping[str, Tensor], origin: str) 
         raise InputError(
             f"{origin} does not hold the weights of {model.architecture}",
             *problems,
-            hint="Choose the model.name that the weights were made for, and the data.size, model.width and so on where it depends on them.",
+            hint="Choose the model.name that the weights were made for, and the data.size, model.width and so on if it depends on them.",
         )
     model.load_state_dict(found, strict=False)
     return tuple(notes)
 
 
 def _why_fresh_head(model: Classifier, tensors: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    """Why the classifier of a file is left out for the model's fresh one, as a note; None where it fits."""
-    native, instead = model.native_head, f"a fresh one of {model.num_classes:,} classes is put on"
+    """A note on why the file's classifier is replaced by the model's fresh one; None if it fits."""
+    native, instead = model.native_head, f"a fresh one of {model.num_classes:,} classes is added"
     if "head.weight" not in found and native.names.isdisjoint(tensors):
         return f"it has no classifier; {instead}"
     if native.dropped is not None and ("head.weight" not in found or any(f"backbone.{name}" in found for name in native.dropped)):
-        return f"its classifier is for features that are pooled otherwise; {instead}"
+        return f"its classifier is for features that are pooled differently; {instead}"
     if "head.weight" not in found:
         return f"its classifier is not one linear layer; {instead}"
     own, theirs = model.state_dict().get("head.hidden.weight"), found.get("head.hidden.weight")
@@ -124,7 +124,7 @@ def _why_fresh_head(model: Classifier, tensors: Mapping[str, Tensor], found: Map
 
 
 def _renamed(model: Classifier, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in the naming of the architecture's library under Fieldmark's names, its classifier only where it fits `head`."""
+    """Tensors in the naming of the architecture's library under Fieldmark's names, with its classifier only if it fits `head`."""
     renamed = {f"backbone.{name}": tensor for name, tensor in tensors.items() if name not in model.native_head.names}
     if linear := model.native_head.linear:
         if (weight := tensors.get(f"{linear}.weight")) is not None:

@@ -1,1 +1,1 @@
-"""What an image goes through before a network sees it: the one decoder and the one preprocessing."""
+"""From an image's bytes to a network's input: the one decoder and the one preprocessing."""

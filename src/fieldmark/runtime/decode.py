@@ -1,4 +1,4 @@
-"""The one decoder: the bytes of any image to 8-bit RGB, or a plain reason why not."""
+"""The one decoder: from the bytes of any image to 8-bit RGB, or a plain reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ with suppress(ImportError):  # an extra of the package
     _HEIF = pillow_heif.__version__
 
 DECODER = f"3 (Pillow {PIL.__version__}, pillow-heif {_HEIF})"
-"""Changes whenever the same file may decode to other pixels; part of the key of everything that is stored about them."""
+"""Changes whenever the same file may decode to different pixels; part of the key of everything stored about them."""
 
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
@@ -53,7 +53,7 @@ PIXEL_LIMIT = 178_000_000
 FILE_LIMIT = 2 * 2**30
 """In bytes. The largest image within PIXEL_LIMIT takes 1.4 GB: four uncompressed channels of 16 bits."""
 SCAN_LIMIT = 100
-"""Of a progressive JPEG: encoders write about ten, and each may take a fraction of a second and few bytes."""
+"""Scans of a progressive JPEG: encoders write about ten, but a scan of a few bytes may take a fraction of a second."""
 
 _JPEG = ("JPEG", "MPO")
 _KEY_SCALE = {"L;2": 85, "L;4": 17}
@@ -71,16 +71,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns of images half as large as it refuses, and of metadata that have no bearing on the pixels.
+# Pillow warns about images of half the size that it refuses, and about metadata that do not affect the pixels.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-with suppress(OSError, AttributeError):  # libtiff would write to the terminal what UnreadableImage says; some builds hide it
+with suppress(OSError, AttributeError):  # libtiff would print what UnreadableImage says; some builds hide it
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 class UnreadableImage(Exception):
-    """An image that cannot be decoded: `path` says which, `reason` why, in words for the user."""
+    """An image that cannot be decoded: `path` names it, `reason` tells the user why."""
 
     def __init__(self, path: str, reason: str):
         self.path = path
@@ -94,11 +94,11 @@ class UnreadableImage(Exception):
 def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> np.ndarray:
     """Decode an image to uint8 RGB of shape (height, width, 3).
 
-    The kind of a file is read from its content, not its name. Orientation by EXIF, or without that by XMP, is applied; grey, palette, CMYK,
-    Lab and 16-bit images become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; of an animation or a file of
-    several pages the first counts. Colour profiles are passed over: values are taken to be sRGB. With `at_least`, a JPEG may come at
-    1/2, 1/4 or 1/8 of its size as long as its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about
-    2 % of the sharpness left after resizing to `at_least`.
+    The format is detected from the content, not the name. Orientation by EXIF, or else by XMP, is applied; grey, palette, CMYK, Lab and
+    16-bit images become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; the first frame of an animation, or page of
+    several, is decoded. Colour profiles are ignored: values are taken to be sRGB. With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8
+    of its size if its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about 2 % of the sharpness left
+    after resizing to `at_least`.
 
     Raises UnreadableImage, with `name` (by default the path) in its message.
     """
@@ -122,10 +122,10 @@ def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]
 def open_rgb(
     source: bytes | Path, name: str | None = None, at_least: int | None = None, region: Sequence[float] | None = None
 ) -> Image.Image:
-    """`decode` as a Pillow image of mode RGB, or that part of it whose left, top, right and bottom edge are `region`.
+    """`decode` as a Pillow image of mode RGB, or the part of it in `region` (left, top, right and bottom edge).
 
-    The region is in pixels of the whole upright image, and must lie inside it; it is rounded to whole pixels. It is the region whose
-    shorter side keeps `at_least` pixels then.
+    The region is in pixels of the whole upright image, and must lie inside it; it is rounded to whole pixels. `at_least` then applies to
+    its shorter side.
     """
     name = _name(source, name)
     with _reasons(name):
@@ -158,7 +158,7 @@ def read(file: Path, name: str | None = None) -> bytes:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise UnreadableImage(name, "it is not a file but a pipe, a socket or a device")
         if status.st_size > FILE_LIMIT:
-            raise UnreadableImage(name, f"the file has {status.st_size / 2**30:.1f} GiB, more than the limit of {FILE_LIMIT // 2**30} GiB")
+            raise UnreadableImage(name, f"the file is {status.st_size / 2**30:.1f} GiB, more than the limit of {FILE_LIMIT // 2**30} GiB")
         return file.read_bytes()
 
 
@@ -183,7 +183,7 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
 
 
 def _unidentified(data: bytes) -> str:
-    """Why no format took `data`."""
+    """Why no format accepted `data`."""
     if data.count(0) == len(data):
         return "the file holds nothing but zeros"
     if data[4:8] == b"ftyp" and any(brand in data[8:64] for brand in _HEIC_BRANDS) and "HEIF" not in _FORMATS:
@@ -191,7 +191,7 @@ def _unidentified(data: bytes) -> str:
     for kind in _FORMATS:
         accepts = Image.OPEN[kind][1]
         if accepts is not None and accepts(data[:16]):
-            return f"it begins as {kind}, and is damaged or of a kind that cannot be read"
+            return f"it begins like a {kind} file, but is damaged or of a kind that cannot be read"
     return "not an image in a format that can be read"
 
 
@@ -203,7 +203,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _scale_key(image: ImageFile.ImageFile) -> None:
-    """Pillow scales pixels to 8 bits, and leaves the one transparent colour of a PNG as it was."""
+    """Scale the one transparent colour of a PNG to 8 bits; Pillow scales only the pixels."""
     depth, key = image.tile[0].args if image.tile else None, image.info.get("transparency")
     if depth in _KEY_SCALE and key is not None:
         image.info["transparency"] = key * _KEY_SCALE[depth]
@@ -216,11 +216,11 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         return image
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         what = "fractions" if image.mode == "F" else "signed or 32-bit numbers"
-        raise UnreadableImage(name, f"its pixels are {what}, whose range no one says; save it with 8 or 16 bits")
+        raise UnreadableImage(name, f"its pixels are {what} of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(image)).convert("RGB")
     if image.mode == "CMYK" and image.format in _JPEG and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow takes all to be inverted, as Adobe's are
+        image = ImageChops.invert(image)  # Pillow assumes that all are inverted, as Adobe's are
     if image.has_transparency_data:
         pixels, opaque = image.convert("RGBA"), Image.new("RGB", image.size, "white")
         opaque.paste(pixels, (0, 0), pixels)

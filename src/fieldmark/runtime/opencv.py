@@ -8,7 +8,7 @@ from types import ModuleType
 
 @cache
 def opencv() -> ModuleType:
-    """In one thread, for all of the process: threads that a background thread starts fight with the model's for the cores."""
+    """The module, limited to one thread in this process: threads that a background thread starts compete with the model's for the cores."""
     import cv2
 
     cv2.setNumThreads(1)

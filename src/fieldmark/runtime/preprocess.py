@@ -21,8 +21,8 @@ _BAR = 128
 class Preprocess:
     """Decode, crop, resize, normalise.
 
-    `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. `margin` says that the model was trained on objects cropped to
-    their boxes with this margin, a share of the box's sides, around them; None: on whole images.
+    `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. With `margin`, the model was trained on objects cropped to
+    their boxes with this margin, a share of the box's sides, around them; with None, on whole images.
     """
 
     size: int
@@ -66,7 +66,7 @@ class Preprocess:
 
 
 def grown(boxes: np.ndarray, margin: float, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Boxes with a margin on every side, a share of the box's width or height, cut off at the edges of their images.
+    """Boxes with a margin on every side, a share of the box's width or height, clipped to their images.
 
     Both float64 (n, 4): left, top, right and bottom edge in pixels.
     """
@@ -83,9 +83,9 @@ def is_empty(regions: np.ndarray) -> np.ndarray:
 def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None, region: Sequence[float] | None = None) -> np.ndarray:
     """An image, or a region of it as in runtime.decode.open_rgb, as a square, resampled bilinearly with antialiasing.
 
-    uint8 of shape (3, size, size), the colours of a pixel side by side in memory.
+    uint8 of shape (3, size, size), channels last in memory.
 
-    "squash" squashes its sides, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
+    "squash" ignores its proportions, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
     """
     image = open_rgb(source, name, at_least=size, region=region)
     width, height = image.size
