@@ -94,7 +94,7 @@ def test_runs_with_other_classes_are_refused(members, tmp_path, tiny):
 
     write_birds(tmp_path / "four", species=4, per_class=20, size=32, seed=1)
     other = train(tmp_path / "four", *tiny(), out=tmp_path / "other").path
-    assert "trained on other classes, such as" in refused(members[0], other)
+    assert "trained on different classes, such as" in refused(members[0], other)
 
 
 def test_folds_are_the_inputs_of_their_recipes(folds):

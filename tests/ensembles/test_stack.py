@@ -56,9 +56,9 @@ def test_answers_for_val_are_by_stacks_that_have_not_seen_it():
     """Labels that say nothing: a stack knows those that it was fitted to, and not those that it was not."""
     rng = np.random.default_rng(0)
     seen, labels = rng.normal(0, 1, (60, 40)).astype(np.float32), rng.integers(0, 4, 60)
-    layer, _, said = fit_stack(seen, labels, np.arange(len(labels)), 4, nothing)
+    layer, _, held_out = fit_stack(seen, labels, np.arange(len(labels)), 4, nothing)
     within = Stack(tuple(range(10)), *layer)(np.split(seen, 10, axis=1))
-    assert nll(said, labels) > nll(within, labels)
+    assert nll(held_out, labels) > nll(within, labels)
 
 
 def test_cross_fitting_answers_every_row_once_by_a_fit_without_it():
@@ -83,9 +83,9 @@ def test_images_of_a_group_are_not_split_by_cross_fitting():
 def test_rows_that_are_not_finite_are_passed_over():
     seen, labels = problem(60)
     broken = np.concatenate([seen, np.full((1, 10), np.inf, np.float32)])
-    layer, _, said = fit_stack(broken, np.append(labels, 0), np.arange(61), 5, nothing)
+    layer, _, held_out = fit_stack(broken, np.append(labels, 0), np.arange(61), 5, nothing)
     again, _, _ = fit_stack(seen, labels, np.arange(len(labels)), 5, nothing)
-    assert np.array_equal(layer[0], again[0]) and np.isnan(said[-1]).all() and np.isfinite(said[:-1]).all()
+    assert np.array_equal(layer[0], again[0]) and np.isnan(held_out[-1]).all() and np.isfinite(held_out[:-1]).all()
 
 
 def test_the_published_stack_is_twenty_epochs_of_sgd(monkeypatch):

@@ -126,8 +126,8 @@ def test_an_ensemble_that_has_changed_is_refused(trained, competition, tiny, tmp
         ("data.size: 48", "{method: soup}", "(data.size)"),
         ("train.refit: true", "{method: stack}", "'fast' is refitted on train and val together"),
         ("train.refit: true", "{method: mean, weights: fitted}", "'fast' is refitted on train and val together"),
-        ("data.subset: {name: per-class, count: 3}", "{method: mean}", "trained on other images or labels (data.subset"),
-        ("data.crop: {name: box}", "{method: mean}", "one sees whole images and the other boxes"),
+        ("data.subset: {name: per-class, count: 3}", "{method: mean}", "trained on different images or labels (data.subset"),
+        ("data.crop: {name: box}", "{method: mean}", "sees whole images and the other boxes (data.crop)"),
     ],
 )
 def test_what_could_not_be_made_is_said_before_anything_is_trained(change, method, said, tiny, tmp_path):
@@ -147,7 +147,7 @@ def test_what_could_not_be_made_is_said_before_anything_is_trained(change, metho
         ("{all: {method: vote}}", "there is no method 'vote'"),
         ("{all: {}}", "there is no method '(none)'"),
         ("{all: {method: mean, fit_on: val}}", "--fit-on is for a stack"),
-        ("{all: {method: stack, fit_on: test}}", "nothing is fitted on test"),
+        ("{all: {method: stack, fit_on: test}}", "a stack cannot be fitted on test"),
         ("{all: {method: mean, member: [slow]}}", "an ensemble has no such key; did you mean members"),
         ("{all: {method: mean, members: [slow]}}", "expected at least two different rungs"),
         ("{all: {method: mean, members: [slow, fats]}}", "the study has no rung 'fats'; did you mean fast?"),

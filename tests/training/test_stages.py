@@ -265,7 +265,7 @@ def test_a_run_from_cached_features_is_the_run_without_them(birds, tiny, tmp_pat
     assert not cached.folder.features.exists()
     monkeypatch.setattr(features, "cached_features", lambda *arguments: "it is switched off")
     plain = train(birds, *tiny(*CACHED), out=tmp_path / "plain")
-    assert "all of the network runs each time: it is switched off" in plain.folder.log_file.read_text()
+    assert "the whole network runs each time: it is switched off" in plain.folder.log_file.read_text()
     assert_the_same_run(plain, cached)
 
 
@@ -301,5 +301,5 @@ def test_features_do_not_stay_where_a_run_stops_while_it_validates(epoch, birds,
 def test_the_log_says_why_features_are_not_cached(birds, tiny, tmp_path):
     stages = "stages=[{epochs: 2, trainable: [head]}, {epochs: 2, trainable: [head], frozen_norm: adapting, views: 1}, {views: 1}]"
     run = train(birds, *tiny(RESNET, stages, "train.epochs=5"), out=tmp_path / "run")
-    reasons = re.findall("all of the network runs each time: (.*)", run.folder.log_file.read_text())
+    reasons = re.findall("the whole network runs each time: (.*)", run.folder.log_file.read_text())
     assert len(reasons) == 2 and "set views in the stage" in reasons[0] and "adapt" in reasons[1]

@@ -73,7 +73,7 @@ def val_notes(record: EnsembleRecord) -> list[str]:
     elif record.fitted_on in ("val", "out-of-fold"):
         notes.append("Each val image is answered by weights that were fitted without it.")
     if record.fitted_on == "train":
-        notes.append("The stack was fitted on the images that its members were trained on, and are surer of than of others.")
+        notes.append("The stack was fitted on the images that its members were trained on, where they are overconfident.")
     if record.chosen_on == "val":
         notes.append("The ingredients were chosen on val, whose figures flatter them.")
     if record.folds:

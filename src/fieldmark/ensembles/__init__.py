@@ -1,1 +1,1 @@
-"""Several runs that answer as one."""
+"""Ensembles: several runs that answer as one."""

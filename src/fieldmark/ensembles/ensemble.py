@@ -1,4 +1,4 @@
-"""Making an ensemble: its run folder, which every command takes as it takes that of a training."""
+"""Making an ensemble: a run folder that every command accepts like that of a training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, metrics_table
 
 _Made = tuple[EnsembleRecord, dict[str, Predictions]]
-"""What the manifest says, and what the ensemble says of each split."""
+"""The manifest's record, and the ensemble's predictions of each split."""
 _KEPT = (
     "recipe.yaml",
     "manifest.json",
@@ -52,11 +52,11 @@ _KEPT = (
 
 
 def make_ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
-    """Make one run of several, in the new folder `out`; what it is made of is copied into it.
+    """Combine several runs into one, in the new folder `out`, which holds a copy of everything it is made of.
 
-    Test was opened by each run at its end. What they said of it then is combined; only a soup looks at it once more, when it is done.
+    Each run evaluated test at its end. Those predictions are combined; only a soup evaluates test again, once, when it is done.
 
-    Raises InputError where the runs cannot answer together, or the folder cannot be used; nothing is left behind.
+    Raises InputError if the runs cannot be combined or the folder cannot be used; nothing is left behind.
     """
     refuse_existing(Path(out))
     members = open_members(paths)
@@ -75,7 +75,7 @@ def make_ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, 
 
 
 def _write_combination(folder: RunFolder, members: Members, method: MeanOf | StackOn, console: Console) -> _Made:
-    """The members and how they are combined; gives the predictions of val and test, and of train where all members have it."""
+    """Write the members and how they are combined; returns the predictions of val and test, and of train if all members have it."""
     fitted = fit(members, method, console)
     digits = max(2, len(str(len(members.runs))))
     names = [f"{index:0{digits}}-{_plain(name)}" for index, name in enumerate(members.names, 1)]
@@ -139,7 +139,7 @@ def _records(members: Members) -> list[MemberRecord]:
 
 
 def _keep(source: Path, target: Path) -> None:
-    """The same file in another folder, without taking its room again where the disk allows; files of runs are replaced, never changed."""
+    """Link a file into another folder, or copy it if the disk has no links. Files of runs are replaced, never changed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.hardlink_to(source)
@@ -148,7 +148,7 @@ def _keep(source: Path, target: Path) -> None:
 
 
 def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
-    """What the run folder says of itself; settings, split and preprocessing are those of the run `like`."""
+    """Write what describes the run folder; settings, split and preprocessing are those of the run `like`."""
     header = f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n"
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
     shutil.copyfile(like.folder.split_file, folder.split_file)
@@ -175,7 +175,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
     calibrated = {}
-    if not record.folds:  # there the networks answer test together, and each image of val without those that learnt it
+    if not record.folds:  # with folds, all networks answer test, but an image of val only those not trained on it
         train = None if record.val_learnt else made.get("train")
         fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
         fitted.save(folder)
@@ -215,7 +215,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
 
 
 def _together(trainings: Sequence[TrainingSummary]) -> TrainingSummary:
-    """What the trainings of the members cost in all."""
+    """The total cost of training the members."""
     samples, seconds = sum(each.samples_seen for each in trainings), sum(each.seconds for each in trainings)
     return TrainingSummary(
         epochs=sum(each.epochs for each in trainings),
@@ -246,5 +246,5 @@ def _members_table(record: EnsembleRecord, figures: Sequence[MemberSummary]) -> 
 
 
 def _plain(name: str) -> str:
-    """A name that can be a folder's."""
+    """A name that a folder can have."""
     return re.sub(r"[^\w.-]+", "-", name)[:80]

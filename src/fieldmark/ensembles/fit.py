@@ -1,4 +1,4 @@
-"""How the members' answers become one: equal weights, or what is fitted on images that they were not trained on."""
+"""Combining the members' answers: with equal weights, or by a fit, as a rule on images that they were not trained on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FEWEST = FOLDS
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What was fitted, and what it says of val: each image answered by a fit without it (but for a stack's one penalty).
+    """What was fitted, and its predictions of val: each image is answered by a fit without it (except for a stack's one penalty).
 
-    fitted_on: val, out-of-fold, train, or None where nothing was fitted; penalty: of a stack's deviation from the mean.
+    fitted_on: val, out-of-fold, train, or None if nothing was fitted; penalty: of a stack's deviation from the mean.
     """
 
     combination: Combination
@@ -36,7 +36,7 @@ class Fitted:
 
 
 def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
-    """Raises InputError where there is nothing to fit on that the members were not trained on."""
+    """Raises InputError if there is nothing to fit on that the members were not trained on."""
     if isinstance(method, StackOn) and method.fit_on == "train":
         return _trained_stack(members, console)
     parts = members.unseen()
@@ -46,8 +46,8 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
         return Fitted(Mean(method.of, _each(members, mean.weights)), combined(parts, mean))
     if refitted := [run for run in members.runs if run.recipe.train.refit]:
         raise InputError(
-            *(f"{run.path} was refitted on train and val together, so that nothing can be fitted on its val" for run in refitted),
-            hint="Train it without train.refit, or take an equal mean.",
+            *(f"{run.path} was refitted on train and val together, so nothing can be fitted on its val" for run in refitted),
+            hint="Train it without train.refit, or use an equal mean.",
         )
     _check_enough(members, parts, seen)
     groups = members.groups(seen.ids)
@@ -55,8 +55,8 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
     console.say(f"fitting the {'weights' if isinstance(method, MeanOf) else 'stack'} on {len(seen):,} images ({where})")
     if isinstance(method, StackOn):
         with console.progress("fitting", "fits") as advance:
-            layer, penalty, said = fit_stack(seen.features, seen.labels, groups, len(members.class_names), advance)
-        return Fitted(Stack(members.inputs, *layer), replace(seen, logits=said), where, penalty)
+            layer, penalty, held_out = fit_stack(seen.features, seen.labels, groups, len(members.class_names), advance)
+        return Fitted(Stack(members.inputs, *layer), replace(seen, logits=held_out), where, penalty)
     logits = np.split(seen.features, len(parts), axis=1)
 
     def answer(fitted: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -68,22 +68,22 @@ def fit(members: Members, method: MeanOf | StackOn, console: Console) -> Fitted:
 
 
 def _check_enough(members: Members, parts: Sequence[Predictions], seen: Predictions) -> None:
-    """Raise InputError where hardly any image has finite logits of all members."""
+    """Raise InputError if hardly any image has finite logits of all members."""
     if np.isfinite(seen.features).all(axis=1).sum() >= _FEWEST:
         return
     broken = [
-        f"{name} gave logits that are not finite for {(~np.isfinite(part.logits)).any(axis=1).sum():,} of {len(part):,} images of val"
+        f"{name} returned logits that are not finite for {(~np.isfinite(part.logits)).any(axis=1).sum():,} of {len(part):,} images of val"
         for name, part in zip(members.names, parts, strict=False)
         if not np.isfinite(part.logits).all()
     ]
-    raise InputError(f"there are too few images of val to fit on: {_FEWEST} at least", *broken, hint="An equal mean fits nothing.")
+    raise InputError(f"too few images of val to fit on: at least {_FEWEST} are needed", *broken, hint="An equal mean needs no fit.")
 
 
 def _trained_stack(members: Members, console: Console) -> Fitted:
     if members.folds:
         raise InputError("there is no image that all folds were trained on", hint="Leave out --fit-on train.")
     seen = combined(members.predictions("train"), Mean("logits", equal_weights(len(members.runs))))
-    console.say(f"training the stack on the {len(seen):,} images that its members were trained on, and are surer of than of others")
+    console.say(f"training the stack on the {len(seen):,} images that its members were trained on, where they are overconfident")
     with console.progress("training", "epochs") as advance:
         layer = train_stack(seen.features, seen.labels, len(members.class_names), advance)
     stack = Stack(members.inputs, *layer)

@@ -1,4 +1,4 @@
-"""The runs of an ensemble: whether they may answer together, and what they said about the images of a split."""
+"""The runs of an ensemble: whether they can be combined, and their predictions of a split."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _Image = tuple[str, str, str]
 class Members:
     """Finished runs with the same classes, images, labels and test.
 
-    `inputs` says to which recipe each belongs: as many as there are runs, where all were trained on the same split; or the runs are the
-    folds of one recipe or of several (`folds`), and those of a recipe are one input.
+    `inputs` holds the number of the input that each run belongs to. If all were trained on the same split, each run is an input; if they
+    are the folds of one recipe or of several (`folds`), the folds of a recipe are one input.
     """
 
     runs: tuple[Run, ...]
@@ -45,7 +45,7 @@ class Members:
         return self.folds or any(run.recipe.train.refit for run in self.runs)
 
     def groups(self, ids: np.ndarray) -> np.ndarray:
-        """Numbers that images of one group of the dataset share; one for each image where it has no groups: int64 (n,)."""
+        """Number of each image's group, int64 (n,); without groups in the dataset, each image has its own."""
         stored = read_split(self.runs[0].folder.split_file)
         if "group" not in stored:
             return np.arange(len(ids))
@@ -53,7 +53,7 @@ class Members:
         return np.array([by_path[each] for each in ids.tolist()], np.int64)
 
     def predictions(self, split: str) -> list[Predictions]:
-        """What each run said about a split when its training ended, without features."""
+        """Each run's predictions of a split from the end of its training, without features."""
         return [self.predictions_of(index, split) for index in range(len(self.runs))]
 
     def predictions_of(self, index: int, split: str) -> Predictions:
@@ -64,7 +64,7 @@ class Members:
         return found
 
     def unseen(self) -> list[Predictions]:
-        """For each input, what its networks said about images that they were not trained on: val, or each fold by who left it out."""
+        """For each input, predictions of images that its networks were not trained on: val, or each fold by the run that left it out."""
         found = self.predictions("val")
         if not self.folds:
             return found
@@ -75,7 +75,7 @@ class Members:
 
 
 def open_members(paths: Sequence[str | Path]) -> Members:
-    """Raises InputError where the runs cannot answer together, with all reasons."""
+    """Raises InputError, with all reasons, if the runs cannot be combined."""
     if len(paths) < 2:
         raise InputError("an ensemble needs at least two runs", hint="fieldmark ensemble RUN RUN... --method mean --out RUN")
     runs: list[Run] = []
@@ -89,7 +89,7 @@ def open_members(paths: Sequence[str | Path]) -> Members:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(*problems, hint="An ensemble is made of runs that are finished; `fieldmark resume RUN` goes on with one.")
+        raise InputError(*problems, hint="An ensemble is made of finished runs; `fieldmark resume RUN` continues one.")
     if repeated := [path for path, times in Counter(run.path.resolve() for run in runs).items() if times > 1]:
         raise InputError(*(f"{path} is named more than once" for path in repeated))
     if nested := [run for run in runs if run.ensemble is not None]:
@@ -108,7 +108,7 @@ def _other_classes(runs: Sequence[Run]) -> list[str]:
             continue
         only = sorted(set(first.class_names) ^ set(run.class_names))
         such = f", such as {only[0]!r}, which one of them lacks" if only else ", in another order"
-        problems.append(f"{first.path} and {run.path} were trained on other classes{such}")
+        problems.append(f"{first.path} and {run.path} were trained on different classes{such}")
     return problems
 
 
@@ -116,11 +116,11 @@ def _boxes(runs: Sequence[Run]) -> list[str]:
     boxed = [run.preprocess.margin is not None for run in runs]
     if all(boxed) or not any(boxed):
         return []
-    return [f"{runs[boxed.index(True)].path} was trained on images cropped to boxes, and {runs[boxed.index(False)].path} on whole ones"]
+    return [f"{runs[boxed.index(True)].path} was trained on images cropped to boxes, and {runs[boxed.index(False)].path} on whole images"]
 
 
 def _inputs(runs: Sequence[Run]) -> tuple[tuple[int, ...], bool]:
-    """Which input each run belongs to, and whether they are folds. Raises InputError where they were trained on other splits."""
+    """Which input each run belongs to, and whether they are folds. Raises InputError if they were trained on different splits."""
     tables = [_images(run) for run in runs]
     differences = [_difference(tables[0], table) for table in tables]
     if not any(differences):
@@ -143,7 +143,7 @@ def _images(run: Run) -> dict[str, _Image]:
 
 
 def _difference(one: dict[str, _Image], other: dict[str, _Image]) -> str:
-    """In words; empty where there is none."""
+    """In words; empty if there is none."""
     if lonely := sorted(one.keys() ^ other.keys()):
         return f"{len(lonely):,} images are known to only one of them, such as {lonely[0]}"
     for column, what in enumerate(("have other bytes", "have another label", "are in another split")):
@@ -162,7 +162,7 @@ def _same_but_for_folds(one: dict[str, _Image], other: dict[str, _Image]) -> boo
 
 
 def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
-    """The recipe of each run, which is what it has beside fold and seed. Raises InputError where one lacks folds."""
+    """The number of each run's recipe, which is compared without fold and seed. Raises InputError if folds are missing."""
     recipes = [str(identity(with_settings(run.recipe, {"data.fold": 0, "train.seed": 0}))) for run in runs]
     inputs = tuple(list(dict.fromkeys(recipes)).index(recipe) for recipe in recipes)
     problems = []
@@ -170,9 +170,7 @@ def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
         chosen = [run for run, belongs in zip(runs, inputs, strict=True) if belongs == wanted]
         count = chosen[0].recipe.data.folds or 0
         held = Counter(run.recipe.data.fold for run in chosen)
-        problems += [
-            f"of the {count} folds of {chosen[0].path}, no run leaves out fold {fold}" for fold in range(count) if fold not in held
-        ]
+        problems += [f"no run leaves out fold {fold} of the {count} folds of {chosen[0].path}" for fold in range(count) if fold not in held]
         problems += [f"{times} runs with the recipe of {chosen[0].path} leave out fold {fold}" for fold, times in held.items() if times > 1]
     if problems:
         raise InputError(*problems, hint="An ensemble of folds takes one run for each fold of a recipe.")
@@ -180,7 +178,7 @@ def _folds(runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def _together(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of different images as one, sorted by id."""
+    """Predictions of different images joined, sorted by id."""
     names = ("ids", "labels", "logits", *(["groups"] if parts[0].groups is not None else []))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     features = np.zeros((len(joined["ids"]), 0), np.float32)

@@ -28,12 +28,12 @@ from fieldmark.scoring.predictions import Predictions
 
 _BATCH = 128
 _IMAGES = 4096
-"""Of train, from which the statistics of batch norms are estimated."""
+"""Number of training images from which the statistics of batch norms are estimated."""
 
 
 @dataclass(frozen=True, eq=False)
 class Soup:
-    """One network, which of the members it is made of (the first is the best on val), and what it says of train, val and test."""
+    """One network, the members it is made of (the best on val first), and its predictions of each split."""
 
     model: Classifier
     chosen: tuple[int, ...]
@@ -42,9 +42,9 @@ class Soup:
 
 
 def cook(members: Members, method: SoupOf, console: Console) -> Soup:
-    """Average the runs' weights: all of them, or, the best on val first, each that does not lower val top-1. Then test is opened.
+    """Average the weights of all runs, or, from the best on val down, of each that does not lower val top-1; then evaluate test.
 
-    Raises InputError where the runs are not of one architecture, or their val is not one that none of them was trained on.
+    Raises InputError if the runs are not of one architecture, or there is no val that none of them was trained on.
     """
     _check_ingredients(members)
     by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary.val.top1)
@@ -73,11 +73,11 @@ def _check_ingredients(members: Members) -> None:
         problems.append("a soup of folds has no val that none of them was trained on; --method mean takes folds")
     for run in members.runs:
         if run.recipe.train.refit:
-            problems.append(f"{run.path} was refitted on train and val together, so that val says nothing of a soup of it")
+            problems.append(f"{run.path} was refitted on train and val together, so val says nothing about a soup of it")
     for run in members.runs[1:]:
         different = unlike_networks(first.recipe, run.recipe)
         if run.preprocess != first.preprocess:
-            different.append("what they do to images first (size, resize, crop or normalisation)")
+            different.append("their preprocessing (size, resize, crop or normalisation)")
         if different:
             problems.append(f"{first.path} and {run.path} differ in {', '.join(different)}")
     if problems:
@@ -85,15 +85,15 @@ def _check_ingredients(members: Members) -> None:
 
 
 def averaged(runs: Sequence[Run]) -> dict[str, Tensor]:
-    """The mean of the runs' weights, on the CPU. What is not a floating-point number is the first run's.
+    """The mean of the runs' weights, on the CPU. Other tensors than floating-point ones are the first run's.
 
-    Raises InputError where the files hold other tensors.
+    Raises InputError if the files hold different tensors.
     """
     total: dict[str, Tensor] = {}
     for count, run in enumerate(runs, 1):
         tensors = read_weights(run.folder.best_weights)[0]
         if count > 1 and {name: tensor.shape for name, tensor in tensors.items()} != {name: each.shape for name, each in total.items()}:
-            raise InputError(f"{runs[0].folder.best_weights} and {run.folder.best_weights} hold other tensors")
+            raise InputError(f"{runs[0].folder.best_weights} and {run.folder.best_weights} hold different tensors")
         for name, tensor in tensors.items():
             if count == 1:
                 total[name] = tensor.double() if tensor.is_floating_point() else tensor
@@ -104,7 +104,7 @@ def averaged(runs: Sequence[Run]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class _Kitchen:
-    """The network of `run`, whose weights are replaced, and the images that soups are seasoned and tasted with."""
+    """The network of `run`, whose weights are replaced, and the images for estimating batch norms and for scoring soups."""
 
     run: Run
     train: SplitPixels
@@ -114,12 +114,12 @@ class _Kitchen:
     @classmethod
     def of(cls, run: Run, loaded: LoadedData, console: Console) -> _Kitchen:
         rows = loaded.rows("train")
-        some = rows[permutation(key(0, "soup"), len(rows))[:_IMAGES]]  # in no order: batches of one class have other statistics
+        some = rows[permutation(key(0, "soup"), len(rows))[:_IMAGES]]  # shuffled: batches of one class have other statistics
         train, val = (open_split(loaded, each, run.preprocess, run.recipe.data.corrupt, console) for each in (some, loaded.rows("val")))
         return cls(run, train, val, console)
 
     def fill(self, runs: Sequence[Run]) -> None:
-        """Load the mean of these runs' weights; of several, batch norms' statistics are estimated anew.
+        """Load the mean of these runs' weights; if there are several, estimate batch norms' statistics again.
 
         The means of the statistics are not those of the averaged network (Izmailov et al., UAI 2018).
         """

@@ -28,15 +28,15 @@ def fit_stack(
     """A stack for images that the networks were not trained on.
 
     There are few of these and many weights, so the layer is a weighted sum of the networks' logits plus a deviation from it, whose squares
-    are penalised. How much is chosen by cross-validation: at one end stands the weighted sum, which a stack is then never far below.
+    are penalised. The penalty is chosen by cross-validation; the largest amounts to the weighted sum, so a stack is never far below that.
 
     Args:
-        logits: what the stack sees, float (n, inputs * C); rows that are not finite are passed over.
+        logits: the stack's inputs, float (n, inputs * C); rows that are not finite are ignored.
         labels: int (n,) in [0, C).
-        groups: int (n,), of images that are alike.
+        groups: int (n,); images that are alike share a group.
 
     Returns:
-        the layer; the penalty; and what stacks with this penalty that were fitted without them say of the images, float32 (n, C).
+        the layer; the penalty; and each image's logits from a stack with this penalty that was fitted without it, float32 (n, C).
     """
     sound = np.isfinite(logits).all(axis=1)
     seen, wanted = torch.from_numpy(logits[sound].astype(np.float32)), torch.from_numpy(labels[sound].astype(np.int64))
@@ -53,9 +53,9 @@ def fit_stack(
         advance((done + 1) * FOLDS, len(_PENALTIES) * FOLDS)
     penalty = min(scores, key=lambda each: scores[each][0])
     weight, bias = _fit(seen, wanted, classes, penalty)
-    said = np.full((len(logits), classes), np.nan, np.float32)
-    said[sound] = scores[penalty][1]
-    return (weight.numpy(), bias.numpy()), penalty, said
+    answers = np.full((len(logits), classes), np.nan, np.float32)
+    answers[sound] = scores[penalty][1]
+    return (weight.numpy(), bias.numpy()), penalty, answers
 
 
 def _fit(seen: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
@@ -79,10 +79,10 @@ def _fit(seen: Tensor, labels: Tensor, classes: int, penalty: float) -> tuple[Te
 
 
 def train_stack(logits: np.ndarray, labels: np.ndarray, classes: int, advance: Callable[[int, int], None]) -> Layer:
-    """A stack as a published competition entry made it: a fresh linear layer, trained for 20 epochs on the training images.
+    """A stack as in a published competition entry: a fresh linear layer, trained for 20 epochs on the training images.
 
-    What the networks say of images that they have learnt says little of how they err on others. Batches of 32, SGD with momentum 0.9 and
-    a cosine from 1e-3 to 1e-6 are those of its networks; for the stack it does not say.
+    The networks' answers on images that they have learnt say little about their errors on others. Batches of 32, SGD with momentum 0.9 and
+    a cosine from 1e-3 to 1e-6 are those of the entry's networks; for the stack it states none.
     """
     sound = np.isfinite(logits).all(axis=1)
     seen, wanted = torch.from_numpy(logits[sound].astype(np.float32)), torch.from_numpy(labels[sound].astype(np.int64))

@@ -1,4 +1,4 @@
-"""Weights of a mean, fitted to the least negative log-likelihood. Both problems are convex, so what is found is the best there is."""
+"""Weights of a mean, fitted to the least negative log-likelihood. Both problems are convex, so the minimum found is the global one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def equal_weights(members: int) -> np.ndarray:
 
 
 def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray, of: Of) -> np.ndarray:
-    """Weights float64 (members,), at least 0, of sum 1, for logits float (n, C) of each member and labels int (n,) in [0, C)."""
+    """Weights float64 (members,), non-negative with sum 1, for logits float (n, C) of each member and labels int (n,) in [0, C)."""
     stacked = np.stack(logits).astype(np.float64)
     sound = np.isfinite(stacked).all(axis=(0, 2))
     stacked, labels = stacked[:, sound], labels[sound]

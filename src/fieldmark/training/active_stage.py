@@ -22,7 +22,7 @@ from fieldmark.training.step import Step
 
 @dataclass(frozen=True)
 class ActiveStage:
-    """`number` counts from 0; `row` is what metrics.jsonl says of it; `predict` is the prediction pass over val."""
+    """`number` counts from 0; `row` is what metrics.jsonl records about it; `predict` is the prediction pass over val."""
 
     number: int
     batches: TrainBatches | CachedBatches
@@ -32,7 +32,7 @@ class ActiveStage:
 
 
 class Stages:
-    """The stages of a phase. Freezing is a function of the epoch: it is applied whenever one is entered, and nothing has to be remembered.
+    """The stages of a phase. Freezing is a function of the epoch: it is applied whenever an epoch is entered, with no state to restore.
 
     epochs: of the phase
     """
@@ -53,7 +53,7 @@ class Stages:
         self._active: ActiveStage | None = None
 
     def enter(self, at: Position) -> ActiveStage:
-        """Put the model into training mode with what the stage of this epoch freezes; a stage that begins may compute features first."""
+        """Put the model into training mode, frozen as the stage of this epoch says; a stage that begins may compute features first."""
         recipe = self._setup.recipe
         number = stage_at(recipe, at.epoch)
         apply_stage(self._setup.model, stages_of(recipe)[number])

@@ -1,4 +1,4 @@
-"""A moving average of the weights as they are trained (Polyak and Juditsky, 1992)."""
+"""A moving average of the weights during training (Polyak and Juditsky, 1992)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fieldmark.training.position import Weights
 class AveragedWeights:
     """The average begins with the model's weights, on their device and in their dtype and layout.
 
-    Update n (the first is 0) keeps `decay` of the average and takes the rest from the model; with `warmup` it keeps no more than
-    (1 + n) / (10 + n). Running statistics of batch norm are averaged alike or copied; counters are copied.
+    Update n (the first is 0) keeps `decay` of the average and takes the rest from the model; with `warmup` it keeps no more than (1 + n) /
+    (10 + n). Running statistics of batch norm are averaged too, or copied; counters are copied.
     """
 
     def __init__(self, settings: ExponentialAverage, model: nn.Module):
@@ -69,7 +69,7 @@ class AveragedWeights:
 
 
 class Averaging:
-    """The weights of a model as they are trained and, where the recipe asks for it, their average beside them."""
+    """The trained weights of a model and, if the recipe asks for it, their average."""
 
     def __init__(self, settings: NoAverage | ExponentialAverage, model: nn.Module):
         self._model = model
@@ -77,7 +77,7 @@ class Averaging:
 
     @property
     def kinds(self) -> tuple[Weights, ...]:
-        """The weights that val looks at, those that win a tie first."""
+        """The weights that are evaluated on val; the first win a tie."""
         if self._average is None:
             return ("trained",)
         return ("averaged", "trained") if self._average.settings.use == "better" else ("averaged",)

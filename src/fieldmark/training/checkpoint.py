@@ -34,7 +34,7 @@ class Checkpoints:
         return sorted((path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
 
     def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest sound state, or None; and the names of damaged files that were passed over (and are deleted)."""
+        """The newest sound state, or None; and the names of damaged files, which are skipped and deleted."""
         damaged: list[str] = []
         for path in self.paths():
             if is_sound(path):

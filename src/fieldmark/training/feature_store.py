@@ -20,7 +20,7 @@ _STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16:
 
 @dataclass(frozen=True)
 class Form:
-    """How the features of one image lie in memory, which is what kernels are chosen by. Shape and strides are in elements."""
+    """The memory layout of one image's features, which decides the choice of kernels. Shape and strides are in elements."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -38,7 +38,7 @@ class Form:
         return math.prod(self.shape)
 
     def flat(self, output: Tensor) -> np.ndarray:
-        """Features (n, ...) as rows of numbers that NumPy knows, (n, elements), in the order in which they lie in memory."""
+        """Features (n, ...) as rows of a NumPy dtype, (n, elements), in memory order."""
         dense = torch.empty_strided((len(output), *self.shape), (self.elements, *self.strides), dtype=self.dtype)
         rows = dense.copy_(output.detach()).as_strided((len(output), self.elements), (self.elements, 1))
         return (rows.view(torch.uint16) if self.dtype == torch.bfloat16 else rows).numpy()
@@ -49,7 +49,7 @@ class Form:
 
 
 class StoredFeatures:
-    """Features on disk, mapped; on a GPU resident if they take less than half of the free memory."""
+    """Features mapped from disk, or resident on a GPU if they take less than half of its free memory."""
 
     def __init__(self, path: Path, form: Form, device: torch.device):
         self._form, self._device = form, device

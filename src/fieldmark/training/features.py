@@ -1,9 +1,9 @@
-"""Cached features: where a stage leaves the first part of the network as it is, that part runs once for each view of an image.
+"""Cached features: if a stage does not change the first part of the network, that part runs once for each view of an image.
 
-Training starts from its output, which is kept in a file bit for bit. Training is therefore the same as on the images of the same views,
-to rounding: in which batch an image is, and at which place in it, decides the last bits of its features, because vectorised kernels
-compute the last few elements of a tensor with other instructions and other kernels are chosen for other batch sizes. Where the same
-batches go through the network, on the same machine with as many threads, it is the same bit for bit.
+Training starts from its output, which is stored bit for bit. The result is therefore the same as on the images of the same views, up to
+rounding: the last bits of an image's features depend on its batch and its place in it, because vectorised kernels compute the last few
+elements of a tensor with other instructions, and batches of other sizes use other kernels. If the same batches go through the network, on
+the same machine with as many threads, the result is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class FeaturePlan:
     def text(self) -> str:
         views = "one view" if self.views == 1 else f"each of {self.views} views"
         share = f"{self.prefix.share:.0%} of the network's multiply-adds"
-        return f"{self.prefix.text} ({share}) runs once for {views} of {self.images:,} images; {_size(self.bytes)} are kept of it"
+        return f"{self.prefix.text} ({share}) runs once for {views} of {self.images:,} images; its output takes {_size(self.bytes)}"
 
 
 class CachedFeatures:
-    """A stage's features: `batches` to train on, the `network` that goes on from them, and `predict` for the prediction pass over val."""
+    """A stage's features: `batches` to train on, the `network` that continues from them, and `predict` for the prediction pass over val."""
 
     def __init__(self, batches: CachedBatches, prefix: Prefix, model: Classifier, arithmetic: Arithmetic, folder: Path):
         self.batches = batches
@@ -68,8 +68,8 @@ class CachedFeatures:
     def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of a split, as SplitPixels.logits_and_features returns them.
 
-        The first call runs the whole network and keeps what the prefix gives, where the disk has room for it. Later ones start there as
-        long as split, batch and the weights of the prefix are the same; a run that averages its weights may put others in their place.
+        The first call runs the whole network and stores the prefix's output if the disk has room for it. Later calls start from it as long
+        as split, batch and the weights of the prefix are the same; a run that averages its weights may swap in others.
         """
         asked = (split, batch, self._prefix.digest())
         if self._features is not None and asked == self._predicted:
@@ -95,7 +95,7 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class WholeNetwork:
-    """The usual case: images, and all of the network. Its attributes are those of CachedFeatures."""
+    """The usual case: images and the whole network. Attributes as in CachedFeatures."""
 
     batches: TrainBatches
     model: Classifier
@@ -110,9 +110,9 @@ class WholeNetwork:
 
 
 Route = WholeNetwork | CachedFeatures
-"""How the images of a stage go through the network: through all of it, or from cached features on."""
+"""How a stage runs the network: on images, or from cached features."""
 Predict = Callable[[SplitPixels, int, Console], tuple[np.ndarray, np.ndarray]]
-"""Logits and features of a split, a number of images at a time."""
+"""Logits and features of a split, from batches of the given size."""
 
 
 class CachedBatches:
@@ -134,9 +134,9 @@ class CachedBatches:
 def begin_stage(
     stage: Stage, epochs: int, whole: WholeNetwork, folder: Path, console: Console, interrupt: Interrupt, micro_batch: int | None
 ) -> Route:
-    """How the stage is trained; if it freezes something and runs all of the network all the same, the console says why.
+    """How the stage is trained; if it freezes something but still runs the whole network, the console says why.
 
-    Features of other stages are deleted. Arguments as in cached_features, which may raise.
+    Features of other stages are deleted. Arguments and errors as in cached_features.
     """
     model = whole.model
     if trains_all(model):
@@ -147,7 +147,7 @@ def begin_stage(
         return found
     shutil.rmtree(folder, ignore_errors=True)
     if found:
-        console.say(f"all of the network runs each time: {found}")
+        console.say(f"the whole network runs each time: {found}")
     return whole
 
 
@@ -162,15 +162,15 @@ def cached_features(
     interrupt: Interrupt,
     micro_batch: int | None = None,
 ) -> CachedFeatures | str:
-    """Compute a stage's features, or take up those that an interrupted run left in `folder`; or say why the stage has none.
+    """Compute a stage's features, or reuse those that an interrupted run left in `folder`; or return why the stage has none.
 
     Args:
         epochs: how long the stage is.
-        model: on its device, with the stage applied, and with the weights that the stage begins or goes on with.
-        folder: for features alone; those of another stage that are still in it are deleted.
-        micro_batch: images that go through the network at a time, where that is not the batch.
+        model: on its device, with the stage applied, and with the weights that the stage begins or continues with.
+        folder: for features alone; any of another stage in it are deleted.
+        micro_batch: images per forward pass, if fewer than the batch.
 
-    Raises Interrupted where a stop is asked for meanwhile, and InputError where the folder cannot be written.
+    Raises Interrupted if a stop is requested meanwhile, and InputError if the folder cannot be written.
     """
     plan = plan_features(stage, epochs, batches, model, arithmetic)
     if isinstance(plan, str):
@@ -180,7 +180,7 @@ def cached_features(
     if not path.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         if plan.bytes > (room := _room(folder.parent)):
-            return f"the features need {_size(plan.bytes)}, and only {_size(room)} is free on the disk that holds {folder.parent}"
+            return f"the features need {_size(plan.bytes)}, but only {_size(room)} is free on the disk of {folder.parent}"
         folder.mkdir(exist_ok=True)
     console.say(f"{plan.text} in {folder}")
     features = _features(plan, batches, arithmetic, size, path, console, interrupt)
@@ -188,15 +188,15 @@ def cached_features(
 
 
 def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Classifier, arithmetic: Arithmetic) -> FeaturePlan | str:
-    """What a stage need compute only once, or why there is nothing of the kind; arguments as in cached_features. Nothing is written."""
+    """The features that a stage computes only once, or why there are none; arguments as in cached_features. Nothing is written."""
     prefix = find_prefix(model, batches.size, arithmetic)
     if isinstance(prefix, str):
         return prefix
     if not isinstance(batches.augment.mix, NoMixing):
-        return "images are mixed before the network sees them; augment.mix.name=none leaves them apart"
+        return "images are mixed before the network sees them; augment.mix.name=none turns that off"
     views = 1 if draws_nothing(batches) else stage.views
     if views is None:
-        return "each epoch draws new views; set views in the stage to train on so many fixed ones"
+        return "each epoch draws new views; set views in the stage to train on a fixed number of them"
     if epochs <= views:
         shown = "its only epoch sees no view twice" if epochs == 1 else f"its {epochs} epochs see none of {views} views twice"
         return f"{shown}; more epochs, or fewer views in the stage, would"
@@ -204,7 +204,7 @@ def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Class
 
 
 def trains_all(model: Classifier) -> bool:
-    """Whether the stage that is applied to the model freezes nothing."""
+    """Whether the stage applied to the model freezes nothing."""
     return all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -216,7 +216,7 @@ def draws_nothing(batches: TrainBatches) -> bool:
 
 
 def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int) -> int:
-    """Of all that a run's features depend on and that may differ between its stages and phases, or when it is resumed elsewhere."""
+    """Hash of everything that a run's features depend on and that may differ between stages and phases, or if resumed elsewhere."""
     rows, kind = file_hash(batches.rows.tobytes()), f"{arithmetic.device.type} {arithmetic.precision} {arithmetic.layout}"
     return key(plan.prefix.digest(), plan.prefix.boundary, plan.views, rows, batches.seed, kind, size, torch.__version__)
 
@@ -224,12 +224,12 @@ def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, 
 def _features(
     plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int, path: Path, console: Console, interrupt: Interrupt
 ) -> StoredFeatures:
-    """What the prefix gives for `size` images at a time, view after view, each in the order of the rows: stored already, or now."""
+    """The prefix's output for `size` images at a time, view after view, each in the order of the rows: stored already, or computed now."""
     count = len(batches.rows)
 
     def computed(view: int, start: int) -> Tensor:
         rows = batches.rows[start : start + size]
-        images = batches.make_view(np.resize(rows, size), view).images  # filled up: kernels differ by number
+        images = batches.make_view(np.resize(rows, size), view).images  # padded: kernels differ by batch size
         with arithmetic.autocast():
             return plan.prefix.compute(images)[: len(rows)]
 
@@ -242,7 +242,7 @@ def _features(
         for view in range(plan.views):
             for start in range(0, count, size):
                 if interrupt.requested:
-                    raise Interrupted("stopped while features were computed; they will be computed anew")
+                    raise Interrupted("stopped while features were computed; they will be computed again")
                 recorder.add(computed(view, start))
                 advance(view * count + min(start + size, count), plan.views * count)
     return StoredFeatures(path, recorder.form, arithmetic.device)

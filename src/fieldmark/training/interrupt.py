@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): asked for once, obeyed after the current step; asked for twice, at once."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): the first stops training after the current step, the second at once."""
 
 from __future__ import annotations
 

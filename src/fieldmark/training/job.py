@@ -29,7 +29,7 @@ from fieldmark.training.validation import Validation
 
 @dataclass(frozen=True)
 class Job:
-    """`epochs` are those of this phase; the schedule runs over `recipe.train.epochs` whatever this is."""
+    """`epochs` are those of this phase; the schedule always runs over `recipe.train.epochs`."""
 
     recipe: Recipe
     device: torch.device
@@ -47,7 +47,7 @@ class Job:
         return at.epoch < self.epochs and not (self.validation is not None and out_of_patience(at, self.recipe))
 
     def rate(self, at: Position, step: int | None = None) -> float:
-        """What lr is multiplied by at a step of this epoch, by default the next one: the schedule's factor and the stage's."""
+        """The factor of lr at a step of this epoch, by default the next one: the schedule's times the stage's."""
         recipe, steps = self.recipe, self.steps_per_epoch
         first, epochs = schedule_span(recipe, at.epoch)
         step = (at.epoch - first) * steps + (at.step if step is None else step)
@@ -58,7 +58,7 @@ class Job:
         return at.epoch * self.steps_per_epoch + at.step
 
     def row(self, at: Position, stage: ActiveStage, meter: Meter) -> dict[str, Any]:
-        """What metrics.jsonl says of the epoch whose steps are done; val is looked at where the phase has one."""
+        """The row of metrics.jsonl for the epoch whose steps are done; val is evaluated if the phase has one."""
         row: dict[str, Any] = {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps}
         row |= {"lr": self.recipe.optim.lr * self.rate(at, at.step - 1)} | meter.row()
         if self.validation is not None:
@@ -71,8 +71,8 @@ def phase(
 ) -> Job:
     """The phase that the position names: `fit` on train, or `refit` on train and val.
 
-    save_best: keeps the weights that the model has; with it, val is looked at after each epoch.
-    epochs: how long the phase is.
+    save_best: saves the model's current weights; if given, val is evaluated after each epoch.
+    epochs: of the phase.
     """
     recipe, model, train = setup.recipe, setup.model, setup.recipe.train
     setup.arithmetic.prepare(model)

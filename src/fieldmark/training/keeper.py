@@ -1,4 +1,4 @@
-"""Keeping the state of training: saved when it is due, whole and finite, and taken up again."""
+"""Saves the state of training when it is due, whole and finite, and restores it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def after_step(self, at: Position, meter: Meter) -> None:
-        """Raises Interrupted where a stop is asked for, TrainingFailed where the loss or a weight is not finite."""
+        """Raises Interrupted if a stop is requested, TrainingFailed if the loss or a weight is not finite."""
         if not self._interrupt.requested and time.monotonic() - self._saved_at <= self._seconds:
             return
         meter.settle()
@@ -50,7 +50,7 @@ class Keeper:
             raise Interrupted(f"stopped after epoch {at.epoch}; the state is saved")
 
     def save(self, at: Position) -> None:
-        """Raises TrainingFailed where a weight is not finite."""
+        """Raises TrainingFailed if a weight is not finite."""
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self._model.parameters()):
             raise self.checkpoints.failure("a weight is not finite", at)
         state = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(), "position": asdict(at)}
@@ -58,7 +58,7 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def restore(self, state: dict[str, Any]) -> Position:
-        """Take up a saved state; returns where training stands."""
+        """Restore a saved state; returns its position."""
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._averaging.load_state(state)

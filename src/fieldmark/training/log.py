@@ -1,4 +1,4 @@
-"""What training says as it goes: progress, steps.jsonl, metrics.jsonl, the console and TensorBoard."""
+"""Output during training: progress, steps.jsonl, metrics.jsonl, the console and TensorBoard."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrainingLog:
             yield
 
     def after_step(self, at: Position, meter: Meter) -> None:
-        """Raises TrainingFailed where a line is due and the loss is not finite."""
+        """Raises TrainingFailed if a line is due and the loss is not finite."""
         if at.steps % self._every == 0:
             meter.settle()
             line: dict[str, Any] = {"phase": at.phase, "step": at.steps, "epoch": at.epoch + at.step / self._steps_per_epoch}
@@ -63,7 +63,7 @@ class TrainingLog:
             self._writer.flush()
 
     def cut_back(self, at: Position) -> None:
-        """Cut metrics.jsonl and steps.jsonl back to the lines that the position knows of."""
+        """Cut metrics.jsonl and steps.jsonl back to the lines that were written up to this position."""
         keep_lines(self._folder.metrics_file, at.metric_lines)
         keep_lines(self._folder.steps_file, at.step_lines)
 

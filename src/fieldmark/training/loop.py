@@ -12,7 +12,7 @@ from fieldmark.training.position import Position
 
 
 def run_loop(job: Job, at: Position) -> None:
-    """Train until the epochs are over, patience runs out, the loss is not finite or a stop is asked for; `at` says how far it came.
+    """Train until the epochs are over, patience runs out, the loss is not finite or a stop is requested; `at` records the progress.
 
     Raises:
         Interrupted: a signal came; the state was saved after the step under way.
@@ -40,5 +40,5 @@ def run_loop(job: Job, at: Position) -> None:
 
 
 def seed_step(seed: int, at: Position) -> None:
-    """What a step draws, dropout for one, is a function of where training stands."""
+    """Random draws of a step, such as dropout, are a function of the position."""
     torch.manual_seed(key(seed, "step", at.phase, at.epoch, at.step))

@@ -17,8 +17,8 @@ def loss_of(
 ) -> torch.Tensor:
     """Mean loss of a batch: logits (n, classes) of any float dtype, labels int64 (n,).
 
-    Label smoothing (Szegedy et al., 2016) spreads ε evenly over all K classes, ε/K on each, or over the K - 1 wrong ones.
-    Images that are mixed have `other_labels` int64 (n,) too, and `shares` float32 (n,) of the first ones; the target is mixed alike.
+    Label smoothing (Szegedy et al., 2016) spreads ε evenly over all K classes, ε/K on each, or over the K - 1 wrong ones. Mixed images also
+    have `other_labels` int64 (n,), and `shares` float32 (n,) of the first labels; the target is mixed accordingly.
     """
     if other_labels is None or shares is None:
         return _losses(settings, logits, labels, "mean")

@@ -1,4 +1,4 @@
-"""What a run will take, from a few steps of it: for plans of many runs."""
+"""The time and disk space that a run will take, estimated from a few steps: for plans of many runs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from fieldmark.training.stages import apply_stage, stages_of
 
 _STEPS = 4
 _HARMLESS_LR = 1e-8
-"""A recipe that will diverge takes as long as one that will not."""
+"""Low enough that no recipe diverges, which would stop the measurement."""
 _PREDICTED = 2
-"""Batches of predictions that are timed."""
+"""Number of batches of predictions that are timed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One run, in seconds and bytes.
+    """The cost of one run, in seconds and bytes.
 
     start: reading the data and building the model; decode: of all images, which only the first run that sees them so has to do;
     train: all epochs; predict: validation after each, and the predictions at the end. `cache_bytes` of decoded images are shared too.
@@ -58,7 +58,7 @@ class Cost:
 def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     """Train a few steps on a few of the images, in a temporary folder.
 
-    Raises what train_run raises before its folder is made, so that what would fail there fails here.
+    Raises whatever train_run raises before it makes its folder.
     """
     started = time.perf_counter()
     loaded, built = read_and_build(data, recipe, console)
@@ -101,7 +101,7 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     stage_seconds = np.dot(stage_epochs, step_seconds) + np.dot(views, begin_seconds.clip(0))
     feature_bytes = max((plan.views * train + val) * plan.prefix.like.nbytes if plan else 0 for plan in plans)
     everything = train + val + test
-    rejection_bytes = train * features.shape[1] * 4  # of the scores that look for neighbours
+    rejection_bytes = train * features.shape[1] * 4  # of rejection scores that use neighbours
     answers_bytes = everything * (logits.shape[1] + features.shape[1]) * 4 + rejection_bytes
     return Cost(
         steps=epochs * steps_per_epoch,
@@ -116,7 +116,7 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
 
 
 def _plans(setup: Setup) -> list[FeaturePlan | None]:
-    """What each stage of the recipe will compute only once."""
+    """The features that each stage of the recipe will compute only once."""
     recipe, model = setup.recipe, setup.model
     setup.arithmetic.prepare(model)
     batches, plans = setup.batches("fit"), list[FeaturePlan | None]()
@@ -128,7 +128,7 @@ def _plans(setup: Setup) -> list[FeaturePlan | None]:
 
 
 def _rehearsal(recipe: Recipe, plans: list[FeaturePlan | None]) -> Recipe:
-    """Two epochs of each stage, the first of which computes the features; at a rate that changes nothing."""
+    """Two epochs of each stage, the first of which computes the features, at a harmless learning rate."""
     stages = (
         stage.model_copy(update={"epochs": 2, "views": 1 if plan else None}) for stage, plan in zip(stages_of(recipe), plans, strict=True)
     )

@@ -14,7 +14,7 @@ from fieldmark.training.step import StepResult
 
 
 class Meter:
-    """Goes on from what the position has of the epoch. Sums stay on the device until `settle`, so that a GPU need not be waited for."""
+    """Continues from the position's sums of the epoch. Sums stay on the device until `settle`, to avoid waiting for a GPU."""
 
     def __init__(self, at: Position, checkpoints: Checkpoints, device: torch.device):
         self._at, self._checkpoints = at, checkpoints
@@ -28,7 +28,7 @@ class Meter:
         self._started = time.perf_counter()
 
     def add(self, result: StepResult, learning_rate: float) -> None:
-        """Raises TrainingFailed as settle does; on a GPU that is noticed later."""
+        """Raises TrainingFailed as settle does, though on a GPU only later."""
         self._loss, self.learning_rate = result.loss, learning_rate
         self._loss_sum += result.loss * result.images
         self._correct += result.correct
@@ -36,7 +36,7 @@ class Meter:
             self.settle()
 
     def settle(self) -> None:
-        """Write the sums and the time so far into the position. Raises TrainingFailed where the loss is not finite."""
+        """Write the sums and the time so far into the position. Raises TrainingFailed if the loss is not finite."""
         self._at.loss_sum, self._at.correct = self._loss_sum.item(), self._correct.item()
         now = time.perf_counter()
         self._at.epoch_seconds, self._started = self._at.epoch_seconds + now - self._started, now

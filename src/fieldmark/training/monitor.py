@@ -1,4 +1,4 @@
-"""What the figures of val decide: which weights are kept, when the rate drops, when training stops."""
+"""Decisions from val's figures: which weights are kept, when the learning rate drops, when training stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_better(value: float, than: float | None, figure: str) -> bool:
 
 
 def note_best(at: Position, recipe: Recipe, value: float, weights: Weights) -> bool:
-    """Note the monitored figure of the epoch just over; gives whether it is better than ever before."""
+    """Note the monitored figure of the epoch just over; returns whether it is the best so far."""
     if at.epoch == recipe.stage_spans()[-1][0]:
         at.stale_epochs = 0  # only the last stage may stop early
     if is_better(value, at.best_value, recipe.evaluate.monitor):
@@ -36,7 +36,7 @@ def out_of_patience(at: Position, recipe: Recipe) -> bool:
 
 
 def note_plateau(at: Position, recipe: Recipe, figures: dict[str, float]) -> None:
-    """Lower the rate from the next epoch on where the figure that the schedule watches has not been better for longer than it lets pass."""
+    """Lower the rate from the next epoch on if the schedule's figure has not improved for longer than its patience."""
     schedule = recipe.schedule
     if not isinstance(schedule, Plateau):
         return
@@ -51,6 +51,6 @@ def note_plateau(at: Position, recipe: Recipe, figures: dict[str, float]) -> Non
 
 
 def drops(at: Position, recipe: Recipe) -> int:
-    """How often the plateau schedule has lowered the rate in the stretch that this epoch belongs to; a refit follows what val decided."""
+    """How often the plateau schedule has lowered the rate in the stretch that this epoch belongs to; a refit repeats val's decisions."""
     first, _ = schedule_span(recipe, at.epoch)
     return sum(first < drop <= at.epoch for drop in at.drops)

@@ -1,4 +1,4 @@
-"""What training minimises: an objective runs the network on a batch and returns the loss, and how much of the batch was right."""
+"""What training minimises: an objective runs the network on a batch and returns the loss and the number of correct predictions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fieldmark.training.loss import loss_of
 
 @dataclass(frozen=True)
 class Network:
-    """A network as objectives call it: in the precision of the run, from images or, in a stage with cached features, from these."""
+    """A network as objectives call it: in the precision of the run, from images or, in a stage with cached features, from features."""
 
     forward: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Classifier.forward_with_features, or what stands in for it."""
+    """Classifier.forward_with_features, or its substitute."""
     arithmetic: Arithmetic
 
     def __call__(self, images: Tensor) -> Tensor:

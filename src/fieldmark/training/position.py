@@ -1,4 +1,4 @@
-"""Where training stands."""
+"""How far training has come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Weights = Literal["trained", "averaged"]
 
 @dataclass
 class Position:
-    """Where training stands; with the weights and the optimiser it is all that the next step depends on."""
+    """How far training has come; with the weights and the optimiser, everything that the next step depends on."""
 
     phase: str = "fit"
     epoch: int = 0
@@ -28,7 +28,7 @@ class Position:
     """Which weights were best; with an average, the trained ones or the averaged."""
     stale_epochs: int = 0
     drops: list[int] = field(default_factory=list)
-    """Epochs, from 0, from which on the plateau schedule is lower than before."""
+    """Epochs, counted from 0, at which the plateau schedule lowered the rate."""
     plateau_best: float | None = None
     plateau_epochs: int = 0
     """Epochs without a better figure, as the plateau schedule counts them."""
@@ -39,7 +39,7 @@ class Position:
     """Time spent in training steps so far."""
 
     def advance(self, images: int) -> None:
-        """A step on this many images is done."""
+        """Count a step on this many images."""
         self.step, self.steps = self.step + 1, self.steps + 1
         self.samples, self.samples_in_all = self.samples + images, self.samples_in_all + images
 

@@ -8,7 +8,7 @@ from fieldmark.core.recipe.schedule import Constant, Cosine, MultiStep, OneCycle
 
 
 def factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int, drops: int = 0) -> float:
-    """What the peak learning rate is multiplied by at `step` (the first is 0) of a stretch of `epochs`: a linear warmup, then the schedule.
+    """The factor of the peak learning rate at `step` (the first is 0) of a stretch of `epochs`: a linear warmup, then the schedule.
 
     The cosine (Loshchilov and Hutter, 2017, without restarts), the polynomial and the one cycle reach their end at the last step. The steps
     of `step` and `multi-step` are at epochs counted from the start of the stretch (Goyal et al., 2017).

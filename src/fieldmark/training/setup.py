@@ -1,6 +1,6 @@
-"""What a training is made of, from its preparation to its end: data, network, and how the network is computed.
+"""The setup of a training, from its preparation to its end: data, network and arithmetic.
 
-Checks come in the order in which they are cheap: extras, data, model, images. Nothing is written but caches.
+Cheap checks come first: extras, data, model, images. Only caches are written.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """`recipe` is resolved: what is measured, or taken from the machine, is in it."""
+    """`recipe` is resolved: it contains the choices that were measured or taken from the machine."""
 
     recipe: Recipe
     tiles: Tiles
@@ -52,7 +52,7 @@ class Setup:
     preprocess: Preprocess
     console: Console
     notes: tuple[str, ...] = ()
-    """What was worth saying of the model when it was built."""
+    """Notes on how the model was built."""
     _splits: dict[str, SplitPixels] = field(default_factory=dict, repr=False)
 
     @property
@@ -60,7 +60,7 @@ class Setup:
         return self.tiles.loaded
 
     def batches(self, phase: str) -> TrainBatches:
-        """Those of train, or of train and val together in the phase `refit`."""
+        """Batches of train or, in the phase `refit`, of train and val together."""
         recipe, arithmetic = self.recipe, self.arithmetic
         return TrainBatches(
             self.tiles.placed(arithmetic.device, recipe.data.storage),
@@ -80,14 +80,14 @@ class Setup:
         )
 
     def split(self, name: str) -> SplitPixels:
-        """A split as evaluation sees it, opened once; what cannot be decoded is named and left out."""
+        """A split as evaluation sees it, opened once; images that cannot be decoded are reported and left out."""
         if name not in self._splits:
             rows, corrupt = self.loaded.rows(name), self.recipe.data.corrupt
             self._splits[name] = open_split(self.loaded, rows, self.preprocess, corrupt, self.console)
         return self._splits[name]
 
     def save_weights(self, path: Path, **metadata: Any) -> None:
-        """Write the weights that the model has, with its class names and preprocessing."""
+        """Write the model's current weights, with its class names and preprocessing."""
         carried = {"class_names": list(self.loaded.dataset.class_names), "preprocess": self.preprocess.to_dict()}
         save_weights(self.model, path, carried | {"architecture": self.recipe.model.name} | metadata)
 
@@ -95,7 +95,7 @@ class Setup:
 def prepare(data: str | Path, recipe: Recipe, console: Console) -> Setup:
     """Read the data, build the model, decode the images and choose the arithmetic.
 
-    Raises InputError where they cannot be used, and CheckFailed where the model is over `model.max_parameters`.
+    Raises InputError if they cannot be used, and CheckFailed if the model is over `model.max_parameters`.
     """
     loaded, built = read_and_build(data, recipe, console)
     tiles = Tiles.decode(loaded, recipe.data, console)
@@ -116,7 +116,7 @@ def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
     check_stages(built.model, recipe)
     _check_steps(recipe, len(loaded.rows("train")))
-    build_optimizer(built.model, recipe.optim)  # refuses what it cannot use
+    build_optimizer(built.model, recipe.optim)  # refuses unusable settings
     check_readable(loaded, recipe.data.max_unreadable, console)
     return loaded, built
 
@@ -130,9 +130,9 @@ def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Se
 
 
 def restore(folder: RunFolder, console: Console) -> Setup:
-    """The setup of a run that began before; its model has fresh weights.
+    """The setup of an existing run; its model has fresh weights.
 
-    Raises InputError where its data have moved or changed.
+    Raises InputError if its data have moved or changed.
     """
     recipe, manifest = folder.recipe(), folder.manifest()
     check_extras(recipe)
@@ -148,7 +148,7 @@ def restore(folder: RunFolder, console: Console) -> Setup:
 
 
 def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
-    """What evaluation does to an image."""
+    """The evaluation preprocessing."""
     if data.normalise == "weights":
         mean, std = built.mean, built.std
     elif data.normalise == "imagenet":
@@ -195,7 +195,7 @@ def check_extras(recipe: Recipe) -> None:
 
 
 def _check_steps(recipe: Recipe, images: int) -> None:
-    """Raise InputError where an average of the weights would never be made."""
+    """Raise InputError if the weights would never be averaged."""
     steps = recipe.train.epochs * (images // min(recipe.train.batch, max(images, 1)))
     if isinstance(recipe.ema, ExponentialAverage) and recipe.ema.every > steps:
         raise InputError(

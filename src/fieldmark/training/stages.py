@@ -1,4 +1,4 @@
-"""Stages: what is trained when, as a function of the epoch: applied whenever an epoch begins, never an event to remember."""
+"""Stages: which parts are trained when, as a function of the epoch alone, applied whenever an epoch begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fieldmark.models.parts import describe_trainable, named_parts
 
 
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
-    """The stages of a recipe; one in which all is trained where it names none."""
+    """The stages of a recipe; if it names none, one in which everything is trained."""
     return recipe.stages or (Stage(),)
 
 
@@ -38,13 +38,13 @@ def _holding(spans: Sequence[tuple[int, int]], epoch: int) -> int:
 
 
 def check_stages(model: Classifier, recipe: Recipe) -> None:
-    """Raise InputError where a stage names something that the model does not have."""
+    """Raise InputError if a stage names something that the model does not have."""
     for index, stage in enumerate(recipe.stages):
         named_parts(model, stage.trainable, f"stages[{index}].trainable")
 
 
 def apply_stage(model: Classifier, stage: Stage) -> None:
-    """Put the model into training mode, with what the stage does not train frozen, and its batch norms held where the stage says so."""
+    """Put the model into training mode; freeze the parts that the stage does not train, and hold their batch norms if it says so."""
     trained = named_parts(model, stage.trainable, "stages[].trainable")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
@@ -56,7 +56,7 @@ def apply_stage(model: Classifier, stage: Stage) -> None:
 
 
 def stage_text(model: Classifier, recipe: Recipe, index: int, epochs: int) -> str:
-    """What a stage of so many epochs does, in words; the stage is applied to the model already."""
+    """Describe a stage of this many epochs, which is already applied to the model."""
     first, _ = recipe.stage_spans()[index]
     stage = stages_of(recipe)[index]
     held = sum(isinstance(module, _BatchNorm) and _is_frozen(module) for module in model.modules())

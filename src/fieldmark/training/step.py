@@ -23,11 +23,11 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Step:
-    """Changes the weights by a batch.
+    """Updates the weights from a batch.
 
-    parameters: of the network, in its own order, in which the norm of the gradient is summed up
+    parameters: of the network, in its order, in which the norm of the gradient is summed
     micro_batch: images per forward pass; gradients are accumulated over the batch. None for all at once.
-    clip_norm: the largest norm of the gradient; None for any.
+    clip_norm: the largest norm of the gradient; None for no limit.
     """
 
     network: Network

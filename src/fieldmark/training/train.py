@@ -80,11 +80,11 @@ def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str)
 
 
 def resume_run(path: str | Path, console: Console | None = None, wait: float = 0) -> Run:
-    """Continue a run where its newest sound checkpoint stands; the result equals that of a run never stopped.
+    """Continue a run from its newest sound checkpoint; the result equals that of an uninterrupted run.
 
-    A process that is still writing the run is waited for, up to `wait` seconds.
+    Waits up to `wait` seconds for a process that is still writing the run.
 
-    Raises InputError where the folder is not a run, is being written, or its data have moved or changed.
+    Raises InputError if the folder is not a run, is being written, or its data have moved or changed.
     """
     console = console or Console()
     folder = RunFolder.open(path)
@@ -129,14 +129,14 @@ def _readable(error: Exception) -> Exception:
     """The error as the user should see it."""
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
         return InputError(
-            "train.batch: a batch norm saw a single value of each channel, which has no spread",
+            "train.batch: a batch norm saw a single value per channel, which has no variance",
             hint="Raise train.batch, train.micro_batch or data.size, in a new run.",
         )
     return error
 
 
 def _train(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> Position:
-    """Fit, then refit where the recipe asks for it; best.safetensors holds the weights to be used."""
+    """Fit, then refit if the recipe asks for it; best.safetensors holds the weights to be used."""
     with Interrupt() as interrupt:
         if state is not None and state["position"]["phase"] == "refit":
             at = _refit(setup, folder, interrupt, Position(**state["position"]), state)
@@ -161,7 +161,7 @@ def _fit(setup: Setup, folder: RunFolder, interrupt: Interrupt, state: dict[str,
     at = _begin(job, Position("fit"), state)
     run_loop(job, at)
     if at.best_epoch == 0:
-        raise TrainingFailed(f"no epoch gave a finite val {setup.recipe.evaluate.monitor}, so there is no best one to keep")
+        raise TrainingFailed(f"no epoch reached a finite val {setup.recipe.evaluate.monitor}, so there is no best one to keep")
     load_weights(setup.model, folder.best_weights)
     save_predictions(setup, folder, "val")
     return at
@@ -180,7 +180,7 @@ def _refit(setup: Setup, folder: RunFolder, interrupt: Interrupt, at: Position, 
 
 
 def _begin(job: Job, at: Position, state: dict[str, Any] | None) -> Position:
-    """Take up the state, or save the first one; returns where training stands."""
+    """Restore the state, or save the first one; returns the position."""
     if state is not None:
         at = job.keeper.restore(state)
     job.log.cut_back(at)
@@ -194,7 +194,7 @@ def _position_text(position: dict[str, Any]) -> str:
 
 
 def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
-    """Open test once, with the chosen weights, and write the answer."""
+    """Evaluate test once, with the chosen weights, and write the results."""
     recipe, dataset = setup.recipe, setup.loaded.dataset
     load_weights(setup.model, folder.best_weights)
     train, val = save_predictions(setup, folder, "train"), Predictions.load(folder.predictions / "val.npz")

@@ -1,4 +1,4 @@
-"""Validation after an epoch: the figures of val, and the weights kept when they are better than ever before."""
+"""Validation after an epoch: the figures of val, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fieldmark.training.setup import Setup
 
 
 class Validation:
-    """`save_best` keeps the weights that the model has as those of the position's best epoch."""
+    """`save_best` saves the model's current weights as those of the position's best epoch."""
 
     def __init__(self, setup: Setup, averaging: Averaging, save_best: Callable[[Position], None]):
         self._recipe, self._console = setup.recipe, setup.console
@@ -23,7 +23,7 @@ class Validation:
     def after_epoch(self, at: Position, predict: Predict) -> dict[str, Any]:
         """The figures of val for the row of this epoch, noted in the position.
 
-        With an average that is used if it is better, both kinds of weights are looked at.
+        With an average that is used if it is better, both kinds of weights are evaluated.
         """
         kinds, monitor = self._averaging.kinds, self._recipe.evaluate.monitor
         found: dict[Weights, dict[str, float]] = {}
