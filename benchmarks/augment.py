@@ -1,13 +1,13 @@
-"""What TrivialAugment and random erasing cost: as a share of a training step, and against torchvision image by image.
+"""The cost of TrivialAugment and random erasing: as a share of a training step, and against torchvision image by image.
 
     python benchmarks/augment.py DATA --weights mobilenetv2_100.safetensors --size 160
 
-First, training steps of one model with the recipe's augmentation and with a policy and erasing besides, by turns, each with a background
-thread of its own: neighbours in time meet the same conditions on a machine that is not alone. A step lasts from asking for the batch to the
-end of the optimiser's step. Prints medians, and the cost as a share of a step with a 95 % interval by bootstrap over blocks of steps.
+First, training steps of one model with the recipe's augmentation and with a policy and erasing added, in turn, each with its own background
+thread: neighbouring steps meet the same conditions on a shared machine. A step lasts from asking for the batch to the end of the
+optimiser's step. Prints medians, and the cost as a share of a step with a 95 % interval by bootstrap over blocks of steps.
 
-Then, in one thread, what both add to a batch, and torchvision's TrivialAugmentWide and RandomErasing on the same uint8 views and their
-normalised floats, image by image; by turns, medians.
+Then, in one thread, the time that both add to a batch, and torchvision's TrivialAugmentWide and RandomErasing on the same uint8 views and
+their normalised floats, image by image; in turn, medians.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def endless(batches: TrainBatches) -> Iterator[Batch]:
 def timed_steps(
     step: Callable[[Iterator[Batch]], float], a: Iterator[Batch], b: Iterator[Batch], steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of each step with `a` and with `b`. Who comes first changes from pair to pair."""
+    """Seconds of each step with `a` and with `b`. Which comes first changes from pair to pair."""
     times = []
     for pair in range(steps + WARM_UP):
         if pair % 2:

@@ -1,4 +1,4 @@
-"""How far a linear classifier gets on the built-in birds: what can be told without looking for field marks.
+"""How far a linear classifier gets on the built-in birds: the accuracy possible without looking for field marks.
 
     python benchmarks/birds.py
 

@@ -3,7 +3,7 @@
 Speed: images/s of decoding into a fresh pixel cache (hash check and flush to disk included), against a torchvision ImageFolder in a
 torch DataLoader with one worker process per core. The DataLoader decodes with Pillow and resizes to the same square, antialiased bilinear,
 in either order of torchvision's v2 transforms: Resize, ToImage (resized by Pillow) and ToImage, Resize (resized by torch). The contenders
-take turns; medians over the repeats. A ratio above 1 says that Fieldmark is faster.
+take turns; medians over the repeats. A ratio above 1 means that Fieldmark is faster.
 
 Memory: anonymous memory (RssAnon) that a fresh process has after opening a cache of 500, 1,000, 2,000 and 4,000 images and after reading
 every tile in random batches, beyond what it had before.

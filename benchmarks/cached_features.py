@@ -3,9 +3,9 @@
     python benchmarks/cached_features.py DATA --weights mobilenetv2_100.safetensors --size 160
 
 Both train the head on the same views of the same images, with the same batches, loss and optimiser, and predict val after the epoch with
-the whole network or from its cached features. First both train one epoch from the same weights, and the heads that come of it are
-compared. Then they take turns; the cached epoch is run several times in each turn, and medians are taken. What features cost once is
-printed beside. The last line is JSON.
+the whole network or from its cached features. First both train one epoch from the same weights, and the resulting heads are compared. Then
+they take turns; the cached epoch is run several times in each turn, and medians are taken. The one-off cost of the features is printed too.
+The last line is JSON.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Memory and time of an ensemble of ten beside those of one of its members.
+"""Memory and time of an ensemble of ten, compared with one of its members.
 
     python benchmarks/ensemble.py RUN [RUN ...] --members 10
 
-Makes an equal mean of so many members, the runs given and copies of them, in a temporary folder. Then one run and the ensemble take turns,
-each in a process of its own: `evaluate` on test, one network after another, and `predict` of the same images from their files, all
-networks in memory at once. Prints medians: seconds of the work, without importing; images per second; and the largest resident memory
-of the process. The last line is JSON.
+Makes an equal mean of this many members, the given runs and copies of them, in a temporary folder. Then one run and the ensemble take
+turns, each in a process of its own: `evaluate` on test, one network after another, and `predict` of the same images from their files, all
+networks in memory at once. Prints medians: seconds of the work, without importing; images per second; and the largest resident memory of
+the process. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""How long evaluation takes: 50,000 made-up predictions of 200 classes, on one thread.
+"""How long evaluation takes: 50,000 synthetic predictions of 200 classes, on one thread.
 
     python benchmarks/evaluation.py --repeats 3
 
 Logits come from features (genera of five look-alike classes, so that there are confusions and a taxonomy); val is a second draw of as many
-images, train and the unknown images are fewer. Prints the median seconds of each part of what `train`, `calibrate` and `evaluate` do
-with predictions, and, where the same is commonly had otherwise, those of the other way, in turn with it:
+images; train and the unknown images are fewer. Prints the median seconds of each part of what `train`, `calibrate` and `evaluate` do
+with predictions and, in turn with it, of the usual alternative if there is one:
   figures     scikit-learn's classification_report, confusion_matrix, log_loss and top_k_accuracy_score, of one set of predictions
   intervals   a plain loop over resamples, of which a few are run and the time is scaled up: scikit-learn's figures of the rows drawn
               ("scikit-learn"), and sums of what each image adds, computed once ("numpy", ECE and Brier score included)
   neighbours  scikit-learn's NearestNeighbors
-Where both give the same figure, it is checked that they do. The last line is JSON.
+If both compute the same figure, they are checked to agree. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -133,14 +133,14 @@ def neighbours_of_scikit_learn(train: np.ndarray, asked: np.ndarray) -> np.ndarr
 
 
 class Turns:
-    """Times of several ways to the same thing, in turn."""
+    """Times of several ways to do the same thing, in turn."""
 
     def __init__(self, repeats: int) -> None:
         self.repeats = repeats
         self.seconds: dict[str, dict[str, float]] = {}
 
     def take(self, part: str, ways: dict[str, Callable[[], Any]], scale: dict[str, float] | None = None) -> dict[str, Any]:
-        """What each way gives; "fieldmark" is the first of them. `scale` multiplies the seconds of a way."""
+        """The result of each way; "fieldmark" is the first of them. `scale` multiplies the seconds of a way."""
         taken: dict[str, list[float]] = {name: [] for name in ways}
         results = {}
         for _ in range(self.repeats):

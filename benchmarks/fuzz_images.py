@@ -5,12 +5,12 @@
 
 Draws one scene in every format and variant that the decoder opens, checks that each shows the scene, and damages them: flipped bytes,
 overwritten, deleted, inserted and doubled runs, cuts, exchanged fields of the header, other dimensions, two images spliced. Half of the
-damaged PNGs get right checksums again, so that the damage reaches the decoder.
+damaged PNGs get correct checksums again, so that the damage reaches the decoder.
 
-A worker process asks `dimensions` and `decode` of each. Pixels must be uint8 (height, width, 3), of the size that `dimensions` gives, and
-the same when decoded twice; a drafted decode must come to the same verdict; an UnreadableImage must carry a reason. Everything else is a
-finding: another exception, memory beyond --memory (GiB above what the worker starts with), more than --limit seconds, a crash. Findings
-are listed with the number that makes the file again (the second form writes it), and the exit status is then 1.
+A worker process calls `dimensions` and `decode` on each. Pixels must be uint8 (height, width, 3), of the size that `dimensions` returns,
+and the same when decoded twice; a drafted decode must come to the same verdict; an UnreadableImage must carry a reason. Everything else is
+a finding: another exception, memory beyond --memory (GiB above what the worker starts with), more than --limit seconds, a crash. Findings
+are listed with the number that regenerates the file (the second form writes it), and the exit status is then 1.
 
 The same seed gives the same files on the same Pillow. Linux only.
 """
@@ -188,7 +188,7 @@ def seeds() -> dict[str, Seed]:
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Copies are saved: Pillow keeps on an image what one format was told, and trips over it in the next."""
+    """Copies are saved: Pillow keeps the options of one format on an image, and trips over them in the next."""
     stream = io.BytesIO()
     if "append_images" in options:
         options["append_images"] = [frame.copy() for frame in options["append_images"]]
@@ -206,14 +206,14 @@ def over(shown: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def plain_cmyk(image: Image.Image) -> bytes:
-    """CMYK as the JPEG standard has it: no Adobe marker, and nothing inverted."""
+    """CMYK by the JPEG standard: no Adobe marker, and nothing inverted."""
     data = encoded(ImageChops.invert(image.convert("CMYK")), "JPEG")
     start = data.index(b"\xff\xee")
     return data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
 
 
 def ycck(image: Image.Image) -> bytes:
-    """CMYK whose first three channels are coded as luminance and colour differences, which the Adobe marker says."""
+    """CMYK whose first three channels are coded as luminance and colour differences, as the Adobe marker declares."""
     cyan, magenta, yellow, black = image.convert("CMYK").split()
     inks = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr").split()
     data = encoded(Image.merge("CMYK", [ImageChops.invert(channel) for channel in inks] + [black]), "JPEG")
@@ -374,7 +374,7 @@ DAMAGES: Sequence[Callable[[bytearray, random.Random, bytes], None]] = (
 
 
 def damaged(seed: int, number: int) -> tuple[str, bytes]:
-    """The name of the image that was damaged, and what became of it."""
+    """The name of the image that was damaged, and the damaged bytes."""
     rng = random.Random(f"{seed} {number}")
     names = sorted(seeds())
     name = names[number % len(names)]
@@ -436,7 +436,7 @@ def examine(data: bytes) -> Verdict:
 
 
 def answer(ask: Callable[[], Any]) -> Any:
-    """What it gives, or the reason why it does not."""
+    """The result of `ask`, or the reason why the image is unreadable."""
     try:
         return ask()
     except UnreadableImage as error:

@@ -2,11 +2,11 @@
 
     python benchmarks/loop.py DATA --weights mobilenetv2_100.safetensors --size 160
 
-Runs the real loop (mapped uint8 images, default augmentation, logging) and, after each of its steps, one forward, backward and
-optimiser step on a resident batch, with the same model, optimiser and arithmetic. A step of the loop lasts from the end of the resident
-step before it to the start of the one after it, so that whatever the loop does besides computing counts against it; neighbours in time
-meet the same conditions on a machine that is not alone. Every image is read once before, as it is in all epochs but the first. Prints
-medians, and the ratio of images/s with a 95 % interval by bootstrap over blocks of steps.
+Runs the real loop (mapped uint8 images, default augmentation, logging) and, after each of its steps, one forward, backward and optimiser
+step on a resident batch, with the same model, optimiser and arithmetic. A step of the loop lasts from the end of the resident step before
+it to the start of the one after it, so that whatever the loop does besides computing counts against it; neighbouring steps meet the same
+conditions on a shared machine. Every image is read once before, as it is in all epochs but the first. Prints medians, and the ratio of
+images/s with a 95 % interval by bootstrap over blocks of steps.
 """
 
 from __future__ import annotations

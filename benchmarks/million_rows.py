@@ -1,6 +1,6 @@
 """Reading a table of a million images, as CSV and as Parquet: seconds, and peak memory beyond that of the process before it. Linux only.
 
-Each is read in a fresh process, pyarrow's import included; the images themselves are not there, as no layout reader opens them.
+Each is read in a fresh process, pyarrow's import included; the images themselves do not exist, because no layout reader opens them.
 
     python benchmarks/million_rows.py --rows 1000000 --repeats 3
 
@@ -28,7 +28,7 @@ READ = r"""
 import json, re, sys, time
 from pathlib import Path
 from fieldmark.datasets.layouts import read_dataset
-# Not getrusage: what it says of a process begins with the peak of the process that started it.
+# Not getrusage: its peak of a process begins with that of the process that started it.
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 before, start = peak(), time.perf_counter()
 dataset = read_dataset(Path(sys.argv[1]))

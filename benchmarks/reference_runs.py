@@ -1,11 +1,10 @@
-"""A set of short trainings, and a digest of all weights and predictions that they leave: a change that is to change nothing is run before
-and after.
+"""Digests of the weights and predictions of short trainings, to compare before and after a change that should change none of them.
 
     python benchmarks/reference_runs.py digests.json                 # trains; writes name -> file -> digest
     python benchmarks/reference_runs.py other.json --against digests.json
 
 Each run is a process of its own, with one thread, so that the digests repeat on one machine. To measure another commit, put its src first
-on PYTHONPATH. Exit code 1 where something differs.
+on PYTHONPATH. Exit code 1 if something differs.
 """
 
 import argparse

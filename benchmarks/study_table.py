@@ -1,6 +1,6 @@
 """The table of a study of 200 runs at the size of Stanford Cars' test set: seconds by stage, and peak memory. Linux only.
 
-40 rungs, five seeds each; every run has 8,041 images, 196 classes and 64 features, and one of them is cut short. The runs are made up,
+40 rungs, five seeds each; every run has 8,041 images, 196 classes and 64 features, and one of them is cut short. The runs are synthetic,
 not trained. The table is made in a fresh process: read, statistics, files, figures, page.
 
     python benchmarks/study_table.py --rungs 40 --seeds 5
