@@ -90,6 +90,11 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
     assert [row["step"] for row in read_json_lines(folder.steps_file)] == [2, 4, 6, 8, 10]
 
 
+def test_whoever_may_read_one_file_of_a_run_may_read_all(finished_run):
+    files = [path for path in finished_run.folder.path.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {finished_run.folder.recipe_file.stat().st_mode}
+
+
 def test_the_answer_is_what_the_saved_predictions_say(finished_run):
     folder = finished_run.folder
     for split in ("val", "test"):

@@ -76,8 +76,9 @@ class Score(ABC):
     def save(self, path: Path) -> None:
         """Write it, whole or not at all; equal scores make equal bytes."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        content = safetensors.numpy.save(arrays, {"score": self.name})
         with whole_file(path) as temporary:
-            safetensors.numpy.save_file(arrays, temporary, {"score": self.name})
+            temporary.write_bytes(content)
 
 
 class _OfLogits(Score):
