@@ -52,8 +52,8 @@ def main() -> None:
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
     recipe = load_recipe("default", given)
     setup = prepare(args.data, recipe, Console(quiet=True))
-    arithmetic, device = setup.arithmetic, setup.arithmetic.device
-    model = arithmetic.prepare(setup.model)
+    execution, device = setup.execution, setup.execution.device
+    model = execution.prepare(setup.model)
     for tile in setup.tiles.pixels:
         tile.max()
 
@@ -66,7 +66,7 @@ def main() -> None:
     def step(batches: Iterator[Batch]) -> float:
         started = time.perf_counter()
         batch = next(batches)
-        with arithmetic.autocast():
+        with execution.autocast():
             logits = model(batch.images)
         cross_entropy(logits.float(), batch.labels).backward()
         optimizer.step()

@@ -51,15 +51,15 @@ def main() -> None:
     recipe = load_recipe("default", given)
     console = Console(quiet=True)
     setup = prepare(args.data, recipe, console)
-    model, arithmetic = setup.model, setup.arithmetic
-    arithmetic.prepare(model)
+    model, execution = setup.model, setup.execution
+    execution.prepare(model)
     for tile in setup.tiles.pixels:  # as in all epochs but the first
         tile.max()
     batches, val = setup.batches("fit").with_views(args.views), setup.split("val")
     stage = Stage(trainable=("head",), views=args.views)
     apply_stage(model, stage)
     optimizer = build_optimizer(model, recipe.optim)
-    whole = Network(model.forward_with_features, arithmetic)
+    whole = Network(model.forward_with_features, execution)
 
     def epoch(of: TrainBatches | CachedBatches, network: Network) -> float:
         apply_stage(model, stage)
@@ -70,7 +70,7 @@ def main() -> None:
             optimizer.step()
             optimizer.zero_grad()
             loss.item()
-        synchronise(arithmetic.device)
+        synchronise(execution.device)
         return time.perf_counter() - started
 
     def validation(predict: Callable[[], object]) -> float:
@@ -81,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
         folder = Path(scratch) / "features"
-        cached = cached_features(stage, args.views + 1, batches, model, arithmetic, folder, Console(), Interrupt())
+        cached = cached_features(stage, args.views + 1, batches, model, execution, folder, Console(), Interrupt())
         assert isinstance(cached, CachedFeatures), cached
         once = time.perf_counter() - started
         cached.predict(val, recipe.evaluate.batch, console)
@@ -100,7 +100,7 @@ def main() -> None:
         for _ in range(args.repeats):
             times["epoch"].append(epoch(batches, whole))
             times["cached_epoch"].append(statistics.median(epoch(cached.batches, cached.network) for _ in range(CACHED_PER_TURN)))
-            times["val"].append(validation(lambda: val.logits_and_features(model, arithmetic, recipe.evaluate.batch, console)))
+            times["val"].append(validation(lambda: val.logits_and_features(model, execution, recipe.evaluate.batch, console)))
             times["cached_val"].append(
                 statistics.median(validation(lambda: cached.predict(val, recipe.evaluate.batch, console)) for _ in range(CACHED_PER_TURN))
             )

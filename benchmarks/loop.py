@@ -3,7 +3,7 @@
     python benchmarks/loop.py DATA --weights mobilenetv2_100.safetensors --size 160
 
 Runs the real loop (mapped uint8 images, default augmentation, logging) and, after each of its steps, one forward, backward and optimiser
-step on a resident batch, with the same model, optimiser and arithmetic. A step of the loop lasts from the end of the resident step before
+step on a resident batch, with the same model, optimiser and precision. A step of the loop lasts from the end of the resident step before
 it to the start of the one after it, so that whatever the loop does besides computing counts against it; neighbouring steps meet the same
 conditions on a shared machine. Every image is read once before, as it is in all epochs but the first. Prints medians, and the ratio of
 images/s with a 95 % interval by bootstrap over blocks of steps.
@@ -52,7 +52,7 @@ def main() -> None:
 
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", "train.epochs=1000", *args.settings]
     setup = prepare(args.data, load_recipe("default", given), Console(quiet=True))
-    model, arithmetic, recipe = setup.model, setup.arithmetic, setup.recipe
+    model, execution, recipe = setup.model, setup.execution, setup.recipe
     for tile in setup.tiles.pixels:
         tile.max()
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,14 +63,14 @@ def main() -> None:
         resident = batches.make(np.arange(batches.batch), 0)
 
         def resident_step() -> None:
-            with arithmetic.autocast():
+            with execution.autocast():
                 logits = model(resident.images)
             loss_of(recipe.loss, logits, resident.labels).backward()
             job.optimizer.step()
             job.optimizer.zero_grad()
-            synchronise(arithmetic.device)
+            synchronise(execution.device)
 
-        interleaved = Interleaved(batches, resident_step, args.steps, arithmetic.device)
+        interleaved = Interleaved(batches, resident_step, args.steps, execution.device)
         job.stages.batches = cast(TrainBatches, interleaved)
         epochs = math.ceil((args.steps + WARM_UP) / batches.steps_per_epoch)
         run_loop(replace(job, epochs=epochs), Position("refit"))

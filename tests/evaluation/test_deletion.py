@@ -11,12 +11,12 @@ from torch import nn
 from fieldmark.evaluation.deletion import MOVED, Deletion, _moved, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import heat_maps
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier, NativeHead
 from fieldmark.scoring.predictions import softmax
 
 SIZE = 64
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 

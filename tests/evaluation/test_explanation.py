@@ -12,11 +12,11 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.model import ActivatedLogits, HiddenHead, LinearHead, Model
 from fieldmark.evaluation.explanation import METHODS, _is_channels_last, _rolled_out, default_method, heat_maps
 from fieldmark.evaluation.inference import Normalisation
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier, NativeHead, build_model
 
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
-BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16", "channels-last")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
+BFLOAT16 = Execution(torch.device("cpu"), "bfloat16", "channels-last")
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CAMS = METHODS[:3]
 
@@ -43,17 +43,17 @@ HEADS = {
 }
 
 
-def built(name, size, pooling="own", head=HEADS["linear"], arithmetic=FLOAT32) -> Classifier:
+def built(name, size, pooling="own", head=HEADS["linear"], execution=FLOAT32) -> Classifier:
     settings = Model(name=name, weights="none", pooling=pooling, head=head, dropout=0.3)
-    return arithmetic.prepare(build_model(settings, 5, size, 0).model).eval()
+    return execution.prepare(build_model(settings, 5, size, 0).model).eval()
 
 
 def images(count, size, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
 
 
-def maps_of(model, pixels, classes, method="grad-cam", arithmetic=FLOAT32):
-    return heat_maps(model, pixels, np.array(classes), PLAIN, arithmetic, method)
+def maps_of(model, pixels, classes, method="grad-cam", execution=FLOAT32):
+    return heat_maps(model, pixels, np.array(classes), PLAIN, execution, method)
 
 
 def scaled(maps: torch.Tensor, size: int) -> np.ndarray:
@@ -72,15 +72,15 @@ def tiny(convolution: nn.Module, classes=2) -> Classifier:
     )
 
 
-@pytest.mark.parametrize("arithmetic", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16 channels-last"])
-def test_behind_an_average_and_a_linear_head_grad_cam_is_cam(arithmetic):
+@pytest.mark.parametrize("execution", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16 channels-last"])
+def test_behind_an_average_and_a_linear_head_grad_cam_is_cam(execution):
     """The class-weighted sum of the channels (Zhou et al., CVPR 2016), here of timm's own feature map."""
-    model = built("resnet18", 96, arithmetic=arithmetic)
+    model = built("resnet18", 96, execution=execution)
     pixels, classes = images(11, 96), np.arange(11) % 5
     with torch.no_grad():
         features = model.backbone.forward_features(torch.from_numpy(pixels).float() / 255)
         expected = torch.einsum("nchw,nc->nhw", features, model.head.weight[classes]).relu()
-    np.testing.assert_allclose(maps_of(model, pixels, classes, arithmetic=arithmetic), scaled(expected, 96), atol=1e-4)
+    np.testing.assert_allclose(maps_of(model, pixels, classes, execution=execution), scaled(expected, 96), atol=1e-4)
 
 
 def test_all_methods_on_a_map_of_one_convolution():

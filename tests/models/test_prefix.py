@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fieldmark.core.recipe.model import Model
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier, NativeHead, build_model
 from fieldmark.models.prefix import Prefix, find_prefix
 
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
-BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16", "channels-last")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
+BFLOAT16 = Execution(torch.device("cpu"), "bfloat16", "channels-last")
 
 # Architecture, side of the images, what is trained beside the head, where the prefix ends.
 SPLITS = [
@@ -39,11 +39,11 @@ SPLITS = [
 TINY = ["test_efficientnet", "test_resnet", "test_vit", "test_convnext", "small_cnn", "shufflenet_v2_x0_5"]
 
 
-def staged(name="test_efficientnet", size=64, trained=(), held=True, arithmetic=FLOAT32, **settings) -> Classifier:
+def staged(name="test_efficientnet", size=64, trained=(), held=True, execution=FLOAT32, **settings) -> Classifier:
     """A model of which the head and some modules are trained; the batch norms of the rest are held."""
     pooling = "average" if name.startswith("vgg") else "own"
     built = build_model(Model(name=name, weights="none", dropout=0.3, pooling=pooling, **settings), 7, size, 0)
-    return set_stage(arithmetic.prepare(built.model), trained, held)
+    return set_stage(execution.prepare(built.model), trained, held)
 
 
 def set_stage(model, trained=(), held=True):
@@ -56,16 +56,16 @@ def set_stage(model, trained=(), held=True):
     return model
 
 
-def random_images(count, size, arithmetic=FLOAT32):
+def random_images(count, size, execution=FLOAT32):
     drawn = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
-    return drawn.to(arithmetic.dtype, memory_format=arithmetic.memory_format)
+    return drawn.to(execution.dtype, memory_format=execution.memory_format)
 
 
-def step(model, arithmetic, forward):
+def step(model, execution, forward):
     """Logits, gradients and running statistics after one forward and backward pass, from the state that the model is in."""
     state = copy.deepcopy(model.state_dict())
     torch.manual_seed(5)
-    with arithmetic.autocast():
+    with execution.autocast():
         logits = forward()
     F.cross_entropy(logits.float(), torch.tensor([1, 5, 2])).backward()
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -82,22 +82,22 @@ def assert_equal(found, expected):
         assert tensor is None or torch.equal(found[name], tensor), name
 
 
-@pytest.mark.parametrize("arithmetic", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("execution", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("name", "size", "trained", "boundary"),
     [*SPLITS, *((name, 160 if name == "test_vit" else 64, (), "") for name in TINY)],
     ids=lambda value: str(value) if isinstance(value, str) else None,
 )
-def test_a_step_from_the_boundary_is_the_step_from_the_images(name, size, trained, boundary, arithmetic):
-    model = staged(name, size, trained, arithmetic=arithmetic)
-    prefix = find_prefix(model, size, arithmetic)
+def test_a_step_from_the_boundary_is_the_step_from_the_images(name, size, trained, boundary, execution):
+    model = staged(name, size, trained, execution=execution)
+    prefix = find_prefix(model, size, execution)
     assert isinstance(prefix, Prefix) and prefix.boundary == boundary
-    images = random_images(3, size, arithmetic)
-    with arithmetic.autocast():
+    images = random_images(3, size, execution)
+    with execution.autocast():
         features = prefix.compute(images)
     assert not features.requires_grad and features.dtype == prefix.like.dtype and features.shape[1:] == prefix.like.shape[1:]
-    expected, expected_gradients, expected_buffers = step(model, arithmetic, lambda: model(images))
-    logits, gradients, buffers = step(model, arithmetic, lambda: prefix.resume(features))
+    expected, expected_gradients, expected_buffers = step(model, execution, lambda: model(images))
+    logits, gradients, buffers = step(model, execution, lambda: prefix.resume(features))
     assert torch.equal(logits, expected)
     assert_equal(gradients, expected_gradients)
     assert_equal(buffers, expected_buffers)
@@ -118,7 +118,7 @@ def test_inference_from_the_boundary():
 
 
 def test_the_model_is_left_as_it_was():
-    model = staged("mobilenetv2_100", 64, ("blocks.6", "conv_head", "bn2"), arithmetic=BFLOAT16)
+    model = staged("mobilenetv2_100", 64, ("blocks.6", "conv_head", "bn2"), execution=BFLOAT16)
 
     def forwards():
         return {name: vars(module)["forward"] for name, module in model.named_modules() if "forward" in vars(module)}

@@ -342,7 +342,7 @@ def test_the_check_in_words(score: float, moved: list[float], state: str, words:
 def test_maps_for_the_report_are_those_of_the_architecture(finished_run: Run, images: Path) -> None:
     pixels = np.stack([finished_run.preprocess.pixels(images / f"{index}.png") for index in range(2)])
     maps = maps_of(finished_run, pixels, np.array([0, 2]))
-    expected = heat_maps(finished_run.model, pixels, np.array([0, 2]), finished_run.normalisation, finished_run.arithmetic, "grad-cam")
+    expected = heat_maps(finished_run.model, pixels, np.array([0, 2]), finished_run.normalisation, finished_run.execution, "grad-cam")
     assert maps is not None and maps.dtype == np.float32 and maps.shape == (2, 32, 32)
     np.testing.assert_array_equal(maps, expected)
 

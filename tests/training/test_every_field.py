@@ -213,16 +213,16 @@ def trace(wide_birds, table_birds, tmp_path_factory):
                 original_loop(job, at)
 
             def phase(setup, *rest):
-                seen["arithmetic"] = setup.arithmetic
+                seen["execution"] = setup.execution
                 return original_phase(setup, *rest)
 
             def save(self, step, state):
                 seen["saves"] += 1
                 return original_save(self, step, state)
 
-            def watched(model, pixels, normalisation, arithmetic, batch, *rest):
+            def watched(model, pixels, normalisation, execution, batch, *rest):
                 seen["evaluation batch"] = batch
-                return original_infer(model, pixels, normalisation, arithmetic, batch, *rest)
+                return original_infer(model, pixels, normalisation, execution, batch, *rest)
 
             mapped = set()
             original_open = tiles.open_pixels

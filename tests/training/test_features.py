@@ -19,7 +19,7 @@ from fieldmark.core.recipe.augment import Augment, Mixup, NoCrop, NoiseErasing, 
 from fieldmark.core.recipe.model import Model
 from fieldmark.core.recipe.stages import Stage
 from fieldmark.evaluation.split import SplitPixels
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import build_model
 from fieldmark.models.prefix import Prefix
 from fieldmark.runtime.preprocess import Preprocess
@@ -28,8 +28,8 @@ from fieldmark.training.features import CachedFeatures, WholeNetwork, begin_stag
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.stages import apply_stage
 
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
-BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16", "channels-last")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
+BFLOAT16 = Execution(torch.device("cpu"), "bfloat16", "channels-last")
 STILL = Augment(crop=NoCrop(), flip=0.0)
 HEAD = Stage(trainable=("head",), views=2)
 LAST_STAGE = Stage(trainable=("blocks.3", "head"), views=2)
@@ -40,27 +40,27 @@ def pixels(count, side, seed):
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def train_batches(arithmetic=FLOAT32, augment=None, views=2, **changed) -> TrainBatches:
+def train_batches(execution=FLOAT32, augment=None, views=2, **changed) -> TrainBatches:
     count = 23
     augment = augment or Augment(policy=TrivialAugment(), erase=NoiseErasing(), brightness=0.3)
     values = {"size": 32, "batch": 8, "seed": 3, "mean": MEAN, "std": STD, "fill": False, "views": views, **changed}
     frame = Frame.of("squash", np.full(count, 40), np.full(count, 40))
-    place = {"device": arithmetic.device, "dtype": arithmetic.dtype, "memory_format": arithmetic.memory_format}
+    place = {"device": execution.device, "dtype": execution.dtype, "memory_format": execution.memory_format}
     return TrainBatches(pixels(count, 40, 0), np.arange(2, count), np.arange(count) % 4, frame, augment, **place, **values)
 
 
-def staged(stage=HEAD, arithmetic=FLOAT32, name="test_efficientnet"):
+def staged(stage=HEAD, execution=FLOAT32, name="test_efficientnet"):
     model = build_model(Model(name=name, weights="none", dropout=0.3), 4, 32, 0).model
-    arithmetic.prepare(model)
+    execution.prepare(model)
     apply_stage(model, stage)
     return model
 
 
-def cached(folder, stage=HEAD, batches=None, model=None, arithmetic=FLOAT32, epochs=5, interrupt=None, **changed):
-    batches = batches or train_batches(arithmetic)
-    model = model or staged(stage, arithmetic)
+def cached(folder, stage=HEAD, batches=None, model=None, execution=FLOAT32, epochs=5, interrupt=None, **changed):
+    batches = batches or train_batches(execution)
+    model = model or staged(stage, execution)
     console = Console(quiet=True)
-    return cached_features(stage, epochs, batches, model, arithmetic, folder / "features", console, interrupt or Interrupt(), **changed)
+    return cached_features(stage, epochs, batches, model, execution, folder / "features", console, interrupt or Interrupt(), **changed)
 
 
 def split_of(count=11) -> SplitPixels:
@@ -68,14 +68,14 @@ def split_of(count=11) -> SplitPixels:
     return SplitPixels(None, preprocess, pixels(count, 32, 9).numpy(), np.arange(1, count), np.arange(1, count), "none", {})
 
 
-def trained(model, batches, forward, arithmetic, epochs, micro_batch=None):
+def trained(model, batches, forward, execution, epochs, micro_batch=None):
     """The state after some epochs of training with momentum and dropout."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for epoch in range(epochs):
         for step, batch in enumerate(batches.epoch(epoch)):
             torch.manual_seed(100 * epoch + step)
             for part in batch.split(micro_batch or len(batch.labels)):
-                with arithmetic.autocast():
+                with execution.autocast():
                     logits = forward(part.images)
                 F.cross_entropy(logits.float(), part.labels).backward()
             optimizer.step()
@@ -83,30 +83,30 @@ def trained(model, batches, forward, arithmetic, epochs, micro_batch=None):
     return model.state_dict()
 
 
-def trained_both_ways(folder, arithmetic, stage, batch=8, micro_batch=None, seed=3):
+def trained_both_ways(folder, execution, stage, batch=8, micro_batch=None, seed=3):
     """States after training on images and from cached features, which are of the same views where the seed is 3."""
-    plain, other = staged(stage, arithmetic), staged(stage, arithmetic)
-    expected = trained(plain, train_batches(arithmetic, batch=batch), plain, arithmetic, 3, micro_batch)
-    batches = train_batches(arithmetic, batch=batch, seed=seed)
-    found = cached(folder, stage, batches, other, arithmetic, micro_batch=micro_batch)
+    plain, other = staged(stage, execution), staged(stage, execution)
+    expected = trained(plain, train_batches(execution, batch=batch), plain, execution, 3, micro_batch)
+    batches = train_batches(execution, batch=batch, seed=seed)
+    found = cached(folder, stage, batches, other, execution, micro_batch=micro_batch)
     assert isinstance(found, CachedFeatures)
-    return expected, trained(other, found.batches, found.network, arithmetic, 3, micro_batch)
+    return expected, trained(other, found.batches, found.network, execution, 3, micro_batch)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 4])
 @pytest.mark.parametrize("stage", [HEAD, LAST_STAGE], ids=["head", "last stage"])
-@pytest.mark.parametrize("arithmetic", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
-def test_training_on_the_batches_that_features_were_computed_in_is_equal_bit_for_bit(arithmetic, stage, micro_batch, tmp_path, monkeypatch):
+@pytest.mark.parametrize("execution", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+def test_training_on_the_batches_that_features_were_computed_in_is_equal_bit_for_bit(execution, stage, micro_batch, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainBatches, "order", lambda self, _epoch: np.arange(len(self.rows)))
-    expected, state = trained_both_ways(tmp_path, arithmetic, stage, micro_batch=micro_batch)
+    expected, state = trained_both_ways(tmp_path, execution, stage, micro_batch=micro_batch)
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
-    start = staged(stage, arithmetic).state_dict()
+    start = staged(stage, execution).state_dict()
     changed = {name.split(".")[0] for name, tensor in expected.items() if not torch.equal(tensor, start[name])}
     assert changed == ({"head"} if stage is HEAD else {"head", "backbone"})
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "stage", "batch", "micro_batch", "tolerance"),
+    ("execution", "stage", "batch", "micro_batch", "tolerance"),
     [
         pytest.param(FLOAT32, HEAD, 8, None, 1e-6, id="head"),
         pytest.param(FLOAT32, HEAD, 8, 3, 1e-6, id="head, unequal parts"),
@@ -116,11 +116,11 @@ def test_training_on_the_batches_that_features_were_computed_in_is_equal_bit_for
         pytest.param(BFLOAT16, LAST_STAGE, 8, 4, 2e-2, id="last stage, bfloat16"),
     ],
 )
-def test_training_on_other_batches_is_equal_but_for_rounding(arithmetic, stage, batch, micro_batch, tolerance, tmp_path):
+def test_training_on_other_batches_is_equal_but_for_rounding(execution, stage, batch, micro_batch, tolerance, tmp_path):
     """The tolerance is at least five times what a change of the last bit of all features makes; other views make ten times as much."""
-    expected, state = trained_both_ways(tmp_path, arithmetic, stage, batch, micro_batch)
+    expected, state = trained_both_ways(tmp_path, execution, stage, batch, micro_batch)
     torch.testing.assert_close(state, expected, rtol=0, atol=tolerance)
-    expected, state = trained_both_ways(tmp_path, arithmetic, stage, batch, micro_batch, seed=4)
+    expected, state = trained_both_ways(tmp_path, execution, stage, batch, micro_batch, seed=4)
     assert max((state[name] - tensor).abs().max().item() for name, tensor in expected.items()) > 10 * tolerance
 
 
@@ -210,10 +210,10 @@ def test_the_prediction_pass_starts_there_too(tmp_path):
     assert same() == (True, 0)
 
 
-@pytest.mark.parametrize("arithmetic", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
-def test_the_prediction_pass_in_any_arithmetic(arithmetic, tmp_path):
-    model, split, console = staged(LAST_STAGE, arithmetic), split_of(), Console(quiet=True)
-    found = cached(tmp_path, LAST_STAGE, model=model, arithmetic=arithmetic)
+@pytest.mark.parametrize("execution", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+def test_the_prediction_pass_in_any_execution(execution, tmp_path):
+    model, split, console = staged(LAST_STAGE, execution), split_of(), Console(quiet=True)
+    found = cached(tmp_path, LAST_STAGE, model=model, execution=execution)
     first, second = (found.predict(split, 4, console) for _ in range(2))
     assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
 

@@ -7,18 +7,18 @@ from torch import nn
 
 from fieldmark.batches.train_batches import Batch
 from fieldmark.core.recipe.loss import CrossEntropy
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.training.objective import Classification, Network, correct
 
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
-BFLOAT16 = Arithmetic(torch.device("cpu"), "bfloat16", "contiguous")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
+BFLOAT16 = Execution(torch.device("cpu"), "bfloat16", "contiguous")
 
 
 def test_the_network_runs_in_the_precision_of_the_run():
     layer = nn.Linear(4, 3)
-    for arithmetic in (FLOAT32, BFLOAT16):
-        network = Network(lambda images: (layer(images), images), arithmetic)
-        assert network(torch.ones(2, 4)).dtype == network.with_features(torch.ones(2, 4))[0].dtype == arithmetic.dtype
+    for execution in (FLOAT32, BFLOAT16):
+        network = Network(lambda images: (layer(images), images), execution)
+        assert network(torch.ones(2, 4)).dtype == network.with_features(torch.ones(2, 4))[0].dtype == execution.dtype
 
 
 def test_classification_is_the_loss_on_the_logits_and_counts_what_is_right():

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from fieldmark.batches.train_batches import Batch
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.training.objective import Network, Outcome
 from fieldmark.training.step import Step
 
-FLOAT32 = Arithmetic(torch.device("cpu"), "float32", "contiguous")
+FLOAT32 = Execution(torch.device("cpu"), "float32", "contiguous")
 
 
 def squared(network, batch):

@@ -158,7 +158,7 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
             status="running",
             created=now(),
             versions=versions(),
-            device=device_name(like.arithmetic.device),
+            device=device_name(like.execution.device),
             given=manifest.given,
             data=manifest.data,
             fingerprint=manifest.fingerprint,

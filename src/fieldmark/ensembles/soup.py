@@ -130,26 +130,26 @@ class _Kitchen:
 
     def val_top1(self, runs: Sequence[Run]) -> float:
         self.fill(runs)
-        logits, _ = self.val.logits_and_features(self.run.model, self.run.arithmetic, self.run.recipe.evaluate.batch, self.console)
+        logits, _ = self.val.logits_and_features(self.run.model, self.run.execution, self.run.recipe.evaluate.batch, self.console)
         return 100 * top_k(logits, self.val.labels, 1)
 
 
 def _estimate_norms(run: Run, split: SplitPixels, advance: Advance) -> None:
     """Set the statistics of batch norms to those of images as evaluation sees them."""
-    model, arithmetic = run.model, run.arithmetic
+    model, execution = run.model, run.execution
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     parts = np.array_split(split.sound, max(len(split.sound) // _BATCH, 1))
-    with evaluating(model), torch.no_grad(), arithmetic.autocast():
+    with evaluating(model), torch.no_grad(), execution.autocast():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches
             norm.train()
         for done, part in enumerate(parts, 1):
-            images = run.normalisation(torch.from_numpy(split.shown(part)).to(arithmetic.device))
-            model(images.to(memory_format=arithmetic.memory_format))
+            images = run.normalisation(torch.from_numpy(split.shown(part)).to(execution.device))
+            model(images.to(memory_format=execution.memory_format))
             advance(done, len(parts))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.inference import Normalisation
-from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.evaluating import evaluating
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 
 METHODS = ("grad-cam", "grad-cam++", "layer-cam", "rollout")
@@ -36,7 +36,7 @@ def heat_maps(
     pixels: np.ndarray,
     classes: np.ndarray,
     normalisation: Normalisation,
-    arithmetic: Arithmetic,
+    execution: Execution,
     method: str,
 ) -> np.ndarray:
     """How much each place of an image speaks for a class: float32 (n, S, S) in [0, 1], each map scaled by its own maximum.
@@ -72,16 +72,16 @@ def heat_maps(
         )
     size = pixels.shape[-1]
     maps = np.empty((len(pixels), size, size), np.float32)
-    with evaluating(model), torch.autocast(arithmetic.device.type, enabled=False):
-        if method != "rollout" and not _ends_in_map(model.backbone, size, arithmetic):
+    with evaluating(model), torch.autocast(execution.device.type, enabled=False):
+        if method != "rollout" and not _ends_in_map(model.backbone, size, execution):
             raise _without_map(model)
         for start in range(0, len(pixels), _BATCH):
             part = slice(start, start + _BATCH)
-            images = normalisation(torch.tensor(pixels[part], device=arithmetic.device)).to(memory_format=arithmetic.memory_format)
+            images = normalisation(torch.tensor(pixels[part], device=execution.device)).to(memory_format=execution.memory_format)
             if method == "rollout":
                 coarse = _rolled_out(model, images)
             else:
-                coarse = _weighted(*_features_and_gradients(model, images, torch.tensor(classes[part], device=arithmetic.device)), method)
+                coarse = _weighted(*_features_and_gradients(model, images, torch.tensor(classes[part], device=execution.device)), method)
             maps[part] = _enlarged(coarse, size).cpu().numpy()
     return maps
 
@@ -115,11 +115,11 @@ def _without_map(model: Classifier) -> InputError:
 
 
 @torch.no_grad()
-def _ends_in_map(backbone: nn.Module, size: int, arithmetic: Arithmetic) -> bool:
+def _ends_in_map(backbone: nn.Module, size: int, execution: Execution) -> bool:
     """Whether timm's last features are one map; so they are in torchvision's networks, which do not give them by themselves."""
     if not callable(forward_features := getattr(backbone, "forward_features", None)):
         return True
-    features = forward_features(torch.zeros(1, 3, size, size, device=arithmetic.device))
+    features = forward_features(torch.zeros(1, 3, size, size, device=execution.device))
     return isinstance(features, Tensor) and features.ndim == 4
 
 

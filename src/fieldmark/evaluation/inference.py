@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from fieldmark.core.console import Advance
-from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.evaluating import evaluating
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 
 
@@ -30,7 +30,7 @@ def logits_and_features(
     model: Classifier,
     pixels: np.ndarray,
     normalisation: Normalisation,
-    arithmetic: Arithmetic,
+    execution: Execution,
     batch: int,
     rows: np.ndarray | None = None,
     advance: Advance | None = None,
@@ -46,11 +46,11 @@ def logits_and_features(
     rows = np.arange(len(pixels)) if rows is None else rows
     logits = np.empty((len(rows), model.num_classes), np.float32)
     features = np.empty((len(rows), model.num_features), np.float32)
-    with evaluating(model), torch.inference_mode(), arithmetic.autocast():
+    with evaluating(model), torch.inference_mode(), execution.autocast():
         for start in range(0, len(rows), batch):
             chosen = rows[start : start + batch]
-            part = torch.from_numpy(pixels[chosen] if change is None else change(chosen)).to(arithmetic.device)
-            images = normalisation(part).to(memory_format=arithmetic.memory_format)
+            part = torch.from_numpy(pixels[chosen] if change is None else change(chosen)).to(execution.device)
+            images = normalisation(part).to(memory_format=execution.memory_format)
             batch_logits, batch_features = model.forward_with_features(images)
             logits[start : start + batch] = batch_logits.float().cpu().numpy()
             features[start : start + batch] = batch_features.float().cpu().numpy()

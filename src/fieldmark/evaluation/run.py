@@ -27,8 +27,8 @@ from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.inference import Normalisation
 from fieldmark.evaluation.session import TorchSession
 from fieldmark.evaluation.split import open_split
-from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.device import choose_device, keep_freed_memory, set_threads
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier, build_model
 from fieldmark.models.weights import load_weights, read_weights
 from fieldmark.runtime.preprocess import Preprocess
@@ -161,12 +161,12 @@ class Run:
         return Normalisation(self.preprocess.mean, self.preprocess.std)
 
     @cached_property
-    def arithmetic(self) -> Arithmetic:
+    def execution(self) -> Execution:
         train = self.recipe.train
         keep_freed_memory()
         set_threads(train.threads)
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
-        return Arithmetic.of(device, train.precision, train.memory_format)
+        return Execution.of(device, train.precision, train.memory_format)
 
     @cached_property
     def model(self) -> Classifier:
@@ -176,7 +176,7 @@ class Run:
         settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
         model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
         load_weights(model, self.folder.best_weights)
-        self.arithmetic.prepare(model)
+        self.execution.prepare(model)
         return model.eval()
 
     def forget_model(self) -> None:
@@ -201,7 +201,7 @@ class Run:
             preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
         seen = self.recipe.data.corrupt if corrupt is None else corrupt
         split = open_split(loaded, rows, preprocess, seen, console)
-        return split.predict(self.model, self.arithmetic, self.recipe.evaluate.batch, console, self.class_names)
+        return split.predict(self.model, self.execution, self.recipe.evaluate.batch, console, self.class_names)
 
     def predict(self, images: str | Path | bytes | Sequence[str | Path | bytes], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images) and globs, or for the bytes of images, in order; without one, its note says why.

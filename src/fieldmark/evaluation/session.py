@@ -27,4 +27,4 @@ class TorchSession:
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         run = self.run
-        return logits_and_features(run.model, pixels, run.normalisation, run.arithmetic, run.recipe.evaluate.batch)
+        return logits_and_features(run.model, pixels, run.normalisation, run.execution, run.recipe.evaluate.batch)

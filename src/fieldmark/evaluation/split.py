@@ -14,7 +14,7 @@ from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import Decoding, default_cache_dir, open_pixels
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.predictions import Predictions
@@ -38,12 +38,12 @@ class SplitPixels:
     def labels(self) -> np.ndarray:
         return self.loaded.dataset.labels[self.rows]
 
-    def logits_and_features(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
+    def logits_and_features(self, model: Classifier, execution: Execution, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of the sound images."""
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
         change = None if self.corrupt == "none" else self.shown
         with console.progress("predicting", "images") as advance:
-            return logits_and_features(model, self.pixels, normalisation, arithmetic, batch, self.sound, advance, change)
+            return logits_and_features(model, self.pixels, normalisation, execution, batch, self.sound, advance, change)
 
     def shown(self, positions: np.ndarray) -> np.ndarray:
         """Sound images at these positions as the model sees them: uint8 (m, 3, size, size)."""
@@ -57,9 +57,9 @@ class SplitPixels:
             changed = pool.map(lambda tile, digest: corrupt(tile, name, severity, key(digest)), tiles, hashes)
             return np.stack(list(changed)).transpose(0, 3, 1, 2)
 
-    def predict(self, model: Classifier, arithmetic: Arithmetic, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
+    def predict(self, model: Classifier, execution: Execution, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
         """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
-        logits, features = self.logits_and_features(model, arithmetic, batch, console)
+        logits, features = self.logits_and_features(model, execution, batch, console)
         columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
         labels = np.where(self.labels < 0, -1, columns[self.labels]).astype(np.int32)

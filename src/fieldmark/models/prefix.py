@@ -19,8 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from fieldmark.models.arithmetic import Arithmetic
 from fieldmark.models.evaluating import evaluating
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 
 _RATES = ("drop_prob", "prob", "dropout")
@@ -47,10 +47,10 @@ class _Span:
 class Prefix:
     """A network split at a boundary; it uses the current weights of the model that it was made from.
 
-    Call its methods like the model itself, within the arithmetic's autocast.
+    Call its methods like the model itself, within the execution's autocast.
     """
 
-    def __init__(self, model: Classifier, size: int, arithmetic: Arithmetic, boundary: _Span, before: Iterable[_Span], share: float):
+    def __init__(self, model: Classifier, size: int, execution: Execution, boundary: _Span, before: Iterable[_Span], share: float):
         assert boundary.output is not None
         self.boundary = boundary.name
         """Name of the module in the backbone; empty if it is the whole backbone."""
@@ -60,9 +60,9 @@ class Prefix:
         """On the meta device: shape and dtype of the boundary's output for one image, (1, ...)."""
         self._model, self._module, self._unchanging = model, boundary.module, tuple(_unchanging(model.backbone))
         # NaN reveals any part that depends on the images other than through the boundary.
-        self._nowhere = torch.full((1, 3, size, size), torch.nan, device=arithmetic.device, dtype=arithmetic.dtype)
+        self._nowhere = torch.full((1, 3, size, size), torch.nan, device=execution.device, dtype=execution.dtype)
         self._stubs = {
-            span.module: torch.full_like(span.output, torch.nan, device=arithmetic.device) for span in before if span.output is not None
+            span.module: torch.full_like(span.output, torch.nan, device=execution.device) for span in before if span.output is not None
         }
 
     @property
@@ -112,7 +112,7 @@ class Prefix:
         return hashed.hexdigest()
 
 
-def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix | str:
+def find_prefix(model: Classifier, size: int, execution: Execution) -> Prefix | str:
     """The longest prefix of a model, which is on its device and in the training mode of a stage, or why none is worth keeping.
 
     A parameter that requires gradients is trained; a batch norm in evaluation mode is held. Boundaries are tried on two random images,
@@ -120,8 +120,8 @@ def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix 
     may draw at random; within 1e-4 of the largest value in float32, 2e-2 in bfloat16). The model is not changed.
     """
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    images = images.to(arithmetic.device, arithmetic.dtype, memory_format=arithmetic.memory_format)
-    with torch.no_grad(), arithmetic.autocast():
+    images = images.to(execution.device, execution.dtype, memory_format=execution.memory_format)
+    with torch.no_grad(), execution.autocast():
         with evaluating(model):
             spans, work = _trace(model, images[:1])
             expected = model.forward_with_features(images)
@@ -129,8 +129,8 @@ def find_prefix(model: Classifier, size: int, arithmetic: Arithmetic) -> Prefix 
         candidates = [span for span in spans.values() if span.output is not None and span.end < first_change]
         candidates.sort(key=lambda span: span.end)
         while candidates and (boundary := candidates.pop()).work >= _WORTHWHILE * work:
-            prefix = Prefix(model, size, arithmetic, boundary, _outermost(spans.values(), boundary), boundary.work / work)
-            if _is_sound(prefix, model, images, expected, _TOLERANCE[arithmetic.precision]):
+            prefix = Prefix(model, size, execution, boundary, _outermost(spans.values(), boundary), boundary.work / work)
+            if _is_sound(prefix, model, images, expected, _TOLERANCE[execution.precision]):
                 return prefix
             # Whatever in a block bypasses this module also bypasses the others in it.
             block = _block_of(model.backbone, boundary.name)

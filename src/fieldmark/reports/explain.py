@@ -216,7 +216,7 @@ def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | N
     if run.is_combined:
         return None
     try:
-        return heat_maps(run.model, pixels, classes, run.normalisation, run.arithmetic, default_method(run.model))
+        return heat_maps(run.model, pixels, classes, run.normalisation, run.execution, default_method(run.model))
     except InputError:
         return None
 
@@ -290,7 +290,7 @@ class _Explainer:
             return None
         run = self.run
         try:
-            (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, run.arithmetic, self.method)
+            (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, run.execution, self.method)
         except InputError as error:
             if self._required:
                 raise

@@ -44,7 +44,7 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
         ("Training", f"{epochs}{refit}; {training.samples_seen:,} images in {training.steps:,} steps"),
         ("Training time", f"{duration(training.seconds)}, {training.images_per_second:,.1f} images/s"),
         ("Device", training.device),
-        ("Arithmetic", f"{training.precision}, {recipe.train.memory_format}"),
+        ("Precision", f"{training.precision}, {recipe.train.memory_format}"),
         ("Seeds", f"{recipe.train.seed} for training, {recipe.data.split_seed} for splits"),
         *origin,
     ]

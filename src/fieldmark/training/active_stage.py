@@ -66,7 +66,7 @@ class Stages:
     def _begin(self, number: int) -> ActiveStage:
         recipe, model = self._setup.recipe, self._setup.model
         settings = stages_of(recipe)[number]
-        whole = WholeNetwork(self.batches.with_views(settings.views), model, self._setup.arithmetic)
+        whole = WholeNetwork(self.batches.with_views(settings.views), model, self._setup.execution)
         route: Route = whole
         row: dict[str, Any] = {}
         if recipe.stages:

@@ -25,7 +25,7 @@ from fieldmark.core.recipe.augment import Augment, NoCrop, NoMixing
 from fieldmark.core.recipe.stages import Stage
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.split import SplitPixels
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 from fieldmark.models.prefix import Prefix, find_prefix
 from fieldmark.training.feature_store import Form, StoredFeatures, recording
@@ -58,10 +58,10 @@ class FeaturePlan:
 class CachedFeatures:
     """A stage's features: `batches` to train on, the `network` that continues from them, and `predict` for the prediction pass over val."""
 
-    def __init__(self, batches: CachedBatches, prefix: Prefix, model: Classifier, arithmetic: Arithmetic, folder: Path):
+    def __init__(self, batches: CachedBatches, prefix: Prefix, model: Classifier, execution: Execution, folder: Path):
         self.batches = batches
-        self.network = Network(prefix.resume_with_features, arithmetic)
-        self._prefix, self._model, self._arithmetic, self._folder = prefix, model, arithmetic, folder
+        self.network = Network(prefix.resume_with_features, execution)
+        self._prefix, self._model, self._execution, self._folder = prefix, model, execution, folder
         self._predicted: tuple[SplitPixels, int, str] | None = None
         self._features: StoredFeatures | None = None
 
@@ -76,17 +76,17 @@ class CachedFeatures:
             return self._resumed(self._features, len(split.sound), batch)
         needed = len(split.sound) * self._prefix.like.nbytes
         if self._features is not None or not len(split.sound) or needed > _room(self._folder):
-            return split.logits_and_features(self._model, self._arithmetic, batch, console)
+            return split.logits_and_features(self._model, self._execution, batch, console)
         path = self._folder / "split.npy"
         with recording(path, len(split.sound)) as recorder, self._prefix.watching(recorder.add):
-            answers = split.logits_and_features(self._model, self._arithmetic, batch, console)
-        self._predicted, self._features = asked, StoredFeatures(path, recorder.form, self._arithmetic.device)
+            answers = split.logits_and_features(self._model, self._execution, batch, console)
+        self._predicted, self._features = asked, StoredFeatures(path, recorder.form, self._execution.device)
         return answers
 
     def _resumed(self, features: StoredFeatures, count: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
         parts = []
         for start in range(0, count, batch):
-            with self._arithmetic.autocast():
+            with self._execution.autocast():
                 answers = self._prefix.resume_in_evaluation(features.take(np.arange(start, min(start + batch, count))))
             parts.append([answer.float().cpu().numpy() for answer in answers])
         logits, pooled = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -99,14 +99,14 @@ class WholeNetwork:
 
     batches: TrainBatches
     model: Classifier
-    arithmetic: Arithmetic
+    execution: Execution
 
     @property
     def network(self) -> Network:
-        return Network(self.model.forward_with_features, self.arithmetic)
+        return Network(self.model.forward_with_features, self.execution)
 
     def predict(self, split: SplitPixels, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
-        return split.logits_and_features(self.model, self.arithmetic, batch, console)
+        return split.logits_and_features(self.model, self.execution, batch, console)
 
 
 Route = WholeNetwork | CachedFeatures
@@ -142,7 +142,7 @@ def begin_stage(
     if trains_all(model):
         found: CachedFeatures | str = ""
     else:
-        found = cached_features(stage, epochs, whole.batches, model, whole.arithmetic, folder, console, interrupt, micro_batch)
+        found = cached_features(stage, epochs, whole.batches, model, whole.execution, folder, console, interrupt, micro_batch)
     if isinstance(found, CachedFeatures):
         return found
     shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +156,7 @@ def cached_features(
     epochs: int,
     batches: TrainBatches,
     model: Classifier,
-    arithmetic: Arithmetic,
+    execution: Execution,
     folder: Path,
     console: Console,
     interrupt: Interrupt,
@@ -172,24 +172,24 @@ def cached_features(
 
     Raises Interrupted if a stop is requested meanwhile, and InputError if the folder cannot be written.
     """
-    plan = plan_features(stage, epochs, batches, model, arithmetic)
+    plan = plan_features(stage, epochs, batches, model, execution)
     if isinstance(plan, str):
         return plan
     size = min(micro_batch or batches.batch, batches.batch)
-    path = folder / f"{_identity(plan, batches, arithmetic, size):016x}.npy"
+    path = folder / f"{_identity(plan, batches, execution, size):016x}.npy"
     if not path.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         if plan.bytes > (room := _room(folder.parent)):
             return f"the features need {_size(plan.bytes)}, but only {_size(room)} is free on the disk of {folder.parent}"
         folder.mkdir(exist_ok=True)
     console.say(f"{plan.text} in {folder}")
-    features = _features(plan, batches, arithmetic, size, path, console, interrupt)
-    return CachedFeatures(CachedBatches(batches, features, plan.views), plan.prefix, model, arithmetic, folder)
+    features = _features(plan, batches, execution, size, path, console, interrupt)
+    return CachedFeatures(CachedBatches(batches, features, plan.views), plan.prefix, model, execution, folder)
 
 
-def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Classifier, arithmetic: Arithmetic) -> FeaturePlan | str:
+def plan_features(stage: Stage, epochs: int, batches: TrainBatches, model: Classifier, execution: Execution) -> FeaturePlan | str:
     """The features that a stage computes only once, or why there are none; arguments as in cached_features. Nothing is written."""
-    prefix = find_prefix(model, batches.size, arithmetic)
+    prefix = find_prefix(model, batches.size, execution)
     if isinstance(prefix, str):
         return prefix
     if not isinstance(batches.augment.mix, NoMixing):
@@ -215,14 +215,14 @@ def draws_nothing(batches: TrainBatches) -> bool:
     return still and (windows is None or not windows.reach.any())
 
 
-def _identity(plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int) -> int:
+def _identity(plan: FeaturePlan, batches: TrainBatches, execution: Execution, size: int) -> int:
     """Hash of everything that a run's features depend on and that may differ between stages and phases, or if resumed elsewhere."""
-    rows, kind = file_hash(batches.rows.tobytes()), f"{arithmetic.device.type} {arithmetic.precision} {arithmetic.layout}"
+    rows, kind = file_hash(batches.rows.tobytes()), f"{execution.device.type} {execution.precision} {execution.layout}"
     return key(plan.prefix.digest(), plan.prefix.boundary, plan.views, rows, batches.seed, kind, size, torch.__version__)
 
 
 def _features(
-    plan: FeaturePlan, batches: TrainBatches, arithmetic: Arithmetic, size: int, path: Path, console: Console, interrupt: Interrupt
+    plan: FeaturePlan, batches: TrainBatches, execution: Execution, size: int, path: Path, console: Console, interrupt: Interrupt
 ) -> StoredFeatures:
     """The prefix's output for `size` images at a time, view after view, each in the order of the rows: stored already, or computed now."""
     count = len(batches.rows)
@@ -230,12 +230,12 @@ def _features(
     def computed(view: int, start: int) -> Tensor:
         rows = batches.rows[start : start + size]
         images = batches.make_view(np.resize(rows, size), view).images  # padded: kernels differ by batch size
-        with arithmetic.autocast():
+        with execution.autocast():
             return plan.prefix.compute(images)[: len(rows)]
 
     if path.is_file():
         first = computed(0, 0)
-        features = StoredFeatures(path, Form.of(first), arithmetic.device)
+        features = StoredFeatures(path, Form.of(first), execution.device)
         if torch.equal(features.take(np.arange(len(first))), first):
             return features
     with recording(path, plan.views * count) as recorder, console.progress("computing features", "images") as advance:
@@ -245,7 +245,7 @@ def _features(
                     raise Interrupted("stopped while features were computed; they will be computed again")
                 recorder.add(computed(view, start))
                 advance(view * count + min(start + size, count), plan.views * count)
-    return StoredFeatures(path, recorder.form, arithmetic.device)
+    return StoredFeatures(path, recorder.form, execution.device)
 
 
 def _room(folder: Path) -> int:

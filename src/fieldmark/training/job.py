@@ -75,13 +75,13 @@ def phase(
     epochs: of the phase.
     """
     recipe, model, train = setup.recipe, setup.model, setup.recipe.train
-    setup.arithmetic.prepare(model)
+    setup.execution.prepare(model)
     batches, optimizer = setup.batches(at.phase), build_optimizer(model, recipe.optim)
     averaging = Averaging(recipe.ema, model)
     checkpoints = Checkpoints(folder.checkpoints, train.keep_checkpoints)
     return Job(
         recipe=recipe,
-        device=setup.arithmetic.device,
+        device=setup.execution.device,
         epochs=epochs,
         steps_per_epoch=batches.steps_per_epoch,
         optimizer=optimizer,

@@ -87,9 +87,9 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         pixels = np.zeros((count, 3, recipe.data.size, recipe.data.size), np.uint8)
         normalisation = Normalisation(setup.preprocess.mean, setup.preprocess.std)
         built.model.eval()
-        logits_and_features(setup.model, pixels[: recipe.evaluate.batch], normalisation, setup.arithmetic, recipe.evaluate.batch)
+        logits_and_features(setup.model, pixels[: recipe.evaluate.batch], normalisation, setup.execution, recipe.evaluate.batch)
         started = time.perf_counter()
-        logits, features = logits_and_features(setup.model, pixels, normalisation, setup.arithmetic, recipe.evaluate.batch)
+        logits, features = logits_and_features(setup.model, pixels, normalisation, setup.execution, recipe.evaluate.batch)
         predict_seconds = (time.perf_counter() - started) / count
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,11 +118,11 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
 def _plans(setup: Setup) -> list[FeaturePlan | None]:
     """The features that each stage of the recipe will compute only once."""
     recipe, model = setup.recipe, setup.model
-    setup.arithmetic.prepare(model)
+    setup.execution.prepare(model)
     batches, plans = setup.batches("fit"), list[FeaturePlan | None]()
     for stage, (_, epochs) in zip(stages_of(recipe), recipe.stage_spans(), strict=True):
         apply_stage(model, stage)
-        plan = "" if trains_all(model) else plan_features(stage, epochs, batches.with_views(stage.views), model, setup.arithmetic)
+        plan = "" if trains_all(model) else plan_features(stage, epochs, batches.with_views(stage.views), model, setup.execution)
         plans.append(plan if isinstance(plan, FeaturePlan) else None)
     return plans
 

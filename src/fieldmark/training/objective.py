@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldmark.batches.train_batches import Batch
 from fieldmark.core.recipe.loss import CrossEntropy
-from fieldmark.models.arithmetic import Arithmetic
+from fieldmark.models.execution import Execution
 from fieldmark.training.loss import loss_of
 
 
@@ -20,7 +20,7 @@ class Network:
 
     forward: Callable[[Tensor], tuple[Tensor, Tensor]]
     """Classifier.forward_with_features, or its substitute."""
-    arithmetic: Arithmetic
+    execution: Execution
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (n, C)."""
@@ -28,7 +28,7 @@ class Network:
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (n, C) and pooled features (n, D)."""
-        with self.arithmetic.autocast():
+        with self.execution.autocast():
             return self.forward(images)
 
 

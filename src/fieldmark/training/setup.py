@@ -1,4 +1,4 @@
-"""The setup of a training, from its preparation to its end: data, network and arithmetic.
+"""The setup of a training, from its preparation to its end: data, network and execution.
 
 Cheap checks come first: extras, data, model, images. Only caches are written.
 """
@@ -29,9 +29,9 @@ from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.datasets.regions import margin_of
 from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.split import SplitPixels, open_split
-from fieldmark.models.arithmetic import Arithmetic, choose_arithmetic
 from fieldmark.models.cost import check_budget, macs, parameters
 from fieldmark.models.device import choose_device, device_name, keep_freed_memory, set_threads
+from fieldmark.models.execution import Execution, choose_execution
 from fieldmark.models.factory import Built, Classifier, build_model, check_name
 from fieldmark.models.weights import save_weights
 from fieldmark.runtime.preprocess import Preprocess
@@ -48,7 +48,7 @@ class Setup:
     recipe: Recipe
     tiles: Tiles
     model: Classifier
-    arithmetic: Arithmetic
+    execution: Execution
     preprocess: Preprocess
     console: Console
     notes: tuple[str, ...] = ()
@@ -61,9 +61,9 @@ class Setup:
 
     def batches(self, phase: str) -> TrainBatches:
         """Batches of train or, in the phase `refit`, of train and val together."""
-        recipe, arithmetic = self.recipe, self.arithmetic
+        recipe, execution = self.recipe, self.execution
         return TrainBatches(
-            self.tiles.placed(arithmetic.device, recipe.data.storage),
+            self.tiles.placed(execution.device, recipe.data.storage),
             self.tiles.of("train") if phase == "fit" else np.arange(len(self.tiles.rows)),
             self.tiles.labels,
             self.tiles.frame(recipe.data),
@@ -74,9 +74,9 @@ class Setup:
             mean=self.preprocess.mean,
             std=self.preprocess.std,
             fill=leaves_image(recipe.augment, recipe.data.resize),
-            device=arithmetic.device,
-            dtype=arithmetic.dtype,
-            memory_format=arithmetic.memory_format,
+            device=execution.device,
+            dtype=execution.dtype,
+            memory_format=execution.memory_format,
         )
 
     def split(self, name: str) -> SplitPixels:
@@ -93,7 +93,7 @@ class Setup:
 
 
 def prepare(data: str | Path, recipe: Recipe, console: Console) -> Setup:
-    """Read the data, build the model, decode the images and choose the arithmetic.
+    """Read the data, build the model, decode the images and choose the execution.
 
     Raises InputError if they cannot be used, and CheckFailed if the model is over `model.max_parameters`.
     """
@@ -122,11 +122,11 @@ def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[
 
 
 def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Setup:
-    """The setup of these tiles and this model, in the fastest arithmetic that the recipe allows."""
-    arithmetic = _fastest_arithmetic(built, recipe, console)
-    measured = {"train.precision": arithmetic.precision, "train.memory_format": arithmetic.layout}
-    resolved = with_settings(recipe, {**measured, "train.device": arithmetic.device.type, "train.threads": torch.get_num_threads()})
-    return Setup(resolved, tiles, built.model, arithmetic, _preprocess(recipe.data, built, tiles), console, built.notes)
+    """The setup of these tiles and this model, executed in the fastest way that the recipe allows."""
+    execution = _fastest_execution(built, recipe, console)
+    measured = {"train.precision": execution.precision, "train.memory_format": execution.layout}
+    resolved = with_settings(recipe, {**measured, "train.device": execution.device.type, "train.threads": torch.get_num_threads()})
+    return Setup(resolved, tiles, built.model, execution, _preprocess(recipe.data, built, tiles), console, built.notes)
 
 
 def restore(folder: RunFolder, console: Console) -> Setup:
@@ -143,8 +143,8 @@ def restore(folder: RunFolder, console: Console) -> Setup:
         raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
     tiles = Tiles.decode(loaded, recipe.data, console)
     model = build_model(recipe.model.model_copy(update={"weights": "none"}), len(names), recipe.data.size, weights_seed(recipe)).model
-    arithmetic = Arithmetic.of(device, recipe.train.precision, recipe.train.memory_format)
-    return Setup(recipe, tiles, model, arithmetic, Preprocess.of(manifest.preprocess), console)
+    execution = Execution.of(device, recipe.train.precision, recipe.train.memory_format)
+    return Setup(recipe, tiles, model, execution, Preprocess.of(manifest.preprocess), console)
 
 
 def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
@@ -160,10 +160,10 @@ def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
     return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop))
 
 
-def _fastest_arithmetic(built: Built, recipe: Recipe, console: Console) -> Arithmetic:
+def _fastest_execution(built: Built, recipe: Recipe, console: Console) -> Execution:
     """The precision and memory format that the recipe asks for, or the fastest, measured or remembered."""
     device = choose_device(recipe.train.device)
-    arithmetic, speeds = choose_arithmetic(
+    execution, speeds = choose_execution(
         built.model,
         recipe.data.size,
         recipe.train.micro_batch or recipe.train.batch,
@@ -175,8 +175,8 @@ def _fastest_arithmetic(built: Built, recipe: Recipe, console: Console) -> Arith
         console.say,
     )
     measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
-    console.say(f"training in {arithmetic.precision}, {arithmetic.layout}, on {device_name(device)}{measured}")
-    return arithmetic
+    console.say(f"training in {execution.precision}, {execution.layout}, on {device_name(device)}{measured}")
+    return execution
 
 
 def prepare_machine(recipe: Recipe) -> torch.device:

@@ -66,7 +66,7 @@ def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str)
             status="running",
             created=now(),
             versions=versions(),
-            device=device_name(setup.arithmetic.device),
+            device=device_name(setup.execution.device),
             given=str(data),
             recipe=asked_for,
             data=origin_of(loaded.dataset),
@@ -251,6 +251,6 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
 
 def save_predictions(setup: Setup, folder: RunFolder, split: str) -> Predictions:
     names = setup.loaded.dataset.class_names
-    predictions = setup.split(split).predict(setup.model, setup.arithmetic, setup.recipe.evaluate.batch, setup.console, names)
+    predictions = setup.split(split).predict(setup.model, setup.execution, setup.recipe.evaluate.batch, setup.console, names)
     predictions.save(folder.predictions / f"{split}.npz")
     return predictions

@@ -32,7 +32,7 @@ class Recipe(Section):
     loss: Annotated[CrossEntropy, Field()] = setting(CrossEntropy(), "what is minimised")
     ema: Annotated[Average, Field(discriminator="name")] = setting(NoAverage(), "averaging of the weights")
     augment: Augment = Field(default_factory=Augment, description="random changes to training images")
-    train: Train = Field(default_factory=Train, description="the loop: epochs, batch, seed, checkpoints, arithmetic")
+    train: Train = Field(default_factory=Train, description="the loop: epochs, batch, seed, checkpoints, precision")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="validation and test")
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Train(Section):
     checkpoint_minutes: Positive = setting(5.0, "time between checkpoints within an epoch", "minutes")
     keep_checkpoints: Annotated[int, Field(ge=1)] = setting(2, "how many of the newest checkpoints are kept")
     log_every: Annotated[int, Field(ge=1)] = setting(10, "interval between lines of steps.jsonl", "steps")
-    precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "arithmetic of the network; auto measures which is faster")
+    precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "precision of the network; auto measures which is faster")
     memory_format: Literal["auto", "contiguous", "channels-last"] = setting("auto", "tensors in memory; auto measures which is faster")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto uses a GPU if there is one")
     threads: Annotated[int, Field(ge=1)] | None = setting(None, "CPU threads; all cores by default")

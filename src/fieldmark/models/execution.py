@@ -1,4 +1,4 @@
-"""The fastest safe arithmetic for a model on this machine: precision and memory format, chosen by a few timed steps.
+"""How a network is executed: device, precision and memory format, chosen by a few timed steps.
 
 The choice is remembered for the machine and the model, and is written into the run's recipe so that a resumed run uses the same.
 """
@@ -31,14 +31,14 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Execution:
     device: torch.device
     precision: Precision
     layout: Layout
 
     @classmethod
-    def of(cls, device: torch.device, precision: Literal["auto"] | Precision, layout: Literal["auto"] | Layout) -> Arithmetic:
-        """The recipe's arithmetic; `auto` becomes float32 and contiguous."""
+    def of(cls, device: torch.device, precision: Literal["auto"] | Precision, layout: Literal["auto"] | Layout) -> Execution:
+        """The recipe's execution; `auto` becomes float32 and contiguous."""
         return cls(device, "float32" if precision == "auto" else precision, "contiguous" if layout == "auto" else layout)
 
     @property
@@ -61,7 +61,7 @@ class Arithmetic:
         return model
 
 
-def choose_arithmetic(
+def choose_execution(
     model: nn.Module,
     size: int,
     batch: int,
@@ -71,8 +71,8 @@ def choose_arithmetic(
     memory: Path,
     name: str,
     announce: Callable[[str], None],
-) -> tuple[Arithmetic, dict[str, float]]:
-    """The arithmetic that trains `model` fastest among those that the recipe allows.
+) -> tuple[Execution, dict[str, float]]:
+    """The execution that trains `model` fastest among those that the recipe allows.
 
     Args:
         precision, layout: as in the recipe; `auto` leaves it open.
@@ -84,7 +84,7 @@ def choose_arithmetic(
         the choice, and images/s of each candidate, timed now or earlier.
     """
     candidates = [
-        Arithmetic(device, p, m)
+        Execution(device, p, m)
         for p in (("bfloat16", "float32") if precision == "auto" else (precision,))
         for m in (("channels-last", "contiguous") if layout == "auto" else (layout,))
     ]
@@ -93,15 +93,15 @@ def choose_arithmetic(
     stored = memory / "arithmetic" / f"{key(device_name(device), torch.__version__, name, size, batch):016x}.json"
     speeds = _read(stored)
     if any(_label(candidate) not in speeds for candidate in candidates):
-        announce("measuring which arithmetic is fastest (once for this machine, model and size)")
+        announce("measuring which precision and memory format are fastest (once for this machine, model and size)")
         speeds = {**speeds, **_measure(model, size, min(batch, 32), candidates)}
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_json(stored, speeds)
     return max(candidates, key=lambda candidate: speeds[_label(candidate)]), speeds
 
 
-def _label(arithmetic: Arithmetic) -> str:
-    return f"{arithmetic.precision} {arithmetic.layout}"
+def _label(execution: Execution) -> str:
+    return f"{execution.precision} {execution.layout}"
 
 
 def _read(path: Path) -> dict[str, float]:
@@ -111,7 +111,7 @@ def _read(path: Path) -> dict[str, float]:
         return {}
 
 
-def _measure(model: nn.Module, size: int, batch: int, candidates: list[Arithmetic]) -> dict[str, float]:
+def _measure(model: nn.Module, size: int, batch: int, candidates: list[Execution]) -> dict[str, float]:
     """Median images/s of forward and backward passes, candidates interleaved; the model's weights and statistics do not change."""
     times: dict[str, list[float]] = {_label(candidate): [] for candidate in candidates}
     with torch.random.fork_rng(devices=[]):
