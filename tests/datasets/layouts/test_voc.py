@@ -63,7 +63,7 @@ DOCUMENT_TYPE = f'<!DOCTYPE a [<!ENTITY l0 "lol">{LAUGHS}]>'
     ids=["entities", "after a comment", "utf-16", "utf-16 without mark", "external entity", "deep"],
 )
 def test_hostile_documents_are_refused_at_once(tmp_path: Path, content: str | bytes) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     found, problems = read(tmp_path, content)
     assert found is None and len(problems) == 1
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

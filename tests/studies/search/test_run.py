@@ -668,7 +668,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
 
 def test_two_at_once_are_refused(tmp_path):
     def wait(_):
-        with pytest.raises(InputError, match="worked in by another process"):
+        with pytest.raises(InputError, match="another process is working in"):
             search(tmp_path / "out", FakeEngine(val), 2)
 
     search(tmp_path / "out", FakeEngine(val, epochs_a_look=9), 1, wait=wait)
