@@ -1,4 +1,4 @@
-"""Classifiers on pooled features.
+"""Classifiers on pooled features, each a variant of `model.head`.
 
 Each is the linear layer of the class outputs, so that its `weight` and `bias` have the same names in every head; layers before or after it
 are its submodules.

@@ -1,4 +1,4 @@
-"""Losses from the recipe."""
+"""Losses on logits: what each variant of the section `loss` computes."""
 
 from __future__ import annotations
 

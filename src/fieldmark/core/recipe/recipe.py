@@ -1,4 +1,4 @@
-"""The recipe: one frozen, validated object holding everything that decides a run.
+"""The recipe: everything that decides a run, frozen and validated, with the checks that span its sections.
 
 Every field has a type, a default, a meaning and, where it has one, a unit; `fieldmark fields` prints them. Choices between variants
 (optimiser, schedule, crop, mixing) are tagged unions whose tag is `name`. What there may be several of (stages) is a list of sections.
