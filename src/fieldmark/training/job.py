@@ -16,7 +16,6 @@ from fieldmark.training.checkpoint import Checkpoints
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.keeper import Keeper
 from fieldmark.training.log import TrainingLog
-from fieldmark.training.meter import Meter
 from fieldmark.training.monitor import drops, out_of_patience
 from fieldmark.training.objective import objective_of
 from fieldmark.training.optimizer import build_optimizer
@@ -57,13 +56,14 @@ class Job:
         """Steps done in this phase."""
         return at.epoch * self.steps_per_epoch + at.step
 
-    def row(self, at: Position, stage: ActiveStage, meter: Meter) -> dict[str, Any]:
-        """The row of metrics.jsonl for the epoch whose steps are done; val is evaluated if the phase has one."""
-        row: dict[str, Any] = {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps}
-        row |= {"lr": self.recipe.optim.lr * self.rate(at, at.step - 1)} | meter.row()
-        if self.validation is not None:
-            row |= self.validation.after_epoch(at, stage.predict)
-        return row | stage.row | meter.speed()
+    def row(self, at: Position) -> dict[str, Any]:
+        """How metrics.jsonl names the epoch whose steps are done, and its last learning rate."""
+        learning_rate = self.recipe.optim.lr * self.rate(at, at.step - 1)
+        return {"phase": at.phase, "epoch": at.epoch + 1, "steps": at.steps, "lr": learning_rate}
+
+    def validate(self, at: Position, stage: ActiveStage) -> dict[str, Any]:
+        """Evaluate val if the phase has one, and keep the weights if they are the best so far; returns the figures for the row."""
+        return {} if self.validation is None else self.validation.after_epoch(at, stage.predict)
 
 
 def phase(

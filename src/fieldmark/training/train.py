@@ -95,7 +95,7 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
             return Run.load(folder.path)
         setup = restore(folder, console)
         folder.remove_leftovers()
-        state, damaged = Checkpoints(folder.checkpoints, folder.recipe().train.keep_checkpoints).newest()
+        state, damaged = Checkpoints(folder.checkpoints, setup.recipe.train.keep_checkpoints).newest()
         console.say(*(f"{name} is damaged; the one before it is used" for name in damaged))
         console.say(f"resuming {folder.path}" + (_position_text(state["position"]) if state else " from the start"))
         for name, version in versions().items():
