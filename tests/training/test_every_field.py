@@ -34,6 +34,7 @@ BASE = {
 OTHER = {
     "data.layout": "birds",
     "data.columns": "label=genus",
+    "data.missing_labels": "blank",
     "data.taxonomy": "none",
     "data.level": "genus",
     "data.classes": "2",

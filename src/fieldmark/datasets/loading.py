@@ -77,8 +77,7 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
             parse_corruption(settings.corrupt)
         except InputError as error:
             raise InputError(*(problem.within("data.corrupt") for problem in error.problems), hint=error.hint) from None
-    dataset = read_dataset(data, settings.layout, None if settings.columns is None else parse_columns(settings.columns), console)
-    dataset = _classified(dataset, settings)
+    dataset = _classified(read_as(data, settings, console), settings)
     _refuse_unused(dataset, settings)
     if settings.splits == "own":
         dataset = own_splits(dataset)
@@ -95,6 +94,12 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
     return LoadedData(dataset, content).without_empty(margin_of(settings.crop))
+
+
+def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
+    """Read DATA as the settings say, with the splits and classes that it has itself. Raises InputError."""
+    columns = None if settings.columns is None else parse_columns(settings.columns)
+    return read_dataset(data, settings.layout, columns, console, missing_labels=settings.missing_labels)
 
 
 def _classified(dataset: Dataset, settings: Data) -> Dataset:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Dataset
-from fieldmark.datasets.layouts import LAYOUTS, read_dataset
-from fieldmark.datasets.layouts.table_rows import plain_name
+from fieldmark.datasets.layouts import LAYOUTS, columns, read_dataset
+from fieldmark.datasets.layouts.table_rows import MISSING, plain_name
 
 
 def put(path: Path, *lines: str, end: str = "\n") -> Path:
@@ -130,8 +130,66 @@ def test_a_blank_label(tmp_path: Path) -> None:
     assert dataset.splits.tolist() == ["train", "train", *["unlabelled"] * 4]
     assert dataset.labels.tolist() == [0, 1, -1, -1, -1, -1]
     assert "labels in the split unlabelled are not read: 1" in notes(dataset)
-    message = error_of(put(tmp_path / "w.csv", "path,label,split", *lines, "7.jpg,,val", "8.jpg,,train"))
-    assert "w.csv, line 8: it has no label, and is in val" in message and "line 9: it has no label, and is in train" in message
+    dataset = read_dataset(put(tmp_path / "w.csv", "path,label,split", *lines, "7.jpg,,val", "8.jpg,,train"))
+    assert dataset.splits.tolist() == ["train", "train", *["unlabelled"] * 6]
+    assert "rows that have no label and are unlabelled: 3; the first is in w.csv, line 5" in notes(dataset)
+
+
+MISSING_LABELS = ("nan", "NaN", "None", "null", "NULL", "N/A", "n/a", "NA", "<NA>", "-", " nan ", "")
+
+
+@pytest.mark.parametrize("as_parquet", [False, True])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_words_that_say_that_there_is_no_label(tmp_path: Path, quote: str, as_parquet: bool) -> None:
+    labels = ["wren", "none", "Na", "owl", *MISSING_LABELS]
+    paths = [f"{number:02d}.jpg" for number in range(len(labels))]
+    if as_parquet:
+        file = parquet(tmp_path / "t.parquet", path=pa.array(paths), label=pa.array(labels))
+    else:
+        lines = [f"{path},{quote}{label}{quote}" for path, label in zip(paths, labels, strict=True)]
+        file = put(tmp_path / "t.csv", "path,label", *lines)
+    dataset = read_dataset(file)
+    assert dataset.class_names == ("Na", "none", "owl", "wren")
+    assert dataset.splits.tolist() == ["train"] * 4 + ["unlabelled"] * len(MISSING_LABELS)
+    assert f"rows that have no label and are unlabelled: {len(MISSING_LABELS)}, with nan (2), " in notes(dataset)
+    assert ", blank (1); data.missing_labels=blank takes such words as classes; the first is in t." in notes(dataset)
+    literal = read_dataset(file, missing_labels="blank")
+    assert {"nan", "None", "N/A", "-"} < set(literal.class_names)
+    assert [path for path, _, split in rows(literal) if split == "unlabelled"] == ["15.jpg"]
+    assert "rows that have no label and are unlabelled: 1; the first is in t." in notes(literal)
+
+
+def test_float_labels_that_are_not_numbers_are_none(tmp_path: Path) -> None:
+    path = pa.array(["1.jpg", "2.jpg", "3.jpg"])
+    dataset = read_dataset(parquet(tmp_path / "t.parquet", path=path, label=pa.array([1.0, float("nan"), 2.0])))
+    assert dataset.splits.tolist() == ["train", "unlabelled", "train"]
+
+
+def test_words_that_say_nothing_in_other_columns(tmp_path: Path) -> None:
+    header = "path,label,split,individual,genus,x1,y1,x2,y2"
+    lines = ("1.jpg,a,train,nan,NaN,None,None,None,None", "2.jpg,b,N/A,nan,None,1,2,3,4", "3.jpg,a,train,x,A,-,NA,,nan")
+    dataset = read_dataset(put(tmp_path / "t.csv", header, *lines, "4.jpg,b,train,y,B,,,,"))
+    assert dataset.splits.tolist() == ["train"] * 4 and dataset.groups is not None and dataset.groups.tolist() == [-1, -1, 0, 1]
+    assert dataset.levels[0].of_classes() == ["A", "B"]
+    assert dataset.boxes is not None and np.isnan(dataset.boxes).all(axis=1).tolist() == [True, False, True, True]
+
+
+def test_missing_labels_have_no_effect_elsewhere(tmp_path: Path) -> None:
+    touch(tmp_path, "None/1.jpg", "NA/1.jpg")
+    assert read_dataset(tmp_path).class_names == ("NA", "None")
+    with pytest.raises(InputError, match=r"data\.missing_labels has no effect on class folders"):
+        read_dataset(tmp_path, missing_labels="blank")
+
+
+def test_a_column_that_is_declined(tmp_path: Path) -> None:
+    file = put(tmp_path / "t.csv", "path,label,individual,genus,x,y,w,h,split", "1.jpg,a,q,A,1,1,2,2,test", "2.jpg,b,q,B,1,1,2,0,train")
+    assert "t.csv, line 3: the box from (1, 1) to (3, 1) is empty" in error_of(file)
+    dataset = read_dataset(file, columns=columns.parse("group=,box=,parents= ,split="))
+    assert (dataset.groups, dataset.boxes, dataset.levels, set(dataset.splits.tolist())) == (None, None, (), {"train"})
+    assert "the columns of t.csv: path=path,label=label" in dataset.notes
+    for key in ("path", "label"):
+        with pytest.raises(InputError, match=f"'{key}=' should be a key, an equals sign and the name of a column"):
+            columns.parse(f"{key}=")
 
 
 @pytest.mark.parametrize(
@@ -312,8 +370,8 @@ def test_tables_named_after_splits(tmp_path: Path) -> None:
     assert rows(asked) == rows(dataset)
     put(tmp_path / "test.csv", "path,label", "train/2.jpg,a", "test/3.jpg,")
     assert "train.csv, line 3: the image 'train/2.jpg' is listed twice (also in test.csv, line 2)" in error_of(tmp_path)
-    put(tmp_path / "train.csv", "path,label", "1.jpg,")
-    assert "train.csv, line 2: it has no label, and is in train" in error_of(tmp_path)
+    put(tmp_path / "train.csv", "path,label", "1.jpg,", "2.jpg,a", "4.jpg,b")
+    assert rows(read_dataset(tmp_path))[0] == ("1.jpg", "", "unlabelled")
 
 
 @pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("train.csv", "more.csv"), ("val.csv", "valid.csv"), ("train.csv", "train.tsv")])
@@ -481,7 +539,7 @@ def test_paths_that_are_wrong_in_one_way_are_told_once(tmp_path: Path) -> None:
 
 def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
     file = put(tmp_path / "t.csv", "image,label", "1.jpg,a", "2.jpg,", "3.jpg,b", "4.jpg,")
-    assert "rows that have no label and are unlabelled: 2, the first in t.csv, line 3" in notes(read_dataset(file))
+    assert "rows that have no label and are unlabelled: 2; the first is in t.csv, line 3" in notes(read_dataset(file))
     assert "no label" not in notes(read_dataset(put(file, "image,label,split", "1.jpg,a,", "2.jpg,,test", "3.jpg,b,")))
 
 
@@ -534,7 +592,9 @@ def test_a_damaged_parquet_by_itself_is_named(tmp_path: Path) -> None:
     assert read_dataset(tmp_path).class_names == ("a", "b")
 
 
-NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(lambda text: plain_name(text) == text)
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(
+    lambda text: plain_name(text) == text and text not in MISSING
+)
 PARTS = NAMES.map(lambda text: text.translate({ord(each): "_" for each in "/\\:"})).filter(lambda text: text not in (".", ".."))
 EDGES = st.tuples(*[st.integers(0, 500)] * 2, *[st.integers(1, 500)] * 2)
 RECORD = st.fixed_dictionaries(

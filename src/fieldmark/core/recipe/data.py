@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fieldmark.core.recipe.section import Conflict, Probability, Refused, Section, setting
 
+MissingLabels = Literal["words", "blank"]
 Resize = Literal["squash", "shorter-side", "letterbox"]
 
 
@@ -102,7 +103,13 @@ LayoutName = Literal[
 
 class Data(Section):
     layout: Literal["auto", LayoutName] = setting("auto", "how DATA is laid out; auto recognises it")
-    columns: str | None = setting(None, "what a table's columns hold, such as label=species,parents=genus; read off their names by default")
+    columns: str | None = setting(
+        None,
+        "what a table's columns hold, such as label=species,parents=genus, or group= for none; read off their names by default",
+    )
+    missing_labels: MissingLabels = setting(
+        "words", "labels in a table that say that there is none: blank ones and words such as nan, None and N/A, or blank ones alone"
+    )
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column per level")
     level: str | None = setting(None, "taxonomy level to classify, such as genus; the classes themselves by default")
     classes: Annotated[int, Field(ge=2)] | None = setting(None, "use only this many classes, evenly spread over the list of their names")

@@ -11,11 +11,11 @@ from typing import get_args
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
-from fieldmark.core.recipe.data import LayoutName
+from fieldmark.core.recipe.data import LayoutName, MissingLabels
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
 from fieldmark.datasets.layouts.annotations import refuse_shares
-from fieldmark.datasets.layouts.layout import Layout, Source
+from fieldmark.datasets.layouts.layout import SETTINGS, Layout, Source
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.datasets.layouts.recognise import recognise
 
@@ -24,12 +24,18 @@ LAYOUTS: dict[str, Layout] = {name: import_module(f"{__name__}.{name.replace('-'
 
 
 def read_dataset(
-    data: str | Path, layout: str = "auto", columns: Mapping[str, str] | None = None, console: Console | None = None
+    data: str | Path,
+    layout: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    console: Console | None = None,
+    *,
+    missing_labels: MissingLabels = "words",
 ) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
 
     The word "birds" is the built-in set (a folder of that name is given as "./birds" or as a Path), and "hf:owner/name" a dataset on the
-    Hugging Face hub. `layout` is one of LAYOUTS, or "auto"; `columns` say which column of a table is what. Nothing is written or changed.
+    Hugging Face hub. `layout` is one of LAYOUTS, or "auto"; `columns` say which column of a table is what. These and the keywords are the
+    settings of a recipe's section `data`. Nothing is written or changed.
 
     Raises InputError, with all problems at once.
     """
@@ -50,9 +56,18 @@ def read_dataset(
         if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
-    if columns and not chosen.takes_columns:
-        raise InputError(f"data.columns has no effect on {chosen.title}, which is no table", hint="Leave it out.")
-    dataset = chosen.read(Source(path, columns or {}, console))
+    source = Source(path, columns or {}, missing_labels, console)
+    _refuse_unused(source, chosen)
+    dataset = chosen.read(source)
     if dataset.boxes is not None:
         refuse_shares(dataset.boxes, str(path))
     return replace(dataset, notes=(*notes, *dataset.notes))
+
+
+def _refuse_unused(source: Source, layout: Layout) -> None:
+    """Raise InputError for settings that mean nothing to a layout."""
+    plain = Source(source.path)
+    unused = [key for key in SETTINGS if getattr(source, key) != getattr(plain, key) and key not in layout.settings]
+    if unused:
+        problems = [f"data.{key} has no effect on {layout.title}, which is no table" for key in unused]
+        raise InputError(*problems, hint="Leave it out.")

@@ -47,7 +47,7 @@ def read(source: Source) -> Dataset:
 
 
 def _read(folder: Path, name: str) -> Dataset:
-    return read_tables(folder, {TABLE: ""}, layout=LAYOUT.name, name=name, asked=_COLUMNS)
+    return read_tables(folder, {TABLE: ""}, Source(folder, _COLUMNS), layout=LAYOUT.name, name=name)
 
 
 def _recognise(path: Path) -> Evidence | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
 
+_NEEDED = ("path", "label", "image")
 KEYS = ("path", "label", "split", "group", "parents", "box")
 _EXAMPLE = "data.columns='path=image,label=species,parents=genus family'"
 _KNOWN = {
@@ -42,7 +43,7 @@ class Columns:
     """Positions of columns in a header; None for what it does not have.
 
     `box` are the object's left and top edge, and its right and bottom edge or, with `sized`, its width and height. `asked` are keys that
-    were asked for and not found by name.
+    were asked for and not found by name; one that was declined has no column.
     """
 
     header: tuple[str, ...]
@@ -70,13 +71,15 @@ def normal(name: str) -> str:
 def parse(text: str) -> dict[str, str]:
     """From "label=species,box=x1 y1 x2 y2" to its keys and values. Several names of one key are separated by spaces or "+".
 
+    An empty value, as in "group=", says that no column is that; path and label need one.
+
     Raises InputError if that is not its form, or a key is neither one of KEYS nor "image", the images of a Hugging Face dataset.
     """
     asked: dict[str, str] = {}
     problems = []
     for entry in text.split(","):
         key, equals, value = (part.strip() for part in entry.partition("="))
-        if not (key and equals and value):
+        if not (key and equals and (value or key not in _NEEDED)):
             problems.append(f"data.columns: {entry.strip()!r} should be a key, an equals sign and the name of a column")
         elif key in asked:
             problems.append(f"data.columns says twice what {key} is: {asked[key]!r} and {value!r}")
@@ -124,7 +127,7 @@ class _Search:
         others = {column for column in (path, label, split, group) if column is not None}
         parents = self.named["parents"] if "parents" in self.named else self._by_name("parents", others)
         box = self.named["box"] if "box" in self.named else self._box()
-        if "box" in self.named and len(_names("box", self.asked["box"])) != 4:
+        if self.asked.get("box") and len(_names("box", self.asked["box"])) != 4:
             self.problems.append(f"data.columns: box={self.asked['box']} should be the names of four columns of {self.file}")
         self._distinct([self.normals[column] for column in parents])
         if "box" not in self.named:
@@ -187,7 +190,7 @@ def shown(names: Sequence[str], limit: int = 30) -> str:
 
 
 def _names(key: str, value: str) -> list[str]:
-    return [name for name in re.split(r"[\s,+]+", value) if name] if key in ("parents", "box") else [value]
+    return [name for name in (re.split(r"[\s,+]+", value) if key in ("parents", "box") else [value]) if name]
 
 
 def _positions(header: Sequence[str], name: str) -> list[int]:

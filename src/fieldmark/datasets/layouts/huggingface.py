@@ -117,5 +117,5 @@ LAYOUT = Layout(
     read=read,
     example="hf:owner/name",
     images=RowImages,
-    takes_columns=True,
+    settings=("columns",),
 )

@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fieldmark.core.console import Console
-from fieldmark.core.recipe.data import LayoutName
+from fieldmark.core.recipe.data import LayoutName, MissingLabels
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.images import Files, Images
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader is given: a folder or file that is there, and for tables which column is what."""
+    """What a reader is given: a folder or file that is there, and how it is to be read, as `data.columns` and the like say it."""
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
+    missing_labels: MissingLabels = "words"
     console: Console = field(default_factory=lambda: Console(quiet=True))
+
+
+SETTINGS = ("columns", "missing_labels")
+"""The fields of Source that are keys of `data`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Layout:
         read: reads the dataset. Raises InputError with all problems at once, each with its file and line.
         images: opens the images again, given the root of a dataset read before.
         example: what the user types as DATA.
-        takes_columns: whether `data.columns` means something to it.
+        settings: the keys of `data` that mean something to it, of those that Source has.
     """
 
     name: LayoutName
@@ -53,7 +58,7 @@ class Layout:
     read: Callable[[Source], Dataset]
     example: str
     images: Callable[[Path], Images] = Files
-    takes_columns: bool = False
+    settings: tuple[str, ...] = ()
 
 
 def marks(*wanted: str) -> Recognise:

@@ -94,7 +94,7 @@ def _refuse_half(path: Path, layouts: Sequence[Layout], depth: int) -> None:
 
 def _refuse_part(path: Path, layouts: Sequence[Layout]) -> None:
     """Raise InputError for a folder of a published dataset whose annotations lie beside the folder."""
-    published = [layout for layout in layouts if layout.images is Files and not layout.takes_columns]
+    published = [layout for layout in layouts if layout.images is Files and layout.name != "table"]
     for layout, evidence in _complete(path.parent, published):
         raise InputError(
             f"{shown(path)} is a part of {layout.title}, whose {_listed(evidence.found[:3])} lie in the folder above",

@@ -28,8 +28,8 @@ def read(source: Source) -> Dataset:
 
     Columns are found by their names (`columns`). Paths are relative to the table's folder and lead nowhere out of it. A blank split is
     train, or what the file is named after; a split that is none of train, val, test and unlabelled leaves the image out, with a note.
-    An image without a label is unlabelled in test and if no split is said, and an error in train and val. Classes are sorted by name,
-    or as numbers if all are. A coarser name is taken as a level if it is the same for all images of a class.
+    An image without a label is unlabelled whatever its split; words such as nan and None say that there is none (`MISSING`). Classes are
+    sorted by name, or as numbers if all are. A coarser name is taken as a level if it is the same for all images of a class.
     Raises InputError with all problems at once.
     """
     path = source.path
@@ -40,18 +40,19 @@ def read(source: Source) -> Dataset:
             raise InputError(f"{shown(path)} holds no table", hint=hint)
         splits = _splits_of(path, files)
         _refuse_rivals(path, files)
-        return read_tables(path, splits, layout=LAYOUT.name, name=path.resolve().name, asked=source.columns)
+        return read_tables(path, splits, source, layout=LAYOUT.name, name=path.resolve().name)
     if not is_table(path):
         raise InputError(f"{shown(path)} is not a table", hint=hint)
-    return read_tables(path.parent, {path.name: ""}, layout=LAYOUT.name, name=path.stem, asked=source.columns)
+    return read_tables(path.parent, {path.name: ""}, source, layout=LAYOUT.name, name=path.stem)
 
 
-def read_tables(root: Path, splits: Mapping[str, str], *, layout: str, name: str, asked: Mapping[str, str]) -> Dataset:
+def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout: str, name: str) -> Dataset:
     """The dataset in these tables in `root`: name of the file → the split of records that say none, "" if that is not known.
 
-    `asked` is `data.columns`: key → name. Raises InputError.
+    Of `source` only the settings count. Raises InputError.
     """
-    rows = TableRows(Annotations(root))
+    asked = source.columns
+    rows = TableRows(Annotations(root), source.missing_labels)
     for file, split in splits.items():
         table = open_table(rows.notes, file)
         rows.notes.check()
@@ -189,5 +190,5 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="photos.csv",
-    takes_columns=True,
+    settings=("columns", "missing_labels"),
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import shown, some
+from fieldmark.core.recipe.data import MissingLabels
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, LeadsOut, NotAPath, Place, inner_path
@@ -22,7 +23,10 @@ from fieldmark.datasets.layouts.records import Table
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 
 SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled": UNLABELLED}
+MISSING = frozenset(("nan", "NaN", "NAN", "-nan", "None", "NONE", "null", "Null", "NULL", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-"))
+"""What Python, R, pandas, spreadsheets and databases write where there is no value. "none" and "Na" are not among them: they are words."""
 _CODES = (*SPLITS, UNLABELLED)
+_NO_BOX = (math.nan,) * 4
 _LEFT_OUT = -1
 _NEW = -2
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
@@ -41,8 +45,9 @@ class _Level:
 class TableRows:
     """A million images take a few hundred megabytes: texts that are repeated are kept as numbers, and numbers in arrays."""
 
-    def __init__(self, notes: Annotations):
+    def __init__(self, notes: Annotations, missing_labels: MissingLabels):
         self.notes = notes
+        self._missing = MISSING if missing_labels == "words" else frozenset[str]()
         self._remarks: list[str] = []
         self._tables: list[tuple[int, Table]] = []  # first row, table
         self._rows: dict[str, int] = {}  # path -> row, in the order read
@@ -54,8 +59,8 @@ class TableRows:
         self._levels: dict[str, _Level] = {}
         self._left_out: Counter[str] = Counter()
         self._unread_labels = 0
-        self._blank_labels = 0
-        self._first_blank_label: Place | None = None
+        self._no_label: Counter[str] = Counter()  # what stands there instead
+        self._first_without: Place | None = None
         self._refused: dict[str, Problem] = {}  # kind of path -> the first problem
         self._refusals: Counter[str] = Counter()
 
@@ -86,12 +91,9 @@ class TableRows:
                 if code == _NEW:
                     code = self._label(table.place(number), label)
                 if code < 0:
-                    if split != test and (own_split or word.strip()):
-                        self.notes.wrong(table.place(number), f"it has no label, and is in {_CODES[split]}")
-                        continue
-                    if split != test:
-                        self._blank_labels += 1
-                        self._first_blank_label = self._first_blank_label or table.place(number)
+                    if split != test or label.strip():
+                        self._no_label[label.strip()] += 1
+                        self._first_without = self._first_without or table.place(number)
                     split = unlabelled
 
             path = path.strip()
@@ -109,8 +111,10 @@ class TableRows:
             try:
                 box = float(left or math.nan), float(top or math.nan), float(right or math.nan), float(bottom or math.nan)
             except ValueError:
-                self.notes.box(table.place(number), (left, top, right, bottom))
-                continue
+                if any(_present(side.strip()) for side in (left, top, right, bottom)):
+                    self.notes.box(table.place(number), (left, top, right, bottom))
+                    continue
+                box = _NO_BOX
 
             if code >= 0:
                 for level, parent in zip(levels, parents, strict=True):
@@ -121,7 +125,7 @@ class TableRows:
             self._numbers.append(number)
             self._labels.append(code)
             self._splits.append(split)
-            self._groups.append(self._group_codes.setdefault(group.strip(), len(self._group_codes) - 1))
+            self._groups.append(self._group_codes.setdefault(_present(group.strip()), len(self._group_codes) - 1))
             self._boxes.extend(box)
         if found.sized:
             edges = np.frombuffer(self._boxes).reshape(-1, 4)[first_row:]
@@ -145,8 +149,8 @@ class TableRows:
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
         remarks = [*self._remarks, *self._left_out_remark()]
-        if self._blank_labels:
-            remarks.append(f"rows that have no label and are unlabelled: {self._blank_labels:,}, the first in {self._first_blank_label}")
+        if self._no_label:
+            remarks.append(self._no_label_remark())
         if same := _same_but_for_case(class_names):
             remarks.append(f"two labels differ only in the case of their letters: {same[0]!r} and {same[1]!r}")
         if self._unread_labels:
@@ -167,8 +171,10 @@ class TableRows:
         )
 
     def _label(self, place: Place, text: str) -> int:
-        """The number of a label not met before in this spelling, -1 for a blank one."""
+        """The number of a label not met before in this spelling, -1 for one that says that there is none."""
         name = plain_name(text)
+        if name in self._missing:
+            name = ""
         if any(unicodedata.category(character) == "Cc" for character in name):
             self.notes.wrong(place, f"the label {text[:100]!r} holds control characters")
         code = self._classes.setdefault(name, len(self._classes)) if name else -1
@@ -246,6 +252,14 @@ class TableRows:
         if len(class_names) == 1:
             raise InputError(f"{tables}: only one class, {class_names[0]!r}; a classifier needs at least two")
 
+    def _no_label_remark(self) -> str:
+        words = some([f"{word} ({times:,})" for word, times in self._no_label.most_common() if word])
+        remark = f"rows that have no label and are unlabelled: {self._no_label.total():,}"
+        if words:
+            blank = f", blank ({self._no_label['']:,})" if self._no_label[""] else ""
+            remark += f", with {words}{blank}; data.missing_labels=blank takes such words as classes"
+        return f"{remark}; the first is in {self._first_without}"
+
     def _left_out_remark(self) -> list[str]:
         if not self._left_out:
             return []
@@ -254,10 +268,15 @@ class TableRows:
 
 
 def _split_code(word: str, blank: int) -> int:
-    plain = word.strip().lower()
+    plain = _present(word.strip()).lower()
     if not plain:
         return blank
     return _CODES.index(SPLIT_WORDS[plain]) if plain in SPLIT_WORDS else _LEFT_OUT
+
+
+def _present(text: str) -> str:
+    """The same, or "" for what says that there is nothing."""
+    return "" if text in MISSING else text
 
 
 def _same_but_for_case(names: Sequence[str]) -> tuple[str, str] | None:
@@ -275,7 +294,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _add_parent(level: _Level, code: int, text: str, place: Place) -> None:
-    if name := plain_name(text):
+    if name := _present(plain_name(text)):
         before, _ = level.parents.setdefault(code, (name, place))
         if before != name:
             level.others.setdefault(code, (name, place))
