@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from fieldmark.core.console import Console
+from fieldmark.core.names import some
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.evaluation.assessment import Assessment, assess, write_assessment
 from fieldmark.evaluation.run import Run
@@ -20,23 +24,27 @@ def write_results(run: Run, console: Console) -> Run:
     with run.folder.locked():
         found = assess(run)
         write_assessment(found)
-        _draw(run, found)
+        numbered = [path for path in _draw(run, found) if path is not None]
+        if numbered:
+            listed = some([f"figures/{path.name}" for path in numbered], 3)
+            console.say(f"some names have letters that no font here has; the figures number them, and {listed} has the names")
         console.say(f"the report is {write_report(run, found=found)}")
     return run
 
 
-def _draw(run: Run, found: Assessment) -> None:
+def _draw(run: Run, found: Assessment) -> Iterator[Path | None]:
+    """What save_png returns for each figure."""
     figures = run.folder.figures
     figures.mkdir(exist_ok=True)
     if epochs := read_json_lines(run.folder.metrics_file):  # ensembles have none
-        save_png([curve_charts(epochs, run.summary.training.best_epoch)], figures / "curves.png", legend=True)
+        yield save_png([curve_charts(epochs, run.summary.training.best_epoch)], figures / "curves.png", legend=True)
     matrix, *close_ups = confusion_charts(found.matrix, found.test.class_names)
-    save_png([[matrix], *(close_ups[k : k + 2] for k in range(0, len(close_ups), 2))], figures / "confusion.png")
-    save_png([[risk_coverage_chart({run.name: found.risk_coverage})]], figures / "risk-coverage.png")
+    yield save_png([[matrix], *(close_ups[k : k + 2] for k in range(0, len(close_ups), 2))], figures / "confusion.png")
+    yield save_png([[risk_coverage_chart({run.name: found.risk_coverage})]], figures / "risk-coverage.png")
     if found.decisions is None:
         return
-    save_png([reliability_charts(*found.reliability)], figures / "reliability.png")
+    yield save_png([reliability_charts(*found.reliability)], figures / "reliability.png")
     for each in found.unknown:
         known, unknown = each.values[each.score]
         charts = rejection_charts(known, unknown, found.decisions.threshold, each.score, each.values)
-        save_png([charts], figures / f"unknown-{each.name}.png")
+        yield save_png([charts], figures / f"unknown-{each.name}.png")

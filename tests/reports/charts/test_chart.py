@@ -10,6 +10,7 @@ from PIL import Image
 
 from fieldmark.reports.charts.chart import Chart, save_png
 from fieldmark.reports.charts.drawing import LINES
+from fieldmark.reports.charts.lettering import Lettering
 
 
 def draw(axes: Axes, colour: str) -> None:
@@ -41,7 +42,7 @@ def test_a_png_has_rows_of_charts_in_their_sizes_with_titles_above(tmp_path: Pat
     assert image.size == (round(4.5 * 220), 66 + 440 + 440)
     dark = np.asarray(image.convert("L")) < 250
     assert dark[:66, :660].any() and dark[:440, 660:].any() and not dark[440:506, 660:].any() and not dark[506:, 660:].any()
-    whole = chart("", colour=LINES[1]).image()
+    whole = chart("", colour=LINES[1]).image(Lettering())
     assert np.array_equal(np.asarray(image)[506:, :660], np.asarray(whole))
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from fieldmark.core.files import whole_file
+from fieldmark.core.files import whole_file, write_text
 from fieldmark.reports.charts.drawing import PALETTE, PAPER, chart_style
+from fieldmark.reports.charts.lettering import Lettering
 from fieldmark.reports.charts.svg import page_element
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ class Chart:
             self._figure()[0].savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         return page_element(drawn.getvalue(), {**PALETTE, **self.colours}, self.description)
 
-    def image(self, legend: bool = False) -> Image.Image:
+    def image(self, lettering: Lettering, legend: bool = False) -> Image.Image:
         """The chart below its title, in RGB. `legend` adds one of the lines that have names, for charts whose page has one of its own."""
         with chart_style():
             figure, axes = self._figure()
             if legend and axes.get_legend_handles_labels()[0]:
                 axes.legend(frameon=False, fontsize="small")
-            chart = _pixels(figure)
-            return _stacked([_title(self.title, self.width), chart]) if self.title else chart
+            chart = _pixels(figure, lettering)
+            return _stacked([_title(self.title, self.width, lettering), chart]) if self.title else chart
 
     def _figure(self) -> tuple[Figure, Axes]:
         from matplotlib.figure import Figure
@@ -71,25 +72,46 @@ class Chart:
         return figure, axes
 
 
-def save_png(rows: Sequence[Sequence[Chart]], path: Path, legend: bool = False) -> None:
+def save_png(rows: Sequence[Sequence[Chart]], path: Path, legend: bool = False) -> Path | None:
     """Write rows of charts, each below its title, to a PNG, whole or not at all. Equal charts give equal bytes.
+
+    Names with letters that no font of this machine has are numbered in it, and listed by number in the text file whose path is returned,
+    next to the PNG; None if there are none.
 
     legend: as in Chart.image
     """
-    image = _stacked([_beside([chart.image(legend) for chart in row]) for row in rows])
+    lettering, names = Lettering(), path.with_suffix(".names.txt")
+    images = [_beside([chart.image(lettering, legend) for chart in row]) for row in rows]
+    if lettering.numbers:
+        images.append(_note(f"{names.name} lists the numbered names: no font of the machine has their letters", lettering))
     with whole_file(path) as temporary:
-        image.save(temporary, format="png", dpi=(_DPI, _DPI))
+        _stacked(images).save(temporary, format="png", dpi=(_DPI, _DPI))
+    if not lettering.numbers:
+        names.unlink(missing_ok=True)
+        return None
+    write_text(names, "".join(f"{number}\t{name}\n" for name, number in lettering.numbers.items()))
+    return names
 
 
-def _title(text: str, width: float) -> Image.Image:
+def _title(text: str, width: float, lettering: Lettering) -> Image.Image:
+    return _line(text[:1].upper() + text[1:], width, lettering, fontweight="bold")
+
+
+def _note(text: str, lettering: Lettering) -> Image.Image:
+    return _line(text, 0.1 + 0.07 * len(text), lettering, fontsize="small")
+
+
+def _line(text: str, width: float, lettering: Lettering, **style: Any) -> Image.Image:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, _TITLE), dpi=_DPI)
-    figure.text(0.1 / width, 0.4, text[:1].upper() + text[1:], fontweight="bold", va="center", parse_math=False)
-    return _pixels(figure)
+    with chart_style():
+        figure = Figure(figsize=(width, _TITLE), dpi=_DPI)
+        figure.text(0.1 / width, 0.4, text, va="center", parse_math=False, **style)
+        return _pixels(figure, lettering)
 
 
-def _pixels(figure: Figure) -> Image.Image:
+def _pixels(figure: Figure, lettering: Lettering) -> Image.Image:
+    lettering.apply(figure)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     return Image.open(drawn).convert("RGB")

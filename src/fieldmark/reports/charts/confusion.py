@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import COUNT, GRID, INK, LINES, PAPER, REFERENCE, WRONG, printable
+from fieldmark.reports.charts.drawing import COUNT, GRID, INK, LINES, PAPER, REFERENCE, WRONG
+from fieldmark.reports.charts.lettering import beginning, ending, mark_part, printable, width_of
 from fieldmark.scoring.confusion import blocks, cluster_order, worst_pairs
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, n
     width = max(_NAMES + wide * _CELL + _MARGIN, _CLOSE_UP)
     down = len(chosen) * _CELL
     written = ["no answer" if column == len(matrix) else shown[column] for column in columns]
-    slanted = 0.3 + max(len(line) for name in written for line in _lines(name)) * _LETTER * math.sin(math.radians(_SLANT))
+    slanted = 0.3 + max(width_of(line) for name in written for line in _lines(name)) * _LETTER * math.sin(math.radians(_SLANT))
 
     def draw(sheet: _Sheet) -> None:
         axes = sheet.axes(_NAMES, _MARGIN, wide * _CELL, down)
@@ -158,29 +159,32 @@ def _write_name(axes: Axes, name: str, end: tuple[float, float], slanted: bool) 
     lines = _lines(name)
     apart = 0.2 if len(lines) > 1 else 0
     sine, cosine = math.sin(math.radians(_SLANT)), math.cos(math.radians(_SLANT))
-    for line, shift in zip(lines, (-apart, apart), strict=False):
+    for line, shift, first in zip(lines, (-apart, apart), (True, False), strict=False):
         x, y = (end[0] + shift * sine, end[1] + shift * cosine) if slanted else (end[0], end[1] + shift)
         style: dict[str, Any] = {"rotation": _SLANT, "rotation_mode": "anchor"} if slanted else {}
-        axes.text(x, y, line, ha="right", va="center", fontsize=8, parse_math=False, **style)
+        mark_part(axes.text(x, y, line, ha="right", va="center", fontsize=8, parse_math=False, **style), name, first)
 
 
 def _lines(name: str) -> list[str]:
     """In two if it is long, split between words as near to its middle as possible."""
-    if len(name) <= _LINE:
+    if width_of(name) <= _LINE:
         return [name]
-    ends = [gap.end() for gap in re.finditer(r"[\s_/-]+", name)] or [len(name) // 2]
-    place = min(ends, key=lambda end: abs(2 * end - len(name)))
-    if max(place, len(name) - place) > _LINE + 8:
-        place = len(name) // 2
+    middle = len(beginning(name, width_of(name) // 2))
+    ends = [gap.end() for gap in re.finditer(r"[\s_/-]+", name)] or [middle]
+    place = min(ends, key=lambda end: abs(2 * width_of(name[:end]) - width_of(name)))
+    if max(width_of(name[:place]), width_of(name[place:])) > _LINE + 8:
+        place = middle
     return [name[:place].rstrip(), name[place:]]
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
     """A name that is too long loses its middle; names that are then equal get the numbers of their classes."""
     half = _LONGEST // 2
-    short = [name if len(name) <= _LONGEST else f"{name[:half].rstrip()}…{name[1 - half :].lstrip()}" for name in names]
+    short = [
+        name if width_of(name) <= _LONGEST else f"{beginning(name, half).rstrip()}…{ending(name, half - 1).lstrip()}" for name in names
+    ]
     times = Counter(short)
-    return [name if times[name] == 1 else f"{name[: _LONGEST - 8]} ({number})" for number, name in enumerate(short, start=1)]
+    return [name if times[name] == 1 else f"{beginning(name, _LONGEST - 8)} ({number})" for number, name in enumerate(short, start=1)]
 
 
 def _short_count(count: int) -> str:

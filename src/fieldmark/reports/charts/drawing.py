@@ -1,7 +1,8 @@
-"""What all charts share: their colours, which a page exchanges for its own, the styles of lines, and what is done to axes and to names."""
+"""What all charts share: their colours, which a page exchanges for its own, the styles of lines, and plain axes."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,21 @@ def line_style(number: int) -> dict[str, Any]:
 
 @contextmanager
 def chart_style(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """The style of all charts with further settings, whatever the user's own are. Letters that the font lacks cause no warning."""
+    """The style of all charts with further settings, whatever the user's own are.
+
+    Matplotlib does not complain of letters that its font lacks, which a page's browser finds elsewhere, nor of the weights of fonts.
+    """
     from matplotlib import style
 
-    with warnings.catch_warnings(), style.context(["default", {"font.size": 10.5, "axes.linewidth": 0.6, **(settings or {})}]):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), style.context(["default", {"font.size": 10.5, "axes.linewidth": 0.6, **(settings or {})}]):
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            yield
+    finally:
+        fonts.setLevel(level)
 
 
 def plain_axes(axes: Axes) -> None:
@@ -63,13 +73,3 @@ def plain_text(texts: Sequence[Any]) -> None:
     """Keep dollar signs in names from being read as formulas."""
     for text in texts:
         text.set_parse_math(False)
-
-
-def printable(name: str) -> str:
-    """Without line breaks and characters that cannot be displayed."""
-    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "\ufffd" for letter in name)
-
-
-def shortened(text: str, longest: int, end: int) -> str:
-    """At most `longest` characters: of a longer text its beginning and its last `end` characters."""
-    return text if len(text) <= longest else f"{text[: longest - end - 1]}…{text[-end:]}"

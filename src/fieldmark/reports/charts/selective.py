@@ -10,7 +10,8 @@ import numpy as np
 
 from fieldmark.core.errors import InputError
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import REFERENCE, line_style, plain_axes, plain_text, printable, shortened, small_legend
+from fieldmark.reports.charts.drawing import REFERENCE, line_style, plain_axes, plain_text, small_legend
+from fieldmark.reports.charts.lettering import printable, shortened
 from fieldmark.scoring.selective import RiskCoverage
 
 if TYPE_CHECKING:

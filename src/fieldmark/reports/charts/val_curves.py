@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import line_style, plain_axes, plain_text, printable, shortened, small_legend
+from fieldmark.reports.charts.drawing import line_style, plain_axes, plain_text, small_legend
+from fieldmark.reports.charts.lettering import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import plain_text, printable, shortened
+from fieldmark.reports.charts.drawing import plain_text
+from fieldmark.reports.charts.lettering import printable, shortened, width_of
 from fieldmark.studies.charts.colours import Palette
 from fieldmark.studies.table import Row
 
@@ -31,7 +32,7 @@ def _draw_heading(axes: Axes, text: str) -> None:
 
 def legend(rows: Sequence[Row], colours: Palette, width: float) -> Chart:
     names = [shortened(f"{row.number}  {printable(row.name)}", _LONGEST, 10) for row in rows]
-    columns = max(1, int(width / (_KEY + _CHARACTER * max(map(len, names)))))
+    columns = max(1, int(width / (_KEY + _CHARACTER * max(map(width_of, names)))))
     height = 0.15 + 0.2 * math.ceil(len(names) / columns)
     return Chart("", ", ".join(names), width, height, partial(_draw_legend, names=names, colours=colours, columns=columns))
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import INK, PAPER, plain_axes, printable, shortened
+from fieldmark.reports.charts.drawing import INK, PAPER, plain_axes
+from fieldmark.reports.charts.lettering import printable, shortened
 from fieldmark.studies.charts.colours import Palette, page_colours, rung_style
 from fieldmark.studies.columns import gain_text
 from fieldmark.studies.statistics import Gain

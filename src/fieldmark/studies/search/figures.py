@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldmark.reports.charts.chart import Chart, save_png
-from fieldmark.reports.charts.drawing import LINES, PAPER, REFERENCE, plain_axes, shortened
+from fieldmark.reports.charts.drawing import LINES, PAPER, REFERENCE, plain_axes
+from fieldmark.reports.charts.lettering import shortened
 from fieldmark.studies.search.proposals import Trial
 from fieldmark.studies.search.results import SearchResult, figure_title
 from fieldmark.studies.search.space import Choices, Dimension, Space, label
