@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +63,14 @@ def test_sizes_are_upright(tmp_path: Path) -> None:
     assert (found.widths[0], found.heights[0]) == (20, 30)
 
 
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute after the files were written."""
+    now = time.time_ns()
+    monkeypatch.setattr(content.time, "time_ns", lambda: now + 60_000_000_000)
+
+
+@pytest.mark.usefixtures("later")
 def test_second_scan_reads_no_file(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = scan(dataset, cache_dir=tmp_path / "cache")
 
@@ -70,6 +81,63 @@ def test_second_scan_reads_no_file(dataset: Dataset, tmp_path: Path, monkeypatch
     second = scan(dataset, cache_dir=tmp_path / "cache")
     assert second.hashes == first.hashes and second.problems == first.problems
     np.testing.assert_array_equal(second.widths, first.widths)
+    scan(dataset.take(np.array([0])), cache_dir=tmp_path / "cache")
+    assert scan(dataset, cache_dir=tmp_path / "cache").hashes == first.hashes, "a scan of some files does not forget the others"
+
+
+def _overwritten(one: Path, other: Path) -> None:
+    for file, data in ((one, other.read_bytes()), (other, one.read_bytes())):
+        file.write_bytes(data)
+
+
+def _copied_over(one: Path, other: Path) -> None:
+    kept = shutil.copy2(one, one.with_suffix(".kept"))
+    shutil.copy2(other, one)
+    shutil.move(kept, other)
+
+
+def _renamed(one: Path, other: Path) -> None:
+    aside = one.rename(one.with_suffix(".aside"))
+    other.rename(one)
+    aside.rename(other)
+
+
+def _folders_renamed(one: Path, other: Path) -> None:
+    _renamed(one.parent, other.parent)
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("exchange", [_overwritten, _copied_over, _renamed, _folders_renamed])
+def test_images_that_change_places_are_seen(tmp_path: Path, exchange: Callable[[Path, Path], None]) -> None:
+    files = [tmp_path / "data" / name for name in ("a/0.ppm", "b/0.ppm")]
+    for file, colour in zip(files, ("red", "blue"), strict=True):
+        save(file, colour=colour)
+    labels, splits = np.arange(2, dtype=np.int32), np.array(["train"] * 2)
+    both = Dataset("x", tmp_path / "data", "class-folders", ("a", "b"), ("a/0.ppm", "b/0.ppm"), labels, splits, Files(tmp_path / "data"))
+    before = scan(both, cache_dir=tmp_path / "cache").hashes
+    exchange(*files)
+    for file in files:
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    assert scan(both, cache_dir=tmp_path / "cache").hashes == before[::-1]
+
+
+FINE = 1_700_000_000_123_456_789
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "since", "shown"),
+    [
+        (FINE, FINE, FINE + 1, True),
+        (FINE - 10**9, FINE, FINE + 1, True),
+        (FINE, FINE, FINE, False),  # changed in the tick of the scan
+        (FINE - 10**18, FINE, FINE - 1, False),  # with an old date, as from an archive
+        (FINE, FINE + 10**12, FINE, False),  # a clock that runs ahead
+        (1_700_000_000 * 10**9, 1_700_000_000 * 10**9, FINE, False),  # FAT and SFTP: the date in place of the time of change
+        (1_600_000_000 * 10**9, 1_700_000_000 * 10**9, FINE, True),  # a coarse clock, but one of its own
+    ],
+)
+def test_when_a_stamp_is_sure_to_show_changes(mtime: int, ctime: int, since: int, shown: bool) -> None:
+    assert images.Stamp(10, mtime, ctime, 7).shows_changes(since) == shown
 
 
 def test_changes_are_seen(dataset: Dataset, tmp_path: Path) -> None:
@@ -97,6 +165,7 @@ def test_a_file_of_this_moment_is_read_again(tmp_path: Path) -> None:
     assert scan(one, cache_dir=tmp_path / "cache").hashes != first.hashes
 
 
+@pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text"])
 def test_a_damaged_memo_is_ignored_and_rebuilt(dataset: Dataset, tmp_path: Path, damage: str) -> None:
     first = scan(dataset, cache_dir=tmp_path / "cache")
@@ -109,6 +178,7 @@ def test_a_damaged_memo_is_ignored_and_rebuilt(dataset: Dataset, tmp_path: Path,
     assert content._read_memo(memo).keys() == set(dataset.paths) - {dataset.paths[4]}
 
 
+@pytest.mark.usefixtures("later")
 def test_an_unwritable_cache_is_the_users_error(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="a file is in its way"):

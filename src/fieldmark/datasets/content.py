@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file
 from fieldmark.datasets.dataset import Dataset
-from fieldmark.datasets.images import Images
+from fieldmark.datasets.images import Images, Stamp
 from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions
 
 Progress = Callable[[int, int], None]
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 MISSING = "the file does not exist"
 _CHUNK = 64
-_SETTLED = 2_000_000_000  # nanoseconds: within the clock tick of a file system a file can change and keep its time
+_SETTLED = 2_000_000_000  # nanoseconds: the longest clock tick of a file system
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,7 @@ class Content:
 
 
 class _Entry(NamedTuple):
-    size: int
-    mtime_ns: int
+    stamp: Stamp | None
     hash: str
     width: int
     height: int
@@ -62,6 +61,8 @@ _SCHEMA = pa.schema(
         ("path", pa.binary()),
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
+        ("ctime_ns", pa.int64()),
+        ("inode", pa.uint64()),
         ("hash", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -71,10 +72,10 @@ _SCHEMA = pa.schema(
 
 
 def scan(dataset: Dataset, progress: Progress | None = None, cache_dir: Path | None = None) -> Content:
-    """Read every file once. With `cache_dir`, a file whose size and time of change are as they were is not read again."""
+    """Read every file once. With `cache_dir`, a file is not read again if its stamp, which every change shows in, is what it was."""
     memo_file = None if cache_dir is None else _memo_file(cache_dir, dataset.root)
     memo = {} if memo_file is None else _read_memo(memo_file)
-    settled_before = time.time_ns() - _SETTLED
+    before = time.time_ns() - _SETTLED
 
     def examine(start: int) -> list[_Entry]:
         return [_examine(dataset.images, path, memo.get(path)) for path in dataset.paths[start : start + _CHUNK]]
@@ -87,10 +88,11 @@ def scan(dataset: Dataset, progress: Progress | None = None, cache_dir: Path | N
                 progress(len(entries), len(dataset))
 
     if memo_file is not None:
-        read = zip(dataset.paths, entries, strict=True)
-        lasting = {path: entry for path, entry in read if entry.hash and entry.mtime_ns < settled_before}
-        if lasting != memo:
-            _write_memo(memo_file, lasting)
+        read = dict(zip(dataset.paths, entries, strict=True))
+        lasting = {path: entry for path, entry in read.items() if entry.hash and entry.stamp and entry.stamp.shows_changes(before)}
+        of_others = {path: entry for path, entry in memo.items() if path not in read}
+        if of_others | lasting != memo:
+            _write_memo(memo_file, of_others | lasting)
     return Content(
         hashes=tuple(entry.hash for entry in entries),
         widths=np.array([entry.width for entry in entries], np.int32),
@@ -125,22 +127,22 @@ def make_folder(folder: Path) -> None:
 
 def _examine(images: Images, path: str, known: _Entry | None) -> _Entry:
     try:
-        size, mtime_ns = images.stamp(path)
-        if known is not None and (size, mtime_ns) == (known.size, known.mtime_ns):
+        stamp = images.stamp(path)
+        if known is not None and known.stamp == stamp:
             return known
         data = images.read(path)
     except (FileNotFoundError, NotADirectoryError):
-        return _Entry(0, 0, "", 0, 0, MISSING)
+        return _Entry(None, "", 0, 0, MISSING)
     except OSError as error:
-        return _Entry(0, 0, "", 0, 0, f"the file cannot be read ({error.strerror})")
+        return _Entry(None, "", 0, 0, f"the file cannot be read ({error.strerror})")
     except UnreadableImage as error:
-        return _Entry(0, 0, "", 0, 0, error.reason)
+        return _Entry(None, "", 0, 0, error.reason)
     digest = file_hash(data)
     try:
         width, height = dimensions(data, path)
     except UnreadableImage as error:
-        return _Entry(size, mtime_ns, digest, 0, 0, error.reason)
-    return _Entry(size, mtime_ns, digest, width, height, "")
+        return _Entry(stamp, digest, 0, 0, error.reason)
+    return _Entry(stamp, digest, width, height, "")
 
 
 def _memo_file(cache_dir: Path, root: Path) -> Path:
@@ -153,14 +155,15 @@ def _read_memo(file: Path) -> dict[str, _Entry]:
     try:
         table = pq.read_table(file, page_checksum_verification=True).select(_SCHEMA.names).cast(_SCHEMA)
         paths, *columns = (column.to_pylist() for column in table.columns)
-        return {os.fsdecode(path): _Entry(*values) for path, *values in zip(paths, *columns, strict=True)}
+        fields = len(Stamp._fields)
+        return dict(zip(map(os.fsdecode, paths), map(_Entry, map(Stamp, *columns[:fields]), *columns[fields:]), strict=True))
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return {}
 
 
 def _write_memo(file: Path, entries: dict[str, _Entry]) -> None:
-    columns: Sequence[Sequence[object]] = [list(column) for column in zip(*entries.values(), strict=True)] or [[]] * len(_Entry._fields)
-    table = pa.table([[os.fsencode(path) for path in entries], *columns], schema=_SCHEMA)
+    rows = [(os.fsencode(path), *(stamp or ()), *found) for path, (stamp, *found) in entries.items()]
+    table = pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(_SCHEMA), schema=_SCHEMA)
     make_folder(file.parent)
     with whole_file(file) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True)

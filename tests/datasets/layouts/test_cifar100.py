@@ -11,6 +11,7 @@ from miniatures import cifar100, cifar100_archive, put
 from miniatures.cifar100 import batch, cpickle
 
 from fieldmark.core.errors import InputError
+from fieldmark.datasets.images import Stamp
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 from fieldmark.runtime.decode import UnreadableImage, decode
 
@@ -39,7 +40,7 @@ def test_labels_and_pixels_of_known_records(tmp_path: Path) -> None:
     assert dataset.label_names()[row] == "aquarium fish" and dataset.splits[row] == "train"
     pixels = decode(dataset.images.read("train#4.png"))
     assert pixels.shape == (32, 32, 3) and pixels[2, 5].tolist() == [10, 20, 30] and pixels.sum() == 60
-    assert dataset.images.stamp("train#4.png") == (3072, (dataset.root / "train").stat().st_mtime_ns)
+    assert dataset.images.stamp("train#4.png") == Stamp.of(dataset.root / "train")
     assert dataset.name == "cifar-100-python"
 
 

@@ -13,6 +13,7 @@ from miniatures.huggingface import parquet
 
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.images import Stamp
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 from fieldmark.datasets.layouts import row_images as row_images
 from fieldmark.datasets.layouts.huggingface import LAYOUT
@@ -47,8 +48,7 @@ def test_known_rows(tmp_path: Path) -> None:
     for module, file in ((huggingface, "data/train-00001-of-00002.parquet"), (huggingface_arrow, "train/data-00001-of-00002.arrow")):
         dataset = read_dataset(module.write(tmp_path / module.__name__))
         assert table(dataset)[f"{file}#2"] == ("pike", "train") and dataset.images.read(f"{file}#2") == jpeg(10)
-        status = (dataset.root / file).stat()
-        assert dataset.images.stamp(f"{file}#2") == (status.st_size, status.st_mtime_ns)
+        assert dataset.images.stamp(f"{file}#2") == Stamp.of(dataset.root / file)
         assert "images are in the column img, labels in fine_label" in dataset.notes
 
 

@@ -13,6 +13,7 @@ from miniatures.webdataset import sample, shard
 
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.images import Stamp
 from fieldmark.datasets.layouts import LAYOUTS, read_dataset
 from fieldmark.runtime.decode import UnreadableImage
 
@@ -47,8 +48,7 @@ def test_known_samples(tmp_path: Path) -> None:
     assert rows["val-000000.tar#sample000009.jpg"] == ("house finch", "val")
     assert rows["test-000000.tar#sample000014.jpg"] == ("cassins finch", "test")
     assert dataset.images.read("train-000000.tar#sample000004.jpg") == jpeg(4)
-    status = (dataset.root / "val-000000.tar").stat()
-    assert dataset.images.stamp("val-000000.tar#sample000009.jpg") == (status.st_size, status.st_mtime_ns)
+    assert dataset.images.stamp("val-000000.tar#sample000009.jpg") == Stamp.of(dataset.root / "val-000000.tar")
     assert "classes are named by classnames.txt" in dataset.notes
 
 

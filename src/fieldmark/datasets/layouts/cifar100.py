@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.images import Stamp
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row
 from fieldmark.datasets.layouts.class_names import readable
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
@@ -96,9 +97,8 @@ class CifarImages(PartImages[dict[str, np.ndarray]]):
             raise UnreadableImage(path, "there is no such record")
         return b"P6\n%d %d\n255\n" % (_SIDE, _SIDE) + pixels.reshape(3, _SIDE, _SIDE).transpose(1, 2, 0).tobytes()
 
-    def stamp(self, path: str) -> tuple[int, int]:
-        file = self._root / path.rpartition("#")[0] if self._root.is_dir() else self._root
-        return _VALUES, file.stat().st_mtime_ns
+    def stamp(self, path: str) -> Stamp:
+        return super().stamp(path) if self._root.is_dir() else Stamp.of(self._root)
 
     def _open(self, file: str) -> dict[str, np.ndarray]:
         notes = Annotations(self._root)

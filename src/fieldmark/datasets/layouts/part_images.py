@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fieldmark.core.errors import InputError
+from fieldmark.datasets.images import Stamp
 from fieldmark.datasets.layouts.annotations import NotAPath, inner_path
 from fieldmark.runtime.decode import UnreadableImage
 
@@ -29,10 +30,9 @@ class PartImages(ABC, Generic[Opened]):
     def _open(self, file: str) -> Opened:
         """What `read` needs of a file. Raises InputError if it cannot be read."""
 
-    def stamp(self, path: str) -> tuple[int, int]:
+    def stamp(self, path: str) -> Stamp:
         """Of the file."""
-        status = (self._root / path.rpartition("#")[0]).stat()
-        return status.st_size, status.st_mtime_ns
+        return Stamp.of(self._root / path.rpartition("#")[0])
 
     def _file(self, path: str) -> Opened:
         """The file of an image, opened. Raises UnreadableImage."""
