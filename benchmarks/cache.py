@@ -37,7 +37,7 @@ def images_per_second(data: Path, files: list[Path], rows: list[int], side: int,
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-    from fieldmark.core.cores import available_cores
+    from fieldmark.core.processor import available_cores
     from fieldmark.datasets.content import file_hash
     from fieldmark.datasets.images import Files
     from fieldmark.datasets.pixel_cache import Decoding, Selection, open_pixels

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
+from fieldmark.core.processor import available_cores
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
 Given = TypeVar("Given")

@@ -19,9 +19,9 @@ import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
 
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.processor import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.data import Resize
 from fieldmark.datasets.content import Progress, file_hash, make_folder

@@ -162,11 +162,12 @@ class Run:
 
     @cached_property
     def execution(self) -> Execution:
+        """As it was trained, but in float32 if this processor would emulate the precision."""
         train = self.recipe.train
         keep_freed_memory()
         set_threads(train.threads)
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
-        return Execution.of(device, train.precision, train.memory_format)
+        return Execution.of(device, train.precision, train.memory_format).native()
 
     @cached_property
     def model(self) -> Classifier:

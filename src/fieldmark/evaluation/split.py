@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldmark.core.console import Console
-from fieldmark.core.cores import available_cores
+from fieldmark.core.processor import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.loading import LoadedData

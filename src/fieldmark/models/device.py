@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
+from fieldmark.core.processor import available_cores
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from fieldmark.models.spinning import spin_only_if_idle
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -14,7 +16,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with spin_only_if_idle():
+            yield
     finally:
         for module, training in modes:
             module.training = training

@@ -1,33 +1,20 @@
-"""How a network is executed: device, precision and memory format, chosen by a few timed steps.
-
-The choice is remembered for the machine and the model, and is written into the run's recipe so that a resumed run uses the same.
-"""
+"""How a network is executed: device, precision and memory format."""
 
 from __future__ import annotations
 
-import copy
-import json
-import statistics
-import time
 import types
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from fieldmark.core.files import write_json
-from fieldmark.core.randomness import key
-from fieldmark.models.device import device_name, synchronise
+from fieldmark.core.processor import computes_bfloat16
 
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["contiguous", "channels-last"]
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
-_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +27,18 @@ class Execution:
     def of(cls, device: torch.device, precision: Literal["auto"] | Precision, layout: Literal["auto"] | Layout) -> Execution:
         """The recipe's execution; `auto` becomes float32 and contiguous."""
         return cls(device, "float32" if precision == "auto" else precision, "contiguous" if layout == "auto" else layout)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the processor has to emulate the precision, which is far slower than float32."""
+        return self.precision == "bfloat16" and self.device.type == "cpu" and not computes_bfloat16()
+
+    def native(self) -> Execution:
+        """This one, in float32 if its own precision would be emulated. Results are equal but for rounding."""
+        return replace(self, precision="float32") if self.is_emulated else self
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.layout}"
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -59,77 +58,6 @@ class Execution:
         if self.device.type == "cpu" and self.precision == "bfloat16":
             _keep_strided_depthwise_in_float32(model)
         return model
-
-
-def choose_execution(
-    model: nn.Module,
-    size: int,
-    batch: int,
-    device: torch.device,
-    precision: str,
-    layout: str,
-    memory: Path,
-    name: str,
-    announce: Callable[[str], None],
-) -> tuple[Execution, dict[str, float]]:
-    """The execution that trains `model` fastest among those that the recipe allows.
-
-    Args:
-        precision, layout: as in the recipe; `auto` leaves it open.
-        memory: folder in which choices are remembered.
-        name: identifies the network with everything that its speed depends on.
-        announce: called with a message when measuring begins.
-
-    Returns:
-        the choice, and images/s of each candidate, timed now or earlier.
-    """
-    candidates = [
-        Execution(device, p, m)
-        for p in (("bfloat16", "float32") if precision == "auto" else (precision,))
-        for m in (("channels-last", "contiguous") if layout == "auto" else (layout,))
-    ]
-    if len(candidates) == 1:
-        return candidates[0], {}
-    stored = memory / "arithmetic" / f"{key(device_name(device), torch.__version__, name, size, batch):016x}.json"
-    speeds = _read(stored)
-    if any(_label(candidate) not in speeds for candidate in candidates):
-        announce("measuring which precision and memory format are fastest (once for this machine, model and size)")
-        speeds = {**speeds, **_measure(model, size, min(batch, 32), candidates)}
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        write_json(stored, speeds)
-    return max(candidates, key=lambda candidate: speeds[_label(candidate)]), speeds
-
-
-def _label(execution: Execution) -> str:
-    return f"{execution.precision} {execution.layout}"
-
-
-def _read(path: Path) -> dict[str, float]:
-    try:
-        return {str(name): float(speed) for name, speed in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
-def _measure(model: nn.Module, size: int, batch: int, candidates: list[Execution]) -> dict[str, float]:
-    """Median images/s of forward and backward passes, candidates interleaved; the model's weights and statistics do not change."""
-    times: dict[str, list[float]] = {_label(candidate): [] for candidate in candidates}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        noise = torch.randn(batch, 3, size, size)
-        for attempt in range(_ROUNDS + 1):
-            for candidate in candidates:
-                trial = candidate.prepare(copy.deepcopy(model).train())
-                images = noise.to(device=candidate.device, memory_format=candidate.memory_format)
-                synchronise(candidate.device)
-                started = time.perf_counter()
-                with candidate.autocast():
-                    logits = trial(images)
-                F.cross_entropy(logits.float(), torch.zeros(batch, dtype=torch.long, device=candidate.device)).backward()
-                synchronise(candidate.device)
-                if attempt:
-                    times[_label(candidate)].append(time.perf_counter() - started)
-    return {name: round(batch / statistics.median(seconds), 2) for name, seconds in times.items()}
 
 
 def _keep_strided_depthwise_in_float32(model: nn.Module) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
+from fieldmark.core.processor import available_cores
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.studies.failure import Failure
 from fieldmark.studies.tasks import TrainTask, train_task

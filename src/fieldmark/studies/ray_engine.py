@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
+from fieldmark.core.processor import available_cores
 from fieldmark.studies.engines import RUN_BYTES, Ended, Engine, Job, default_jobs
 from fieldmark.studies.failure import Failure
 from fieldmark.studies.tasks import TrainTask

@@ -11,6 +11,7 @@ from fieldmark.core.console import Advance, Console
 from fieldmark.core.files import json_text, write_text
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.training.meter import Meter
+from fieldmark.training.pace import Pace
 from fieldmark.training.position import Position
 
 _PROGRESS_EVERY = 5
@@ -28,10 +29,12 @@ class TrainingLog:
         self._tensorboard = tensorboard
         self._writer: Any = None
         self._advance: Advance | None = None
+        self._pace = Pace()
 
     @contextmanager
-    def epoch(self, at: Position) -> Iterator[None]:
+    def epoch(self, at: Position, stage: int) -> Iterator[None]:
         """Show progress inside the `with` block, in which the steps of an epoch are taken."""
+        self._pace.begin(stage)
         if self._tensorboard and self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -39,8 +42,10 @@ class TrainingLog:
         with self._console.progress(f"epoch {at.epoch + 1}/{self._epochs}", "steps") as self._advance:
             yield
 
-    def after_step(self, at: Position, meter: Meter) -> None:
-        """Raises TrainingFailed if a line is due and the loss is not finite."""
+    def after_step(self, at: Position, meter: Meter, images: int) -> None:
+        """`images` are those of the step. Raises TrainingFailed if a line is due and the loss is not finite."""
+        if note := self._pace.after_step(images):
+            self._console.say(note)
         if at.steps % self._every == 0:
             meter.settle()
             line: dict[str, Any] = {"phase": at.phase, "step": at.steps, "epoch": at.epoch + at.step / self._steps_per_epoch}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fieldmark.core.randomness import key
+from fieldmark.models.spinning import spin_only_if_idle
 from fieldmark.training.job import Job
 from fieldmark.training.meter import Meter
 from fieldmark.training.optimizer import set_learning_rate
@@ -21,7 +22,7 @@ def run_loop(job: Job, at: Position) -> None:
     while job.goes_on(at):
         stage = job.stages.enter(at)
         meter = Meter(at, job.keeper.checkpoints, job.device)
-        with job.log.epoch(at):
+        with job.log.epoch(at, stage.number), spin_only_if_idle():
             for batch in stage.batches.epoch(at.epoch, at.step):
                 seed_step(job.recipe.train.seed, at)
                 rate = job.rate(at)
@@ -30,7 +31,7 @@ def run_loop(job: Job, at: Position) -> None:
                 at.advance(result.images)
                 meter.add(result, job.recipe.optim.lr * rate)
                 job.averaging.after_step(job.step_of_phase(at))
-                job.log.after_step(at, meter)
+                job.log.after_step(at, meter, result.images)
                 job.keeper.after_step(at, meter)
         meter.settle()
         row = job.row(at) | meter.row() | job.validate(at, stage) | stage.row | meter.speed()

@@ -31,13 +31,15 @@ from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.models.cost import check_budget, macs, parameters
 from fieldmark.models.device import choose_device, device_name, keep_freed_memory, set_threads
-from fieldmark.models.execution import Execution, choose_execution
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Built, Classifier, build_model, check_name
+from fieldmark.models.fastest import choose_execution
 from fieldmark.models.weights import save_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.training.optimizer import build_optimizer
 from fieldmark.training.stages import check_stages
 
+EMULATED = "this processor emulates bfloat16, which is far slower than float32"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -123,7 +125,7 @@ def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[
 
 def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Setup:
     """The setup of these tiles and this model, executed in the fastest way that the recipe allows."""
-    execution = _fastest_execution(built, recipe, console)
+    execution = _fastest_execution(built, recipe, len(tiles.of("train")), console)
     measured = {"train.precision": execution.precision, "train.memory_format": execution.layout}
     resolved = with_settings(recipe, {**measured, "train.device": execution.device.type, "train.threads": torch.get_num_threads()})
     return Setup(resolved, tiles, built.model, execution, _preprocess(recipe.data, built, tiles), console, built.notes)
@@ -144,6 +146,8 @@ def restore(folder: RunFolder, console: Console) -> Setup:
     tiles = Tiles.decode(loaded, recipe.data, console)
     model = build_model(recipe.model.model_copy(update={"weights": "none"}), len(names), recipe.data.size, weights_seed(recipe)).model
     execution = Execution.of(device, recipe.train.precision, recipe.train.memory_format)
+    if execution.is_emulated:
+        console.say(f"{EMULATED}; a new run with train.precision=float32 avoids that")
     return Setup(recipe, tiles, model, execution, Preprocess.of(manifest.preprocess), console)
 
 
@@ -160,23 +164,25 @@ def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
     return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop))
 
 
-def _fastest_execution(built: Built, recipe: Recipe, console: Console) -> Execution:
-    """The precision and memory format that the recipe asks for, or the fastest, measured or remembered."""
+def _fastest_execution(built: Built, recipe: Recipe, images: int, console: Console) -> Execution:
+    """The precision and memory format that the recipe asks for, or the fastest for a training on `images`, measured or remembered."""
     device = choose_device(recipe.train.device)
-    execution, speeds = choose_execution(
+    choice = choose_execution(
         built.model,
         recipe.data.size,
         recipe.train.micro_batch or recipe.train.batch,
+        images * recipe.train.epochs,
         device,
         recipe.train.precision,
         recipe.train.memory_format,
         default_cache_dir(),
         str(recipe.model.model_copy(update={"weights": "none", "max_parameters": None})),
-        console.say,
+        console,
     )
-    measured = f" (images/s: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())})" if speeds else ""
-    console.say(f"training in {execution.precision}, {execution.layout}, on {device_name(device)}{measured}")
-    return execution
+    console.say(f"training on {device_name(device)} in {choice}")
+    if choice.execution.is_emulated:
+        console.say(f"{EMULATED}; train.precision=float32 avoids that")
+    return choice.execution
 
 
 def prepare_machine(recipe: Recipe) -> torch.device:

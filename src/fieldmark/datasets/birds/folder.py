@@ -16,9 +16,9 @@ from pathlib import Path
 
 from fieldmark.core import randomness
 from fieldmark.core.console import Console
-from fieldmark.core.cores import available_cores
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error
+from fieldmark.core.processor import available_cores
 from fieldmark.datasets.birds.scene import individual, photograph
 from fieldmark.datasets.birds.sheet import contact_sheet
 from fieldmark.datasets.birds.species import SPECIES, UNSEEN_SPECIES, Species
