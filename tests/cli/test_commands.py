@@ -10,7 +10,7 @@ from cyclopts import App
 import fieldmark
 from fieldmark import api
 from fieldmark.cli import app, commands
-from fieldmark.cli.commands import study
+from fieldmark.cli.registration import DATA, LOOK, START, STUDY, TRAIN, USE, examples_of, study
 
 OF_THE_COMMAND_LINE = {"json", "quiet", "schema"}
 TREE = ast.parse(Path(commands.__file__).read_text(encoding="utf-8"))
@@ -78,6 +78,27 @@ def test_every_argument_is_explained(name):
     group, word = (study, name.removeprefix("study_")) if name.startswith("study_") else (app, name)
     for argument in group[word].assemble_argument_collection(parse_docstring=True):
         assert argument.parameter.help, argument.name
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_its_examples_can_be_typed(name, capsys):
+    words = ("study", name.removeprefix("study_")) if name.startswith("study_") else (name,)
+    examples = examples_of(words)
+    assert examples
+    for example in examples:
+        function, *_ = app.parse_args(example.removeprefix("fieldmark "), exit_on_error=False, print_error=False)
+        assert function is getattr(commands, name)
+    app.help_print(list(words))
+    printed = capsys.readouterr().out.splitlines()
+    assert {*examples} <= {line.strip() for line in printed}
+
+
+def test_help_lists_commands_by_what_people_do(capsys):
+    app.help_print([])
+    printed = capsys.readouterr().out
+    titles = [line.strip("╭─╮ \n") for line in printed.splitlines() if line.startswith("╭")]
+    assert titles == ["Commands", *(group.name for group in (START, TRAIN, LOOK, USE, STUDY, DATA))]
+    assert printed.index("Start ─") < printed.index("│ demo ") < printed.index("│ train ") < printed.index("│ resume ")
 
 
 def test_python_can_do_what_the_command_line_can():

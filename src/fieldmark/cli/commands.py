@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import Parameter, validators
 
-from fieldmark import __version__, api
+from fieldmark import api
 from fieldmark.cli.printing import print_json, print_table, say
-
-app = App(
-    name="fieldmark",
-    help="Train, prove and ship fine-grained image classifiers.",
-    version_flags=["--version"],
-    version=__version__,
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
-study = App(name="study", help="Train many recipes with many seeds; one table says which change helped.", result_action="return_value")
-app.command(study)
+from fieldmark.cli.registration import DATA, LOOK, START, TRAIN, USE, command, study
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -31,23 +20,7 @@ Images = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=""
 Engine = Literal["local", "ray"]
 
 
-_Command = Callable[..., None]
-
-
-def _command(
-    function: Callable[..., Any], group: App = app, name: str | None = None, help: str | None = None
-) -> Callable[[_Command], _Command]:
-    """Make a command of `group`. Its help is the docstring of the API function that it calls; `help` replaces all but the arguments."""
-
-    def register(command: _Command) -> _Command:
-        command.__doc__ = function.__doc__
-        group.command(command, name=name, help=help)
-        return command
-
-    return register
-
-
-@_command(api.demo)
+@command(api.demo, "demo", group=START)
 def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     found = api.demo(*settings, out=out, quiet=quiet)
     test, classes = found.run.summary.test, len(found.run.class_names)
@@ -62,19 +35,27 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
     )
 
 
-@_command(api.train)
+@command(
+    api.train,
+    "train photos",
+    "train photos --out runs/mine train.epochs=20 model.name=resnet18",
+    "train labels.csv --recipe small-data",
+    group=TRAIN,
+)
 def train(data: str, /, *settings: str, recipe: str = "default", out: Path | None = None, quiet: Quiet = False, json: Json = False) -> None:
     _print_run(api.train(data, *settings, recipe=recipe, out=out, quiet=quiet), json)
 
 
-@_command(api.resume)
+@command(api.resume, "resume runs/mine", group=TRAIN)
 def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
     _print_run(api.resume(run, quiet=quiet), json)
 
 
-@_command(api.ensemble)
+@command(api.ensemble, "ensemble runs/one runs/two --method mean --out runs/both", group=TRAIN)
 def ensemble(
-    *runs: Path,
+    runs: list[Path],
+    /,
+    *,
     method: Literal["mean", "stack", "soup"],
     out: Path,
     of: Literal["probabilities", "logits"] | None = None,
@@ -88,7 +69,13 @@ def ensemble(
     _print_run(run, json)
 
 
-@_command(api.evaluate)
+@command(
+    api.evaluate,
+    "evaluate runs/mine",
+    "evaluate runs/mine --data more-photos",
+    "evaluate runs/mine --unknown photos-of-other-things",
+    group=LOOK,
+)
 def evaluate(
     run: Path,
     /,
@@ -107,7 +94,7 @@ def evaluate(
     print_json(as_json(found)) if json else say(quiet, *as_text(found))
 
 
-@_command(api.calibrate)
+@command(api.calibrate, "calibrate runs/mine --accept 0.99 --coverage 0.95", group=USE)
 def calibrate(
     run: Path,
     /,
@@ -132,11 +119,12 @@ def calibrate(
         say(quiet, decisions_table(found), f"temperature {found.record.temperature:.3f}; everything is in {run / 'calibration.json'}")
 
 
-@_command(api.predict)
+@command(api.predict, "predict runs/mine photo.jpg", "predict runs/mine photos --csv answers.csv", group=USE)
 def predict(
     run: Path,
+    sources: list[str],
     /,
-    *sources: str,
+    *,
     csv: Path | None = None,
     boxes: Path | None = None,
     top: int = 5,
@@ -153,11 +141,12 @@ def predict(
             print(answer_line(answer))
 
 
-@_command(api.explain)
+@command(api.explain, "explain runs/mine photo.jpg --out explained", group=LOOK)
 def explain(
     run: Path,
+    images: list[str],
     /,
-    *images: str,
+    *,
     out: Path,
     method: Literal["auto", "grad-cam", "grad-cam++", "layer-cam", "rollout"] = "auto",
     boxes: Path | None = None,
@@ -169,7 +158,7 @@ def explain(
     say(quiet, f"the page is {found.page}")
 
 
-@_command(api.submit)
+@command(api.submit, "submit runs/mine submission.csv --columns id=name,label=class", group=USE)
 def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "id=stem,label=class", quiet: Quiet = False) -> None:
     found = api.submit(run, out, data=data, columns=columns, quiet=quiet)
     say(quiet, f"the predictions are in {found.file}")
@@ -177,12 +166,18 @@ def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "
         say(quiet, f"{found.unanswered:,} of the images could not be read or have no finite probabilities; their predictions are empty")
 
 
-@_command(api.report)
-def report(*runs: Path, out: Path | None = None, quiet: Quiet = False) -> None:
+@command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)
+def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False) -> None:
     say(quiet, f"the report is {api.report(*runs, out=out)}")
 
 
-@_command(api.run_study, study, "run")
+@command(
+    api.run_study,
+    "study run noise-floor photos --out studies/noise",
+    "study run mine.yaml photos --out studies/mine --seeds 5 train.epochs=12",
+    of=study,
+    name="run",
+)
 def study_run(
     study: str,
     /,
@@ -200,7 +195,7 @@ def study_run(
     api.run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, engine=engine, dry_run=dry_run, quick=quick, quiet=quiet)
 
 
-@_command(api.study_table, study, "table")
+@command(api.study_table, "study table studies/noise", of=study, name="table")
 def study_table(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
     found = api.study_table(folder, quiet=quiet or json)
     from fieldmark.studies.formats import as_json
@@ -209,7 +204,7 @@ def study_table(folder: Path, /, *, quiet: Quiet = False, json: Json = False) ->
         print_json(as_json(found))
 
 
-@_command(api.search, study, "search")
+@command(api.search, "study search tune photos --out studies/tune --hours 8", of=study, name="search")
 def study_search(
     study: str,
     data: str,
@@ -225,7 +220,7 @@ def study_search(
     api.search(study, data, *settings, out=out, trials=trials, hours=hours, jobs=jobs, engine=engine, quiet=quiet)
 
 
-@_command(api.list_studies, study, "list")
+@command(api.list_studies, "study list", "study list noise-floor", of=study, name="list")
 def study_list(name: str | None = None, /) -> None:
     found = api.list_studies(name)
     if name is None:
@@ -234,13 +229,19 @@ def study_list(name: str | None = None, /) -> None:
         print(found[0].text, end="")
 
 
-@_command(api.draw_birds)
+@command(api.draw_birds, "birds birds --species 9 --per-class 60", group=DATA)
 def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 96, seed: int = 0, quiet: Quiet = False) -> None:
     sheet = api.draw_birds(out, species=species, per_class=per_class, size=size, seed=seed, quiet=quiet)
     say(quiet, f"the birds are in {out}; {sheet.name} there shows one of each species")
 
 
-@_command(api.describe_dataset, help="List the layouts of datasets that can be read, or say what a dataset contains.")
+@command(
+    api.describe_dataset,
+    "layouts",
+    "layouts photos",
+    group=DATA,
+    help="List the layouts of datasets that can be read, or say what a dataset contains.",
+)
 def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | None = None, json: Json = False) -> None:
     if data is not None:
         found = api.describe_dataset(data, layout=layout, columns=columns, quiet=json)
@@ -254,7 +255,7 @@ def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | 
         print_table(("layout", "dataset", "command"), rows, left=("dataset", "command"))
 
 
-@_command(api.list_models)
+@command(api.list_models, "models", "models mobilenet", group=DATA)
 def models(pattern: str | None = None, /, *, json: Json = False) -> None:
     found = api.list_models(pattern)
     if json:
@@ -264,7 +265,7 @@ def models(pattern: str | None = None, /, *, json: Json = False) -> None:
         print_table(("model", "parameters", "multiply-adds", "size", "pretrained", ""), rows, left=("",))
 
 
-@_command(api.list_recipes)
+@command(api.list_recipes, "recipes", "recipes small-data", group=DATA)
 def recipes(name: str | None = None, /) -> None:
     found = api.list_recipes(name)
     if name is None:
@@ -273,7 +274,7 @@ def recipes(name: str | None = None, /) -> None:
         print(found[0].text, end="")
 
 
-@_command(api.list_fields)
+@command(api.list_fields, "fields train", "fields --schema", group=DATA)
 def fields(
     prefix: str = "",
     /,
@@ -293,7 +294,7 @@ def fields(
         print_table(("field", "type", "default", "meaning"), fields_rows(found), left=("type", "default", "meaning"))
 
 
-@_command(api.image_cache)
+@command(api.image_cache, "cache", "cache --clear", group=DATA)
 def cache(*, clear: Switch = False) -> None:
     found = api.image_cache(clear=clear)
     from fieldmark.cli.tables import cache_rows

@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
 
-from fieldmark.cli.commands import app
+import fieldmark.cli.commands  # noqa: F401  (registers the commands)
 from fieldmark.cli.printing import print_error
+from fieldmark.cli.registration import app
+from fieldmark.cli.remedies import remedied
 from fieldmark.core.errors import FieldmarkError, InputError
 from fieldmark.core.extras import needed_for
 
@@ -18,13 +20,14 @@ from fieldmark.core.extras import needed_for
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command; exit 0, 1 (a check failed), 2 (bad input), 130 (interrupted) or, for a crash, 1 with a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    tokens = sys.argv[1:] if arguments is None else arguments
     try:
         with needed_for("this command"):
-            app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False, error_formatter=None)
+            app(tokens, exit_on_error=False, print_error=False, error_formatter=None)
         sys.stdout.flush()
         code = 0
     except CycloptsError as error:
-        print_error([str(error)], "`fieldmark --help` lists the commands.")
+        print_error(*remedied(error, tokens))
         code = InputError.exit_code
     except FieldmarkError as error:
         print_error(error.problems, error.hint)

@@ -17,6 +17,7 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import suggest
 from fieldmark.core.recipe.fields import choices, fields, item_keys, keys, sections
 from fieldmark.core.recipe.layers import Layer, Setting
+from fieldmark.core.recipe.other_tools import key_elsewhere
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.yaml_text import show
 
@@ -106,13 +107,13 @@ def _no_such_key(setting: Setting) -> str:
         names = ", ".join(choices()[setting.key].variants)
         return f"expected one of {names}, got {show(setting.value)}"
     if setting.key in sections():
-        example = next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
+        example = key_elsewhere(setting.key) or next(key for key in sorted(keys()) if key.startswith(setting.key + "."))
         return f"expected keys beneath it, such as {example}, got {show(setting.value)}"
     if (listed := next((key for key in keys() if setting.key.startswith((f"{key}.", f"{key}[")) and item_keys(key)), None)) is not None:
         example = f"{listed}=[{{{item_keys(listed)[0]}: ...}}]"
         return f"{listed} is a list of sections, which is set as a whole, such as {example}"
-    last = setting.key.rpartition(".")[2]
-    same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last)
+    last, elsewhere = setting.key.rpartition(".")[2], key_elsewhere(setting.key)
+    same_ending = sorted(key for key in keys() if key.rpartition(".")[2] == last) if elsewhere is None else [elsewhere]
     suggestion = f"; did you mean {' or '.join(same_ending)}?" if same_ending else suggest(setting.key, sorted(keys()))
     return f"there is no such key{suggestion}"
 

@@ -1,0 +1,81 @@
+"""What is said of a command line that cannot be parsed; the command to copy can be."""
+
+import shlex
+
+import pytest
+
+from fieldmark.cli import app, main
+
+
+def said(command: str, capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(shlex.split(command))
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err and captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("train photos --epochs 5 --device cpu --batch 16", "train photos train.epochs=5 train.device=cpu train.batch=16"),
+        ("train photos -b 16 --lr=0.1 --wd 1e-4 --seed 3", "train photos train.batch=16 optim.lr=0.1 optim.weight_decay=1e-4 train.seed=3"),
+        ("train --model resnet18 --pretrained photos", "train photos model.name=resnet18 model.weights=pretrained"),
+        ("train --data 'my photos' --imgsz 224 --device 0", "train 'my photos' data.size=224 train.device=cuda"),
+        ("train photos --opt adamw --sched cosine --amp", "train photos optim.name=adamw schedule.name=cosine train.precision=auto"),
+        ("train photos --mixup 0.2", "train photos augment.mix.name=mixup augment.mix.alpha=0.2"),
+        ("train photos --train.epochs 3 --optim-lr 0.1 --refit", "train photos train.epochs=3 optim.lr=0.1 train.refit=true"),
+        ("train photos --output runs/x --cfg mine.yaml", "train photos --out runs/x --recipe mine.yaml"),
+        ("demo --epochs 5", "demo train.epochs=5"),
+        ("study run noise-floor birds --out x --epochs 3", "study run noise-floor birds --out x train.epochs=3"),
+        ("predict --model runs/mine --source photos", "predict runs/mine photos"),
+    ],
+)
+def test_options_of_other_tools_are_answered_with_a_command_to_copy(typed, wanted, capsys):
+    (command,) = (line.removeprefix("Type: fieldmark ") for line in said(typed, capsys).splitlines() if line.startswith("Type: "))
+    assert command == wanted
+    app.parse_args(command, exit_on_error=False, print_error=False)
+
+
+def test_each_option_has_a_line_of_its_own(capsys):
+    lines = said("train photos --epochs 5 --nonsense 3", capsys).splitlines()
+    assert lines[:2] == [
+        "fieldmark: train has no option --epochs; type train.epochs=5",
+        "fieldmark: train has no option --nonsense",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("predict runs/mine photo.jpg --device cpu", ("part of the run's recipe", "CUDA_VISIBLE_DEVICES=")),
+        ("resume runs/mine --epochs 10", ("part of the run's recipe", "--recipe RUN/recipe.yaml train.epochs=10")),
+        ("predict runs/mine photo.jpg --tpo 3", ("Did you mean --top?",)),
+        ("evaluate runs/mine photos", ("evaluate does not take photos", "fieldmark evaluate runs/mine")),
+        ("predict runs/mine", ("SOURCES is missing", "fieldmark predict runs/mine photo.jpg")),
+        ("explain runs/mine --out x", ("IMAGES is missing", "fieldmark explain runs/mine")),
+        ("report", ("RUNS is missing", "fieldmark report runs/mine")),
+        ("train", ("DATA is missing", "fieldmark train photos")),
+        ("study run", ("STUDY is missing", "fieldmark study run noise-floor")),
+        ("ensemble runs/a runs/b --method mean", ("--out is missing", "--method mean --out")),
+        ("predict runs/mine photo.jpg --top abc", ("--top", "`fieldmark predict --help`")),
+        ("trian photos", ('Did you mean "train"?', "`fieldmark --help`")),
+    ],
+)
+def test_what_is_missing_or_wrong_comes_with_something_to_copy(typed, wanted, capsys):
+    text = said(typed, capsys)
+    assert all(part in text for part in wanted), text
+
+
+def test_a_number_below_zero_is_no_option(capsys):
+    assert "has no option" not in said("train nowhere optim.lr=-1 -3", capsys)
+
+
+def test_completion_is_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as stop:
+        main(["--install-completion", "--shell", "bash"])
+    assert stop.value.code == 0
+    (script,) = (tmp_path / ".local").rglob("fieldmark")
+    assert "predict" in script.read_text() and str(script) in (tmp_path / ".bashrc").read_text()
