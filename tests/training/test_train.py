@@ -64,6 +64,7 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         "figures/risk-coverage.png",
         "manifest.json",
         "metrics.jsonl",
+        "predictions/test.csv",
         "predictions/test.npz",
         "predictions/train.npz",
         "predictions/val.npz",

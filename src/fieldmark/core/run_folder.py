@@ -44,6 +44,7 @@ class RunFolder:
         self.members = self.path / "members"
         self.stack_weights = self.checkpoints / "stack.safetensors"
         self.predictions = self.path / "predictions"
+        self.answers_file = self.predictions / "test.csv"
         self.calibration_file = self.path / "calibration.json"
         self.rejection_file = self.path / "rejection.safetensors"
         self.evaluation_file = self.path / "evaluation.json"

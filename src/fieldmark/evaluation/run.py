@@ -115,7 +115,7 @@ class Run:
 
     def forget_decisions(self) -> None:
         """Read them again when they are asked for."""
-        for name in ("decisions", "_score", "answerer"):
+        for name in ("decisions", "score", "answerer"):
             self.__dict__.pop(name, None)
 
     def predictions(self, split: str, features: bool = True) -> Predictions | None:
@@ -128,13 +128,20 @@ class Run:
         return calibrated_probabilities(self.decisions, logits)
 
     @cached_property
-    def _score(self) -> Score | None:
+    def score(self) -> Score | None:
+        """What the run rejects by; None without calibration."""
         if self.decisions is None:
             return None
         name = self.decisions.score
         if self.folder.rejection_file.is_file():
             return load_score(self.folder.rejection_file, name)
         return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
+
+    def rejected(self, predictions: Predictions) -> np.ndarray | None:
+        """Which images are to be called unknown, by their saved logits and features: bool (n,); None without calibration."""
+        if self.decisions is None or self.score is None:
+            return None
+        return np.asarray(self.score(predictions.logits, predictions.features) < self.decisions.threshold)
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
@@ -240,4 +247,4 @@ class Run:
     @cached_property
     def answerer(self) -> Answerer:
         """The networks with the decisions of the run."""
-        return Answerer(self.networks, self.class_names, self.decisions, self._score, self.levels)
+        return Answerer(self.networks, self.class_names, self.decisions, self.score, self.levels)

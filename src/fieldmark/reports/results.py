@@ -8,6 +8,7 @@ from pathlib import Path
 from fieldmark.core.console import Console
 from fieldmark.core.names import some
 from fieldmark.core.run_folder import read_json_lines
+from fieldmark.evaluation.answers_table import write_answers
 from fieldmark.evaluation.assessment import Assessment, assess, write_assessment
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.charts.chart import save_png
@@ -24,6 +25,7 @@ def write_results(run: Run, console: Console) -> Run:
     with run.folder.locked():
         found = assess(run)
         write_assessment(found)
+        write_answers(found)
         numbered = [path for path in _draw(run, found) if path is not None]
         if numbered:
             listed = some([f"figures/{path.name}" for path in numbered], 3)
