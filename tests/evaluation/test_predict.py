@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
 
 import fieldmark
+from fieldmark.cli import main
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.run import Run
 
@@ -59,3 +61,23 @@ def test_images_without_a_box_or_an_answer_are_counted(
     said = capsys.readouterr().err
     assert "warning: " in said and "was trained on whole images" in said
     assert "1 of 3 images have no answer" in said and "1 of 3 images have no box, and were seen whole" in said
+
+
+def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(
+    finished_run: Run, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next((birds / "test").rglob("*.png"))
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "broken.png").write_bytes(b"")
+    shutil.copy(image, tmp_path / "one.png")
+
+    def predict(*sources: Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", str(finished_run.path), *map(str, sources)])
+        return stop.value.code, *capsys.readouterr()
+
+    code, out, err = predict(tmp_path / "notes.txt", image, tmp_path)
+    assert code == 1 and out.count("\n") == 4
+    assert err.splitlines()[-1] == f"fieldmark: {tmp_path / 'notes.txt'}: not an image in a format that can be read"
+    code, _, err = predict(tmp_path)
+    assert code == 0 and "passed over files that are not images: 1" in err and "1 of 2 images have no answer" in err

@@ -76,7 +76,7 @@ def explained(finished_run: Run, images: Path, tmp_path_factory: pytest.TempPath
 
 def test_the_figures_are_those_of_the_run(finished_run: Run, images: Path, explained: Explained) -> None:
     found, _ = written(explained)
-    assert (explained.images, explained.unreadable) == (4, 1)
+    assert (explained.images, len(explained.problems)) == (4, 1)
     assert found["run"] == "finished" and found["method"] == "grad-cam"
     train, val = (Predictions.load(finished_run.folder.predictions / f"{split}.npz") for split in ("train", "val"))
     names, confused = train.class_names, most_confused(val)

@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
-import glob
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from fieldmark.core.errors import InputError
+from fieldmark.answering.patterns import matches
+from fieldmark.core.errors import CheckFailed, InputError
+from fieldmark.core.names import shown
 from fieldmark.core.processor import available_cores
+from fieldmark.datasets.image_files import PassedOver, images_below
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
+
+_NAMED = 10
 
 Given = TypeVar("Given")
 Decoded = TypeVar("Decoded")
 
 
-def find_images(sources: str | Path | Sequence[str | Path]) -> Iterator[Path]:
-    """Files as they are named, images in folders (hidden ones passed over) and matches of globs, each in sorted order.
+def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedOver | None = None) -> Iterator[Path]:
+    """Files as they are named, the images in folders, and what patterns match, each in sorted order.
+
+    A name with `*`, `?` or `[ ]` is that of a file or folder if there is one, and otherwise a pattern; `**` stands for any number of
+    folders. `passed_over` learns what else the folders held, as the images are drawn.
 
     Raises InputError naming every source in which nothing is found, before anything is predicted.
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    missing = [str(source) for source in listed if not Path(source).exists() and not any(glob.iglob(str(source), recursive=True))]
+    if any(isinstance(source, str) and not source.strip() for source in listed):
+        raise InputError("the name of an image or folder is empty", hint="Was a variable meant that is not set?")
+    found = [(source, matches(source)) for source in listed]
+    missing = [shown(source) for source, paths in found if not paths]
     if missing or not listed:
         raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
-    empty = [source for source in listed if next(_expand(Path(source)), None) is None]
+    empty = [source for source, paths in found if next(_images(paths, PassedOver()), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))
-        raise InputError(*(f"there are no images in {source}" for source in empty), hint=f"An image's name ends in {known}.")
-    return (path for source in listed for path in _expand(Path(source)))
+        raise InputError(*(f"there are no images in {shown(source)}" for source in empty), hint=f"An image's name ends in {known}.")
+    noted = PassedOver() if passed_over is None else passed_over
+    return (path for _, paths in found for path in _images(paths, noted))
 
 
-def images_in(sources: str | Path | bytes | Sequence[str | Path | bytes]) -> Iterator[Path | bytes]:
+def images_in(sources: str | Path | bytes | Sequence[str | Path | bytes], passed_over: PassedOver | None = None) -> Iterator[Path | bytes]:
     """As find_images, and images given as bytes, in the order of the sources."""
     listed = [sources] if isinstance(sources, str | Path | bytes) else list(sources)
     named = [source for source in listed if not isinstance(source, bytes)]
     if named or not listed:
         find_images(named)  # all problems at once
-    return (image for source in listed for image in ([source] if isinstance(source, bytes) else find_images(source)))
+    return (image for source in listed for image in ([source] if isinstance(source, bytes) else find_images(source, passed_over)))
+
+
+def without_answer(sources: Sequence[str | Path], problems: Mapping[str, str]) -> CheckFailed | None:
+    """What to say of files that were named themselves and could not be read; `problems` are by the path, as `readable` returns it."""
+    named = dict.fromkeys(readable(Path(source)) for source in sources)
+    failed = [f"{path}: {problems[path]}" for path in named if path in problems]
+    more = [f"… and {len(failed) - _NAMED:,} more"] if len(failed) > _NAMED else []
+    return CheckFailed(*failed[:_NAMED], *more) if failed else None
 
 
 def readable(path: Path) -> str:
@@ -63,25 +83,5 @@ def decoded_in_chunks(
             yield [image for image, _ in ready], [future.result() for _, future in ready]
 
 
-def _expand(source: Path) -> Iterator[Path]:
-    if source.is_dir():
-        yield from (path for path in _walk(source) if path.suffix.lower() in IMAGE_EXTENSIONS)
-    elif source.exists() or source.is_symlink():
-        yield source
-    else:
-        for match in sorted(glob.iglob(str(source), recursive=True)):
-            yield from _expand(Path(match))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read ({error.strerror})") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _walk(entry)
-        elif entry.is_file():
-            yield entry
+def _images(paths: Sequence[Path], passed_over: PassedOver) -> Iterator[Path]:
+    return (image for path in paths for image in (images_below(path, passed_over) if os.path.isdir(path) else [path]))

@@ -132,13 +132,19 @@ def predict(
     json: Json = False,
 ) -> None:
     answers = api.predict(run, sources, csv=csv, boxes=boxes, top=top, quiet=quiet)
+    from fieldmark.answering.images import without_answer
     from fieldmark.cli.answers import answer_as_json, answer_line
 
+    problems = {}
     for answer in answers:
+        if not answer.classes:
+            problems[answer.path] = answer.note
         if json:
             print(answer_as_json(answer))
         elif csv is None and not quiet:
             print(answer_line(answer))
+    if failed := without_answer(sources, problems):
+        raise failed
 
 
 @command(api.explain, "explain runs/mine photo.jpg --out explained", group=LOOK)
@@ -153,9 +159,13 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     found = api.explain(run, images, out=out, method=method, boxes=boxes, quiet=quiet)
+    from fieldmark.answering.images import without_answer
+
     if found.summary is not None:
         say(quiet, f"deleting what the maps mark, beyond deleting as much elsewhere: {found.summary}")
     say(quiet, f"the page is {found.page}")
+    if failed := without_answer(images, found.problems):
+        raise failed
 
 
 @command(api.submit, "submit runs/mine submission.csv --columns id=name,label=class", group=USE)

@@ -12,6 +12,7 @@ from fieldmark.answering.images import images_in
 from fieldmark.answering.writer import answer_writer
 from fieldmark.core.console import Console
 from fieldmark.datasets.boxes_file import given_boxes
+from fieldmark.datasets.image_files import PassedOver
 from fieldmark.evaluation.run import Run
 
 
@@ -27,14 +28,22 @@ def predict_images(
 
     Raises InputError now if there are no images or the boxes cannot be used, with the first prediction if the table cannot be written.
     """
-    files, given = images_in(sources), given_boxes(boxes)
+    passed_over = PassedOver()
+    files, given = images_in(sources, passed_over), given_boxes(boxes)
     if warning := run.box_warning(given is not None):
         console.say(f"warning: {warning}")
-    return _predicted(run, files, console, csv, given, "" if boxes is None or given is boxes else f" in {boxes}", top)
+    return _predicted(run, files, console, csv, given, "" if boxes is None or given is boxes else f" in {boxes}", top, passed_over)
 
 
 def _predicted(
-    run: Run, files: Iterator[Path | bytes], console: Console, csv: Path | None, boxes: Boxes | None, table: str, top: int
+    run: Run,
+    files: Iterator[Path | bytes],
+    console: Console,
+    csv: Path | None,
+    boxes: Boxes | None,
+    table: str,
+    top: int,
+    passed_over: PassedOver,
 ) -> Iterator[Answer]:
     count = unanswered = unboxed = 0
     levels = () if run.decisions is None else tuple(run.decisions.backoff)
@@ -48,6 +57,7 @@ def _predicted(
                 add(answer)
             yield answer
             advance(count, None)
+    console.say(*passed_over.notes())
     if unanswered:
         console.say(f"{unanswered:,} of {count:,} images have no answer; their rows say why")
     if unboxed:

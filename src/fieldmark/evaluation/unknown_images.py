@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.answering.images import find_images, readable
+from fieldmark.answering.images import find_images, readable, without_answer
 from fieldmark.answering.networks import Outputs
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
@@ -41,13 +41,16 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
 def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -> tuple[str, Predictions]:
     """Predict images of no class of the run, and save that as predictions/unknown/NAME.npz; returns NAME and what was saved.
 
-    NAME is that of the first source. The same images keep it, and others of the same name get a number behind it.
+    NAME is that of the first source. The same images keep it, and others of the same name get a number behind it. Raises CheckFailed, and
+    saves nothing, if a file that was named itself cannot be read.
     """
     if warning := run.box_warning(False):
         console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
     files = [Path(os.path.abspath(path)) for path in find_images(sources)]
     with run.folder.locked():
-        predictions = _predict_files(run, files, console)
+        predictions, problems = _predict_files(run, files, console)
+        if failed := without_answer([os.path.abspath(source) for source in sources], problems):
+            raise failed
         own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}
         base = re.sub(r"\W+", "-", os.path.basename(os.path.abspath(sources[0]))).strip("-") or "images"
         names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
@@ -57,13 +60,15 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
     return name, predictions
 
 
-def _predict_files(run: Run, files: Iterable[Path], console: Console) -> Predictions:
-    """Predictions of images without labels, by their paths; one that cannot be read is named and left out."""
+def _predict_files(run: Run, files: Iterable[Path], console: Console) -> tuple[Predictions, dict[str, str]]:
+    """Predictions of images without labels, by their paths, and why the others were left out."""
     ids: list[str] = []
+    problems: dict[str, str] = {}
     parts: list[Outputs] = []
     with console.progress("predicting", "files") as advance:
         for chunk, outputs in run.networks.stream(files):
             console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
+            problems |= {readable(path): problem for path, problem in chunk if problem}
             ids += [readable(path) for path, problem in chunk if not problem]
             parts += [outputs] if outputs else []
             advance(len(ids), None)
@@ -71,7 +76,7 @@ def _predict_files(run: Run, files: Iterable[Path], console: Console) -> Predict
         raise InputError("none of the images can be read")
     labels = np.full(len(ids), -1, np.int32)
     logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return Predictions(np.array(ids, np.str_), labels, logits, features, run.class_names)
+    return Predictions(np.array(ids, np.str_), labels, logits, features, run.class_names), problems
 
 
 def _unknown_file(run: Run, name: str) -> Path:

@@ -52,12 +52,15 @@ _SIDE = 480
 
 @dataclass(frozen=True)
 class Explained:
-    """What explain_run has written: `page` to be read, `figures` for scripts. `summary` is None if no map was checked."""
+    """What explain_run has written: `page` to be read, `figures` for scripts.
+
+    `problems` are those of images that could not be read, by path. `summary` is None if no map was checked.
+    """
 
     page: Path
     figures: Path
     images: int
-    unreadable: int
+    problems: Mapping[str, str]
     summary: DeletionSummary | None
 
 
@@ -203,7 +206,8 @@ def explain_run(
             temporary.write_bytes(each.png)
     write_json(out / FIGURES, _figures(explainer, panels, summary))
     write_text(out / PAGE, page)
-    return Explained(out / PAGE, out / FIGURES, len(panels), sum(panel.answer is None for panel in panels), summary)
+    problems = {panel.path: panel.failure for panel in panels if panel.answer is None}
+    return Explained(out / PAGE, out / FIGURES, len(panels), problems, summary)
 
 
 def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | None:

@@ -543,14 +543,6 @@ def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
     assert "no label" not in notes(read_dataset(put(file, "image,label,split", "1.jpg,a,", "2.jpg,,test", "3.jpg,b,")))
 
 
-def test_labels_that_differ_only_in_case(tmp_path: Path) -> None:
-    lines = ["1.jpg,owl", "2.jpg,Owl", "3.jpg,Tit", "4.jpg,tit"]
-    assert "two labels differ only in the case of their letters: 'Owl' and 'owl'" in notes(
-        read_dataset(put(tmp_path / "t.csv", "image,label", *lines))
-    )
-    assert "differ only" not in notes(read_dataset(put(tmp_path / "t.csv", "image,label", *lines[::2])))
-
-
 def test_an_unknown_table_of_images_beside_folders(tmp_path: Path) -> None:
     touch(tmp_path, "2019/1.jpg", "2020/2.jpg")
     put(tmp_path / "prices.csv", "shell;price", "a;3")

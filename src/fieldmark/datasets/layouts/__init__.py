@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import get_args
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import suggest
+from fieldmark.core.names import some, suggest
 from fieldmark.core.recipe.data import LayoutName, MissingLabels
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
@@ -61,7 +63,16 @@ def read_dataset(
     dataset = chosen.read(source)
     if dataset.boxes is not None:
         refuse_shares(dataset.boxes, str(path))
-    return replace(dataset, notes=(*notes, *dataset.notes))
+    return replace(dataset, notes=(*notes, *dataset.notes, *_twins(dataset.class_names)))
+
+
+def _twins(class_names: Sequence[str]) -> list[str]:
+    """A note on classes whose names differ only in capitals, blanks, hyphens or how an accent is encoded."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold(), []).append(name)
+    twins = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    return [f"classes that differ only in capitals, blanks or hyphens: {some(twins)}; are they one?"] if twins else []
 
 
 def _refuse_unused(source: Source, layout: Layout) -> None:

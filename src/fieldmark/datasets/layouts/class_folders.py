@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import unicodedata
 from collections import defaultdict
@@ -13,11 +12,11 @@ import numpy as np
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import nearest, shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
+from fieldmark.datasets.image_files import LOOPS, PassedOver, list_folder
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.annotations import is_text
 from fieldmark.datasets.layouts.car_names import car_levels
 from fieldmark.datasets.layouts.layout import Layout, Source
-from fieldmark.datasets.layouts.location import is_hidden
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -122,7 +121,7 @@ class _Survey:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.damaged: set[str] = set()  # class folders that a problem speaks of
-        self._passed_over: dict[str, list[str]] = defaultdict(list)
+        self._passed_over = PassedOver()
         self._listings: dict[str, tuple[list[str], list[str]]] = {}
         self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
         self._chain_memo: dict[Path, tuple[int, int]] = {}
@@ -135,14 +134,13 @@ class _Survey:
             raise InputError(*self.problems)
 
     def passed_over(self, what: str, paths: list[str]) -> None:
-        if paths:
-            self._passed_over[what] += paths
+        self._passed_over.add(what, paths)
 
     def passed_over_notes(self) -> list[str]:
-        return [f"passed over {what}: {len(paths):,} (first: {shown(min(paths))})" for what, paths in sorted(self._passed_over.items())]
+        return self._passed_over.notes()
 
     def of_kind(self, what: str) -> list[str]:
-        return self._passed_over.get(what, [])
+        return self._passed_over.paths.get(what, [])
 
     def listing(self, folder: str) -> tuple[list[str], list[str]]:
         """Relative paths of the folders and of the images directly inside `folder`, sorted."""
@@ -150,32 +148,19 @@ class _Survey:
             folders: list[str] = []
             images: list[str] = []
             try:
-                with os.scandir(_join(self.root, folder)) as entries:
-                    for entry in entries:
-                        if not is_hidden(entry.name):
-                            self._sort_out(entry, f"{folder}/{entry.name}" if folder else entry.name, folders, images)
+                found = list_folder(_join(self.root, folder))
             except OSError as error:
                 self._unreadable(folder, error)
-            self._listings[folder] = sorted(folders), sorted(images)
+            else:
+                folders, named = (_inside(folder, names) for names in (found.folders, found.images))
+                images = [path for path in named if is_text(path)]
+                self.passed_over("images whose names are not valid Unicode", [path for path in named if not is_text(path)])
+                for what, names in found.passed_over.items():
+                    self.passed_over(what, _inside(folder, names))
+                for name, reason in found.unreadable.items():
+                    self._unreadable(_inside(folder, [name])[0], reason)
+            self._listings[folder] = folders, images
         return self._listings[folder]
-
-    def _sort_out(self, entry: os.DirEntry[str], path: str, folders: list[str], images: list[str]) -> None:
-        try:
-            if entry.is_dir():
-                folders.append(path)
-            elif entry.is_symlink() and not entry.is_file():
-                self.passed_over("links that lead nowhere", [path])
-            elif os.path.splitext(entry.name)[1].lower() not in IMAGE_EXTENSIONS or not entry.is_file():
-                self.passed_over("files that are not images", [path])
-            elif not is_text(path):
-                self.passed_over("images whose names are not valid Unicode", [path])
-            else:
-                images.append(path)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                self.passed_over("links that lead nowhere", [path])
-            else:
-                self._unreadable(path, error)
 
     def images_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
         """Relative paths of all images at any depth in a class folder; None if it is a link to a folder above itself.
@@ -199,7 +184,7 @@ class _Survey:
                 continue
             owner_split, owner, first_met = self._owners.get(identity, (split, class_folder, folder))
             if identity in above or (owner == class_folder and first_met != folder):
-                self.passed_over("links that lead back to a folder already read", [folder])
+                self.passed_over(LOOPS, [folder])
                 if folder == class_folder:
                     return None
             elif owner != class_folder:
@@ -319,6 +304,10 @@ def _key(name: str) -> str:
 
 def _join(root: Path, *parts: str) -> str:
     return os.path.join(root, *(part for part in parts if part))
+
+
+def _inside(folder: str, names: list[str]) -> list[str]:
+    return [f"{folder}/{name}" if folder else name for name in names]
 
 
 def _last(folder: str) -> str:

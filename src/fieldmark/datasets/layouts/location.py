@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import nearest, shown, some
+from fieldmark.datasets.image_files import is_hidden
 
 
 def locate(data: str | Path) -> Path:
@@ -26,11 +27,6 @@ def locate(data: str | Path) -> Path:
         reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
         raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=_nearest(path)) from None
     return path
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's, but left by a system: hidden, or by name."""
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
 
 def folders(path: Path) -> list[Path]:

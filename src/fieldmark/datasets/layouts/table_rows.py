@@ -151,8 +151,6 @@ class TableRows:
         remarks = [*self._remarks, *self._left_out_remark()]
         if self._no_label:
             remarks.append(self._no_label_remark())
-        if same := _same_but_for_case(class_names):
-            remarks.append(f"two labels differ only in the case of their letters: {same[0]!r} and {same[1]!r}")
         if self._unread_labels:
             remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
         return Dataset(
@@ -277,15 +275,6 @@ def _split_code(word: str, blank: int) -> int:
 def _present(text: str) -> str:
     """The same, or "" for what says that there is nothing."""
     return "" if text in MISSING else text
-
-
-def _same_but_for_case(names: Sequence[str]) -> tuple[str, str] | None:
-    """The first two names that are the same but for the case of their letters."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if (other := seen.setdefault(name.casefold(), name)) != name:
-            return other, name
-    return None
 
 
 def _is_plain(path: str) -> bool:
