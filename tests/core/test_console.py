@@ -1,4 +1,6 @@
+import contextlib
 import io
+import re
 
 from fieldmark.core.console import Console, duration, table
 
@@ -30,6 +32,15 @@ def test_progress_away_from_a_terminal_is_plain_and_rare():
         for done in range(1000):
             advance(done, 1000)
     assert stream.getvalue() == ""
+
+
+def test_work_says_its_time_once_it_is_done_and_nothing_if_it_fails():
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    with console.busy("counting"), contextlib.suppress(ValueError), console.timed("failing"):
+        assert stream.getvalue() == ""
+        raise ValueError
+    assert re.fullmatch(r"counting: \d\.\d s\n", stream.getvalue())
 
 
 def test_durations():

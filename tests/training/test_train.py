@@ -3,6 +3,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +86,15 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         assert all(metrics.has(name) for name in ("n", "top1", "top5", "macro_f1", "nll", "ece", "ece_calibrated"))
         assert metrics.top1_low <= metrics.top1 <= metrics.top1_high
     assert folder.manifest().status == "finished"
-    assert "trained" in folder.log_file.read_text()
+    log = folder.log_file.read_text()
+    for phase in (
+        "predicting val",
+        "predicting train",
+        "fitting what the run decides with",
+        "predicting test",
+        "figures and their intervals",
+    ):
+        assert re.search(rf"^{phase}.*: \d.* s$", log, re.MULTILINE), phase
     rows = read_json_lines(folder.metrics_file)
     assert [row["epoch"] for row in rows] == [1, 2] and all(math.isfinite(row["train_loss"]) for row in rows)
     assert [row["step"] for row in read_json_lines(folder.steps_file)] == [2, 4, 6, 8, 10]

@@ -61,6 +61,23 @@ class Console:
                 self._log.file.flush()
 
     @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Work that shows itself how far it is: a line with its time once it is done."""
+        started = time.monotonic()
+        yield
+        self.say(f"{what}: {duration(time.monotonic() - started)}")
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Work whose steps cannot be counted: on a terminal its name while it goes on, and the same line."""
+        with self.timed(what):
+            if self._terminal.is_terminal and not self.quiet:
+                with self._terminal.status(what):
+                    yield
+            else:
+                yield
+
+    @contextmanager
     def board(self) -> Iterator[Callable[[RenderableType, str], None]]:
         """A board of work that goes on in several places: drawn anew in its place on a terminal, its text every half minute elsewhere."""
         if self._terminal.is_terminal and not self.quiet:

@@ -177,10 +177,12 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     calibrated = {}
     if not record.folds:  # with folds, all networks answer test, but an image of val only those not trained on it
         train = None if record.val_learnt else made.get("train")
-        fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
-        fitted.save(folder)
+        with console.busy("fitting what the ensemble decides with"):
+            fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
+            fitted.save(folder)
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
-    metrics = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
+    with console.busy(f"figures and their intervals from {resamples:,} resamples"):
+        metrics = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
     summaries = [run.summary for run in members.runs]
     best = max(range(len(summaries)), key=lambda index: summaries[index].val.top1)
     over = compare(made["test"], members.predictions_of(best, "test"), resamples, seed)

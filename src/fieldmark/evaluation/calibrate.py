@@ -29,7 +29,8 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
         raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same images.")
     train = None if run.has_learnt_val else run.predictions("train")
     given = dict([predict_unknown(run, unknown, console)]) if unknown else {}
-    fitted = fit_decisions(train, val, run.levels, wanted, given)
+    with console.busy("fitting what the run decides with"):
+        fitted = fit_decisions(train, val, run.levels, wanted, given)
     decisions, nll = fitted.decisions, fitted.calibration.nll
     if wanted.scaling == "vector" and nll["vector"] > nll["temperature"]:
         console.say(
@@ -40,8 +41,9 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
         fitted.save(run.folder)
         run.forget_decisions()
         resamples, seed = run.recipe.evaluate.resamples, run.recipe.train.seed
-        metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
-        if (test := run.predictions("test", features=False)) is not None:
-            metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
+        with console.busy(f"figures and their intervals from {resamples:,} resamples"):
+            metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
+            if (test := run.predictions("test", features=False)) is not None:
+                metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
         run.summary.model_copy(update=metrics).write(run.folder.summary_file)
     return decisions

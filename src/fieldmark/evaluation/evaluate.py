@@ -89,7 +89,9 @@ def evaluate_run(
         # Val chose the calibration, so each of its images is judged by one without it.
         fitted = fit_calibration(predictions, run.decisions.record.scaling).cross_fitted if data is None and split == "val" else None
         calibrated = run.decisions.calibration(predictions.logits) if fitted is None else fitted
-    metrics = evaluate_predictions(predictions, run.recipe.evaluate.resamples, run.recipe.train.seed, calibrated)
+    resamples = run.recipe.evaluate.resamples
+    with console.busy(f"figures and their intervals from {resamples:,} resamples"):
+        metrics = evaluate_predictions(predictions, resamples, run.recipe.train.seed, calibrated)
     return Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics)
 
 

@@ -34,7 +34,8 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
         raise InputError(f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {run.path}")
     name, predictions = predict_unknown(run, sources, console)
     chose = that_chose(decisions, unknown_sets(run, features=False))
-    figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
+    with console.busy("fitting and measuring the scores of rejection"):
+        figures = unknown_figures(name, fitted_scores(run.predictions("train")), test, predictions, decisions, chose)
     return UnknownEvaluation(run.path, _unknown_file(run, name), figures)
 
 
@@ -48,7 +49,8 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
         console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
     files = [Path(os.path.abspath(path)) for path in find_images(sources)]
     with run.folder.locked():
-        predictions, problems = _predict_files(run, files, console)
+        with console.timed("predicting unknown images"):
+            predictions, problems = _predict_files(run, files, console)
         if failed := without_answer([os.path.abspath(source) for source in sources], problems):
             raise failed
         own, taken = set(predictions.ids.tolist()), {name: set(each.ids.tolist()) for name, each in unknown_sets(run, False).items()}

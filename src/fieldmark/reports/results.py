@@ -23,14 +23,17 @@ from fieldmark.reports.report import write_report
 def write_results(run: Run, console: Console) -> Run:
     """Write them from what is saved in the run's folder, and return the run."""
     with run.folder.locked():
-        found = assess(run)
-        write_assessment(found)
-        write_answers(found)
-        numbered = [path for path in _draw(run, found) if path is not None]
+        with console.busy("assessing what was predicted"):
+            found = assess(run)
+            write_assessment(found)
+            write_answers(found)
+        with console.busy("drawing charts and the report"):
+            numbered = [path for path in _draw(run, found) if path is not None]
+            report = write_report(run, found=found)
         if numbered:
             listed = some([f"figures/{path.name}" for path in numbered], 3)
             console.say(f"some names have letters that no font here has; the figures number them, and {listed} has the names")
-        console.say(f"the report is {write_report(run, found=found)}")
+        console.say(f"the report is {report}")
     return run
 
 

@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.rejection_scores import SCORES, energy, fitted_scores
+from fieldmark.scoring.rejection_scores import OF_SCATTER, SCORES, energy, fitted_scores
 
 _AS_GOOD = 0.01
 
@@ -87,34 +87,51 @@ def held_out_auroc(name: str, train: Predictions | None, val: Predictions, group
     The network itself has seen all these classes, and its features and remaining logits separate them better than they would classes new
     to it: the figure is for choosing between scores, and is not the AUROC to expect. Raises ValueError if the classes of the two differ.
     """
-    if train is not None and train.class_names != val.class_names:
-        raise ValueError("train and val have other classes")
-    classes = len(val.class_names)
-    group = permutation(key(seed, "held-out classes"), classes) % min(groups, classes)
-    # Of probabilities, what a column that is taken away had would be missing from the others, and would give its images away.
-    renewed = _are_log_probabilities(val.logits)
-    found = []
-    for held in (group == each for each in range(group.max() + 1)):
-        fitted_on = None if train is None else _without(train, held, renewed)
-        asked = _without(val, held, renewed)
-        known, unknown = asked.labels >= 0, (val.labels >= 0) & (asked.labels < 0)
-        if (~held).sum() < 2 or not known.any() or not unknown.any():
-            continue
-        for score in fitted_scores(fitted_on, (name,)).values():
-            scores = score(asked.logits, asked.features)
-            found.append(auroc(scores[known], scores[unknown]))
-    return float(np.mean(found)) if found else None
+    return _mean_auroc(name, train, val, _dealt(train, val, groups, seed))
 
 
 def choose_score(train: Predictions | None, val: Predictions, names: Sequence[str] = SCORES) -> tuple[str, dict[str, float | None]]:
     """The first of `names` whose held_out_auroc is within a point of the highest, and that of each; max-logit if it is None for all.
 
-    A point is what chance alone moves it by on val of some hundred images.
+    A point is what chance alone moves it by on val of some hundred images. A score that takes seconds to fit is dropped, its figure being
+    None, as soon as it cannot get above those before it, so that nothing else would be chosen with it.
     """
-    found = {name: held_out_auroc(name, train, val) for name in names}
-    defined = {name: value for name, value in found.items() if value is not None}
+    groups = _dealt(train, val)
+    defined: dict[str, float] = {}
+    for name in names:
+        least = max(defined.values(), default=0.0) if name in OF_SCATTER else 0.0
+        if (value := _mean_auroc(name, train, val, groups, least)) is not None:
+            defined[name] = value
     highest = max(defined.values(), default=0.0)
-    return next((name for name, value in defined.items() if value >= highest - _AS_GOOD), "max-logit"), found
+    chosen = next((name for name, value in defined.items() if value >= highest - _AS_GOOD), "max-logit")
+    return chosen, {name: defined.get(name) for name in names}
+
+
+def _dealt(train: Predictions | None, val: Predictions, groups: int = 5, seed: int = 0) -> list[np.ndarray]:
+    """The classes to hold out together, bool (C,) each: those that leave two classes or more, and both kinds of images of val."""
+    if train is not None and train.class_names != val.class_names:
+        raise ValueError("train and val have other classes")
+    classes, labels = len(val.class_names), val.labels[val.labels >= 0]
+    group = permutation(key(seed, "held-out classes"), classes) % min(groups, classes)
+    dealt = [group == each for each in range(group.max() + 1)]
+    return [held for held in dealt if (~held).sum() >= 2 and held[labels].any() and not held[labels].all()]
+
+
+def _mean_auroc(name: str, train: Predictions | None, val: Predictions, groups: Sequence[np.ndarray], least: float = 0.0) -> float | None:
+    """Over the groups in which the score can be fitted; None without one, and as soon as the mean can no longer get above `least`."""
+    # Of probabilities, what a column that is taken away had would be missing from the others, and would give its images away.
+    renewed = _are_log_probabilities(val.logits)
+    found: list[float] = []
+    for number, held in enumerate(groups, 1):
+        asked = _without(val, held, renewed)
+        known, unknown = asked.labels >= 0, (val.labels >= 0) & (asked.labels < 0)
+        for score in fitted_scores(None if train is None else _without(train, held, renewed), (name,)).values():
+            scores = score(asked.logits, asked.features)
+            found.append(auroc(scores[known], scores[unknown]))
+        left = len(groups) - number
+        if found and left and sum(found) + left <= least * (len(found) + left):
+            return None
+    return float(np.mean(found)) if found else None
 
 
 def _scores(values: np.ndarray) -> np.ndarray:

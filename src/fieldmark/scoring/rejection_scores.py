@@ -16,19 +16,17 @@ from typing import ClassVar, Self
 import numpy as np
 import safetensors
 import safetensors.numpy
-import scipy.linalg
 from scipy.special import logsumexp
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
+from fieldmark.scoring.decompositions import SMALLEST_VARIANCE, principal_axes, whitening
 from fieldmark.scoring.metrics import confidences
 from fieldmark.scoring.predictions import Predictions
 
 NEIGHBOURS = 3
 
 _ROWS_AT_ONCE = 1024
-# A direction with less than this share of the largest variance cannot be distinguished from none in float32 features.
-_SMALLEST_VARIANCE = 1e-12
 _SMALLEST_DEVIATION = 1e-6
 _AGAIN = "`fieldmark calibrate RUN` writes it anew."
 
@@ -40,6 +38,8 @@ class Score(ABC):
     name: ClassVar[str]
     of_features: ClassVar[bool] = True
     """Whether it is fitted on the features of train; the others depend on logits alone."""
+    of_scatter: ClassVar[bool] = False
+    """Whether fitting it decomposes the scatter of the features, which takes seconds."""
 
     @classmethod
     @abstractmethod
@@ -174,6 +174,7 @@ class Mahalanobis(Score):
     """
 
     name = "mahalanobis"
+    of_scatter = True
     centre: np.ndarray
     whitening: np.ndarray
     means: np.ndarray
@@ -186,10 +187,9 @@ class Mahalanobis(Score):
         residuals = features.astype(np.float64)
         for rows, mean in zip(of_class, means, strict=True):
             residuals[rows] -= mean
-        factor = np.linalg.cholesky(_shrunk_covariance(residuals))
-        whitening = np.ascontiguousarray(scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True).T)
+        to_identity = whitening(_shrunk_covariance(residuals))
         centre = means.mean(axis=0)
-        return cls(centre, whitening, (means - centre) @ whitening)
+        return cls(centre, to_identity, (means - centre) @ to_identity)
 
     def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
         whitened = (features - self.centre) @ self.whitening
@@ -209,24 +209,21 @@ class Vim(Score):
     """
 
     name = "vim"
+    of_scatter = True
     origin: np.ndarray
     outside: np.ndarray
     scale: np.ndarray
 
     @classmethod
     def fit(cls, labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Self:
-        n, width = features.shape
-        mean = features.mean(axis=0, dtype=np.float64)
-        rows = features - mean
-        moment = rows.T @ rows
-        logit_mean = logits.mean(axis=0, dtype=np.float64)
-        origin = _origin(moment, rows.T @ (logits - logit_mean), mean, logit_mean)
-        variances, directions = np.linalg.eigh(moment + n * np.outer(mean - origin, mean - origin))
+        width = features.shape[1]
+        origin = _origin(features, logits)
+        rows = features - origin
+        variances, directions = principal_axes(rows)
         principal = 1000 if width >= 2048 else 512 if width >= 768 else width // 2
         # At the rank nothing of the training images would be left outside. Two thirds are the paper's own largest share, 512 of 768.
-        principal = min(principal, 2 * int((variances > _SMALLEST_VARIANCE * variances[-1]).sum()) // 3)
+        principal = min(principal, 2 * int((variances > SMALLEST_VARIANCE * variances[-1]).sum()) // 3)
         outside = np.ascontiguousarray(directions[:, : width - principal])
-        rows += mean - origin
         norm = np.linalg.norm(rows @ outside, axis=1).mean()
         # Logarithms of probabilities are below 0, which must not turn the sign.
         scale = abs(_largest(logits).mean()) / norm if norm > 0 else 0.0
@@ -241,6 +238,8 @@ SCORES = tuple(_KINDS)
 """In order of preference: see rejection.choose_score."""
 OF_LOGITS = tuple(name for name, kind in _KINDS.items() if not kind.of_features)
 """The scores that need no images of train."""
+OF_SCATTER = tuple(name for name, kind in _KINDS.items() if kind.of_scatter)
+"""The scores that take seconds to fit."""
 
 
 def fit_score(name: str, train: Predictions | None) -> Score:
@@ -353,13 +352,13 @@ def _shrunk_covariance(residuals: np.ndarray) -> np.ndarray:
     return (1 - shrinkage) * covariance + shrinkage * scale * identity
 
 
-def _origin(moment: np.ndarray, product: np.ndarray, mean: np.ndarray, logit_mean: np.ndarray) -> np.ndarray:
-    """The features for which the linear layer returns no logits, -W⁺ b: float64 (D,).
-
-    W and b by least squares from centred features and logits: `moment` (D, D) is of features, `product` (D, C) of features and logits.
-    """
-    variances, directions = np.linalg.eigh(moment)
-    sound = variances > _SMALLEST_VARIANCE * variances[-1]
-    weight = (directions[:, sound] / variances[sound]) @ (directions[:, sound].T @ product)
+def _origin(features: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The features for which the linear layer returns no logits, -W⁺ b: float64 (D,), with W and b by least squares."""
+    mean, logit_mean = features.mean(axis=0, dtype=np.float64), logits.mean(axis=0, dtype=np.float64)
+    rows = features - mean
+    variances, directions = principal_axes(rows)
+    sound = variances > SMALLEST_VARIANCE * variances[-1]
+    along = directions[:, sound]
+    weight = (along / variances[sound]) @ (along.T @ (rows.T @ (logits - logit_mean)))
     # A softmax does not ask for the logits' common part, in which W may be all but 0, and its inverse noise.
     return -np.linalg.pinv(weight.T, rcond=1e-2) @ (logit_mean - mean @ weight)

@@ -195,17 +195,19 @@ def _position_text(position: dict[str, Any]) -> str:
 
 def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     """Evaluate test once, with the chosen weights, and write the results."""
-    recipe, dataset = setup.recipe, setup.loaded.dataset
+    recipe, dataset, console = setup.recipe, setup.loaded.dataset, setup.console
     load_weights(setup.model, folder.best_weights)
     train, val = save_predictions(setup, folder, "train"), Predictions.load(folder.predictions / "val.npz")
-    fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest().levels, Wanted())
-    fitted.save(folder)
+    with console.busy("fitting what the run decides with"):
+        fitted = fit_decisions(None if recipe.train.refit else train, val, folder.manifest().levels, Wanted())
+        fitted.save(folder)
     test = save_predictions(setup, folder, "test")
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    metrics = {
-        "val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted),
-        "test": evaluate_predictions(test, resamples, seed, fitted.decisions.calibration(test.logits)),
-    }
+    with console.busy(f"figures and their intervals from {resamples:,} resamples"):
+        metrics = {
+            "val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted),
+            "test": evaluate_predictions(test, resamples, seed, fitted.decisions.calibration(test.logits)),
+        }
     if len(setup.loaded.rows(UNKNOWN)):
         save_predictions(setup, folder, UNKNOWN)
     rows = read_json_lines(folder.metrics_file)
@@ -245,12 +247,13 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     folder.set_status("finished")
     folder.initial_weights.unlink(missing_ok=True)
     shutil.rmtree(folder.features, ignore_errors=True)
-    setup.console.say("", metrics_table(metrics))
-    setup.console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+    console.say("", metrics_table(metrics))
+    console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
 
 
 def save_predictions(setup: Setup, folder: RunFolder, split: str) -> Predictions:
     names = setup.loaded.dataset.class_names
-    predictions = setup.split(split).predict(setup.model, setup.execution, setup.recipe.evaluate.batch, setup.console, names)
-    predictions.save(folder.predictions / f"{split}.npz")
+    with setup.console.timed(f"predicting {split}"):
+        predictions = setup.split(split).predict(setup.model, setup.execution, setup.recipe.evaluate.batch, setup.console, names)
+        predictions.save(folder.predictions / f"{split}.npz")
     return predictions
