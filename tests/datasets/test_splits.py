@@ -237,6 +237,61 @@ def test_groups_come_near_to_the_fraction() -> None:
     assert "whole groups" in carved.sources["test"]
 
 
+@given(
+    st.lists(st.integers(2, 30), min_size=2, max_size=6),
+    st.lists(st.integers(0, 25), min_size=20, max_size=200),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 3),
+    st.sampled_from([None, 2, 5]),
+)
+def test_copies_are_in_one_split_whatever_their_groups_and_classes(counts, images, across, in_groups, seed, folds) -> None:
+    """Images are few against files, so that most are copies, of their own class or of any."""
+    dataset = grouped(counts, [1, 2, 3], seed, across) if in_groups else dataset_of(counts)
+    hashes = [
+        f"{images[row % len(images)]}" + ("" if across else f" of {label}") if row % 7 else ""
+        for row, label in enumerate(dataset.labels.tolist())
+    ]
+    try:
+        carved = carve(dataset, 0.2, 0.2, seed, None if folds is None else Folds(folds, 0), hashes).dataset
+    except InputError as error:
+        assert "is too small" in str(error)
+        return
+    for each in set(hashes) - {""}:
+        alike = [row for row, digest in enumerate(hashes) if digest == each]
+        assert len(set(carved.splits[alike])) == 1
+        if len(set(dataset.labels[alike])) > 1:
+            assert set(carved.splits[alike]) == {"train"}
+    if in_groups:
+        assert not len(straddling(dataset.groups, carved.splits))
+    if not (in_groups and across):
+        assert counts_of(carved, "train").min() >= 1
+
+
+@pytest.mark.parametrize("folds", [None, Folds(3, 1)])
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_without_copies_hashes_change_nothing(folds: Folds | None, in_groups: bool) -> None:
+    dataset = grouped([40, 30, 7, 1], [1, 2, 3], 0) if in_groups else dataset_of([40, 30, 7, 1])
+    one, other = (carve(dataset, 0.1, 0.15, 5, folds, hashes) for hashes in (None, [*dataset.paths[:-2], "", ""]))
+    assert (one.dataset.splits == other.dataset.splits).all() and one.sources == other.sources
+
+
+def test_copies_count_as_one_image() -> None:
+    """Twelve images, each five times: the splits are those of twelve images, each with its copies."""
+    dataset = dataset_of([20, 20, 20])
+    hashes = [f"{path.split('/')[1]}/{int(path.split('/')[2][:-4]) % 4}" for path in dataset.paths]
+    carved = carve(dataset, 0.1, 0.15, 0, hashes=hashes)
+    assert [len(carved.dataset.rows(split)) for split in ("train", "val", "test")] == [45, 5, 10]
+    assert carved.sources["test"] == "15 % of all, stratified, copies together, seed 0"
+    assert carved.is_drawn
+
+
+def test_published_splits_stay_though_copies_are_in_several() -> None:
+    dataset = dataset_of([20, 20], val=[5, 5], test=[5, 5])
+    carved = carve(dataset, 0.1, 0.15, 0, hashes=["same"] * len(dataset))
+    assert (carved.dataset.splits == dataset.splits).all() and not carved.is_drawn
+
+
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=8), st.integers(2, 6), st.integers(0, 3))
 def test_folds_partition_train_evenly(counts, folds, seed) -> None:
     dataset = dataset_of(counts, test=[1] * len(counts))

@@ -17,7 +17,7 @@ from fieldmark.cli import main
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.load import load_recipe
-from fieldmark.datasets.content import scan
+from fieldmark.datasets.content import file_hash, scan
 from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.loading import load_data
 from fieldmark.datasets.recorded_images import RecordedImages
@@ -48,6 +48,24 @@ def box_run(boxed, tiny, tmp_path_factory):
 
 def loaded(data, *settings: str):
     return load_data(data, load_recipe("default", settings).data, Console(quiet=True))
+
+
+def test_copies_are_drawn_into_one_split_and_settings_of_train_still_apply(tmp_path):
+    for label, name in enumerate(("finch", "wren")):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("RGB", (8, 8), (number, label, 0)).save(tmp_path / name / f"{number}.png")
+            for copy in range(3):
+                shutil.copy(tmp_path / name / f"{number}.png", tmp_path / name / f"{number} copy {copy}.png")
+    few = ("data.subset.name=per-class", "data.subset.count=5")
+    for settings in ((), ("data.folds=3", "data.fold=1"), few, ("data.label_noise=uniform",)):
+        data = loaded(tmp_path, *settings)
+        by_split = {split: {data.content.hashes[row] for row in data.rows(split)} for split in ("train", "val", "test")}
+        assert len(by_split["test"]) == 3 and by_split["val"]
+        assert sum(map(len, by_split.values())) == len(set().union(*by_split.values()))
+        for row in data.rows("train", "val", "test")[::7]:
+            assert data.content.hashes[row] == file_hash((tmp_path / data.dataset.paths[row]).read_bytes())
+    assert len(loaded(tmp_path, *few).rows("train")) == 10
 
 
 def boxes_table(boxed: Path, path: Path) -> Path:

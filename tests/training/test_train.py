@@ -105,6 +105,14 @@ def test_whoever_may_read_one_file_of_a_run_may_read_all(finished_run):
     assert {path.stat().st_mode for path in files} == {finished_run.folder.recipe_file.stat().st_mode}
 
 
+def test_what_the_report_cautions_about_the_data_was_said_before_the_first_epoch(finished_run):
+    log = finished_run.folder.log_file.read_text()
+    cautions = [line.removeprefix("caution: ") for line in log.splitlines() if line.startswith("caution: ")]
+    assert cautions == ["3 classes of 3 have fewer than 10 images in test, so figures of a single class are imprecise."]
+    assert log.index("caution: ") < log.index("epoch")
+    assert cautions[0] in finished_run.folder.report_file.read_text()
+
+
 def test_the_answer_is_what_the_saved_predictions_say(finished_run):
     folder = finished_run.folder
     for split in ("val", "test"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.layouts.columns import parse as parse_columns
 from fieldmark.datasets.pixel_cache import Selection, default_cache_dir
 from fieldmark.datasets.regions import margin_of, seen_regions
-from fieldmark.datasets.splits import Carved, Folds, carve, own_splits, split_table, straddling
+from fieldmark.datasets.splits import Carved, Folds, carve, copies, own_splits, split_table, straddling
 from fieldmark.datasets.subsets import mislabelled, subset
 from fieldmark.datasets.taxonomy_file import read_levels
 from fieldmark.runtime.preprocess import is_empty
@@ -82,18 +82,31 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     if settings.splits == "own":
         dataset = own_splits(dataset)
     folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
-    carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds)
-    _refuse_unknown_classes(carved.dataset)
+
+    def draw(hashes: Sequence[str] | None) -> Carved:
+        carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds, hashes)
+        _refuse_unknown_classes(carved.dataset)
+        return carved
+
+    # First without a look at the images, so that data which cannot be split are refused at once.
+    carved = draw(None)
+    used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
+    read = dataset if carved.is_drawn else used
+    with console.progress("reading", "files") as advance:
+        content = scan(read, advance, default_cache_dir())
+    if carved.is_drawn and (copies(content.hashes, dataset.rows("train")) >= 0).any():
+        carved = draw(content.hashes)
+        used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     labelled = dataset.labels >= 0
     published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
-    dataset = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
-    console.say(f"{dataset.name}: {len(dataset.class_names):,} classes, {len(dataset):,} images", *dataset.notes)
-    console.say(*_said_of(dataset, settings, published))
+    console.say(f"{used.name}: {len(used.class_names):,} classes, {len(used):,} images", *used.notes)
+    console.say(*_said_of(used, settings, published))
     columns = ("split", "classes", "images", "smallest class", "largest class", "where from")
-    console.say(table(None, columns, _table_rows(dataset, carved), _LEFT))
-    with console.progress("reading", "files") as advance:
-        content = scan(dataset, advance, default_cache_dir())
-    return LoadedData(dataset, content).without_empty(margin_of(settings.crop))
+    console.say(table(None, columns, _table_rows(used, carved), _LEFT))
+    if len(used) < len(read):
+        kept = set(used.paths)
+        content = content.take(np.array([row for row, path in enumerate(read.paths) if path in kept], np.int64))
+    return LoadedData(used, content).without_empty(margin_of(settings.crop))
 
 
 def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:

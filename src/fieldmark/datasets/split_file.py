@@ -26,7 +26,13 @@ _EDGES = ("left", "top", "right", "bottom")
 
 
 def write_split(data: LoadedData, path: Path) -> None:
-    """One row per image.
+    """One row per image: the columns of `split_columns`."""
+    with whole_file(path) as temporary:
+        pq.write_table(pa.table(split_columns(data)), temporary)
+
+
+def split_columns(data: LoadedData) -> dict[str, Any]:
+    """The columns of the split table.
 
     path; hash; label: the class's name, "" where unlabelled; split; note: why it is set aside, or ""; and, where the dataset has them,
     left, top, right, bottom: of the box; group; true_label: before data.label_noise.
@@ -45,8 +51,12 @@ def write_split(data: LoadedData, path: Path) -> None:
         columns["group"] = dataset.groups
     if dataset.true_labels is not None:
         columns["true_label"] = replace(dataset, labels=dataset.true_labels).label_names()
-    with whole_file(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    return columns
+
+
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of a split table."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def origin_of(dataset: Dataset) -> Origin:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from fieldmark.datasets.recorded_images import RecordedImages
-from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes
+from fieldmark.datasets.split_file import images_of, read_split, recorded_boxes, recorded_hashes, rows_of
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.predictions import Predictions
 
@@ -39,7 +39,7 @@ class Evidence:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of split.parquet."""
-        return [dict(zip(self.split, row, strict=True)) for row in zip(*self.split.values(), strict=True)]
+        return rows_of(self.split)
 
     @cached_property
     def set_aside(self) -> dict[str, str]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_text
@@ -15,8 +17,10 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
 from fieldmark.core.summary import DatasetSummary, ModelSummary, Summary, TrainingSummary
+from fieldmark.datasets.cautions import data_cautions
 from fieldmark.datasets.dataset import UNKNOWN
-from fieldmark.datasets.split_file import origin_of, write_split
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.split_file import origin_of, rows_of, split_columns, write_split
 from fieldmark.evaluation.run import Run
 from fieldmark.models.cost import macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
@@ -108,6 +112,8 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
 def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> Run:
     """Train from `state` on, or from the start; the manifest says how it ended."""
     with setup.console.logging_to(folder.log_file):
+        if state is None:
+            setup.console.say(*(f"caution: {sentence}" for sentence in _cautions(setup.loaded)))
         try:
             _open_test(setup, folder, _train(setup, folder, state))
         except (Interrupted, KeyboardInterrupt) as stop:
@@ -123,6 +129,13 @@ def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> R
             folder.set_status("failed", str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}")
             raise readable from error
     return Run.load(folder.path)
+
+
+def _cautions(loaded: LoadedData) -> list[str]:
+    """What the report will say of the data before its figures are believed."""
+    used = [row for row in rows_of(split_columns(loaded)) if not row["note"]]
+    labels = loaded.dataset.labels[loaded.rows("test")]
+    return data_cautions(used, np.bincount(labels, minlength=len(loaded.dataset.class_names)))
 
 
 def _readable(error: Exception) -> Exception:
