@@ -376,7 +376,7 @@ def special(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_what_is_no_file_is_refused_at_once(special: dict[str, str], tmp_path: Path) -> None:
     assert {name: reason(tmp_path / name) for name in special} == special
     with pytest.raises(UnreadableImage, match=r"pipe\.jpg: it is not a file"):
@@ -394,7 +394,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 # Training and prediction
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(480)
 def test_training_and_prediction_come_to_the_same_verdict(special: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "huge.tif").unlink()
     files = {f"{name}.{name.split()[0]}": seed.data for name, seed in drawn.seeds().items()}
