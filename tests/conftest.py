@@ -72,6 +72,7 @@ TINY = (
     "train.epochs=2",
     "train.batch=8",
     "train.log_every=2",
+    "train.keep_checkpoints=2",
     "train.precision=float32",
     "train.memory_format=contiguous",
     "train.threads=1",

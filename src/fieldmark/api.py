@@ -60,7 +60,8 @@ def demo(*settings: str, out: str | Path | None = None, quiet: bool = False) -> 
     from fieldmark.datasets.birds.folder import SHEET, birds_folder
     from fieldmark.reports import changes
 
-    recipe, console = load_recipe("demo", settings), Console(quiet)
+    console = Console(quiet)
+    recipe = load_recipe("demo", settings, console.say)
     folder = birds_folder(console=console)
     console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
     return Demo(changes.train("birds", recipe, out, console), folder)
@@ -92,7 +93,8 @@ def train(
     from fieldmark.core.recipe.load import load_recipe
     from fieldmark.reports import changes
 
-    return changes.train(data, load_recipe(recipe, settings), out, Console(quiet))
+    console = Console(quiet)
+    return changes.train(data, load_recipe(recipe, settings, console.say), out, console)
 
 
 def resume(run: str | Path, quiet: bool = False) -> Run:

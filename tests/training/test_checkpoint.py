@@ -19,6 +19,16 @@ def test_the_newest_few_are_kept(tmp_path):
     assert newest["position"]["epoch"] == 100 and damaged == []
 
 
+@pytest.mark.parametrize(("keep", "while_training"), [(0, 2), (1, 2), (3, 3)])
+def test_a_finished_run_keeps_what_it_was_asked_to_keep(tmp_path, keep, while_training):
+    checkpoints = Checkpoints(tmp_path, keep)
+    for step in range(5):
+        checkpoints.save(step, state(step))
+    assert len(checkpoints.paths()) == checkpoints.most == while_training
+    checkpoints.drop()
+    assert [path.name for path in checkpoints.paths()] == [f"step-{step:08d}.pt" for step in (4, 3, 2)[:keep]]
+
+
 @given(st.floats(0, 1), st.integers(0, 2))
 @example(0.970703125, 1)  # PyTorch's reader of archives refuses it, Python's does not
 @settings(max_examples=60, deadline=None)

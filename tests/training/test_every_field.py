@@ -25,6 +25,7 @@ BASE = {
     "train.epochs": "3",
     "train.batch": "8",
     "train.log_every": "2",
+    "train.keep_checkpoints": "2",
     "train.precision": "float32",
     "train.memory_format": "contiguous",
     "train.threads": "1",

@@ -16,10 +16,12 @@ def test_cost_counts_what_a_run_then_does(birds, tiny, tmp_path):
     summary = run.summary
     assert cost.steps == summary.training.steps
     assert all(seconds > 0 for seconds in (cost.start_seconds, cost.decode_seconds, cost.train_seconds, cost.predict_seconds))
-    kept = sum(path.stat().st_size for path in run.path.rglob("*") if path.suffix in {".npz", ".safetensors"})
-    assert kept == pytest.approx(cost.run_bytes, rel=0.3)
     checkpoints = sum(path.stat().st_size for path in run.folder.checkpoints.glob("*.pt"))
+    kept = sum(path.stat().st_size for path in run.path.rglob("*") if path.suffix in {".npz", ".safetensors"})
+    assert checkpoints + kept == pytest.approx(cost.run_bytes, rel=0.3)
     assert checkpoints < cost.working_bytes < 3 * checkpoints
+    usual = measure(birds, load_recipe("default", tiny("train.keep_checkpoints=0")), Console(quiet=True))
+    assert kept == pytest.approx(usual.run_bytes, rel=0.3) and usual.working_bytes == pytest.approx(cost.working_bytes, rel=0.1)
 
 
 def test_refit_and_epochs_are_counted(birds, tiny):

@@ -20,8 +20,8 @@ EPOCHS, STEPS, BATCH = 4, 20, 8
 OWN_NETWORKS = {"custom-cnn": "plain_cnn", "tiny-images": "plain_cnn", "demo": "small_cnn"}
 
 
-def settings_of(name: str) -> list[str]:
-    """What shrinks a recipe to 20 steps of eight images; its rate shrinks with the batch."""
+def small(name: str) -> list[str]:
+    """What makes a recipe train a tiny network on eight images a step; its rate shrinks with the batch."""
     recipe = load_recipe(name)
     settings = [
         f"model.name={OWN_NETWORKS.get(name, 'test_resnet')}",
@@ -31,7 +31,6 @@ def settings_of(name: str) -> list[str]:
         "data.classes=null",
         "data.val_fraction=0.1",
         f"optim.lr={recipe.optim.lr * BATCH / recipe.train.batch}",
-        f"train.epochs={EPOCHS}",
         f"train.batch={BATCH}",
         "train.log_every=1",
         "train.precision=float32",
@@ -41,6 +40,13 @@ def settings_of(name: str) -> list[str]:
     ]
     if name in OWN_NETWORKS:
         settings.append("model.width=4")
+    return settings
+
+
+def settings_of(name: str) -> list[str]:
+    """What shrinks a recipe to 20 steps of eight images."""
+    recipe = load_recipe(name)
+    settings = [*small(name), f"train.epochs={EPOCHS}"]
     if getattr(recipe.schedule, "warmup_epochs", 0) > 0:
         settings.append("schedule.warmup_epochs=0.5")
     if getattr(recipe.schedule, "every", 0) >= EPOCHS:
@@ -71,6 +77,26 @@ def test_golden_losses(name, birds, tmp_path):
     assert len(losses["steps"]) == STEPS or (name == "cheap" and len(losses["steps"]) > STEPS / 2)  # cheap draws splits of its own
     assert losses["steps"] == pytest.approx(golden["steps"], rel=3e-2)
     assert losses["val"] == pytest.approx(golden["val"], rel=3e-2)
+
+
+@pytest.mark.parametrize("name", ["adam-step", "large-batch", "refined", "small-data", "gradual-unfreeze", "two-stage"])
+def test_one_epoch_trains_what_has_to_be_shortened_most(name, birds, tmp_path):
+    trains(name, 1, birds, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES.names())
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_few_epochs_train(name, epochs, birds, tmp_path):
+    trains(name, epochs, birds, tmp_path)
+
+
+def trains(name, epochs, birds, tmp_path):
+    """With as many epochs, and again from the recipe that it wrote, to the same weights."""
+    run = train(birds, *small(name), f"train.epochs={epochs}", recipe=name, out=tmp_path / "run")
+    assert run.summary.training.epochs == epochs
+    again = train(birds, recipe=run.folder.recipe_file, out=tmp_path / "again")
+    assert again.folder.best_weights.read_bytes() == run.folder.best_weights.read_bytes()
 
 
 def test_every_recipe_has_its_losses_and_no_two_are_alike():

@@ -228,6 +228,15 @@ def test_resuming_a_finished_run_changes_nothing(finished_run):
     assert fingerprint(finished_run.folder) == before
 
 
+def test_a_finished_run_drops_what_only_training_needs(birds, tiny, tmp_path, finished_run):
+    run = train(birds, *tiny("train.keep_checkpoints=0"), out=tmp_path / "run")
+    assert [path.name for path in run.folder.checkpoints.iterdir()] == ["best.safetensors"]
+    assert run.folder.best_weights.read_bytes() == finished_run.folder.best_weights.read_bytes()
+    (run.folder.checkpoints / "step-00000010.pt").write_bytes(b"left by a process that was killed as it finished")
+    assert resume(run.path).summary == run.summary
+    assert [path.name for path in run.folder.checkpoints.iterdir()] == ["best.safetensors"]
+
+
 def copy_of(birds: Path, target: Path) -> Path:
     import shutil
 

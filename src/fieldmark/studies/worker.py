@@ -54,11 +54,9 @@ def _train(task: TrainTask) -> None:
     if (task.path / "manifest.json").is_file():
         if RunFolder.open(task.path).manifest().recipe != identity(task.recipe):
             raise InputError(f"{task.path} holds another run, with another recipe or seed", hint="Move it away, and try again.")
-        run = changes.resume(task.path, console, wait=_LOCK_SECONDS)
+        changes.resume(task.path, console, wait=_LOCK_SECONDS)
     else:
-        run = changes.train(task.data, task.recipe, task.path, console)
-    for checkpoint in run.folder.checkpoints.glob("step-*.pt"):
-        checkpoint.unlink()  # a finished run no longer needs them, and a study has many runs
+        changes.train(task.data, task.recipe, task.path, console)
 
 
 def _measure(task: MeasureTask) -> None:

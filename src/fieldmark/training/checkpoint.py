@@ -14,20 +14,36 @@ from fieldmark.core.files import whole_file
 from fieldmark.training.position import Position
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
+_WHILE_TRAINING = 2
+"""The newest, and the one before it in case the newest is damaged."""
 
 
 class Checkpoints:
+    """`keep` is how many a finished run keeps."""
+
     def __init__(self, folder: Path, keep: int):
         self.folder, self.keep = folder, keep
 
+    @property
+    def most(self) -> int:
+        """How many there are while the run is trained."""
+        return max(self.keep, _WHILE_TRAINING)
+
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write `step-<step>.pt`, then delete all but the newest `keep`. `step` counts over all phases of a run."""
+        """Write `step-<step>.pt`, then delete all but the newest `most`. `step` counts over all phases of a run."""
         path = self.folder / f"step-{step:08d}.pt"
         with whole_file(path) as temporary:
             torch.save(state, temporary)
-        for old in self.paths()[self.keep :]:
-            old.unlink(missing_ok=True)
+        self._delete_from(self.most)
         return path
+
+    def drop(self) -> None:
+        """Delete all but those that a finished run keeps."""
+        self._delete_from(self.keep)
+
+    def _delete_from(self, count: int) -> None:
+        for old in self.paths()[count:]:
+            old.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
         """Newest first."""

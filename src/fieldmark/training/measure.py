@@ -110,8 +110,8 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         train_seconds=steps_per_epoch * float(stage_seconds),
         predict_seconds=predict_seconds * (epochs * val + everything),
         cache_bytes=(train + val) * tiles.pixels[0].nbytes + everything * pixels[0].nbytes,
-        working_bytes=recipe.train.keep_checkpoints * state_bytes + 2 * weights_bytes + answers_bytes + feature_bytes,
-        run_bytes=weights_bytes + answers_bytes,
+        working_bytes=job.keeper.checkpoints.most * state_bytes + 2 * weights_bytes + answers_bytes + feature_bytes,
+        run_bytes=recipe.train.keep_checkpoints * state_bytes + weights_bytes + answers_bytes,
     )
 
 
@@ -132,7 +132,7 @@ def _rehearsal(recipe: Recipe, plans: list[FeaturePlan | None]) -> Recipe:
     stages = (
         stage.model_copy(update={"epochs": 2, "views": 1 if plan else None}) for stage, plan in zip(stages_of(recipe), plans, strict=True)
     )
-    train = recipe.train.model_copy(update={"epochs": 2 * len(plans), "keep_checkpoints": 1, "log_every": 1})
+    train = recipe.train.model_copy(update={"epochs": 2 * len(plans), "log_every": 1})
     return recipe.model_copy(
         update={"stages": tuple(stages), "train": train, "optim": recipe.optim.model_copy(update={"lr": _HARMLESS_LR})}
     )

@@ -95,7 +95,11 @@ def resume_run(path: str | Path, console: Console | None = None, wait: float = 0
     with folder.locked(wait):
         manifest = folder.manifest()
         if manifest.status == "finished":
-            console.say(f"{folder.path} is finished; there is nothing to resume")
+            _drop_working_files(folder)
+            console.say(
+                f"{folder.path} is finished; there is nothing to resume",
+                f"Train on from its weights with: fieldmark train DATA model.weights={folder.path}",
+            )
             return Run.load(folder.path)
         setup = restore(folder, console)
         folder.remove_leftovers()
@@ -258,10 +262,16 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     )
     summary.write(folder.summary_file)
     folder.set_status("finished")
-    folder.initial_weights.unlink(missing_ok=True)
-    shutil.rmtree(folder.features, ignore_errors=True)
+    _drop_working_files(folder)
     console.say("", metrics_table(metrics))
     console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+
+
+def _drop_working_files(folder: RunFolder) -> None:
+    """Delete what only a run under way needs."""
+    folder.initial_weights.unlink(missing_ok=True)
+    Checkpoints(folder.checkpoints, folder.recipe().train.keep_checkpoints).drop()
+    shutil.rmtree(folder.features, ignore_errors=True)
 
 
 def save_predictions(setup: Setup, folder: RunFolder, split: str) -> Predictions:

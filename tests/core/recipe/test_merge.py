@@ -91,7 +91,6 @@ def test_any_value_of_any_field_makes_a_recipe_or_names_the_field(field, value):
         ("stages=[{}, {epochs: 3}]", "only the last stage may leave out its epochs"),
         ("stages=[{epochs: 40}]", "they take 40 epochs, and train.epochs is 30; leave out the epochs of the last"),
         ("stages=[{epochs: 30}, {}]", "all but the last take 30 epochs and leave none of train.epochs (30)"),
-        ("stages=[{epochs: 1}, {}]", "schedule.warmup_epochs (1) leaves nothing of a stage (1)"),
         ("optim.lr_factors=[{parameters: 3}]", "optim.lr_factors[0].parameters: expected text, got 3"),
         ("optim.lr_factors=[{parameters: head, factor: -1}]", "optim.lr_factors[0].factor: expected a number above 0, got -1"),
         ("stages={trainable: [head]}", "stages: expected a list of sections, such as stages=[{trainable: [head]}]"),

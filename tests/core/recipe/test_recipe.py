@@ -8,7 +8,7 @@ from fieldmark.core.recipe.load import load_recipe
     ("settings", "said"),
     [
         (["schedule=step", "schedule.every=30"], "schedule.every (30) is never reached within train.epochs (30)"),
-        (["schedule=multi-step", "train.epochs=20"], "schedule.after: epoch 25 is not before the end of train.epochs (20)"),
+        (["schedule=multi-step", "schedule.after=[15, 30]"], "schedule.after: epoch 30 is not before the end of train.epochs (30)"),
         (["schedule=step", "stages=[{epochs: 20, trainable: [head]}, {}]", "schedule.every=20"], "within any stage (20)"),
     ],
 )

@@ -22,11 +22,12 @@ _COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Setting:
-    """A value for a dotted key, and where it was written."""
+    """A value for a dotted key, and where it was written; `preset` if that is a recipe that comes with Fieldmark."""
 
     key: str
     value: Any
     origin: str
+    preset: bool = False
 
     def wrong(self, what: str, *others: str) -> Problem:
         """A problem of this setting; `others` are further keys that are involved."""
@@ -56,7 +57,8 @@ def _extending_layers(values: dict[str, Any], source: Source, problems: list[Pro
     parent = values.get("extends")
     if not isinstance(parent, str | None):
         raise InputError(Problem(f"expected the name of a recipe or a file, got {show(parent)}", place="extends", origin=source.origin))
-    layer = [setting for setting in read_layer(values, source.origin, problems) if setting.key != "extends"]
+    read = read_layer(values, source.origin, problems)
+    layer = [replace(setting, preset=source.folder is None) for setting in read if setting.key != "extends"]
     return [layer] if parent is None else [*file_layers(source.beside(parent), problems, seen), layer]
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fieldmark.core.errors import Problem
+from fieldmark.core.recipe.few_epochs import fitted
 from fieldmark.core.recipe.layers import Setting, command_line_layer, file_layers, read_layer
 from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe
 
 
-def load_recipe(name: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | Path = "default", overrides: Sequence[str] = (), say: Callable[..., None] | None = None) -> Recipe:
     """The recipe of a preset name or a YAML file with `key=value` overrides applied.
+
+    What only the preset or a default says is shortened if it does not fit into the epochs; `say` is called with a sentence for each.
 
     Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
     """
     problems: list[Problem] = []
     layers = [*file_layers(name, problems), command_line_layer(overrides, problems)]
-    return build_recipe(layers, problems)
+    shorter, said = fitted(layers)
+    recipe = build_recipe([*layers, shorter], problems)
+    if say is not None:
+        say(*said)
+    return recipe
 
 
 def recipe_from(values: dict[str, Any], origin: str = "the recipe given") -> Recipe:

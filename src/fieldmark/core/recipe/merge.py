@@ -46,11 +46,11 @@ _BOUNDS = {
 def build_recipe(layers: Sequence[Layer], reading: Sequence[Problem] = ()) -> Recipe:
     """The recipe that these layers make. Raises InputError naming every problem at once, those of `reading` the layers first."""
     problems = list(reading)
-    merged = _merged(layers, problems)
+    merged = merged_settings(layers, problems)
     problems += _unused_variant_keys(merged)
     rejected = {problem.place for problem in problems}
     try:
-        recipe = Recipe.model_validate_json(json.dumps(_nest(setting for setting in merged.values() if setting.key not in rejected)))
+        recipe = Recipe.model_validate_json(json.dumps(nested(setting for setting in merged.values() if setting.key not in rejected)))
     except ValidationError as error:
         problems += _validation_problems(error, merged)
     if problems:
@@ -58,7 +58,7 @@ def build_recipe(layers: Sequence[Layer], reading: Sequence[Problem] = ()) -> Re
     return recipe
 
 
-def _merged(layers: Sequence[Layer], problems: list[Problem]) -> dict[str, Setting]:
+def merged_settings(layers: Sequence[Layer], problems: list[Problem]) -> dict[str, Setting]:
     """By key, the last setting of each; those of a variant that a later layer no longer chooses are dropped."""
     merged: dict[str, Setting] = {}
     for layer in layers:
@@ -81,7 +81,7 @@ def _merged(layers: Sequence[Layer], problems: list[Problem]) -> dict[str, Setti
 def _as_variant(setting: Setting) -> Setting:
     """`optim=adamw` is short for `optim.name=adamw`."""
     if setting.key in choices() and isinstance(setting.value, str):
-        return Setting(f"{setting.key}.name", setting.value, setting.origin)
+        return replace(setting, key=f"{setting.key}.name")
     return setting
 
 
@@ -178,19 +178,20 @@ def _expectation(detail: Any, key: str, within: str) -> str:
     return str(detail["msg"])
 
 
-def _nest(settings: Iterable[Setting]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def nested(settings: Iterable[Setting]) -> dict[str, Any]:
+    """The settings as nested mappings, in which every choice has a name."""
+    values: dict[str, Any] = {}
     for setting in settings:
         *parents, last = setting.key.split(".")
-        level = nested
+        level = values
         for parent in parents:
             level = level.setdefault(parent, {})
         level[last] = setting.value
     for section, choice in choices().items():
-        level = nested
+        level = values
         *parents, last = section.split(".")
         for parent in parents:
             level = level.get(parent, {})
         if last in level:
             level[last].setdefault("name", choice.default)
-    return nested
+    return values

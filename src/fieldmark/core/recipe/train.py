@@ -22,7 +22,9 @@ class Train(Section):
     refit: bool = setting(False, "afterwards train again on train and val together, for the number of epochs that val chose")
     clip_norm: Positive | None = setting(None, "scale gradients down to at most this norm")
     checkpoint_minutes: Positive = setting(5.0, "time between checkpoints within an epoch", "minutes")
-    keep_checkpoints: Annotated[int, Field(ge=1)] = setting(2, "how many of the newest checkpoints are kept")
+    keep_checkpoints: Annotated[int, Field(ge=0)] = setting(
+        0, "how many of the newest training checkpoints a finished run keeps; until then at least two are kept, for resume"
+    )
     log_every: Annotated[int, Field(ge=1)] = setting(10, "interval between lines of steps.jsonl", "steps")
     precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "precision of the network; auto measures which is faster")
     memory_format: Literal["auto", "contiguous", "channels-last"] = setting("auto", "tensors in memory; auto measures which is faster")
