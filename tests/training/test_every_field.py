@@ -35,6 +35,8 @@ BASE = {
 OTHER = {
     "data.layout": "birds",
     "data.columns": "label=genus",
+    "data.images": "images",
+    "data.suffix": ".jpg",
     "data.missing_labels": "blank",
     "data.taxonomy": "none",
     "data.level": "genus",

@@ -112,7 +112,15 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
 def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
     """Read DATA as the settings say, with the splits and classes that it has itself. Raises InputError."""
     columns = None if settings.columns is None else parse_columns(settings.columns)
-    return read_dataset(data, settings.layout, columns, console, missing_labels=settings.missing_labels)
+    return read_dataset(
+        data,
+        settings.layout,
+        columns,
+        console,
+        images=settings.images,
+        suffix=settings.suffix,
+        missing_labels=settings.missing_labels,
+    )
 
 
 def _classified(dataset: Dataset, settings: Data) -> Dataset:

@@ -291,7 +291,9 @@ def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
 def test_a_header_that_says_nothing(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "1.jpg,a", "2.jpg,b"))
     assert "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message and "data.columns='path=image" in message
-    assert "has no column of labels; its columns are path, colour" in error_of(put(tmp_path / "t.csv", "path,colour", "1.jpg,red"))
+    assert "has no column of labels; its columns are path, colour, size" in error_of(
+        put(tmp_path / "t.csv", "path,colour,size", "1.jpg,red,1")
+    )
     (tmp_path / "t.csv").write_bytes(b"")
     assert "t.csv has no column of paths and none of labels; it is empty" in error_of(tmp_path / "t.csv")
 
@@ -370,8 +372,8 @@ def test_tables_named_after_splits(tmp_path: Path) -> None:
     assert rows(asked) == rows(dataset)
     put(tmp_path / "test.csv", "path,label", "train/2.jpg,a", "test/3.jpg,")
     assert "train.csv, line 3: the image 'train/2.jpg' is listed twice (also in test.csv, line 2)" in error_of(tmp_path)
-    put(tmp_path / "train.csv", "path,label", "1.jpg,", "2.jpg,a", "4.jpg,b")
-    assert rows(read_dataset(tmp_path))[0] == ("1.jpg", "", "unlabelled")
+    put(tmp_path / "train.csv", "path,label", "train/1.jpg,", "train/5.jpg,a", "train/6.jpg,b")
+    assert rows(read_dataset(tmp_path))[1] == ("train/1.jpg", "", "unlabelled")
 
 
 @pytest.mark.parametrize("names", [("a.csv", "b.csv"), ("train.csv", "more.csv"), ("val.csv", "valid.csv"), ("train.csv", "train.tsv")])

@@ -107,6 +107,8 @@ class Data(Section):
         None,
         "what a table's columns hold, such as label=species,parents=genus, or group= for none; read off their names by default",
     )
+    images: str | None = setting(None, "folder in which the images that a table names are looked up, relative to the table")
+    suffix: str | None = setting(None, "what is added to the names in a table, such as .jpg; found by itself if only one fits")
     missing_labels: MissingLabels = setting(
         "words", "labels in a table that say that there is none: blank ones and words such as nan, None and N/A, or blank ones alone"
     )

@@ -20,6 +20,7 @@ from fieldmark.datasets.layouts.annotations import refuse_shares
 from fieldmark.datasets.layouts.layout import SETTINGS, Layout, Source
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.datasets.layouts.recognise import recognise
+from fieldmark.datasets.layouts.table_files import image_tables
 
 LAYOUTS: dict[str, Layout] = {name: import_module(f"{__name__}.{name.replace('-', '_')}").LAYOUT for name in get_args(LayoutName)}
 """Every layout by its name, each from the module of that name."""
@@ -31,6 +32,8 @@ def read_dataset(
     columns: Mapping[str, str] | None = None,
     console: Console | None = None,
     *,
+    images: str | None = None,
+    suffix: str | None = None,
     missing_labels: MissingLabels = "words",
 ) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
@@ -53,12 +56,14 @@ def read_dataset(
         notes = [f"fetched from the Hugging Face hub: {data.removeprefix('hf:')}"]
     else:
         path = locate(data)
+        if layout == "auto" and columns and path.is_dir() and image_tables(path, columns):
+            layout = "table"
         chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
         candidates = list(LAYOUTS.values()) if layout == "auto" else [] if columns else [chosen]
         if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
-    source = Source(path, columns or {}, missing_labels, console)
+    source = Source(path, columns or {}, images, suffix, missing_labels, console)
     _refuse_unused(source, chosen)
     dataset = chosen.read(source)
     if dataset.boxes is not None:

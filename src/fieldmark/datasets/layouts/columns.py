@@ -12,6 +12,13 @@ from fieldmark.core.names import suggest
 _NEEDED = ("path", "label", "image")
 KEYS = ("path", "label", "split", "group", "parents", "box")
 _EXAMPLE = "data.columns='path=image,label=species,parents=genus family'"
+_IDS = (
+    *("image_id", "img_id", "imageid", "image_name", "img_name", "imagename", "image_file", "images", "filenames", "file_id", "id_code"),
+    *("photo_id", "photo", "picture", "id", "name"),
+)
+"""What else a column of paths may be called, the likeliest first, where no name in _KNOWN is there."""
+_NUMBERS = ("labels", "label_id", "class_id", "classid", "category_id", "target_id", "diagnosis", "dx", "cultivar")
+"""The same for labels."""
 _KNOWN = {
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
     "label": ("label", "label_name", "class", "class_name", "category", "category_name", "target", "species", "breed"),
@@ -111,6 +118,15 @@ def has(header: Sequence[str], asked: Mapping[str, str], *keys: str) -> bool:
     return all(key in there if key in asked else not names.isdisjoint(_KNOWN[key]) for key in keys)
 
 
+def may_have(header: Sequence[str], asked: Mapping[str, str], *keys: str) -> bool:
+    """Whether each of these keys, path or label, may have a column, by a name that could as well mean something else."""
+    try:
+        found = find("", header, present(header, asked))
+    except InputError:
+        return False
+    return all({"path": found.path, "label": found.label}[key] is not None for key in keys)
+
+
 class _Search:
     def __init__(self, file: str, header: Sequence[str], asked: Mapping[str, str], keys: Sequence[str]):
         self.file = file
@@ -124,6 +140,9 @@ class _Search:
 
     def columns(self) -> Columns:
         path, label, split, group = (self._one(key) for key in ("path", "label", "split", "group"))
+        path = self._likely(_IDS, label) if path is None and self._open("path") else path
+        label = self._likely(_NUMBERS, path) if label is None and self._open("label") else label
+        label = self._last_left(path) if label is None and self._open("label") else label
         others = {column for column in (path, label, split, group) if column is not None}
         parents = self.named["parents"] if "parents" in self.named else self._by_name("parents", others)
         box = self.named["box"] if "box" in self.named else self._box()
@@ -166,6 +185,24 @@ class _Search:
             parents = f",parents={names[0]}" if key == "label" else ""
             self.hints[f"Say which: data.columns='{key}={names[-1]}{parents}', for example."] = None
         return found[0] if found else None
+
+    def _open(self, key: str) -> bool:
+        """Whether it is looked for, and nothing is said of it."""
+        return key in self.keys and key not in self.asked
+
+    def _likely(self, names: Sequence[str], taken: int | None) -> int | None:
+        elsewhere = {column for columns in self.named.values() for column in columns} | {taken}
+        free = [name if column not in elsewhere else None for column, name in enumerate(self.normals)]
+        return next((free.index(name) for name in names if name in free), None)
+
+    def _last_left(self, path: int | None) -> int | None:
+        """The only column beside the paths, if its name says nothing else. One called id is a label only after them: before, it numbers."""
+        others = [column for column, name in enumerate(self.normals) if name and column != path]
+        if path is None or len(others) != 1:
+            return None
+        name = self.normals[others[0]]
+        known = {each for key, names in _KNOWN.items() if key != "label" for each in names} | {"width", "height"}
+        return others[0] if name not in known and (name not in _IDS or others[0] > path) else None
 
     def _box(self) -> list[int]:
         if "box" not in self.keys:

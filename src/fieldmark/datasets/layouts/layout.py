@@ -18,11 +18,13 @@ class Source:
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
+    images: str | None = None
+    suffix: str | None = None
     missing_labels: MissingLabels = "words"
     console: Console = field(default_factory=lambda: Console(quiet=True))
 
 
-SETTINGS = ("columns", "missing_labels")
+SETTINGS = ("columns", "images", "suffix", "missing_labels")
 """The fields of Source that are keys of `data`."""
 
 

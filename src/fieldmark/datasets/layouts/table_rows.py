@@ -7,7 +7,7 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,8 +19,9 @@ from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, LeadsOut, NotAPath, Place, inner_path
 from fieldmark.datasets.layouts.columns import Columns, normal
-from fieldmark.datasets.layouts.records import Table
+from fieldmark.datasets.layouts.records import Table, open_table
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
+from fieldmark.datasets.layouts.table_images import ImageFinder
 
 SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled": UNLABELLED}
 MISSING = frozenset(("nan", "NaN", "NAN", "-nan", "None", "NONE", "null", "Null", "NULL", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-"))
@@ -45,8 +46,9 @@ class _Level:
 class TableRows:
     """A million images take a few hundred megabytes: texts that are repeated are kept as numbers, and numbers in arrays."""
 
-    def __init__(self, notes: Annotations, missing_labels: MissingLabels):
+    def __init__(self, notes: Annotations, missing_labels: MissingLabels, finder: ImageFinder):
         self.notes = notes
+        self._finder = finder
         self._missing = MISSING if missing_labels == "words" else frozenset[str]()
         self._remarks: list[str] = []
         self._tables: list[tuple[int, Table]] = []  # first row, table
@@ -57,6 +59,7 @@ class TableRows:
         self._label_codes = {"": -1}  # as written
         self._group_codes = {"": -1}
         self._levels: dict[str, _Level] = {}
+        self._has_test = False
         self._left_out: Counter[str] = Counter()
         self._unread_labels = 0
         self._no_label: Counter[str] = Counter()  # what stands there instead
@@ -75,6 +78,7 @@ class TableRows:
         train, test, unlabelled = (_CODES.index(split) for split in ("train", "test", UNLABELLED))
         codes = {"": _CODES.index(own_split) if own_split else train}
 
+        paths = self._finder.find(table.file, own_split, lambda: self._named(table.file, found, own_split))
         wanted = (found.path, found.label, found.split, found.group, *box_columns, *parent_columns.values())
         for number, (path, label, word, group, left, top, right, bottom, *parents) in table.rows(wanted):
             split = codes.get(word)
@@ -96,7 +100,7 @@ class TableRows:
                         self._first_without = self._first_without or table.place(number)
                     split = unlabelled
 
-            path = path.strip()
+            path = paths.get(path) or path.strip()
             if not _is_plain(path):
                 inner = self._inner_path(table.place(number), path)
                 if inner is None:
@@ -127,9 +131,25 @@ class TableRows:
             self._splits.append(split)
             self._groups.append(self._group_codes.setdefault(_present(group.strip()), len(self._group_codes) - 1))
             self._boxes.extend(box)
+        self._has_test |= any(split in (test, unlabelled) for split in codes.values())
         if found.sized:
             edges = np.frombuffer(self._boxes).reshape(-1, 4)[first_row:]
             edges[:, 2:] += edges[:, :2]
+
+    def add_unlisted_tests(self) -> None:
+        """Add the images of folders called test that no table speaks of, unlabelled, unless a table has a test."""
+        if self._has_test:
+            return
+        for folder, images in self._finder.unlisted_tests(self._rows, self._classes):
+            for path in images:
+                self._rows[path] = len(self._rows)
+            count = len(images)
+            self._numbers.extend([0] * count)
+            self._labels.extend([-1] * count)
+            self._splits.extend([_CODES.index(UNLABELLED)] * count)
+            self._groups.extend([-1] * count)
+            self._boxes.extend(_NO_BOX * count)
+            self._remarks.append(f"{shown(folder)}/ holds {count:,} images that no table lists: they are unlabelled")
 
     def dataset(self, layout: str, name: str) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
@@ -148,25 +168,32 @@ class TableRows:
         labels = label_of[np.frombuffer(self._labels, np.int32)][order]
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
-        remarks = [*self._remarks, *self._left_out_remark()]
+        remarks = [*self._remarks, *self._finder.remarks, *self._left_out_remark()]
         if self._no_label:
             remarks.append(self._no_label_remark())
         if self._unread_labels:
             remarks.append(f"labels in the split {UNLABELLED} are not read: {self._unread_labels:,}")
         return Dataset(
             name=name,
-            root=self.notes.root,
+            root=self._finder.base,
             layout=layout,
             class_names=tuple(class_names),
             paths=tuple(paths),
             labels=labels,
             splits=splits,
-            images=Files(self.notes.root),
+            images=Files(self._finder.base),
             boxes=None if np.isnan(boxes).all() else boxes.astype(np.float32)[order],
             groups=np.frombuffer(self._groups, np.int32)[order] if len(self._group_codes) > 1 else None,
             levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
             notes=tuple(remarks),
         )
+
+    def _named(self, file: str, found: Columns, own_split: str) -> Iterator[tuple[str, str]]:
+        """What a table calls its images, and their splits."""
+        for _, (path, word) in open_table(Annotations(self.notes.root), file).rows((found.path, found.split)):
+            code = _split_code(word, -2)
+            if code != _LEFT_OUT:
+                yield path, _CODES[code] if code >= 0 else own_split
 
     def _label(self, place: Place, text: str) -> int:
         """The number of a label not met before in this spelling, -1 for one that says that there is none."""

@@ -39,6 +39,8 @@ _EXAMPLE = "a range such as {from: 1e-4, to: 1e-2, log: true}, or a list of choi
 _DECIDE_VAL = (
     "data.layout",
     "data.columns",
+    "data.images",
+    "data.suffix",
     "data.missing_labels",
     "data.level",
     "data.corrupt",

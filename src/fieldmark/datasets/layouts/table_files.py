@@ -1,0 +1,148 @@
+"""Which files of a folder are tables of images, and of which split each is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
+from fieldmark.datasets.dataset import UNLABELLED
+from fieldmark.datasets.image_files import is_image_name
+from fieldmark.datasets.layouts import columns
+from fieldmark.datasets.layouts.annotations import Annotations
+from fieldmark.datasets.layouts.layout import Evidence
+from fieldmark.datasets.layouts.location import folders
+from fieldmark.datasets.layouts.records import Table, is_table, open_table
+from fieldmark.datasets.layouts.split_names import SPLIT_NAMES, split_of
+from fieldmark.datasets.layouts.table_images import ImageFinder
+from fieldmark.datasets.layouts.table_rows import SPLIT_WORDS
+
+_MANY_TABLES = 50
+_FIRST_RECORDS = 20
+_UNLABELLED = ("test", UNLABELLED)
+
+
+def tables_in(folder: Path) -> list[str]:
+    """The names of a folder's tables, but for those of a sample submission, whose labels are made up."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path))]
+    except OSError:
+        return []
+    return sorted(name for name in names if "submission" not in name.lower())
+
+
+def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
+    """The tables that by their headers have paths and labels, and those called test that have paths alone.
+
+    Where there is none, they are those whose columns may be paths and labels, and whose first records name images that are there.
+    Tables that hold the images themselves are left to another layout. `asked` is `data.columns`.
+    """
+    tables = tables_in(folder)
+    if len(tables) > _MANY_TABLES:
+        return []
+    opened = [open_table(Annotations(folder), file) for file in tables]
+    headers = {table.file: table.header for table in opened if not table.holds_images}
+    labelled = [file for file in headers if columns.has(headers[file], asked, "path", "label")]
+    labelled = labelled or [file for file in headers if _names_images(folder, file, headers[file], asked)]
+    if not labelled or (len(labelled) > 1 and not all(map(own_split, labelled))):
+        return labelled
+    tests = [file for file in headers if own_split(file) in _UNLABELLED and columns.may_have(headers[file], asked, "path")]
+    return sorted({*labelled, *tests})
+
+
+def own_split(file: str) -> str:
+    """The split that a table is named after, "" for none."""
+    said = SPLIT_WORDS.get(Path(file).stem.lower()) or split_of(Path(file).stem) or ""
+    return said if said in SPLIT_WORDS.values() else ""
+
+
+def splits_of(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    """The tables, which `image_tables` found, with their splits; "" where it is not known. Raises InputError if two are of one split."""
+    if len(files) == 1:
+        return {files[0]: ""}
+    splits = {file: own_split(file) for file in files}
+    if len(set(splits.values())) < len(files) or ("" in splits.values() and not set(splits.values()) <= {"", *_UNLABELLED}):
+        raise InputError(
+            f"{shown(folder)} holds {len(files)} tables: {some(list(files), 10)}",
+            hint="Give one of them as DATA, or name them train, val and test, one of each. data.layout=class-folders reads class folders.",
+        )
+    return splits
+
+
+def refuse_rivals(folder: Path, files: Sequence[str]) -> None:
+    """Raise InputError if the folder holds class folders as well as these tables."""
+    if len(rivals := class_folders(folder)) == 2:
+        raise InputError(
+            f"{shown(folder)} can be read in more than one way: by {some(list(files))}, or as class folders ({some(rivals)} …)",
+            hint=f"Give the table itself as DATA, {shown(folder / files[0])}, or say data.layout=class-folders.",
+        )
+
+
+def half_a_table(folder: Path) -> Evidence | None:
+    """Evidence of a table that lists images but has no column that is known, or of one that cannot be read and has no folders beside."""
+    files = tables_in(folder)
+    if len(files) > _MANY_TABLES:
+        return None
+    damaged = None
+    for file in files:
+        notes = Annotations(folder)
+        table = open_table(notes, file)
+        if not table.holds_images and not any(columns.has(table.header, {}, key) for key in ("path", "label")):
+            names = [name for name in table.header if name]
+            images = _column_of_images(table) if len(names) > 1 else None
+            if images is not None:
+                other = next((name for name in names if name != images), images)
+                return Evidence(
+                    (file,),
+                    (f"columns of known names: it has {columns.shown(names)}",),
+                    f"Say which are which: data.columns='path={images},label={other}', for example; or "
+                    "read the folder as class folders with data.layout=class-folders.",
+                )
+            if notes.problems and not table.header and not folders(folder):
+                damaged = damaged or Evidence((file,), (f"contents that can be read ({notes.problems[0]})",))
+    return damaged
+
+
+def class_folders(root: Path) -> list[str]:
+    """The first two folders that could be classes: they hold images, and lie in `root` or in its train, val or test."""
+    return list(islice(_class_folders(root), 2))
+
+
+def _class_folders(root: Path) -> Iterator[str]:
+    for folder in folders(root):
+        if folder.name.lower() in SPLIT_NAMES:
+            yield from (f"{folder.name}/{inner.name}" for inner in folders(folder) if _holds_images(inner))
+        elif split_of(folder.name) is None and _holds_images(folder):
+            yield folder.name
+
+
+def _names_images(folder: Path, file: str, header: Sequence[str], asked: Mapping[str, str]) -> bool:
+    """Whether columns that may be paths and labels are these, because the first paths are those of one image each."""
+    if not columns.may_have(header, asked, "path", "label"):
+        return False
+    found = columns.find(file, header, columns.present(header, asked))
+    records = islice(open_table(Annotations(folder), file).rows((found.path, found.label)), _FIRST_RECORDS)
+    paths = [path for _, (path, _) in records]
+    return ImageFinder(folder).resolves(paths, own_split(file))
+
+
+def _column_of_images(table: Table) -> str | None:
+    """The name of the first column whose first records are all names of image files."""
+    positions = [position for position, name in enumerate(table.header) if name]
+    records = [texts for _, texts in islice(table.rows(positions), _FIRST_RECORDS)]
+    for position, texts in zip(positions, zip(*records, strict=True), strict=False):
+        if all(is_image_name(text.strip()) for text in texts):
+            return table.header[position]
+    return None
+
+
+def _holds_images(path: Path) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(is_image_name(entry.name) for entry in entries)
+    except OSError:
+        return False
