@@ -90,7 +90,7 @@ class Browser:
         return answer["result"].get("value")
 
     def press(self, key: str, text: str = "") -> None:
-        codes = {"Enter": 13, "Tab": 9, "Delete": 46}
+        codes = {"Enter": 13, "Tab": 9, "Delete": 46, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], text=text)
 

@@ -29,7 +29,8 @@ from fieldmark.datasets.images import Files
 from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.run import Run
 from fieldmark.reports import strips
-from fieldmark.reports.gallery import cards, ranked, thumbnail
+from fieldmark.reports.browse import BUDGET
+from fieldmark.reports.gallery import cards, large_images, ranked, thumbnail
 from fieldmark.reports.report import write_report
 from fieldmark.runtime.decode import UnreadableImage
 from fieldmark.scoring.predictions import Predictions
@@ -40,7 +41,7 @@ def rows_of_classes(html: str) -> list[list[str]]:
     body = table.partition("<tbody>")[2]
     return [
         [Page(cell).text for cell in re.findall(r"<t[hd][ >].*?</t[hd]>", row, re.DOTALL)]
-        for row in re.findall(r"<tr>.*?</tr>", body, re.DOTALL)
+        for row in re.findall(r"<tr[ >].*?</tr>", body, re.DOTALL)
     ]
 
 
@@ -116,7 +117,7 @@ def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Pa
     summary = finished_run.summary
     assert f"{summary.model.parameters:,}" in page.text and f"{summary.model.macs:,} an image" in page.text
     assert f"fieldmark train {birds} --recipe recipe.yaml" in page.text
-    (recipe,) = re.findall(r"<details>.*?<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
+    (recipe,) = re.findall(r"recipe.yaml</summary>\s*<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
     assert Page(recipe).pieces[0] == finished_run.folder.recipe_file.read_text(encoding="utf-8")
     assert len([given for given in page.all("svg") if "by epoch" in given.get("aria-label", "")]) == 3
 
@@ -150,8 +151,9 @@ def test_mistakes_are_sorted_by_loss_and_hits_by_doubt() -> None:
     mistakes, hits = ranked(own)
     assert mistakes.tolist() == sorted(wrong, key=lambda row: probabilities[row][labels[row]])
     assert hits.tolist() == sorted(right, key=lambda row: confidence[row])
-    (card,) = cards(own, mistakes[:1], RecordedImages(Files(Path("nowhere")), {}, {}))
+    (card,) = cards(own, mistakes[:1], large_images(RecordedImages(Files(Path("nowhere")), {}, {})))
     first = int(mistakes[0])
+    assert card.cell == (labels[first], logits[first].argmax())
     assert (card.path, card.said, card.label) == (str(first), "abcdefg"[logits[first].argmax()], "abcdefg"[labels[first]])
     assert card.said_probability == pytest.approx(confidence[first], abs=1e-6)
     assert card.thumbnail is None and "No such file" in card.reason
@@ -236,7 +238,7 @@ def test_a_test_without_mistakes_says_what_it_cannot_show(finished_run: Run, tmp
     _, page = written(run, tmp_path / "report.html")
     assert "100.0 % of 12 test images are classified correctly" in page.text
     assert "A model that errs on 22.1 % of images would get all 12 right one time in twenty." in page.text  # 0.779 ** 12 is 0.05
-    assert "Misclassified None." in page.text and "NLL – " in page.text
+    assert "Mistakes None." in page.text and "NLL – " in page.text
 
 
 def test_an_answer_that_is_no_number_is_a_mistake_and_says_so(finished_run: Run, tmp_path: Path) -> None:
@@ -304,10 +306,24 @@ def test_many_classes_and_images_stay_small_and_quick(large_run: Run, tmp_path: 
     began = time.process_time()
     html, page = written(large_run, tmp_path / "report.html")
     assert time.process_time() - began < 20
-    assert len(html.encode()) < 10_000_000
-    gallery = html[html.index('id="images"') : html.index('id="calibration"')]
-    assert gallery.count("<img") == 36 and len(rows_of_classes(html)) == 200
-    assert html.count('class="strip"') == 6 and 36 + 6 * 2 * 2 <= len(page.all("img")) <= 36 + 6 * 2 * 3 * 2
+    assert len(html.encode()) < 13_000_000, "36 large images of noise, strips, and small images within their budget"
+    assert len(rows_of_classes(html)) == 200 and html.count('class="strip"') == 6
+    images = page.all("img")
+    small = [given for given in images if given.get("loading") == "lazy"]
+    assert 36 + 6 * 2 * 2 <= len(images) - len(small) <= 36 + 6 * 2 * 3 * 2
+    assert len(small) > 100 and sum(len(given["src"]) for given in small) <= BUDGET
+
+
+def test_every_mistake_is_in_the_page_and_what_the_budget_cuts_is_said(large_run: Run, tmp_path: Path) -> None:
+    html, page = written(large_run, tmp_path / "report.html")
+    own = Predictions.load(large_run.folder.predictions / "test.npz")
+    wrong = own.logits.argmax(axis=1) != own.labels
+    part = Page(html[html.index('id="all-mistakes"') : html.index("<h3>Correct</h3>")])
+    assert sorted(given["data-path"] for given in part.all("li")) == sorted(own.ids[wrong].tolist())
+    without = len(part.all("li")) - len(part.all("img"))
+    assert f"{without:,} are listed without their image: small images of this page may take 6 MB." in page.text
+    ((name, _),) = Counter(own.class_names[label] for label in own.labels[wrong]).most_common(1)
+    assert re.findall(r"<summary><bdi>(.*?)</bdi>", part.html)[0] == name
 
 
 def test_what_cannot_be_written_is_said(finished_run: Run, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from browser import CHROMIUM, Browser, contrast, luminance
 
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.report import write_report
+from fieldmark.scoring.predictions import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_it_opens_without_the_network_and_without_complaints(browser: Browser, l
         requested = [event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"]
         assert [url for url in requested if not url.startswith("data:")] == [page.as_uri()]
         assert [event for event in browser.events if event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown")] == []
-        assert browser.value("[...document.images].every(image => image.naturalWidth > 0)")
+        assert browser.value("[...document.images].every(image => !image.src || image.naturalWidth > 0 || image.loading == 'lazy')")
         assert browser.value("document.scripts.length") == 1
 
 
@@ -161,11 +162,142 @@ def test_print_shows_every_row_whatever_was_searched_for(browser: Browser, large
 
 def test_what_was_folded_is_folded_again_after_printing(browser: Browser, large: Path) -> None:
     browser.open(large)
-    states = "[...document.querySelectorAll('details')].map(part => part.open)"
+    folded = "[...document.querySelectorAll('details:not(.contents *, .browse, .browse *)')]"  # what is not for paper stays as it is
+    states = f"{folded}.map(part => part.open)"
     for before in (False, True):
-        browser.value(f"document.querySelectorAll('details').forEach(part => part.open = {str(before).lower()})")
+        browser.value(f"{folded}.forEach(part => part.open = {str(before).lower()})")
         browser.value("dispatchEvent(new Event('beforeprint'))")
         opened = browser.value(states)
         assert opened and all(opened)
         browser.value("dispatchEvent(new Event('afterprint'))")
         assert browser.value(states) == [before] * len(opened)
+
+
+# ---- exploring --------------------------------------------------------------------------------------------------------------------
+
+
+def value_of(browser: Browser, part: str) -> str:
+    return browser.value(f"document.querySelector('#viewer [data-part={part}]').textContent")
+
+
+OPEN = "document.getElementById('viewer').open"
+
+
+def test_images_are_enlarged_and_walked_through_from_the_keyboard(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    paths = browser.value("[...document.querySelectorAll('.gallery')[0].children].map(item => item.dataset.path)")
+    browser.value("document.querySelectorAll('.gallery img')[1].focus()")
+    browser.press("Enter", "\r")
+    assert browser.value(OPEN) and value_of(browser, "path") == paths[1] and value_of(browser, "place") == "2 of 24"
+    browser.press("ArrowRight")
+    assert value_of(browser, "path") == paths[2]
+    for _ in range(5):
+        browser.press("ArrowLeft")
+    assert value_of(browser, "path") == paths[0], "it ends at the first"
+    assert browser.value("document.querySelector('#viewer .stage img').naturalWidth") == 400
+    assert value_of(browser, "said").startswith("predicted ") and "; true " in value_of(browser, "said")
+    browser.press("Escape")
+    assert not browser.value(OPEN)
+    assert browser.value("document.activeElement === document.querySelectorAll('.gallery img')[1]"), "back where it began"
+
+
+def test_the_map_of_an_image_is_shown_on_demand(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    browser.value("document.querySelector('.strip img:not(.map)').click()")
+    shown, button = "document.querySelector('#viewer .stage img').src", "document.querySelector('#viewer [data-part=map]')"
+    plain = browser.value(shown)
+    assert not browser.value(f"{button}.hidden")
+    browser.value(f"{button}.click()")
+    path = value_of(browser, "path")
+    assert browser.value(shown) == browser.value(f"document.querySelector('.strip [data-path=\"{path}\"] img.map').src") != plain
+    assert browser.value(f"{button}.ariaPressed") == "true"
+    browser.value(f"{button}.click()")
+    assert browser.value(shown) == plain
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_images(browser: Browser, large: Path, large_run: Run) -> None:
+    own = Predictions.load(large_run.folder.predictions / "test.npz")
+    said = own.logits.argmax(axis=1)
+    browser.open(large)
+    cells = browser.value("[...document.querySelectorAll('rect.hit')].map(cell => cell.dataset.of)")
+    row, column = next(map(int, cell.split("-")) for cell in cells if len(set(cell.split("-"))) == 2)
+    browser.value(f"document.querySelector('rect.hit[data-of=\"{row}-{column}\"]').focus()")
+    browser.press("Enter", "\r")
+    assert browser.value("document.getElementById('viewer-title').textContent") == (
+        f"{own.class_names[row]}, predicted as {own.class_names[column]}"
+    )
+    of_cell = own.ids[(own.labels == row) & (said == column)].tolist()
+    assert value_of(browser, "path") in of_cell
+    assert browser.value("document.querySelectorAll('#viewer .film li').length") == len(of_cell)
+    browser.press("Escape")
+    browser.value("document.querySelector('td[data-of][role]').click()")
+    assert browser.value(OPEN) and browser.value("document.querySelectorAll('#viewer .film li').length") > 0
+
+
+def test_a_mark_of_all_classes_shows_its_images(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    browser.value("document.getElementById('matrix').scrollIntoView()")
+    square = "document.querySelector('#matrix g.all-cells path').getBoundingClientRect()"
+    left, top, side = (browser.value(f"{square}.{name}") for name in ("left", "top", "width"))
+    order = [int(label) for label in browser.value("document.getElementById('matrix').dataset.order").split()]
+    cells = [tuple(map(int, cell.split("-"))) for cell in browser.value("document.getElementById('matrix').dataset.cells").split()]
+    row, column, _ = next(cell for cell in cells if cell[0] == cell[1] and order.index(cell[0]) < 50)
+    x, y = (place + side * (order.index(label) + 0.5) / len(order) for place, label in ((left, column), (top, row)))
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    assert browser.value(OPEN)
+    assert browser.value("document.getElementById('viewer-title').textContent").endswith(", predicted correctly")
+
+
+def test_mistakes_are_filtered_by_class(browser: Browser, large: Path) -> None:
+    browser.open(large)
+    groups = "[...document.querySelectorAll('.mistakes details')].filter(part => part.checkVisibility()).map(part => part.innerText)"
+    before = browser.value(groups)
+    browser.value("document.getElementById('filter').focus()")
+    browser.call("Input.insertText", text="ESPECIES 19")
+    found = browser.value(groups)
+    assert 0 < len(found) < len(before) and all("species 19" in text for text in found)
+    browser.value("document.querySelector('.mistakes details:not([hidden])').open = true")
+    assert browser.value("document.querySelector('.mistakes details[open] li').checkVisibility()")
+
+
+def test_the_contents_mark_the_section_in_view_and_fold_on_narrow_screens(browser: Browser, large: Path) -> None:
+    marked = "[...document.querySelectorAll('.contents a[aria-current]')].map(link => link.hash)"
+    links = "document.querySelector('.contents a').checkVisibility()"
+    browser.open(large, width=1400)
+    assert browser.value(links) and browser.value(marked) == ["#answer"]
+    browser.press("Tab")
+    assert browser.value("document.activeElement.closest('.contents') !== null"), "the first stop of the keyboard"
+    browser.value("document.getElementById('confusion').scrollIntoView()")
+    browser.call("Runtime.evaluate", expression="new Promise(done => setTimeout(done, 100))", awaitPromise=True)
+    assert browser.value(marked) == ["#confusion"]
+    browser.open(large, width=420)
+    assert not browser.value(links)
+    browser.value("document.querySelector('.contents summary').focus()")
+    browser.press("Enter", "\r")
+    assert browser.value(links)
+
+
+@pytest.mark.parametrize("width", [320, 420, 800, 1400])
+def test_the_text_of_charts_can_be_read_at_any_width(browser: Browser, large: Path, width: int) -> None:
+    browser.open(large, width=width)
+    sizes = browser.value(
+        "[...document.querySelectorAll('main svg text')].map(text => { const scale = text.getScreenCTM();"
+        " return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(scale.a, scale.b); })"
+    )
+    assert len(sizes) > 50 and min(sizes) >= 9.9
+
+
+def test_without_script_every_mistake_is_in_a_part_that_opens(browser: Browser, large: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(large, width=420)
+        assert browser.value("[...document.querySelectorAll('.scripted')].every(part => !part.checkVisibility())")
+        browser.value("document.querySelector('.mistakes summary').click()")
+        assert browser.value("document.querySelector('.mistakes details li').checkVisibility()")
+        browser.value("document.querySelector('.contents summary').click()")
+        assert browser.value("document.querySelector('.contents a').checkVisibility()")
+        browser.open(large, width=1400)
+        assert browser.value("document.querySelector('.contents a').checkVisibility()"), "there it is always open"
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.reports.pages import jpeg_uri
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
 from fieldmark.scoring import metrics
-from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.predictions import Predictions, softmax
 
-_SIDE = 320
+_SIDE, _LARGE = 320, 480
 _QUALITY = 80
 _BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
 
@@ -23,7 +23,8 @@ _BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
 class Card:
     """One image. `said`, the prediction, is None if the output is not finite; probabilities are in [0, 1], or NaN then.
 
-    `thumbnail` is a JPEG as a data URI, or None if `reason` says why there is none.
+    `cell` is its place in the confusion matrix: the numbers of its class and of the predicted one, which is that of the last column
+    without an answer. `thumbnail` is a JPEG as a data URI, or None; `reason` may say why there is none.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Card:
     label_probability: float
     said: str | None
     said_probability: float
+    cell: tuple[int, int]
     thumbnail: str | None
     reason: str = ""
 
@@ -47,39 +49,57 @@ def ranked(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return known[hardest[~right[hardest]]], known[least_sure[right[least_sure]]]
 
 
-def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, images: RecordedImages) -> list[Card]:
-    """A card for each row."""
+def cards(predictions: Predictions, rows: Sequence[int] | np.ndarray, shown: Callable[[int, str], tuple[str | None, str]]) -> list[Card]:
+    """A card for each row. `shown` returns the image of a row and path, or None with the reason."""
     chosen = np.asarray(rows, np.int64)
     labels = predictions.labels[chosen]
     said = metrics.predicted_classes(predictions.logits[chosen], labels) if len(chosen) else labels
-    probabilities = predictions.probabilities()[chosen]
     built = []
-    for path, label, answer, probability in zip(predictions.ids[chosen].tolist(), labels, said, probabilities, strict=True):
-        image, reason = _thumbnail_or_reason(images, path)
-        name = predictions.class_names[answer] if answer >= 0 else None
-        card = Card(path, predictions.class_names[label], float(probability[label]), name, float(probability[answer]), image, reason)
-        built.append(card)
+    for row, path, label, answer in zip(chosen.tolist(), predictions.ids[chosen].tolist(), labels, said, strict=True):
+        (probability,) = softmax(predictions.logits[row : row + 1])
+        image, reason = shown(row, path)
+        built.append(
+            Card(
+                path=path,
+                label=predictions.class_names[label],
+                label_probability=float(probability[label]),
+                said=predictions.class_names[answer] if answer >= 0 else None,
+                said_probability=float(probability[answer]),
+                cell=(int(label), int(answer) if answer >= 0 else len(predictions.class_names)),
+                thumbnail=image,
+                reason=reason,
+            )
+        )
     return built
 
 
-def thumbnail(images: RecordedImages, path: str) -> str:
-    """A JPEG of at most 320 x 320 pixels as a data URI, with the box, if there is one, drawn on it.
+def large_images(images: RecordedImages) -> Callable[[int, str], tuple[str | None, str]]:
+    """What `cards` shows for a gallery: images that can be enlarged."""
+
+    def shown(_: int, path: str) -> tuple[str | None, str]:
+        try:
+            return thumbnail(images, path, _LARGE), ""
+        except UnreadableImage as error:
+            return None, error.reason
+
+    return shown
+
+
+def thumbnail(images: RecordedImages, path: str, side: int = _SIDE) -> str:
+    """A JPEG of at most `side` x `side` pixels as a data URI, with the box, if there is one, drawn on it.
 
     Raises UnreadableImage if the image cannot be read, or has changed since the run began.
     """
-    data = images.read(path)
-    image = open_rgb(data, path, at_least=_SIDE)
+    return small_image(images.read(path), path, images.boxes.get(path), side)
+
+
+def small_image(data: bytes, path: str, box: Sequence[float] | None, side: int, quality: int = _QUALITY) -> str:
+    """The same of the bytes of an image. Raises UnreadableImage if they are none."""
+    image = open_rgb(data, path, at_least=side)
     width, _ = dimensions(data, path)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    if (box := images.boxes.get(path)) is not None:
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    if box is not None:
         scale = image.width / width
         left, top, right, bottom = (edge * scale for edge in box)
         ImageDraw.Draw(image).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
-    return jpeg_uri(image, _QUALITY)
-
-
-def _thumbnail_or_reason(images: RecordedImages, path: str) -> tuple[str | None, str]:
-    try:
-        return thumbnail(images, path), ""
-    except UnreadableImage as error:
-        return None, error.reason
+    return jpeg_uri(image, quality)

@@ -17,16 +17,18 @@ from fieldmark.datasets.splits import SplitRow, split_row
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
+from fieldmark.reports.browse import browse
 from fieldmark.reports.cautions import cautions
 from fieldmark.reports.charts.confusion import confusion_charts
 from fieldmark.reports.charts.curves import curve_charts, stage_starts
-from fieldmark.reports.gallery import cards, ranked
+from fieldmark.reports.gallery import cards, large_images, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
 from fieldmark.reports.pages import render, stated
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
 from fieldmark.scoring.classes import ClassFigures, per_class
+from fieldmark.scoring.confusion import cluster_order
 from fieldmark.scoring.intervals import units_of
 from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 
@@ -48,6 +50,7 @@ class _Figure:
 
 @dataclass(frozen=True)
 class _Class:
+    number: int
     figures: ClassFigures
     taken_for: tuple[str, int] | None
 
@@ -98,15 +101,19 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "averages": found.averages,
         "matrix": matrix,
         "close_ups": close_ups,
-        "pairs": _pairs(found),
+        "pairs": found.pairs[:_PAIRS],
+        "names": found.test.class_names,
+        "cells": " ".join(f"{row}-{column}-{found.matrix[row, column]}" for row, column in np.argwhere(found.matrix).tolist()),
+        "order": " ".join(map(str, cluster_order(found.matrix).tolist())) if close_ups else "",
         "strips": None if evidence.moved or not found.pairs else strips(found, images),
         "trust": trust(found, summary.test),
         "root": evidence.root,
         "moved": evidence.moved,
         "wrong": len(mistakes),
-        "mistakes": cards(predictions, mistakes[:_MISTAKES], images),
+        "mistakes": cards(predictions, mistakes[:_MISTAKES], large_images(images)),
+        "browse": browse(found, None if evidence.moved else images),
         "right": len(hits),
-        "hits": cards(predictions, hits[:_HITS], images),
+        "hits": cards(predictions, hits[:_HITS], large_images(images)),
         "recipe": run.folder.recipe_file.read_text(encoding="utf-8"),
         "provenance": provenance(run, summary, manifest),
         "command": training_command(manifest) if run.ensemble is None else ensemble_command(run.ensemble),
@@ -149,7 +156,7 @@ def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[S
 def _classes(found: Assessment) -> list[_Class]:
     """The weakest first, by F1 as it is written; classes without one come last."""
     taken_for = _taken_for(found)
-    rows = [_Class(figures, taken_for.get(label)) for label, figures in enumerate(per_class(found.answers))]
+    rows = [_Class(label, figures, taken_for.get(label)) for label, figures in enumerate(per_class(found.answers))]
     return sorted(rows, key=lambda row: (row.figures.f1 is None, round(row.figures.f1 or 0, 1)))
 
 
@@ -158,9 +165,3 @@ def _taken_for(found: Assessment) -> dict[int, tuple[str, int]]:
     wrong = found.matrix[:, :-1].copy()
     np.fill_diagonal(wrong, 0)
     return {label: (found.test.class_names[int(row.argmax())], int(row.max())) for label, row in enumerate(wrong) if row.any()}
-
-
-def _pairs(found: Assessment) -> list[tuple[str, str, int, int]]:
-    """The names of the classes confused most, how often the one was mistaken for the other, and the other way round."""
-    names = found.test.class_names
-    return [(names[pair.one], names[pair.other], pair.one_as_other, pair.other_as_one) for pair in found.pairs[:_PAIRS]]

@@ -37,7 +37,7 @@ _LONGEST, _LINE = 56, 24
 # In inches. The close-ups of a page have the same width, so that their letters have the same size.
 _CELL, _NAMES, _LETTER, _MARGIN = 0.34, 2.25, 0.068, 0.1
 _CLOSE_UP = _NAMES + 10 * _CELL + _MARGIN
-_SIDE, _LABEL, _KEY, _TITLE = 6.6, 0.3, 0.4, 0.4
+_SIDE, _LABEL, _KEY, _NUMBER = 6.6, 0.3, 0.4, 0.35
 _SLANT = 60
 
 
@@ -130,7 +130,8 @@ def _named(title: str, described: str, matrix: np.ndarray, chosen: np.ndarray, n
         for row, column in zip(*np.nonzero(counts), strict=True):
             strong = not right[row, column] and steps[row, column] >= 3
             style: dict[str, Any] = {"color": PAPER if strong else COUNT, "fontsize": 8.5, "ha": "center", "va": "center"}
-            axes.text(across[column], row, _short_count(int(counts[row, column])), **style)
+            cell = f"cell-{chosen[row]}-{columns[column]}"
+            axes.text(across[column], row, _short_count(int(counts[row, column])), gid=cell, **style)
         for place, label in enumerate(chosen):
             _write_name(axes, shown[label], (-0.68, place), slanted=False)
         for place, name in zip(across, written, strict=True):
@@ -206,7 +207,11 @@ def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found
         axes = sheet.axes(_LABEL, _LABEL, cell * wide, _SIDE)
         axes.set(xlim=(-0.5, wide - 0.5), ylim=(classes - 0.5, -0.5))
         axes.plot(
-            [-0.5, classes - 0.5, classes - 0.5, -0.5, -0.5], [-0.5, -0.5, classes - 0.5, classes - 0.5, -0.5], color=GRID, linewidth=0.8
+            [-0.5, classes - 0.5, classes - 0.5, -0.5, -0.5],
+            [-0.5, -0.5, classes - 0.5, classes - 0.5, -0.5],
+            color=GRID,
+            linewidth=0.8,
+            gid="all-cells",
         )
         places = np.append(np.argsort(order), wide - 1)
         for cells, colour, strengths in ((right, _RIGHT, _CALM_MARKS), (~right, WRONG, _MARKS)):
@@ -224,7 +229,7 @@ def _overview(matrix: np.ndarray, names: Sequence[str], order: np.ndarray, found
         _draw_key(sheet, _LABEL, _LABEL + _SIDE + _LABEL + 0.15, calm, loud)
 
     title = f"confusion matrix of {classes:,} classes"
-    return _chart(title, _described(matrix, names), _LABEL + cell * wide + _MARGIN, _LABEL + _SIDE + _LABEL + _KEY, draw)
+    return _chart(title, _described(matrix, names), _LABEL + cell * wide + _NUMBER, _LABEL + _SIDE + _LABEL + _KEY, draw)
 
 
 def _marks(x: np.ndarray, y: np.ndarray, size: float, cell: float, **style: Any) -> Any:

@@ -7,6 +7,9 @@ from itertools import pairwise
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+_LEGIBLE = 10
+"""Height of the smallest text on a page, in pixels."""
+
 
 def page_element(drawn: str, colours: Mapping[str, str], description: str) -> str:
     """An SVG file that matplotlib wrote as an <svg> element, smaller, and without anything that would affect the rest of the page.
@@ -35,8 +38,16 @@ def page_element(drawn: str, colours: Mapping[str, str], description: str) -> st
             name = element.attrib.pop("id", "")
             if element.tag == "g" and not name.rpartition("_")[2].isdigit():  # not one of those that matplotlib numbers
                 element.attrib |= {"class": name} if name else {}
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "style": _legible(root), "role": "img", "aria-label": description}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _legible(root: Element) -> str:
+    """A least width at which the smallest text can be read; on a narrower screen the drawing scrolls in its box."""
+    styles = (dict(part.strip().partition(": ")[::2] for part in each.get("style", "").split(";")) for each in root.iter("text"))
+    sizes = [float(style["font-size"].removesuffix("px")) for style in styles if "font-size" in style]
+    width = float(root.attrib["viewBox"].split()[2])
+    return f"min-width: {width * _LEGIBLE / min(sizes):.0f}px" if sizes else ""
 
 
 def _local(name: str) -> str:
@@ -53,7 +64,8 @@ def _references(element: Element) -> list[str]:
 
 def _recoloured(style: str, colours: Mapping[str, str]) -> str:
     pairs = [part.strip().partition(": ") for part in style.split(";") if part.strip()]
-    return "; ".join(f"{name}: {colours[value] if value.startswith('#') else value}" for name, _, value in pairs)
+    kept = [(name, value) for name, _, value in pairs if name != "font-family"]  # letters are those of the page
+    return "; ".join(f"{name}: {colours[value] if value.startswith('#') else value}" for name, value in kept)
 
 
 def compact(path: str) -> str:

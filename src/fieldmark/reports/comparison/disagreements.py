@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldmark.reports.comparison.entries import Entry
-from fieldmark.reports.gallery import Card, cards
+from fieldmark.reports.gallery import Card, cards, large_images
 from fieldmark.scoring import metrics
 
 _IMAGES = 12
@@ -33,7 +33,7 @@ def disagreements(rows: np.ndarray, first: Entry, wrong: Entry, both: Sequence[E
     """Some of these rows with what both predicted, the most confident mistakes of `wrong` first."""
     order = np.argsort(-metrics.confidences(wrong.test.logits[rows]), kind="stable")[:_IMAGES]
     chosen = rows[order]
-    found = cards(first.test, chosen, first.evidence.images)
+    found = cards(first.test, chosen, large_images(first.evidence.images))
     said = [_said(entry, chosen) for entry in both]
     return [Disagreement(card, list(each)) for card, each in zip(found, zip(*said, strict=True), strict=True)]
 
