@@ -97,11 +97,12 @@ def train(
     return changes.train(data, load_recipe(recipe, settings, console.say), out, console)
 
 
-def resume(run: str | Path, quiet: bool = False) -> Run:
+def resume(run: str | Path, moved_to: str | Path | None = None, quiet: bool = False) -> Run:
     """Continue a run that was interrupted, was killed or failed; the result equals that of a run never stopped.
 
     Args:
         run: The run folder.
+        moved_to: Where the run's data are now, if they were moved. Every image is compared by its hash, and the place is remembered.
         quiet: Print nothing.
 
     Raises:
@@ -109,7 +110,10 @@ def resume(run: str | Path, quiet: bool = False) -> Run:
     """
     from fieldmark.reports import changes
 
-    return changes.resume(run, Console(quiet))
+    console = Console(quiet)
+    if moved_to is not None:
+        changes.point_to_data(run, moved_to, console)
+    return changes.resume(run, console)
 
 
 def ensemble(
@@ -154,6 +158,7 @@ def evaluate(
     crop: Literal["none", "box", "both"] | None = None,
     corrupt: str | None = None,
     unknown: Sequence[str | Path] = (),
+    moved_to: str | Path | None = None,
     quiet: bool = True,
 ) -> Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation:
     """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
@@ -166,6 +171,7 @@ def evaluate(
         corrupt: How to corrupt the images first, NAME:SEVERITY with a severity from 1 to 5, such as fog:3, or none; by default as the run
             was trained. all:3, or all for every severity, measures each corruption on test.
         unknown: Files, folders and patterns of images of none of the run's classes, to measure how many of them it rejects.
+        moved_to: Where the run's own data are now, if they were moved. Every image is compared by its hash, and the place is remembered.
         quiet: Print nothing.
 
     Returns:
@@ -178,7 +184,12 @@ def evaluate(
     from fieldmark.datasets.corruptions import all_corruptions
     from fieldmark.evaluation.evaluate import CROPS, evaluate_run
     from fieldmark.evaluation.run import Run
+    from fieldmark.reports import changes
 
+    if moved_to is not None:
+        if data is not None:
+            raise InputError("--moved-to says where the run's own data are, and --data names other data", hint="Give one of them.")
+        changes.point_to_data(run, moved_to, Console(quiet))
     severities = all_corruptions(corrupt)
     if (unknown or severities) and (data, crop, split, corrupt if unknown else None) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, on test", hint="Leave the other options out.")
@@ -234,6 +245,7 @@ def calibrate(
     scaling: Literal["temperature", "vector"] = "temperature",
     score: str | None = None,
     unknown: Sequence[str | Path] = (),
+    moved_to: str | Path | None = None,
     quiet: bool = True,
 ) -> Decisions:
     """Refit a run's temperature, rejection threshold, prediction sets and back-off on val. Training fits them with the defaults.
@@ -248,15 +260,19 @@ def calibrate(
         score: The rejection score; the result lists the scores. By default the first that separates classes of val from the others, each
             class held out in turn, to within one point of the best.
         unknown: Files, folders and patterns of images of none of the run's classes, to choose the score by.
+        moved_to: As for `evaluate`.
         quiet: Print nothing.
 
     Raises:
-        InputError: the run is not finished, has no predictions of val, or cannot have what was asked for.
+        InputError: the run is not finished, has no predictions of val, or cannot have what was asked for; or its data have moved, so that
+            its report would lose images.
     """
     from fieldmark.evaluation.run import Run
     from fieldmark.reports import changes
     from fieldmark.scoring.decisions import Wanted
 
+    if moved_to is not None:
+        changes.point_to_data(run, moved_to, Console(quiet))
     return changes.calibrate(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
 
 
@@ -358,15 +374,19 @@ def report(*runs: str | Path, out: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        InputError: a run is not finished, or the runs cannot be compared.
+        InputError: a run is not finished, the runs cannot be compared, or the report in the run's folder would lose images.
     """
     from fieldmark.evaluation.run import Run
     from fieldmark.reports.comparison.page import write_comparison
+    from fieldmark.reports.lost_images import refuse_losing_images
     from fieldmark.reports.report import write_report
 
     target = None if out is None else Path(out)
     if len(runs) == 1:
-        return write_report(Run.load(runs[0]), target)
+        run = Run.load(runs[0])
+        if target is None:
+            refuse_losing_images(run, Console(quiet=True))
+        return write_report(run, target)
     return write_comparison([Run.load(run) for run in runs], target)
 
 

@@ -47,8 +47,8 @@ def train(data: str, /, *settings: str, recipe: str = "default", out: Path | Non
 
 
 @command(api.resume, "resume runs/mine", group=TRAIN)
-def resume(run: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
-    _print_run(api.resume(run, quiet=quiet), json)
+def resume(run: Path, /, *, moved_to: str | None = None, quiet: Quiet = False, json: Json = False) -> None:
+    _print_run(api.resume(run, moved_to=moved_to, quiet=quiet), json)
 
 
 @command(api.ensemble, "ensemble runs/one runs/two --method mean --out runs/both", group=TRAIN)
@@ -85,10 +85,11 @@ def evaluate(
     crop: Literal["none", "box", "both"] | None = None,
     corrupt: str | None = None,
     unknown: Images = (),
+    moved_to: str | None = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    found = api.evaluate(run, data=data, split=split, crop=crop, corrupt=corrupt, unknown=unknown, quiet=quiet)
+    found = api.evaluate(run, data=data, split=split, crop=crop, corrupt=corrupt, unknown=unknown, moved_to=moved_to, quiet=quiet)
     from fieldmark.cli.evaluations import as_json, as_text
 
     print_json(as_json(found)) if json else say(quiet, *as_text(found))
@@ -105,11 +106,20 @@ def calibrate(
     scaling: Literal["temperature", "vector"] = "temperature",
     score: str | None = None,
     unknown: Images = (),
+    moved_to: str | None = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     found = api.calibrate(
-        run, accept=accept, coverage=coverage, precision=precision, scaling=scaling, score=score, unknown=unknown, quiet=quiet
+        run,
+        accept=accept,
+        coverage=coverage,
+        precision=precision,
+        scaling=scaling,
+        score=score,
+        unknown=unknown,
+        moved_to=moved_to,
+        quiet=quiet,
     )
     from fieldmark.cli.tables import decisions_table
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import whole_file
 from fieldmark.core.manifest import Origin
+from fieldmark.core.names import some
+from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import MISSING, scan
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
 from fieldmark.datasets.images import Images
@@ -91,40 +94,76 @@ def recorded_boxes(stored: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float
     return {path: box for path, box in zip(stored["path"], boxes, strict=True) if not np.isnan(box).any()}
 
 
-def restore_data(origin: Origin, split_file: Path, class_names: Sequence[str], console: Console) -> LoadedData:
+def restore_data(folder: RunFolder, class_names: Sequence[str], console: Console) -> LoadedData:
     """The data of a run as its split.parquet records them. Raises InputError if they have moved or changed."""
-    root = Path(origin.root)
+    manifest = folder.manifest()
+    root = Path(manifest.data.root)
+    command = "evaluate" if manifest.status == "finished" else "resume"
+    moved = f"If they were moved: fieldmark {command} {folder.path} --moved-to PLACE. Otherwise"
     if not root.exists():
-        moved = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")
-        raise InputError(moved, hint="Put it back, then try again.")
-    stored = read_split(split_file)
-    indices = {label: index for index, label in enumerate(class_names)} | {"": -1}
-    held_out = np.array([label if split == UNKNOWN else "" for label, split in zip(stored["label"], stored["split"], strict=True)], np.str_)
-    labels = ["" if split == UNKNOWN else label for label, split in zip(stored["label"], stored["split"], strict=True)]
-    if not set(labels) <= set(indices) or not set(stored["split"]) <= {*SPLITS, UNLABELLED, UNKNOWN}:
-        raise InputError(f"{split_file} does not belong to this run: it names other classes or splits")
-    dataset = Dataset(
-        name=origin.name,
-        root=root,
-        layout=origin.layout,
-        class_names=tuple(class_names),
-        paths=tuple(stored["path"]),
-        labels=np.array([indices[label] for label in labels], np.int32),
-        splits=np.array(stored["split"]),
-        images=images_of(origin),
-        boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
-        groups=np.array(stored["group"], np.int32) if "group" in stored else None,
-        banner=origin.banner,
-        held_out=held_out if (held_out != "").any() else None,
-    )
-    with console.progress("checking the data", "files") as advance:
-        content = scan(dataset, advance, default_cache_dir())
-    changed = [row for row, (now, then) in enumerate(zip(content.hashes, stored["hash"], strict=True)) if now != then]
+        gone = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")
+        raise InputError(gone, hint=f"{moved} put them back.")
+    recorded = Recorded.of(folder, class_names)
+    loaded, changed = recorded.compare(manifest.data, console)
     if changed:
-        gone = sum(content.problems.get(row) == MISSING for row in changed)
+        missing = sum(loaded.content.problems.get(row) == MISSING for row in changed)
         raise InputError(
-            f"the data in {root} have changed since the run began: {len(changed):,} images differ ({gone:,} of them are gone), "
-            f"such as {', '.join(dataset.paths[row] for row in changed[:3])}",
-            hint="Put them back as they were, or train a new run.",
+            f"the data in {root} have changed since the run began: {len(changed):,} images differ ({missing:,} of them are gone), "
+            f"such as {some([loaded.dataset.paths[row] for row in changed], 3)}",
+            hint=f"{moved} put them back as they were, or train a new run.",
         )
-    return LoadedData(dataset, content).without({row: note for row, note in enumerate(stored["note"]) if note})
+    return loaded
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """The split table of a run, which names these classes and no others."""
+
+    stored: Mapping[str, Sequence[Any]]
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: RunFolder, class_names: Sequence[str]) -> Recorded:
+        """Raises InputError if it is damaged, or is that of another run."""
+        stored = read_split(folder.split_file)
+        known = zip(stored["label"], stored["split"], strict=True)
+        labels = {label for label, split in known if split != UNKNOWN}
+        if not labels <= {*class_names, ""} or not set(stored["split"]) <= {*SPLITS, UNLABELLED, UNKNOWN}:
+            raise InputError(f"{folder.split_file} does not belong to this run: it names other classes or splits")
+        return cls(stored, tuple(class_names))
+
+    def dataset(self, origin: Origin) -> Dataset:
+        """Its images, to be found where `origin` says."""
+        stored = self.stored
+        indices = {label: index for index, label in enumerate(self.class_names)} | {"": -1}
+        unknown = [split == UNKNOWN for split in stored["split"]]
+        labels = [-1 if held else indices[label] for label, held in zip(stored["label"], unknown, strict=True)]
+        held_out = [label if held else "" for label, held in zip(stored["label"], unknown, strict=True)]
+        return Dataset(
+            name=origin.name,
+            root=Path(origin.root),
+            layout=origin.layout,
+            class_names=self.class_names,
+            paths=tuple(stored["path"]),
+            labels=np.array(labels, np.int32),
+            splits=np.array(stored["split"]),
+            images=images_of(origin),
+            boxes=np.array([stored[edge] for edge in _EDGES], np.float32).T if _EDGES[0] in stored else None,
+            groups=np.array(stored["group"], np.int32) if "group" in stored else None,
+            banner=origin.banner,
+            held_out=np.array(held_out, np.str_) if any(unknown) else None,
+        )
+
+    def only(self, split: str) -> Recorded:
+        """The rows of one split."""
+        chosen = [each == split for each in self.stored["split"]]
+        return replace(self, stored={name: list(compress(column, chosen)) for name, column in self.stored.items()})
+
+    def compare(self, origin: Origin, console: Console) -> tuple[LoadedData, list[int]]:
+        """The data where `origin` says, and the rows of the images that are not there as they were when the run began."""
+        dataset = self.dataset(origin)
+        with console.progress("checking the data", "files") as advance:
+            content = scan(dataset, advance, default_cache_dir())
+        changed = [row for row, (now, then) in enumerate(zip(content.hashes, self.stored["hash"], strict=True)) if now != then]
+        aside = {row: note for row, note in enumerate(self.stored["note"]) if note}
+        return LoadedData(dataset, content).without(aside), changed

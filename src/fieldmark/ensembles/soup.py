@@ -49,7 +49,7 @@ def cook(members: Members, method: SoupOf, console: Console) -> Soup:
     _check_ingredients(members)
     by_val = sorted(range(len(members.runs)), key=lambda index: -members.runs[index].summary.val.top1)
     best = Run(members.runs[by_val[0]].folder)
-    loaded = restore_data(best.folder.manifest().data, best.folder.split_file, best.class_names, console)
+    loaded = restore_data(best.folder, best.class_names, console)
     kitchen = _Kitchen.of(best, loaded, console)
     if method.greedy:
         chosen, top1 = by_val[:1], kitchen.val_top1([members.runs[by_val[0]]])

@@ -98,7 +98,7 @@ def evaluate_run(
 def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
     """The run's own data as they were, or other data whose classes are all known to the run."""
     if data is None:
-        return restore_data(run.folder.manifest().data, run.folder.split_file, run.class_names, console)
+        return restore_data(run.folder, run.class_names, console)
     dataset = read_dataset(data, console=console)
     if run.recipe.data.level is not None:
         dataset = at_level(dataset, run.recipe.data.level)

@@ -1,4 +1,4 @@
-"""Everything that changes a run. Each change ends with the run's tables, charts and report, so that they never say less than the run holds.
+"""Everything that changes a run. Each change of what it says ends with its tables, charts and report, so that they never say less.
 
 An import contract lets no other module reach the functions that do the work.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.core.run_folder import RunFolder
+from fieldmark.datasets.moved_data import move_data
 from fieldmark.ensembles.ensemble import make_ensemble
 from fieldmark.ensembles.method import Method
 from fieldmark.evaluation.calibrate import calibrate_run
@@ -18,6 +20,7 @@ from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import evaluate_unknown
 from fieldmark.evaluation.unknowns import UnknownEvaluation
+from fieldmark.reports.lost_images import refuse_losing_images
 from fieldmark.reports.results import write_results
 from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.training.train import resume_run, train_run
@@ -30,7 +33,10 @@ def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Con
 
 def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
     """As resume_run. A run whose process was killed after its training, before its report, gets the report."""
-    return write_results(resume_run(path, console, wait), console)
+    folder = RunFolder.open(path)
+    complete = folder.manifest().status == "finished" and folder.report_file.is_file()
+    run = resume_run(path, console, wait)
+    return run if complete else write_results(run, console)
 
 
 def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
@@ -44,17 +50,24 @@ def complete_ensemble(path: str | Path, console: Console) -> Run:
 
 
 def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
-    """As calibrate_run."""
+    """As calibrate_run. Raises InputError if the report would lose images."""
+    refuse_losing_images(run, console)
     decisions = calibrate_run(run, wanted, unknown, console)
     write_results(run, console)
     return decisions
 
 
 def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> UnknownEvaluation:
-    """As evaluate_unknown."""
+    """As evaluate_unknown. Raises InputError if the report would lose images."""
+    refuse_losing_images(run, console)
     found = evaluate_unknown(run, images, console)
     write_results(run, console)
     return found
+
+
+def point_to_data(path: str | Path, place: str | Path, console: Console) -> None:
+    """As move_data. The report stays as it is: the images are the same."""
+    move_data(RunFolder.open(path), place, console)
 
 
 def measure_robustness(run: Run, severities: Sequence[int], console: Console) -> Robustness:

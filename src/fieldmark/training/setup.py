@@ -140,7 +140,7 @@ def restore(folder: RunFolder, console: Console) -> Setup:
     check_extras(recipe)
     device = prepare_machine(recipe)
     names = manifest.class_names
-    loaded = restore_data(manifest.data, folder.split_file, names, console)
+    loaded = restore_data(folder, names, console)
     if loaded.fingerprint != manifest.fingerprint:
         raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
     tiles = Tiles.decode(loaded, recipe.data, console)
