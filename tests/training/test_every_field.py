@@ -38,6 +38,7 @@ OTHER = {
     "data.images": "images",
     "data.suffix": ".jpg",
     "data.missing_labels": "blank",
+    "data.several_objects": "largest",
     "data.taxonomy": "none",
     "data.level": "genus",
     "data.classes": "2",

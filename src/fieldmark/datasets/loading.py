@@ -120,6 +120,7 @@ def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
         images=settings.images,
         suffix=settings.suffix,
         missing_labels=settings.missing_labels,
+        several_objects=settings.several_objects,
     )
 
 

@@ -1,14 +1,18 @@
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from miniatures import coco
+from miniatures import coco, jpeg, put
 
+from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.recipe.data import Data
 from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.loading import load_data
 
 
 @pytest.fixture
@@ -187,26 +191,6 @@ def _set(key: str, position: int, **fields: Any) -> Callable[[dict[str, Any]], o
 @pytest.mark.parametrize(
     ("split", "change", "problem"),
     [
-        (
-            "train",
-            lambda content: content["annotations"].pop(1),
-            "train2019.json, images record 2: {path} has no annotation, which images of train need",
-        ),
-        (
-            "val",
-            lambda content: content["annotations"].pop(1),
-            "val2019.json, images record 2: {path} has no annotation, which images of val need",
-        ),
-        (
-            "train",
-            lambda content: content["annotations"].append({"id": 99, "image_id": 2, "category_id": 3}),
-            "annotations record 9: {path} shows Oenothera biennis and Setophaga coronata: this reader takes one object per image",
-        ),
-        (
-            "val",
-            _set("annotations", 1, category_id=2),
-            "val2019.json, annotations record 2: val has images of Setophaga petechia, of which train has none",
-        ),
         ("train", _set("annotations", 1, category_id=77), "train2019.json, annotations record 2: there is no category with the id 77"),
         ("train", _set("annotations", 1, image_id=77), "train2019.json, annotations record 2: there is no image with the id 77"),
         (
@@ -214,14 +198,6 @@ def _set(key: str, position: int, **fields: Any) -> Callable[[dict[str, Any]], o
             _set("annotations", 1, image_id=[77]),
             "train2019.json, annotations record 2: image_id is a list or an object, and should be a whole number or text",
         ),
-        ("train", _set("annotations", 1, bbox=[1, 2, 3]), "train2019.json, annotations record 2: the box '1 2 3' should be four numbers"),
-        (
-            "train",
-            _set("annotations", 1, bbox=[1, 2, 0, 3]),
-            "train2019.json, annotations record 2: the box from (1, 2) to (1, 5) is empty",
-        ),
-        ("train", _set("annotations", 1, bbox=[1, 2, 10**400, 3]), "train2019.json, annotations record 2: the box"),
-        ("train", _set("annotations", 1, bbox=[1, 2, "3", 3]), "train2019.json, annotations record 2: bbox should be four numbers"),
         (
             "train",
             _set("images", 1, file_name="../2.jpg"),
@@ -258,13 +234,133 @@ def test_what_is_wrong_is_named(root: Path, split: str, change: Callable[[dict[s
     assert problem.format(path=path) in refusal(root)
 
 
-def test_a_class_that_train_lacks_is_named_once(root: Path) -> None:
-    def relabel(content: dict[str, Any]) -> None:
-        for record in content["annotations"]:
-            record["category_id"] = 2
+def test_a_class_that_train_lacks_is_refused_where_train_is_used(root: Path) -> None:
+    """All splits can be drawn anew, so it is the reader's business only to have the class."""
+    edit(root, "val", _set("annotations", 1, category_id=2))
+    dataset = read_dataset(root)
+    assert dataset.class_names[-1] == "Setophaga petechia" and dataset.levels[0].of_classes()[-1] == "Setophaga"
+    with pytest.raises(InputError, match=r"val has 1 images of 'Setophaga petechia', and train has none\n.*data\.splits=own"):
+        load_data(root, Data(), Console(quiet=True))
 
-    edit(root, "val", relabel)
-    assert refusal(root).count("Setophaga petechia") == 1
+
+def test_images_without_an_object_are_unlabelled(root: Path) -> None:
+    path = path_of(root, "train", 1)
+    edit(root, "train", lambda content: content["annotations"].pop(1))
+    edit(root, "val", lambda content: content["annotations"][1].update(iscrowd=1))
+    dataset = read_dataset(root)
+    assert dataset.splits[dataset.paths.index(path)] == "unlabelled" and len(dataset.rows("unlabelled")) == 6
+    assert f"images of train that show no object are unlabelled: 1 (first: {path})" in dataset.notes
+    assert any(note.startswith("images of val that show no object are unlabelled: 1") for note in dataset.notes)
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 0, 3], [1, 2, 10**400, 3], [1, 2, "3", 3], {"x": 1}, [1, 2, float("nan"), 3]])
+def test_boxes_that_are_none_are_left_out(root: Path, box: object) -> None:
+    path = path_of(root, "train", 1)
+    edit(root, "train", lambda content: content["annotations"][0].update(bbox=[1, 2, 3, 4]))
+    edit(root, "train", lambda content: content["annotations"][1].update(bbox=box))
+    dataset = read_dataset(root)
+    assert dataset.boxes is not None and len(dataset.rows("train")) == 8
+    assert np.isnan(dataset.boxes[dataset.paths.index(path)]).all() and (~np.isnan(dataset.boxes)).all(axis=1).sum() == 1
+    note = "boxes that are empty, or none, are left out, and data.crop=box leaves these images whole: train2019.json, annotations record 2"
+    assert note in dataset.notes
+
+
+def test_images_that_show_several_classes(root: Path) -> None:
+    path = path_of(root, "train", 1)
+
+    def add(content: dict[str, Any]) -> None:
+        content["annotations"][1]["bbox"] = [0, 0, 5, 5]
+        content["annotations"].append({"id": 99, "image_id": 2, "category_id": 3, "bbox": [1, 1, 6, 6]})
+
+    edit(root, "train", add)
+    message = refusal(root)
+    assert f"images record 2: {path} shows Oenothera biennis, Setophaga coronata: 1 of 16 images" in message
+    assert "data.several_objects=largest" in message and "data.several_objects=leave-out" in message
+    dataset = read_dataset(root, several_objects="largest")
+    row = dataset.paths.index(path)
+    assert dataset.boxes is not None
+    assert (dataset.label_names()[row], dataset.boxes[row].tolist()) == ("Setophaga coronata", [1, 1, 7, 7])
+    assert f"images that show several classes have the label of their largest box: 1 (first: {path})" in dataset.notes
+    assert path not in read_dataset(root, several_objects="leave-out").paths
+
+
+def coco_file(file: Path, folder: Path, names: list[str], **changes: Any) -> None:
+    """Two images of each of three classes in a folder, and their file, with a background category as Roboflow adds it."""
+    categories = [{"id": 0, "name": "birds", "supercategory": "none"}]
+    categories += [{"id": number, "name": name, "supercategory": "birds"} for number, name in enumerate(("Finch", "Wren", "Robin"), 1)]
+    images = [{"id": number, "file_name": name, "width": 64, "height": 48} for number, name in enumerate(names)]
+    objects = [{"id": number, "image_id": number, "category_id": 1 + number % 3, "bbox": [1, 2, 3, 4]} for number in range(len(names))]
+    for number, name in enumerate(names):
+        put(folder / name.replace("\\", "/").rpartition("/")[2], jpeg(number))
+    put(file, json.dumps({"images": images, "categories": categories, "annotations": objects, **changes}))
+
+
+NAMES = [f"{number}.jpg" for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({f"{split}/_annotations.coco.json": split for split in ("train", "valid", "test")}, {"train": 6, "val": 6, "test": 6}),
+        ({f"annotations/instances_{split}2017.json": f"{split}2017" for split in ("train", "val")}, {"train": 6, "val": 6}),
+        ({f"annotations/instances_{split}2017.json": f"images/{split}2017" for split in ("train", "val")}, {"train": 6, "val": 6}),
+        ({"annotations/instances_default.json": "images"}, {"train": 6}),
+        ({"annotations/instances_Train.json": "images/Train"}, {"train": 6}),
+        ({"result.json": "images"}, {"train": 6}),
+        ({"labels.json": "data"}, {"train": 6}),
+        ({"_annotations.coco.json": "."}, {"train": 6}),
+        ({"annotations.json": "somewhere/deeper"}, {"train": 6}),
+        ({"train.json": "images/train", "test.json": "images/test"}, {"train": 6, "test": 6}),
+    ],
+)
+def test_as_tools_export_it(tmp_path: Path, files: dict[str, str], expected: dict[str, int]) -> None:
+    root = tmp_path / "set"
+    for file, folder in files.items():
+        coco_file(root / file, root / folder, NAMES)
+    dataset = read_dataset(root)
+    assert (dataset.layout, dataset.root, dataset.class_names) == ("coco", root, ("Finch", "Wren", "Robin"))
+    assert {split: len(dataset.rows(split)) for split in expected} == expected and len(dataset) == sum(expected.values())
+    assert dataset.levels == () and "1 of 4 categories have no image in train and are left out" in dataset.notes
+    assert all(dataset.images.read(path) for path in dataset.paths)
+    file, folder = next(iter(files.items()))
+    alone = read_dataset(root / file)
+    assert len(alone) == 6 and alone.paths[0] == str(Path(folder) / "0.jpg")
+
+
+def test_other_annotations_of_ms_coco_are_passed_over(tmp_path: Path) -> None:
+    for kind in ("instances", "captions", "person_keypoints"):
+        coco_file(tmp_path / f"annotations/{kind}_train2017.json", tmp_path / "train2017", NAMES)
+    assert read_dataset(tmp_path).notes[0] == "recognised as COCO JSON by annotations/instances_train2017.json"
+    (tmp_path / "annotations/instances_train2017.json").unlink()
+    assert "it is train, and so is annotations/captions_train2017.json: keep one of them here, or give one as DATA" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["/data/upload/1/", "../../files/", "C:\\photos\\", "images\\", "https://x.y/z/"])
+def test_names_of_another_machine_are_looked_up(tmp_path: Path, prefix: str) -> None:
+    coco_file(tmp_path / "result.json", tmp_path / "images", [f"{prefix}{name}" for name in NAMES])
+    assert read_dataset(tmp_path).paths[0] == "images/0.jpg"
+
+
+def test_json_that_is_no_coco_leaves_class_folders(tmp_path: Path) -> None:
+    put(tmp_path / "info.json", '{"info": {}, "images": 3, "licenses": []}')
+    put(tmp_path / "train/labels.json", '{"annotations": "none"}')
+    for split in ("train", "test"):
+        for name in ("Finch", "Wren"):
+            put(tmp_path / split / name / "1.jpg", jpeg(1))
+    assert read_dataset(tmp_path).layout == "class-folders"
+
+
+def test_a_hundred_thousand_annotations_take_seconds(tmp_path: Path) -> None:
+    count = 100_000
+    names = [f"{number}.jpg" for number in range(count)]
+    objects = [{"id": number, "image_id": number, "category_id": number % 2, "bbox": [1, 2, 3, 4]} for number in range(count)]
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    categories = [{"id": number, "name": f"class {number}"} for number in range(2)]
+    put(tmp_path / "train.json", json.dumps({"images": images, "categories": categories, "annotations": objects}))
+    put(tmp_path / "images/deeper/0.jpg", jpeg(1))
+    start = time.process_time()
+    assert len(read_dataset(tmp_path)) == count
+    assert time.process_time() - start < 8
 
 
 def test_an_image_in_two_splits_is_named(root: Path) -> None:

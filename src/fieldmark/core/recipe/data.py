@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fieldmark.core.recipe.section import Conflict, Probability, Refused, Section, setting
 
 MissingLabels = Literal["words", "blank"]
+SeveralObjects = Literal["ask", "largest", "leave-out"]
 Resize = Literal["squash", "shorter-side", "letterbox"]
 
 
@@ -111,6 +112,9 @@ class Data(Section):
     suffix: str | None = setting(None, "what is added to the names in a table, such as .jpg; found by itself if only one fits")
     missing_labels: MissingLabels = setting(
         "words", "labels in a table that say that there is none: blank ones and words such as nan, None and N/A, or blank ones alone"
+    )
+    several_objects: SeveralObjects = setting(
+        "ask", "an image of COCO or VOC that shows several classes: refused, labelled as its largest box, or left out"
     )
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column per level")
     level: str | None = setting(None, "taxonomy level to classify, such as genus; the classes themselves by default")

@@ -13,7 +13,7 @@ from typing import get_args
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some, suggest
-from fieldmark.core.recipe.data import LayoutName, MissingLabels
+from fieldmark.core.recipe.data import LayoutName, MissingLabels, SeveralObjects
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
 from fieldmark.datasets.layouts.annotations import refuse_shares
@@ -35,6 +35,7 @@ def read_dataset(
     images: str | None = None,
     suffix: str | None = None,
     missing_labels: MissingLabels = "words",
+    several_objects: SeveralObjects = "ask",
 ) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
 
@@ -63,7 +64,7 @@ def read_dataset(
         if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
-    source = Source(path, columns or {}, images, suffix, missing_labels, console)
+    source = Source(path, columns or {}, images, suffix, missing_labels, several_objects, console)
     _refuse_unused(source, chosen)
     dataset = chosen.read(source)
     if dataset.boxes is not None:
@@ -85,5 +86,5 @@ def _refuse_unused(source: Source, layout: Layout) -> None:
     plain = Source(source.path)
     unused = [key for key in SETTINGS if getattr(source, key) != getattr(plain, key) and key not in layout.settings]
     if unused:
-        problems = [f"data.{key} has no effect on {layout.title}, which is no table" for key in unused]
+        problems = [f"data.{key} has no effect on {layout.title}" for key in unused]
         raise InputError(*problems, hint="Leave it out.")

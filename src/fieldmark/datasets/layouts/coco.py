@@ -1,123 +1,100 @@
-"""COCO JSON for classification, as iNaturalist (Van Horn et al., 2018) is published in: a file for each split, one object per image."""
+"""COCO JSON for classification: as iNaturalist (Van Horn et al., 2018) and COCO are published, and as annotation tools export it."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
-from pathlib import Path, PurePosixPath
+from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any, TypeGuard
 
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import shown, some
+from fieldmark.core.recipe.data import SeveralObjects
 from fieldmark.datasets.dataset import UNLABELLED, Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, Row, enclosing, is_text
 from fieldmark.datasets.layouts.class_names import unique_names
+from fieldmark.datasets.layouts.coco_files import coco_files, image_paths, root_of
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
 
-_FILES = {"train": ("train*.json",), "val": ("val*.json",), "test": ("test*.json", "public_test*.json")}
-_FOLDER = "annotations"
-_HEAD = 4096
-_MARK = re.compile(rb'"(info|images|annotations|categories|licenses)"\s*:')
 _RANKS = ("genus", "family", "order", "class", "phylum", "kingdom")
-_LOOKED_FOR = 20
 
 Id = int | str
 
 
+@dataclass(frozen=True)
+class _Object:
+    category: Id
+    box: Box | None
+
+    @property
+    def area(self) -> float:
+        return 0.0 if self.box is None else (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
 @dataclass
 class _Part:
-    """One file: images, categories and what is in the images, by their ids."""
+    """One file: images, categories and the objects in the images, by their ids; and boxes that are none."""
 
     file: str
     split: str
     images: dict[Id, tuple[Place, str]] = field(default_factory=dict)
     categories: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     names: dict[Id, str] = field(default_factory=dict)
-    labels: dict[Id, tuple[Place, Id]] = field(default_factory=dict)
-    boxes: dict[Id, list[Box]] = field(default_factory=dict)
+    objects: dict[Id, list[_Object]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    no_boxes: list[Place] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def label(self, image: Id) -> str | None:
+        """The name of an image's category, None without an object. Its objects are all of one category."""
+        objects = self.objects.get(image)
+        return self.names[objects[0].category] if objects else None
 
 
 def read(source: Source) -> Dataset:
-    """Read train*.json, and val*.json and test*.json if they exist, in the folder or in its folder "annotations".
+    """Read the files that `coco_files` finds: one, or one for each split.
 
-    Images of train and val need an annotation; those of test without one are unlabelled. Several objects of one category make one box
-    around all of them. Classes are the categories of train's images, in train's order, and are matched by name. The levels are those of
-    genus, family, order, class, phylum, kingdom and supercategory that every class has and that tell some of them apart, but not all.
-
-    An image's file_name is relative to the folder (the one above "annotations"), or to its folder "images", or to one named like the
-    JSON file or the split: the first of these in which one of the first images of the file is.
+    An image without an object is unlabelled. If an image shows objects of several categories, `data.several_objects` says what happens.
+    Several objects of one category make one box around all of them. Objects that are crowds do not count. A box that is empty, or is
+    none, is left out. Classes are the categories that images have, in the order of train's, and are matched by name. The levels are
+    those of genus, family, order, class, phylum, kingdom and supercategory that every class has and that tell some of them apart, but
+    not all. Where images are, `image_paths` finds out.
     """
-    notes = Annotations(_root(source.path))
-    files = _files(notes.root)
-    if not files["train"]:
-        notes.wrong(Place(_FILES["train"][0]), "there is no such file")
-    for split, (first, *others) in ((split, found) for split, found in files.items() if found):
+    notes = Annotations(root_of(source.path))
+    files = coco_files(source.path)
+    if not files:
+        notes.wrong(Place("train*.json"), "there is no such file, nor another in COCO's form")
+    for split, (first, *others) in files.items():
         for other in others:
-            notes.wrong(Place(other), f"it is {split}, and so is {first}: keep one of them here")
+            notes.wrong(Place(other), f"it is {split}, and so is {first}: keep one of them here, or give one as DATA")
     notes.check()
-    train, *rest = [_read_part(notes, found[0], split) for split, found in files.items() if found]
+    parts = [_read_part(notes, found[0], split) for split, found in files.items()]
     notes.check()
+    _settle_several(parts, source.several_objects)
 
-    shown = {category for _, category in train.labels.values()}
-    classes = [category for category in train.categories if category in shown]
-    names = [train.names[category] for category in classes]
-    index = {name: position for position, name in enumerate(names)}
-    for part in rest:
-        _check_classes(notes, part, index)
-    notes.check()
-    dropped = len(train.categories) - len(classes)
+    categories: dict[str, Mapping[str, Any]] = {}
+    for part in parts:
+        used = {objects[0].category for objects in part.objects.values()}
+        for key in (key for key in part.categories if key in used):
+            categories.setdefault(part.names[key], part.categories[key])
+    index = {name: position for position, name in enumerate(categories)}
     return notes.dataset(
         layout=LAYOUT.name,
-        class_names=names,
-        rows=[row for part in (train, *rest) for row in _rows(part, index)],
-        levels=_levels([train.categories[category] for category in classes]),
-        notes=[
-            f"its official splits are used: {', '.join(part.split for part in (train, *rest) if part.labels)}",
-            *([f"{dropped:,} of {len(train.categories):,} categories have no image in train and are left out"] if dropped else []),
-        ],
+        class_names=list(categories),
+        rows=[row for part in parts for row in _rows(part, index)],
+        levels=_levels(list(categories.values())),
+        notes=list(_remarks(parts, index)),
     )
 
 
 def _recognise(path: Path) -> Evidence | None:
-    if not path.is_dir():
+    if not path.is_dir() and path.suffix.lower() != ".json":
         return None
-    root = _root(path)
-    files = _files(root)
+    files = coco_files(path)
     found = tuple(file for named in files.values() for file in named)
-    if not any(_looks_like_coco(root / file) for file in found):
-        return None
-    return Evidence(found, () if files["train"] else _FILES["train"])
-
-
-def _root(path: Path) -> Path:
-    return path.parent if path.name == _FOLDER else path
-
-
-def _files(root: Path) -> dict[str, list[str]]:
-    """The files of each split, relative to root."""
-    here, below = _named(root, ""), _named(root, _FOLDER)
-    return here if here["train"] or not any(below.values()) else below
-
-
-def _named(root: Path, folder: str) -> dict[str, list[str]]:
-    """The files of each split in one folder. Those of other kinds that are named alike count only if there are no better ones."""
-    found = {}
-    for split, patterns in _FILES.items():
-        paths = [path for pattern in patterns for path in sorted((root / folder).glob(pattern)) if path.is_file()]
-        chosen = [path for path in paths if _looks_like_coco(path)] or paths
-        found[split] = [path.relative_to(root).as_posix() for path in chosen]
-    return found
-
-
-def _looks_like_coco(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") and _MARK.search(head) is not None
+    return Evidence(found, () if "train" in files or not path.is_dir() else ("train*.json",)) if found else None
 
 
 def _read_part(notes: Annotations, file: str, split: str) -> _Part:
@@ -126,10 +103,14 @@ def _read_part(notes: Annotations, file: str, split: str) -> _Part:
     if content is None:
         return part
     optional = split == "test"
+    listed: dict[Id, tuple[Place, str]] = {}
     for place, record in _records(notes, file, content, "images"):
-        key, text = _id(notes, place, record, "id", part.images), _text(notes, place, record, "file_name")
-        path = None if text is None else notes.inner_path(place, text)
-        if key is not None and path is not None:
+        key, text = _id(notes, place, record, "id", listed), _text(notes, place, record, "file_name")
+        if key is not None and text is not None:
+            listed[key] = place, text
+    paths, part.remarks = image_paths(notes.root, file, split, [text for _, text in listed.values()])
+    for key, (place, text) in listed.items():
+        if (path := notes.inner_path(place, paths[text])) is not None:
             part.images[key] = place, path
     for place, record in _records(notes, file, content, "categories", optional):
         key, name = _id(notes, place, record, "id", part.categories), _text(notes, place, record, "name")
@@ -139,11 +120,6 @@ def _read_part(notes: Annotations, file: str, split: str) -> _Part:
     part.names = unique_names(part.names)
     for place, record in _records(notes, file, content, "annotations", optional):
         _read_object(notes, part, place, record)
-    if not optional:
-        for key, (place, path) in part.images.items():
-            if key not in part.labels:
-                notes.wrong(place, f"{path} has no annotation, which images of {split} need")
-    _find_images(notes.root, part)
     return part
 
 
@@ -152,42 +128,67 @@ def _read_object(notes: Annotations, part: _Part, place: Place, record: Mapping[
     for key, known, what in ((image, part.images, "image"), (category, part.categories, "category")):
         if key is not None and key not in known:
             notes.wrong(place, f"there is no {what} with the id {_shown(key)}")
-    if image not in part.images or category not in part.categories:
+    if image not in part.images or category not in part.categories or record.get("iscrowd") == 1:
         return
-    _, first = part.labels.setdefault(image, (place, category))
-    if first != category:
-        what = f"{part.images[image][1]} shows {part.names[first]} and {part.names[category]}"
-        notes.wrong(place, f"{what}: this reader takes one object per image")
-    if box := record.get("bbox"):
-        if not isinstance(box, list) or not all(isinstance(side, int | float) for side in box):
-            notes.wrong(place, "bbox should be four numbers: left, top, width and height")
-        elif edges := notes.corner_box(place, box):
-            part.boxes.setdefault(image, []).append(edges)
+    box = None
+    if sides := record.get("bbox"):
+        # What is wrong with a box is no reason to refuse the image, so it is noted apart.
+        apart = Annotations(notes.root)
+        if isinstance(sides, list) and all(isinstance(side, int | float) for side in sides):
+            box = apart.corner_box(place, sides)
+        if box is None:
+            part.no_boxes.append(place)
+    part.objects.setdefault(image, []).append(_Object(category, box))
 
 
-def _find_images(root: Path, part: _Part) -> None:
-    """Make the paths of the images relative to root."""
-    first = [path for _, path in islice(part.images.values(), _LOOKED_FOR)]
-    for folder in ("", "images", Path(part.file).stem, part.split):
-        if any(os.path.isfile(root / folder / path) for path in first):
-            part.images = {key: (place, str(PurePosixPath(folder, path))) for key, (place, path) in part.images.items()}
-            break
+def _settle_several(parts: Sequence[_Part], several_objects: SeveralObjects) -> None:
+    """Leave each image objects of one category at most. Raises InputError if it is to be asked what happens to those with several."""
+    several = [(part, image) for part in parts for image, objects in part.objects.items() if len({each.category for each in objects}) > 1]
+    if not several:
+        return
+    part, image = several[0]
+    place, path = part.images[image]
+    if several_objects == "ask":
+        names = dict.fromkeys(part.names[each.category] for each in part.objects[image])
+        total = sum(len(each.images) for each in parts)
+        raise InputError(
+            f"{place}: {shown(path)} shows {some(list(names))}: {len(several):,} of {total:,} images show several classes",
+            hint="Say what their label is: data.several_objects=largest, that of the largest box, with its box; or "
+            "data.several_objects=leave-out.",
+        )
+    for part, image in several:
+        objects = part.objects[image]
+        if several_objects == "largest":
+            part.objects[image] = [max(objects, key=lambda each: each.area)]
+        else:
+            part.left_out.append(part.images.pop(image)[1])
+            del part.objects[image]
+    said = "are left out" if several_objects == "leave-out" else "have the label of their largest box"
+    parts[0].remarks.append(f"images that show several classes {said}: {len(several):,} (first: {shown(path)})")
 
 
-def _check_classes(notes: Annotations, part: _Part, index: Mapping[str, int]) -> None:
-    known = set(index)
-    for place, category in part.labels.values():
-        name = part.names[category]
-        if name not in known:
-            notes.wrong(place, f"{part.split} has images of {name}, of which train has none")
-            known.add(name)
+def _remarks(parts: Sequence[_Part], classes: Collection[str]) -> Iterator[str]:
+    labelled = [part.split for part in parts if part.objects]
+    if len(parts) > 1 or parts[0].split in parts[0].file.lower():
+        yield f"its official splits are used: {', '.join(labelled)}"
+    else:
+        yield f"{parts[0].file} says no split: all of it is train"
+    yield from chain.from_iterable(part.remarks for part in parts)
+    names = parts[0].names.values()
+    if dropped := sum(name not in classes for name in names):
+        yield f"{dropped:,} of {len(names):,} categories have no image in train and are left out"
+    for part in parts:
+        without = [path for key, (_, path) in part.images.items() if key not in part.objects]
+        if without and part.objects:
+            yield f"images of {part.split} that show no object are unlabelled: {len(without):,} (first: {shown(without[0])})"
+    if no_boxes := [str(place) for part in parts for place in part.no_boxes]:
+        yield f"boxes that are empty, or none, are left out, and data.crop=box leaves these images whole: {some(no_boxes, 20)}"
 
 
 def _rows(part: _Part, index: Mapping[str, int]) -> Iterator[Row]:
     for key, (place, path) in part.images.items():
-        if key in part.labels:
-            _, category = part.labels[key]
-            yield Row(place, path, index[part.names[category]], part.split, enclosing(part.boxes.get(key, ())))
+        if name := part.label(key):
+            yield Row(place, path, index[name], part.split, enclosing([each.box for each in part.objects[key] if each.box]))
         else:
             yield Row(place, path, None, UNLABELLED)
 
@@ -258,4 +259,5 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="inat2019/",
+    settings=("several_objects",),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fieldmark.core.console import Console
-from fieldmark.core.recipe.data import LayoutName, MissingLabels
+from fieldmark.core.recipe.data import LayoutName, MissingLabels, SeveralObjects
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.images import Files, Images
 
@@ -21,10 +21,11 @@ class Source:
     images: str | None = None
     suffix: str | None = None
     missing_labels: MissingLabels = "words"
+    several_objects: SeveralObjects = "ask"
     console: Console = field(default_factory=lambda: Console(quiet=True))
 
 
-SETTINGS = ("columns", "images", "suffix", "missing_labels")
+SETTINGS = ("columns", "images", "suffix", "missing_labels", "several_objects")
 """The fields of Source that are keys of `data`."""
 
 

@@ -53,15 +53,17 @@ class _Index:
 class ImageFinder:
     """Where the images of the tables in a folder are: paths as they are written, or ids that are looked up.
 
-    `images` and `suffix` are `data.images` and `data.suffix`. Paths are relative to `base`: the tables' folder, or else `images` if that
+    `images` and `suffix` are `data.images` and `data.suffix`. With these, or with `foreign`, paths that lead out of the folder are looked
+    up by their last part. Paths are relative to `base`: the tables' folder, or else `images` if that
     lies elsewhere. `remarks` say what was found out.
     """
 
-    def __init__(self, root: Path, images: str | None = None, suffix: str | None = None):
+    def __init__(self, root: Path, images: str | None = None, suffix: str | None = None, foreign: bool = False):
         self.root = root
         self.base = root
         self.remarks: list[str] = []
         self._asked = images is not None or suffix is not None
+        self._foreign = self._asked or foreign
         self._suffix = _with_dot(suffix or "")
         self._inside = ""
         if images is not None:
@@ -153,8 +155,8 @@ class ImageFinder:
         return places
 
     def _leads_elsewhere(self, text: str) -> bool:
-        """Whether the folders of a path are those of another machine, and the one to look in was named."""
-        return self._asked and (text.strip()[:1] in "/\\" or ":" in text or ".." in text)
+        """Whether the folders of a path are those of another machine, and do not count."""
+        return self._foreign and (text.strip()[:1] in "/\\" or ":" in text or ".." in text)
 
     def _path(self, text: str, place: _Place) -> str:
         return str(PurePosixPath(self._inside, place.folder, _parts(text)[1] + place.added))

@@ -42,6 +42,7 @@ _DECIDE_VAL = (
     "data.images",
     "data.suffix",
     "data.missing_labels",
+    "data.several_objects",
     "data.level",
     "data.corrupt",
     "data.val_fraction",
