@@ -507,6 +507,54 @@ def test_a_first_line_that_names_the_separator(tmp_path: Path) -> None:
     assert len(read_dataset(put(tmp_path / "t.tsv", "sep=|", "image|species", "1.jpg|a", "2.jpg|b", end="\r\n"))) == 2
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_image_folders_of_hugging_face(tmp_path: Path, suffix: str) -> None:
+    """A metadata file next to the images of each split; that of test may lack labels."""
+    for split, labelled in (("train", True), ("validation", True), ("test", False)):
+        table = {"file_name": [f"{number}.png" for number in range(3)], "caption": ["a", "b", "c"]}
+        table |= {"label": ["wren", "owl", "wren"]} if labelled else {}
+        if suffix == ".jsonl":
+            records = [dict(zip(table, row, strict=True), objects={"bbox": []}) for row in zip(*table.values(), strict=True)]
+            put(tmp_path / split / "metadata.jsonl", *map(json.dumps, records))
+        elif suffix == ".csv":
+            put(tmp_path / split / "metadata.csv", ",".join(table), *map(",".join, zip(*table.values(), strict=True)))
+        else:
+            (tmp_path / split).mkdir()
+            parquet(tmp_path / split / "metadata.parquet", **{name: pa.array(values) for name, values in table.items()})
+        touch(tmp_path / split, *table["file_name"])
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, dataset.class_names) == ("table", ("owl", "wren"))
+    assert rows(dataset)[0] == ("test/0.png", "", "unlabelled") and rows(dataset)[4] == ("train/1.png", "owl", "train")
+    assert dataset.splits.tolist() == ["unlabelled"] * 3 + ["train"] * 3 + ["val"] * 3
+    assert dataset.notes[0].startswith("recognised as a table of images by test/metadata") and dataset.images.read("train/0.png")
+
+
+def test_one_metadata_file_for_the_folders_of_the_splits(tmp_path: Path) -> None:
+    lines = ["train/1.png,a", "./train/2.png,b", "validation/1.png,a", "test/1.png,b", "other/1.png,a"]
+    put(tmp_path / "metadata.csv", "file_name,label", *lines)
+    dataset = read_dataset(tmp_path)
+    assert dict(zip(dataset.paths, dataset.splits.tolist(), strict=True)) == {
+        "train/1.png": "train",
+        "train/2.png": "train",
+        "validation/1.png": "val",
+        "test/1.png": "test",
+        "other/1.png": "train",
+    }
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    records = [{"path": "1.jpg", "label": 3}, {"label": 10, "path": "2.jpg", "extra": [1]}, {"path": "3.jpg", "label": None}]
+    file = put(tmp_path / "t.jsonl", *map(json.dumps, records), "", '{"path": "4.jpg"}')
+    dataset = read_dataset(file)
+    assert [row[1:] for row in rows(dataset)] == [("3", "train"), ("10", "train"), ("", "unlabelled"), ("", "unlabelled")]
+    file.write_bytes(file.read_bytes() + b'{"path": "5.jpg",\n[1]\n"\xff"\n' + b"[" * 50_000 + b'\n{"path": "../6.jpg", "label": "a"}\n')
+    message = error_of(file)
+    for problem in ("line 6: it is not JSON", "line 7: it should hold an object", "line 8: it is not UTF-8", "line 9: it is not JSON"):
+        assert f"t.jsonl, {problem}" in message
+    assert "t.jsonl, line 10: the path '../6.jpg' leads out" in message
+    assert "t.jsonl, line 1: it is not JSON" in error_of(put(tmp_path / "t.jsonl", "path,label"))
+
+
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_decimal_commas(tmp_path: Path, separator: str) -> None:
     lines = ("image,label,x,y,w,h", "1.jpg,a,1|5,2,3|25,4", "2.jpg,1|5,,,,")

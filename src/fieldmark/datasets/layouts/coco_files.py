@@ -37,10 +37,18 @@ def coco_files(path: Path) -> dict[str, list[str]]:
     if not path.is_dir():
         return {split_of(path.name) or "train": [path.relative_to(root).as_posix()]} if _is_coco(path, named=False) else {}
     for group in (_in_folder(root, ""), _in_folder(root, FOLDER), _in_split_folders(root)):
+        named: dict[str, list[str]] = {}
         by_split: dict[str, list[str]] = {}
         for file in group:
-            if (split := split_of(file)) in SPLITS and _is_coco(root / file, named=True):
-                by_split.setdefault(str(split), []).append(file)
+            split = split_of(file)
+            says_it = split_of(PurePosixPath(file).name) in SPLITS
+            if split in SPLITS:
+                if says_it:
+                    named.setdefault(split, []).append(file)
+                if _is_coco(root / file, says_it):
+                    by_split.setdefault(split, []).append(file)
+        if by_split:  # one beside them that is damaged is meant too
+            by_split = {**named, **by_split}
         if "train" in by_split:
             return {split: _instances(by_split[split]) for split in SPLITS if split in by_split}
         others = [file for file in group if split_of(file) not in SPLITS and _is_coco(root / file, named=False)]

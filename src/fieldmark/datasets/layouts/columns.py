@@ -19,6 +19,7 @@ _IDS = (
 """What else a column of paths may be called, the likeliest first, where no name in _KNOWN is there."""
 _NUMBERS = ("labels", "label_id", "class_id", "classid", "category_id", "target_id", "diagnosis", "dx", "cultivar")
 """The same for labels."""
+_OTHERS = {"width", "height", "text", "caption", "captions", "description", "prompt", "md5", "sha256", "hash", "url"}
 _KNOWN = {
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
     "label": ("label", "label_name", "class", "class_name", "category", "category_name", "target", "species", "breed"),
@@ -201,7 +202,7 @@ class _Search:
         if path is None or len(others) != 1:
             return None
         name = self.normals[others[0]]
-        known = {each for key, names in _KNOWN.items() if key != "label" for each in names} | {"width", "height"}
+        known = {each for key, names in _KNOWN.items() if key != "label" for each in names} | _OTHERS
         return others[0] if name not in known and (name not in _IDS or others[0] > path) else None
 
     def _box(self) -> list[int]:

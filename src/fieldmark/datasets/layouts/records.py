@@ -1,13 +1,14 @@
-"""The records of a table file with named columns: CSV, TSV or Parquet, read one after another and never held as a whole."""
+"""The records of a table file with named columns: CSV, TSV, JSON Lines or Parquet, read one after another and never held as a whole."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +17,7 @@ import numpy as np
 
 from fieldmark.datasets.layouts.annotations import Annotations, Place, is_text, reason
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DELIMITERS = ",;\t"
 _SEP = re.compile(r"sep=([,;|\t])\s*")
 _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order marks, escaped
@@ -25,6 +26,7 @@ _LINE_LIMIT = 1_000_000
 _TEXT_LIMIT = 131_072  # as in Python's csv
 _RECORD_LIMIT = 100_000_000
 _BATCH = 16_384
+_FIRST_RECORDS = 100
 
 
 def is_table(path: Path) -> bool:
@@ -63,7 +65,7 @@ class Table(ABC):
 
 def open_table(notes: Annotations, file: str) -> Table:
     """The table, its header read."""
-    return (_Parquet if file.lower().endswith(".parquet") else _Csv)(notes, file)
+    return {".parquet": _Parquet, ".jsonl": _JsonLines}.get(Path(file).suffix.lower(), _Csv)(notes, file)
 
 
 class _Csv(Table):
@@ -140,6 +142,60 @@ class _Csv(Table):
         if what not in self._noted:
             self._noted.add(what)
             self.notes.wrong(self.place(number), what)
+
+
+class _JsonLines(Table):
+    """An object in each line. The columns are the keys of the first records; what holds lists or objects there is none."""
+
+    def __init__(self, notes: Annotations, file: str):
+        super().__init__(notes, file)
+        kinds: dict[str, bool] = {}
+        for _, record in islice(self._read(Annotations(notes.root)), _FIRST_RECORDS):
+            for name, value in record.items():
+                kinds[name] = kinds.get(name, True) and not isinstance(value, list | dict)
+        self._keys = list(kinds)
+        self.header = tuple(name.strip() if is_plain else "" for name, is_plain in kinds.items())
+        if not kinds:
+            next(self._read(notes), None)
+
+    def rows(self, columns: Sequence[int | None]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        keys = [None if column is None else self._keys[column] for column in columns]
+        for number, record in self._read(self.notes):
+            yield number, tuple("" if key is None else _json_text(record.get(key)) for key in keys)
+
+    def _read(self, notes: Annotations) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The objects, with their lines; others are noted."""
+        try:
+            with open(notes.root / self.file, "rb") as stream:
+                for number in count(1):
+                    line = stream.readline(_LINE_LIMIT)
+                    if not line:
+                        return
+                    if len(line) == _LINE_LIMIT:
+                        notes.wrong(self.place(number), f"it is longer than {_LINE_LIMIT:,} bytes; the lines after it were not read")
+                        return
+                    if not line.strip():
+                        continue
+                    try:
+                        record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                    except UnicodeDecodeError:
+                        notes.wrong(self.place(number), "it is not UTF-8 text")
+                    except (ValueError, RecursionError) as error:
+                        notes.wrong(self.place(number), f"it is not JSON ({reason(error)})")
+                    else:
+                        if isinstance(record, dict):
+                            yield number, record
+                        else:
+                            notes.wrong(self.place(number), "it should hold an object with names and values")
+        except OSError as error:
+            notes.wrong(Place(self.file), f"it cannot be read ({error.strerror})")
+
+
+def _json_text(value: Any) -> str:
+    """A value of JSON as a table has it: "" for null and for what is no text and no number."""
+    if isinstance(value, str):
+        return value if is_text(value) else ""
+    return "" if value is None or isinstance(value, list | dict) else str(value)
 
 
 class _Parquet(Table):

@@ -1,4 +1,4 @@
-"""Tables of images, CSV, TSV or Parquet: a path and a label in each record, perhaps with a split, a box, a group and coarser names."""
+"""Tables of images, CSV, TSV, JSON Lines or Parquet: a path and a label in each record, perhaps a split, a box, a group, coarser names."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from fieldmark.datasets.layouts.table_rows import TableRows
 
 
 def read(source: Source) -> Dataset:
-    """Read a table file, or the one table in a folder, or a folder's tables that are named after the splits (train.csv, test.csv …).
+    """Read a table file, or the one table in a folder, or a folder's tables that are named after the splits (train.csv, test.csv …) or lie
+    in the folders of the splits, as image folders of Hugging Face do (train/metadata.jsonl …).
 
-    Columns are found by their names (`columns`). Paths are relative to the table's folder and lead nowhere out of it; ids that are no
+    Columns are found by their names (`columns`). Paths are relative to the table's folder; ids that are no
     paths are looked up (`table_images`). A blank split is train, or what the file is named after; a split that is none of train, val,
     test and unlabelled leaves the image out, with a note. An image without a label is unlabelled whatever its split; words such as nan
     and None say that there is none (`table_rows.MISSING`). Images in a folder called test that no table lists are unlabelled too. Classes

@@ -38,7 +38,8 @@ def tables_in(folder: Path) -> list[str]:
 def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
     """The tables that by their headers have paths and labels, and those called test that have paths alone.
 
-    Where there is none, they are those whose columns may be paths and labels, and whose first records name images that are there.
+    Where there is none, they are those whose columns may be paths and labels, and whose first records name images that are there; or
+    else the only such table in each of the folders of the splits, as in train/metadata.csv.
     Tables that hold the images themselves are left to another layout. `asked` is `data.columns`.
     """
     tables = tables_in(folder)
@@ -48,15 +49,31 @@ def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
     headers = {table.file: table.header for table in opened if not table.holds_images}
     labelled = [file for file in headers if columns.has(headers[file], asked, "path", "label")]
     labelled = labelled or [file for file in headers if _names_images(folder, file, headers[file], asked)]
-    if not labelled or (len(labelled) > 1 and not all(map(own_split, labelled))):
+    if not labelled:
+        return _tables_of_splits(folder, asked)
+    if len(labelled) > 1 and not all(map(own_split, labelled)):
         return labelled
     tests = [file for file in headers if own_split(file) in _UNLABELLED and columns.may_have(headers[file], asked, "path")]
     return sorted({*labelled, *tests})
 
 
+def _tables_of_splits(folder: Path, asked: Mapping[str, str]) -> list[str]:
+    found = {}
+    for inner in folders(folder):
+        if inner.name.lower() in SPLIT_NAMES:
+            tables = image_tables(inner, asked)
+            if not tables and SPLIT_NAMES[inner.name.lower()] == "test":
+                headers = {file: open_table(Annotations(inner), file).header for file in tables_in(inner)}
+                tables = [file for file, header in headers.items() if columns.may_have(header, asked, "path")]
+            found[inner.name] = tables
+    whole = {name: tables[0] for name, tables in found.items() if len(tables) == 1 and "/" not in tables[0]}
+    has_train = any(SPLIT_NAMES[name.lower()] == "train" for name in whole)
+    return [f"{name}/{file}" for name, file in whole.items()] if has_train else []
+
+
 def own_split(file: str) -> str:
     """The split that a table is named after, "" for none."""
-    said = SPLIT_WORDS.get(Path(file).stem.lower()) or split_of(Path(file).stem) or ""
+    said = SPLIT_WORDS.get(Path(file).stem.lower()) or split_of(str(Path(file).with_suffix(""))) or ""
     return said if said in SPLIT_WORDS.values() else ""
 
 

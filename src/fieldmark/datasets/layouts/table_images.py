@@ -82,7 +82,7 @@ class ImageFinder:
         found that was asked for.
         """
         first = [text for text, _ in islice(named(), _FIRST)]
-        if not first or (not self._asked and any(map(self._is_there, first))):
+        if not first or (not self._asked and any(self._is_there(text, PurePosixPath(file).parent) for text in first)):
             return {}
         found, several = self._search((text, split or own_split or "train") for text, split in named())
         if several:
@@ -92,7 +92,7 @@ class ImageFinder:
             return {}
         usual = Counter(found.values()).most_common(1)[0][0]
         paths = {text: self._path(text, place) for text, place in found.items()}
-        lost = {text for text, _ in named() if text not in found and "/" not in text and "\\" not in text and text.strip()}
+        lost = {text for text, _ in named() if text not in found and _is_bare(text)}
         self.remarks.append(
             f"the images of {shown(file)} are looked up by name: {_listed(found.values())}"
             + (f"; {len(lost):,} are not there" if lost else "")
@@ -117,9 +117,9 @@ class ImageFinder:
             if images and names.isdisjoint(class_names) and parents.isdisjoint(inner for inner, _ in images):
                 yield folder.name, [f"{inner}/{name}" for inner, name in images]
 
-    def _is_there(self, text: str) -> bool:
+    def _is_there(self, text: str, folder: PurePosixPath | str = "") -> bool:
         try:
-            return os.path.isfile(self.root / text.strip().replace("\\", "/"))
+            return os.path.isfile(self.root / folder / text.strip().replace("\\", "/"))
         except ValueError:  # a zero byte
             return False
 
@@ -218,6 +218,11 @@ def _images_folder(root: Path, images: str) -> Path:
 def _with_dot(suffix: str) -> str:
     """ "jpg" is ".jpg"; other suffixes are added as they are."""
     return f".{suffix}" if f".{suffix.lower()}" in IMAGE_EXTENSIONS else suffix
+
+
+def _is_bare(text: str) -> bool:
+    """Whether it is a name that could be a file's, without folders."""
+    return is_text(text) and text.strip() not in ("", ".", "..") and not any(each in text for each in "/\\:")
 
 
 def _parts(text: str) -> tuple[str, str]:

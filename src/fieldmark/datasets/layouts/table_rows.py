@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -27,6 +28,8 @@ SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled
 MISSING = frozenset(("nan", "NaN", "NAN", "-nan", "None", "NONE", "null", "Null", "NULL", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-"))
 """What Python, R, pandas, spreadsheets and databases write where there is no value. "none" and "Na" are not among them: they are words."""
 _CODES = (*SPLITS, UNLABELLED)
+_METADATA = "metadata"
+"""What a table of the Hugging Face libraries is called. Its images are of the splits that their folders are named after."""
 _NO_BOX = (math.nan,) * 4
 _LEFT_OUT = -1
 _NEW = -2
@@ -78,9 +81,13 @@ class TableRows:
         train, test, unlabelled = (_CODES.index(split) for split in ("train", "test", UNLABELLED))
         codes = {"": _CODES.index(own_split) if own_split else train}
 
+        folder = str(PurePosixPath(table.file).parent).removeprefix(".")
         paths = self._finder.find(table.file, own_split, lambda: self._named(table.file, found, own_split))
         wanted = (found.path, found.label, found.split, found.group, *box_columns, *parent_columns.values())
+        by_folder = found.split is None and PurePosixPath(table.file).stem.lower() == _METADATA
         for number, (path, label, word, group, left, top, right, bottom, *parents) in table.rows(wanted):
+            if by_folder and (first := path.strip().partition("/")[0].lower()) in SPLIT_NAMES:
+                word = first
             split = codes.get(word)
             if split is None:
                 split = codes[word] = _split_code(word, codes[""])
@@ -100,12 +107,17 @@ class TableRows:
                         self._first_without = self._first_without or table.place(number)
                     split = unlabelled
 
-            path = paths.get(path) or path.strip()
-            if not _is_plain(path):
-                inner = self._inner_path(table.place(number), path)
-                if inner is None:
-                    continue
-                path = inner
+            where = paths.get(path)
+            if where is None:
+                where = path.strip()
+                if not _is_plain(where):
+                    inner = self._inner_path(table.place(number), where, folder)
+                    if inner is None:
+                        continue
+                    where = inner
+                elif folder:
+                    where = f"{folder}/{where}"
+            path = where
             if path in self._rows:
                 before = self._place(self._rows[path])
                 self.notes.wrong(table.place(number), f"the image {path[:200]!r} is listed twice (also in {before})")
@@ -206,7 +218,7 @@ class TableRows:
         self._label_codes[text] = code
         return code
 
-    def _inner_path(self, place: Place, text: str) -> str | None:
+    def _inner_path(self, place: Place, text: str, folder: str) -> str | None:
         if "://" in text:
             self._refuse("web", place, f"{text[:200]!r} is a web address, and images should be files: download them first")
             return None
@@ -214,7 +226,7 @@ class TableRows:
         for root in (self.notes.root.absolute(), self.notes.root.resolve()):
             path = path.removeprefix(f"{root.as_posix().rstrip('/')}/")
         try:
-            return inner_path(path)
+            return inner_path(path, folder if path == text.replace("\\", "/") else "")
         except LeadsOut as error:
             self._refuse("out", place, f"{error}: put the table into a folder above the images")
         except NotAPath as error:
