@@ -135,6 +135,17 @@ def test_random_weights_are_said_to_be_random():
     assert built.architecture == built.model.architecture == "resnet10t"
 
 
+@pytest.mark.parametrize("before", ["timm/", "hf-hub:timm/", "hf_hub:timm/", "https://huggingface.co/timm/"])
+def test_names_of_the_hub_are_those_of_timm(before):
+    assert Model(name=f"{before}resnet18.a1_in1k").name == "resnet18.a1_in1k"
+
+
+@pytest.mark.parametrize("name", ["hf-hub:somebody/resnet18", "somebody/resnet18"])
+def test_other_names_of_the_hub_are_answered_with_what_to_type(name):
+    with pytest.raises(InputError, match=r"is not a network of timm[\s\S]*model\.name=ARCHITECTURE model\.weights=FILE"):
+        build_model(Model(name=name, weights="none"), 3, 64, 0)
+
+
 @pytest.mark.parametrize(("wrong", "right"), [("efficentnet_b0", "efficientnet_b0"), ("squeezenet1-1", "squeezenet1_1")])
 def test_an_unknown_name_is_answered_with_near_ones(wrong, right):
     with pytest.raises(InputError, match=f"there is no model '{wrong}'; did you mean .*{right}"):

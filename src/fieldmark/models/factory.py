@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import fnmatch
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from pydantic import ValidationError
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.drop import DropPath
 from timm.models import PretrainedCfg, get_arch_name, get_pretrained_cfg, is_model
 from torch import Tensor, nn
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.manifest import Preprocessing
 from fieldmark.core.names import suggest
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.model import Model
 from fieldmark.models import hub, plain_cnn, resnext_vit, small_cnn  # noqa: F401  (register themselves with timm)
+from fieldmark.models.given_weights import read_given_weights
 from fieldmark.models.heads import build_head
 from fieldmark.models.pooling import average_last_features
-from fieldmark.models.weights import load_tensors, load_weights
+from fieldmark.models.weights import load_tensors
 
 TORCHVISION = (
     "squeezenet1_0",
@@ -79,10 +84,14 @@ class Built:
     std: tuple[float, float, float]
     notes: tuple[str, ...]
     architecture: str
+    trained: Preprocessing | None = None
+    """How images were prepared for the starting weights, if their file says so."""
 
 
-def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> Built:
+def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, class_names: Sequence[str] = ()) -> Built:
     """The network of a recipe for images of `size` x `size` pixels, in training mode, on the CPU.
+
+    With `class_names`, the classifier of a file that names its classes is matched by name.
 
     The same arguments always return the same weights; the state of PyTorch's global generator does not change. Raises InputError for an
     unknown name, a size that the architecture cannot take, settings that have no effect on it, and weights that cannot be obtained or do
@@ -109,11 +118,13 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> 
         raise InputError(
             f"model.name: {name} shares parameters between its layers, which is not supported", hint="Choose another model.name."
         )
-    config = _config(name)
+    config, trained = _config(name), None
     if weights == "none":
         notes: tuple[str, ...] = ("weights: random",)
     elif weights != "pretrained":
-        notes = load_weights(model, Path(weights).expanduser())
+        given = read_given_weights(weights)
+        notes = load_tensors(model, given.tensors, str(given.file), metadata=given.metadata, class_names=class_names)
+        trained = _recorded(given.metadata)
     elif isinstance(native, resnext_vit.ResNextVit):
         notes = load_tensors(model, *resnext_vit.pretrained_tensors(name, native))
     elif config is None:
@@ -121,7 +132,9 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int) -> 
     else:
         notes = load_tensors(model, tensors, f"{get_arch_name(name)}.{config.tag} of the hub")
     mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    return Built(model, _three(mean), _three(std), notes, model.architecture)
+    if trained is not None:
+        mean, std = trained.mean, trained.std
+    return Built(model, _three(mean), _three(std), notes, model.architecture, trained)
 
 
 def model_names(pattern: str = "*") -> list[str]:
@@ -135,6 +148,14 @@ def describe(name: str) -> tuple[int, bool]:
     return (config.input_size[-1], bool(config.hf_hub_id) or name in resnext_vit.PARTS) if config else (224, True)
 
 
+def _recorded(metadata: Mapping[str, Any]) -> Preprocessing | None:
+    """The preprocessing that Fieldmark records in its files of weights."""
+    try:
+        return Preprocessing.model_validate_json(json.dumps(metadata.get("preprocess")))
+    except ValidationError:
+        return None
+
+
 def _three(values: Any) -> tuple[float, float, float]:
     first, second, third = values
     return float(first), float(second), float(third)
@@ -143,6 +164,11 @@ def _three(values: Any) -> tuple[float, float, float]:
 def check_name(name: str) -> None:
     if name in TORCHVISION:
         return
+    if "/" in name or ":" in name:
+        raise InputError(
+            f"model.name: {name} is not a network of timm, and only those are built by name",
+            hint="For weights of the hub in timm's naming, download their file and give both: model.name=ARCHITECTURE model.weights=FILE.",
+        )
     if not is_model(name):
         near = suggest(name, model_names(), most=3)
         raise InputError(f"model.name: there is no model {name!r}{near}", hint="`fieldmark models PATTERN` lists the names.")

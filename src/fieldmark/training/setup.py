@@ -5,6 +5,7 @@ Cheap checks come first: extras, data, model, images. Only caches are written.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[
     prepare_machine(recipe)
     loaded = load_data(data, recipe.data, console)
     classes = len(loaded.dataset.class_names)
-    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe))
+    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
     check_stages(built.model, recipe)
@@ -128,7 +129,10 @@ def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Se
     execution = _fastest_execution(built, recipe, len(tiles.of("train")), console)
     measured = {"train.precision": execution.precision, "train.memory_format": execution.layout}
     resolved = with_settings(recipe, {**measured, "train.device": execution.device.type, "train.threads": torch.get_num_threads()})
-    return Setup(resolved, tiles, built.model, execution, _preprocess(recipe.data, built, tiles), console, built.notes)
+    preprocess = _preprocess(recipe.data, built, tiles)
+    said = () if built.trained is None else tuple(_compared(preprocess, Preprocess.of(built.trained), recipe.data))
+    console.say(*said)
+    return Setup(resolved, tiles, built.model, execution, preprocess, console, (*built.notes, *said))
 
 
 def restore(folder: RunFolder, console: Console) -> Setup:
@@ -162,6 +166,27 @@ def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
     else:
         mean, std = tiles.mean_and_std(tiles.of("train"))
     return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop))
+
+
+def _compared(ours: Preprocess, theirs: Preprocess, data: Data) -> Iterator[str]:
+    """Sentences on how images are prepared, compared with how they were for the weights that training starts from."""
+    normalised = f"mean {_numbers(theirs.mean)}, std {_numbers(theirs.std)}"
+    if data.normalise == "weights":
+        yield f"images are normalised as for these weights: {normalised}"
+    elif (ours.mean, ours.std) != (theirs.mean, theirs.std):
+        yield f"data.normalise={data.normalise}, and these weights were trained with {normalised}; data.normalise=weights takes that over"
+    if ours.resize != theirs.resize:
+        yield f"data.resize={ours.resize}, and these weights were trained with {theirs.resize}"
+    if (ours.margin is None) != (theirs.margin is None):
+        crops = ("whole images", "images cropped to boxes")
+        own, other = (crops[each.margin is not None] for each in (ours, theirs))
+        yield f"this run sees {own}, and these weights were trained on {other} (data.crop)"
+    if ours.size != theirs.size:
+        yield f"data.size={ours.size}, and these weights were trained on {theirs.size}; that is usually fine"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def _fastest_execution(built: Built, recipe: Recipe, images: int, console: Console) -> Execution:

@@ -17,6 +17,13 @@ def _count(value: Any) -> Any:
     return value
 
 
+def _name(value: Any) -> Any:
+    """Read timm/NAME, hf-hub:timm/NAME and the address of its page as timm's NAME."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(?:https://huggingface\.co/|hf[-_]hub:)?timm/([^/:]+)/?", value.strip())):
+        return match[1]
+    return value
+
+
 Count = Annotated[int, BeforeValidator(_count), Field(gt=0)]
 
 
@@ -41,8 +48,10 @@ Head = LinearHead | HiddenHead | ActivatedLogits
 
 
 class Model(Section):
-    name: str = setting("efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of ours")
-    weights: str = setting("pretrained", "pretrained (from the hub), none (random), or a safetensors file")
+    name: Annotated[str, BeforeValidator(_name)] = setting(
+        "efficientnet_b0", "architecture: any timm model, torchvision's squeezenet and shufflenet, or one of ours"
+    )
+    weights: str = setting("pretrained", "pretrained (from the hub), none (random), a run folder, or a file of weights")
     max_parameters: Count | None = setting(None, "refuse a model with more parameters than this, such as 10M")
     width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
     depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
