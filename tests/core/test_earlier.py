@@ -37,6 +37,7 @@ def saved(run: Path, split: str) -> Predictions:
 @pytest.mark.parametrize("name", ["finished", "ensemble"])
 def test_it_predicts_what_it_predicted(earlier, name):
     run, then = fieldmark.Run.load(earlier / name), saved(earlier / name, "test")
+    assert run.preprocess.colours == "stored"
     answers = run.predict([earlier / "birds" / path for path in then.ids.tolist()])
     assert [answer.best for answer in answers] == [run.class_names[label] for label in then.logits.argmax(axis=1)]
     assert all(answer.unknown is not None and answer.among and set(answer.coarser) == {"genus"} for answer in answers)
@@ -53,6 +54,7 @@ def test_it_is_evaluated_and_reported(earlier, name):
 
 def test_it_resumes_and_ends_as_the_run_that_was_never_stopped(earlier):
     run = fieldmark.resume(earlier / "interrupted", quiet=True)
+    assert run.preprocess.colours == run.folder.manifest().preprocess.colours == "stored"
     for split in ("val", "test"):
         np.testing.assert_allclose(saved(run.path, split).logits, saved(earlier / "finished", split).logits, atol=1e-3)
     summaries = [json.loads((earlier / name / "summary.json").read_text()) for name in ("interrupted", "finished")]

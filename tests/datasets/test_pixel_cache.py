@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fieldmark.datasets import pixel_cache as pixels
 from fieldmark.datasets.content import file_hash
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.pixel_cache import Decoding, Selection, clear_cache, default_cache_dir, list_cache, open_pixels
+from fieldmark.runtime.colour import DAMAGED, made_profile
 from fieldmark.runtime.preprocess import Preprocess, square
 
 VIEW = Decoding(24, "squash")
@@ -107,6 +109,20 @@ def test_unreadable_rows_are_zero_and_named(images: tuple[list[Path], list[str]]
         found = open_pixels(selected(files, hashes), VIEW, cache)
         assert found.unreadable == expected
         assert [row for row in range(9) if not found.array[row].any()] == [2, 4, 7]
+
+
+def test_notes_are_kept_and_colours_are_part_of_the_key(tmp_path: Path, cache: Path) -> None:
+    files, _ = write_images(tmp_path, 3)
+    Image.open(files[1]).save(files[1], icc_profile=made_profile((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), None))
+    Image.open(files[2]).save(files[2], icc_profile=b"damaged")
+    selection = selected(files, [file_hash(file.read_bytes()) for file in files])
+    for _ in range(2):
+        found = open_pixels(selection, VIEW, cache)
+        assert found.notes == {2: DAMAGED}
+        assert found.remarks(["a", "b", "c"]) == [f"1 of 3 images: it has {DAMAGED} (first: c)"]
+    stored = open_pixels(selection, replace(VIEW, colours="stored"), cache)
+    assert stored.notes == {} and len(folders(cache)) == 2
+    assert [np.array_equal(*pair) for pair in zip(found.array, stored.array, strict=True)] == [True, False, True]
 
 
 def test_a_file_that_changed_is_an_error(images: tuple[list[Path], list[str]], cache: Path) -> None:

@@ -60,7 +60,7 @@ def test_images_without_a_box_or_an_answer_are_counted(
     assert [answer.best is None for answer in answers] == [False, False, True]
     said = capsys.readouterr().err
     assert "warning: " in said and "was trained on whole images" in said
-    assert "1 of 3 images have no answer" in said and "1 of 3 images have no box, and were seen whole" in said
+    assert "1 of 3 images have no answer" in said and "1 of 3 images: it has no box, and was seen whole" in said
 
 
 def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(

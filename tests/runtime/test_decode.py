@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fieldmark.runtime.decode import IMAGE_EXTENSIONS, PIXEL_LIMIT, UnreadableImage, decode, dimensions
+from fieldmark.runtime.decode import IMAGE_EXTENSIONS, PIXEL_LIMIT, UnreadableImage, decode, dimensions, open_rgb
+from fieldmark.runtime.jpeg_end import MISSING_END
+from fieldmark.runtime.modes import DARK
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -225,3 +227,42 @@ decode(stream.getvalue())
 def test_extensions_are_lower_case_with_a_dot() -> None:
     assert all(extension.startswith(".") and extension == extension.lower() for extension in IMAGE_EXTENSIONS)
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif"} <= IMAGE_EXTENSIONS
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0, "optimize": True}])
+def test_a_jpeg_without_its_end_is_read_and_one_without_rows_is_not(options: dict[str, object]) -> None:
+    noise = np.random.default_rng(0).normal(0, 9, (64, 96, 3))
+    whole = encoded(Image.fromarray(np.clip(np.asarray(image(96, 64)) + noise, 0, 255).astype(np.uint8)), "JPEG", quality=90, **options)
+    for data in (whole[:-1], whole[:-2], whole[:-2] + bytes(500)):
+        notes: list[str] = []
+        np.testing.assert_array_equal(np.asarray(open_rgb(data, notes=notes)), decode(whole))
+        assert notes == [MISSING_END]
+    assert open_rgb(whole[:-2], at_least=16).size == (24, 16)
+    for left in (len(whole) - 8, len(whole) // 2, len(whole) // 3):
+        assert reason(whole[:left]) == "the file is cut short"
+        assert reason(whole[:left] + bytes(500)) == "the file is cut short"
+
+
+def test_twelve_bits_in_a_file_of_sixteen_stay_dark_and_are_noted() -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for kind in ("PNG", "TIFF"):
+        notes: list[str] = []
+        found = np.asarray(open_rgb(encoded(Image.fromarray(values), kind), notes=notes))
+        np.testing.assert_array_equal(found[..., 0], values // 256)
+        assert notes == [DARK]
+    for bright in (values * 16, np.zeros_like(values)):
+        notes = []
+        open_rgb(encoded(Image.fromarray(bright), "PNG"), notes=notes)
+        assert notes == []
+
+
+@pytest.mark.parametrize(("largest", "noted"), [(4095, [DARK]), (65535, [])])
+def test_sixteen_bits_of_three_colours(largest: int, noted: list[str]) -> None:
+    values = np.linspace(0, largest, 16 * 16 * 3).astype(">u2").reshape(16, 16 * 3)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    notes: list[str] = []
+    found = np.asarray(open_rgb(b"\x89PNG\r\n\x1a\n" + body, notes=notes))
+    np.testing.assert_array_equal(found, values.reshape(16, 16, 3) // 256)
+    assert notes == noted

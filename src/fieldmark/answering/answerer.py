@@ -10,7 +10,7 @@ import numpy as np
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.images import readable
-from fieldmark.answering.networks import Box, Image, Networks
+from fieldmark.answering.networks import Box, Image, Looked, Networks
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Level
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
@@ -37,9 +37,8 @@ class Answerer:
     def answer(self, image: Image, box: Box | None = None, top: int = 5) -> Answer:
         """The answer for one image, or for the object in `box`; its note says why if there is none. `top` is as in `stream`."""
         _check(top)
-        outputs = self.networks.one(image, box)
-        answer = Answer(note=outputs) if isinstance(outputs, str) else next(self._decided(*outputs, top))
-        return replace(answer, path=_path(image))
+        looked, outputs = self.networks.one(image, box)
+        return _told(looked, Answer() if outputs is None else next(self._decided(*outputs, top)))
 
     def stream(self, images: Iterable[Image], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
         """Answers one by one and in bounded memory, however many images there are.
@@ -58,11 +57,9 @@ class Answerer:
 
         for chunk, outputs in self.networks.stream(images, box_of):
             answers = iter(() if outputs is None else self._decided(*outputs, top))
-            for image, problem in chunk:
-                answer = Answer(note=problem) if problem else next(answers)
-                whole = by_path is not None and box_of(image) is None
-                note = answer.note or ("it has no box, and was seen whole" if whole else "")
-                yield replace(answer, path=_path(image), note=note)
+            for looked in chunk:
+                whole = by_path is not None and box_of(looked.image) is None
+                yield _told(looked, Answer() if looked.problem else next(answers), "no box, and was seen whole" if whole else "")
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
         """Which images are to be rejected: bool (n,); None if the run was not calibrated."""
@@ -103,6 +100,12 @@ class Answerer:
 def _check(top: int) -> None:
     if top < 1:
         raise InputError(f"the number of classes to name must be at least 1, got {top}")
+
+
+def _told(looked: Looked[Image], answer: Answer, *more: str) -> Answer:
+    """The answer with the path of its image, and with what is to be said of it, such as the reason why there is none."""
+    note = "; ".join(f"it has {each}" for each in (looked.note, *more) if each)
+    return replace(answer, path=_path(looked.image), note=looked.problem or answer.note or note)
 
 
 def _path(image: Image) -> str:

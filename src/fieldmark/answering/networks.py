@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,14 @@ Outputs = tuple[np.ndarray, np.ndarray]
 """Logits float32 (n, C) and features float32 (n, D)."""
 
 
+class Looked(NamedTuple, Generic[Given]):
+    """An image, the reason why it cannot be read or "", and what it has that its pixels may suffer from, as in runtime.decode.open_rgb."""
+
+    image: Given
+    problem: str = ""
+    note: str = ""
+
+
 class Session(Protocol):
     """One network."""
 
@@ -32,6 +40,15 @@ class Session(Protocol):
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         """Of uint8 (n, 3, size, size)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """An image as each view shows it, uint8 (3, size, size)."""
+
+    views: tuple[np.ndarray, ...] = ()
+    problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,29 +65,30 @@ class Networks:
 
     def stream(
         self, images: Iterable[Given], box_of: Callable[[Given], Box | None] = lambda image: None
-    ) -> Iterator[tuple[list[tuple[Given, str]], Outputs | None]]:
-        """Chunks of images, each with the reason why it cannot be read or "", and the outputs for those that can; None if none can."""
+    ) -> Iterator[tuple[list[Looked[Given]], Outputs | None]]:
+        """Chunks of images, and the outputs for those that can be read; None if none can."""
         for chunk, decoded in decoded_in_chunks(images, lambda image: self._decode(image, box_of(image)), self.batch):
-            problems = [views if isinstance(views, str) else "" for views in decoded]
-            sound = [views for views in decoded if not isinstance(views, str)]
-            yield list(zip(chunk, problems, strict=True)), self._outputs(sound) if sound else None
+            sound = [each.views for each in decoded if not each.problem]
+            looked = [Looked(image, each.problem, each.note) for image, each in zip(chunk, decoded, strict=True)]
+            yield looked, self._outputs(sound) if sound else None
 
-    def one(self, image: Image, box: Box | None = None) -> Outputs | str:
-        """The outputs for one image (n = 1), or for the object in `box`; or the reason why it cannot be read."""
-        views = self._decode(image, box)
-        return views if isinstance(views, str) else self._outputs([views])
+    def one(self, image: Given, box: Box | None = None) -> tuple[Looked[Given], Outputs | None]:
+        """One image, and the outputs (n = 1) for it or for the object in `box`; None if it cannot be read."""
+        decoded = self._decode(image, box)
+        return Looked(image, decoded.problem, decoded.note), None if decoded.problem else self._outputs([decoded.views])
 
     @cached_property
     def _views(self) -> tuple[Preprocess, ...]:
         """Networks with the same view see the same pixels."""
         return tuple(dict.fromkeys(session.preprocess.view for session in self.sessions))
 
-    def _decode(self, image: Image, box: Box | None) -> tuple[np.ndarray, ...] | str:
-        """As each view shows it, uint8 (3, size, size)."""
+    def _decode(self, image: Image, box: Box | None) -> _Decoded:
+        notes: list[str] = []
         try:
-            return tuple(view.pixels(image, box=box) for view in self._views)
+            views = tuple(view.pixels(image, box=box, notes=notes) for view in self._views)
         except UnreadableImage as error:
-            return error.reason
+            return _Decoded(problem=error.reason)
+        return _Decoded(views, note="; ".join(dict.fromkeys(notes)))
 
     def _outputs(self, views: Sequence[tuple[np.ndarray, ...]]) -> Outputs:
         """Of at least one image."""

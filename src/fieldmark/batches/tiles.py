@@ -13,6 +13,7 @@ import torch
 from fieldmark.batches.geometry import Frame
 from fieldmark.batches.windows import windows
 from fieldmark.core.console import Console
+from fieldmark.core.manifest import Colours
 from fieldmark.core.recipe.data import BoxCrop, Data
 from fieldmark.datasets.loading import LoadedData, check_readable
 from fieldmark.datasets.pixel_cache import Decoding, default_cache_dir, open_pixels
@@ -34,8 +35,10 @@ class Tiles:
     pixels: np.ndarray
 
     @classmethod
-    def decode(cls, loaded: LoadedData, settings: Data, console: Console, cache_dir: Path | None = None) -> Tiles:
-        """Decode train and val into the cache, or into `cache_dir`.
+    def decode(
+        cls, loaded: LoadedData, settings: Data, console: Console, cache_dir: Path | None = None, colours: Colours = "srgb"
+    ) -> Tiles:
+        """Decode train and val into the cache, or into `cache_dir`; `colours` are as in runtime.decode.
 
         Raises InputError if more files fail than `data.max_unreadable` allows; in `cache_dir`, for a sample, any number may fail.
         """
@@ -45,14 +48,15 @@ class Tiles:
         around = (1 + 2 * crop.margin + 2 * crop.jitter) / (1 + 2 * crop.margin) if isinstance(crop, BoxCrop) else 1.0
         side = min(math.ceil(settings.size * settings.cache_scale * around), max(int(np.median(sides)), 1))
         with console.progress("decoding", "images") as advance:
-            decoding = Decoding(side, "squash", settings.corrupt)
+            decoding = Decoding(side, "squash", settings.corrupt, colours)
             cache = open_pixels(loaded.selection(rows, tile_margin_of(crop)), decoding, cache_dir or default_cache_dir(), advance)
         if not cache.unreadable:
+            console.say(*(cache.remarks([loaded.dataset.paths[row] for row in rows]) if cache_dir is None else ()))
             return cls(loaded, rows, cache.array)
         loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
         if cache_dir is None:
             check_readable(loaded, settings.max_unreadable, console)
-        return cls.decode(loaded, settings, console, cache_dir)
+        return cls.decode(loaded, settings, console, cache_dir, colours)
 
     @property
     def labels(self) -> np.ndarray:

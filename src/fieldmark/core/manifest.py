@@ -12,6 +12,9 @@ from fieldmark.core.recipe.data import Resize
 from fieldmark.core.record import Count, Record, RecordFile
 
 Status = Literal["running", "finished", "failed", "interrupted"]
+Colours = Literal["srgb", "stored"]
+"""What becomes of an image's colours: converted to sRGB by what it says of them, or left as stored, as in earlier versions."""
+
 Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat)]
 
 
@@ -32,6 +35,7 @@ class Preprocessing(Record):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     margin: float | None = None
+    colours: Colours = "stored"
 
 
 class Manifest(RecordFile):

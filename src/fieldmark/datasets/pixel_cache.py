@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.manifest import Colours
 from fieldmark.core.processor import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.data import Resize
@@ -58,24 +59,33 @@ class Selection:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How images are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt."""
+    """How images are seen: `side` in pixels, `resize` as in runtime.preprocess, `corrupt` as in data.corrupt, `colours` as decoded."""
 
     side: int
     resize: Resize
     corrupt: str = "none"
+    colours: Colours = "srgb"
 
 
 @dataclass(frozen=True, eq=False)
 class PixelCache:
     """`array` is uint8 (n, 3, side, side), mapped read-only, the colours of a pixel side by side in memory.
 
-    `unreadable` says why a row could not be decoded, and that row is all zero.
+    `unreadable` says why a row could not be decoded, and that row is all zero; `notes` are those of runtime.decode.open_rgb, by row.
 
     As long as `array` lives, clear_cache leaves the entry alone.
     """
 
     array: np.ndarray
     unreadable: dict[int, str]
+    notes: dict[int, str]
+
+    def remarks(self, paths: Sequence[str]) -> list[str]:
+        """A line for each kind of note, with the number of images and the first of them."""
+        rows: dict[str, list[int]] = {}
+        for row, note in sorted(self.notes.items()):
+            rows.setdefault(note, []).append(row)
+        return [f"{len(noted):,} of {len(paths):,} images: it has {note} (first: {paths[noted[0]]})" for note, noted in rows.items()]
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def open_pixels(selection: Selection, decoding: Decoding, cache_dir: Path, progr
     """
     shape = (len(selection), 3, decoding.side, decoding.side)
     if not len(selection):
-        return PixelCache(np.empty(shape, np.uint8), {})
+        return PixelCache(np.empty(shape, np.uint8), {}, {})
     regions = b"" if selection.regions is None else np.ascontiguousarray(selection.regions, "<f8").tobytes()
     entry = file_hash(json.dumps([DECODER, asdict(decoding), *selection.hashes]).encode() + regions)
     folder = cache_dir / "pixels" / entry
@@ -171,14 +181,15 @@ def _open(folder: Path, shape: tuple[int, ...]) -> PixelCache | None:
         array = np.memmap(stream, np.uint8, "r", shape=(images, side, side, channels)).transpose(0, 3, 1, 2)
         with suppress(OSError):
             os.utime(folder / _INDEX)
-        return PixelCache(array, {int(row): reason for row, reason in index["unreadable"].items()})
+        unreadable, notes = ({int(row): text for row, text in index[kind].items()} for kind in ("unreadable", "notes"))
+        return PixelCache(array, unreadable, notes)
     return None
 
 
 def _read_index(folder: Path) -> dict[str, Any] | None:
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        return index if {"shape", "view", "unreadable"} <= index.keys() else None
+        return index if {"shape", "view", "unreadable", "notes"} <= index.keys() else None
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return None
 
@@ -196,18 +207,21 @@ def _build(selection: Selection, decoding: Decoding, folder: Path, progress: Pro
         with (building / _PIXELS).open("wb") as stream:
             _reserve(stream, len(selection) * 3 * decoding.side**2, folder.parent)
             unreadable: dict[int, str] = {}
+            notes: dict[int, str] = {}
             done, flush_every = 0, max(1, _FLUSH_BYTES // (3 * decoding.side**2))
-            for tiles, problems in _decode(selection, decoding):
+            for tiles, problems, noted in _decode(selection, decoding):
                 stream.write(tiles.data)
                 if (done + len(tiles)) // flush_every > done // flush_every:
                     _flush(stream)  # little by little, so that the disk works while images are decoded
                 unreadable |= {done + row: reason for row, reason in problems.items()}
+                notes |= {done + row: note for row, note in noted.items()}
                 done += len(tiles)
                 if progress is not None:
                     progress(done, len(selection))
             _flush(stream)
         shape = [len(selection), 3, decoding.side, decoding.side]
-        write_json(building / _INDEX, {"shape": shape, "view": asdict(decoding), "decoder": DECODER, "unreadable": unreadable})
+        index = {"shape": shape, "view": asdict(decoding), "decoder": DECODER, "unreadable": unreadable, "notes": notes}
+        write_json(building / _INDEX, index)
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
@@ -237,11 +251,15 @@ def _reserve(stream: BinaryIO, size: int, folder: Path) -> None:
         ) from error
 
 
-def _decode(selection: Selection, decoding: Decoding) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
-    """Chunks of tiles in order, with the problems of each by their row in it; only a few chunks are in memory at a time."""
+_Chunk = tuple[np.ndarray, dict[int, str], dict[int, str]]
+"""Tiles, and by their row what is wrong with some and noted of others."""
+
+
+def _decode(selection: Selection, decoding: Decoding) -> Iterator[_Chunk]:
+    """Chunks in order; only a few are in memory at a time."""
     cores = available_cores()
     chunk = min(max(1, _CHUNK_BYTES // (3 * decoding.side**2)), 64)
-    pending: deque[Future[tuple[np.ndarray, dict[int, str]]]] = deque()
+    pending: deque[Future[_Chunk]] = deque()
     with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
         try:
             for start in range(0, len(selection), chunk):
@@ -254,9 +272,9 @@ def _decode(selection: Selection, decoding: Decoding) -> Iterator[tuple[np.ndarr
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_chunk(selection: Selection, decoding: Decoding) -> tuple[np.ndarray, dict[int, str]]:
+def _decode_chunk(selection: Selection, decoding: Decoding) -> _Chunk:
     tiles = np.zeros((len(selection), decoding.side, decoding.side, 3), np.uint8)
-    problems = {}
+    problems, notes = {}, {}
     for row, (path, digest) in enumerate(zip(selection.paths, selection.hashes, strict=True)):
         if not digest:
             problems[row] = "the file cannot be read"
@@ -264,11 +282,14 @@ def _decode_chunk(selection: Selection, decoding: Decoding) -> tuple[np.ndarray,
         region = None if selection.regions is None else selection.regions[row].tolist()
         try:
             data = _unchanged(selection.images, path, digest)
-            tile = square(data, decoding.side, decoding.resize, path, region).transpose(1, 2, 0)
+            noted: list[str] = []
+            tile = square(data, decoding.side, decoding.resize, path, region, decoding.colours, noted).transpose(1, 2, 0)
+            if noted:
+                notes[row] = "; ".join(noted)
             tiles[row] = tile if decoding.corrupt == "none" else corrupt(tile, *parse(decoding.corrupt), key(digest))
         except UnreadableImage as error:
             problems[row] = error.reason
-    return tiles, problems
+    return tiles, problems, notes
 
 
 def _unchanged(images: Images, path: str, digest: str) -> bytes:

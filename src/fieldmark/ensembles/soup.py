@@ -77,7 +77,7 @@ def _check_ingredients(members: Members) -> None:
     for run in members.runs[1:]:
         different = unlike_networks(first.recipe, run.recipe)
         if run.preprocess != first.preprocess:
-            different.append("their preprocessing (size, resize, crop or normalisation)")
+            different.append("their preprocessing (size, resize, crop, colours or normalisation)")
         if different:
             problems.append(f"{first.path} and {run.path} differ in {', '.join(different)}")
     if problems:

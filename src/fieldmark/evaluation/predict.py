@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +33,7 @@ def predict_images(
     files, given = images_in(sources, passed_over), given_boxes(boxes)
     if warning := run.box_warning(given is not None):
         console.say(f"warning: {warning}")
-    return _predicted(run, files, console, csv, given, "" if boxes is None or given is boxes else f" in {boxes}", top, passed_over)
+    return _predicted(run, files, console, csv, given, top, passed_over)
 
 
 def _predicted(
@@ -41,18 +42,18 @@ def _predicted(
     console: Console,
     csv: Path | None,
     boxes: Boxes | None,
-    table: str,
     top: int,
     passed_over: PassedOver,
 ) -> Iterator[Answer]:
-    count = unanswered = unboxed = 0
+    count = unanswered = 0
+    notes: Counter[str] = Counter()
     levels = () if run.decisions is None else tuple(run.decisions.backoff)
     with ExitStack() as opened:
         add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(run.class_names)), levels))
         advance = opened.enter_context(console.progress("predicting", "files"))
         for count, answer in enumerate(run.stream(files, top, boxes), 1):
             unanswered += not answer.classes
-            unboxed += bool(answer.classes and answer.note)
+            notes.update([answer.note] if answer.classes and answer.note else [])
             if add is not None:
                 add(answer)
             yield answer
@@ -60,5 +61,4 @@ def _predicted(
     console.say(*passed_over.notes())
     if unanswered:
         console.say(f"{unanswered:,} of {count:,} images have no answer; their rows say why")
-    if unboxed:
-        console.say(f"{unboxed:,} of {count:,} images have no box{table}, and were seen whole")
+    console.say(*(f"{noted:,} of {count:,} images: {note}" for note, noted in notes.most_common()))

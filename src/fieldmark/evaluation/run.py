@@ -209,6 +209,7 @@ class Run:
             preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
         seen = self.recipe.data.corrupt if corrupt is None else corrupt
         split = open_split(loaded, rows, preprocess, seen, console)
+        console.say(*split.remarks)
         return split.predict(self.model, self.execution, self.recipe.evaluate.batch, console, self.class_names)
 
     def predict(self, images: str | Path | bytes | Sequence[str | Path | bytes], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:

@@ -33,6 +33,8 @@ class SplitPixels:
     """A corruption to be made of the pixels on the way to the model, as in data.corrupt."""
     unreadable: dict[int, str]
     """By row of the dataset, why an image was left out."""
+    remarks: tuple[str, ...] = ()
+    """On images whose pixels may suffer from what they have."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -70,9 +72,10 @@ class SplitPixels:
 def open_split(loaded: LoadedData, rows: np.ndarray, preprocess: Preprocess, corrupt: str, console: Console) -> SplitPixels:
     """Decode these rows of the dataset; those that cannot be are named and left out."""
     with console.progress("decoding", "images") as advance:
-        decoding = Decoding(preprocess.size, preprocess.resize)
+        decoding = Decoding(preprocess.size, preprocess.resize, colours=preprocess.colours)
         cache = open_pixels(loaded.selection(rows, preprocess.margin), decoding, default_cache_dir(), advance)
     unreadable = {int(rows[position]): reason for position, reason in cache.unreadable.items()}
     console.say(*(f"left out: {loaded.dataset.paths[row]}: {reason}" for row, reason in unreadable.items()))
     sound = np.setdiff1d(np.arange(len(rows)), list(cache.unreadable))
-    return SplitPixels(loaded, preprocess, cache.array, sound, rows[sound], corrupt, unreadable)
+    remarks = tuple(cache.remarks([loaded.dataset.paths[row] for row in rows]))
+    return SplitPixels(loaded, preprocess, cache.array, sound, rows[sound], corrupt, unreadable, remarks)

@@ -69,9 +69,9 @@ def _predict_files(run: Run, files: Iterable[Path], console: Console) -> tuple[P
     parts: list[Outputs] = []
     with console.progress("predicting", "files") as advance:
         for chunk, outputs in run.networks.stream(files):
-            console.say(*(f"left out: {path}: {problem}" for path, problem in chunk if problem))
-            problems |= {readable(path): problem for path, problem in chunk if problem}
-            ids += [readable(path) for path, problem in chunk if not problem]
+            console.say(*(f"left out: {looked.image}: {looked.problem}" for looked in chunk if looked.problem))
+            problems |= {readable(looked.image): looked.problem for looked in chunk if looked.problem}
+            ids += [readable(looked.image) for looked in chunk if not looked.problem]
             parts += [outputs] if outputs else []
             advance(len(ids), None)
     if not ids:

@@ -21,7 +21,6 @@ from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
-    ImageChops,
     ImageFile,
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
@@ -32,6 +31,11 @@ from PIL import (
 )
 
 from fieldmark.core.extras import how_to_install
+from fieldmark.core.manifest import Colours
+from fieldmark.runtime.colour import LITTLE_CMS
+from fieldmark.runtime.jpeg_end import MISSING_END, ends_in_zeros, with_end
+from fieldmark.runtime.modes import JPEG, as_srgb, raw_mode, scale_key
+from fieldmark.runtime.unreadable import UnreadableImage as UnreadableImage
 
 _FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"]
 _HEIF = "none"
@@ -42,7 +46,7 @@ with suppress(ImportError):  # an extra of the package
     _FORMATS.append("HEIF")
     _HEIF = pillow_heif.__version__
 
-DECODER = f"3 (Pillow {PIL.__version__}, pillow-heif {_HEIF})"
+DECODER = f"4 (Pillow {PIL.__version__}, LittleCMS {LITTLE_CMS}, pillow-heif {_HEIF})"
 """Changes whenever the same file may decode to different pixels; part of the key of everything stored about them."""
 
 IMAGE_EXTENSIONS = frozenset(
@@ -55,8 +59,7 @@ FILE_LIMIT = 2 * 2**30
 SCAN_LIMIT = 100
 """Scans of a progressive JPEG: encoders write about ten, but a scan of a few bytes may take a fraction of a second."""
 
-_JPEG = ("JPEG", "MPO")
-_KEY_SCALE = {"L;2": 85, "L;4": 17}
+_CUT = "the file is cut short"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx")
 _LATE_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _ORIENTATION = 0x0112
@@ -79,30 +82,19 @@ with suppress(OSError, AttributeError):  # libtiff would print what UnreadableIm
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-class UnreadableImage(Exception):
-    """An image that cannot be decoded: `path` names it, `reason` tells the user why."""
-
-    def __init__(self, path: str, reason: str):
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path}: {reason}")
-
-    def __reduce__(self) -> tuple[type[UnreadableImage], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
-
-
-def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None) -> np.ndarray:
+def decode(source: bytes | Path, name: str | None = None, at_least: int | None = None, colours: Colours = "srgb") -> np.ndarray:
     """Decode an image to uint8 RGB of shape (height, width, 3).
 
     The format is detected from the content, not the name. Orientation by EXIF, or else by XMP, is applied; grey, palette, CMYK, Lab and
     16-bit images become 8-bit RGB, 32-bit ones are refused; transparency is laid over white; the first frame of an animation, or page of
-    several, is decoded. Colour profiles are ignored: values are taken to be sRGB. With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8
-    of its size if its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about 2 % of the sharpness left
-    after resizing to `at_least`.
+    several, is decoded. Colours are converted to sRGB by the image's profile, as runtime.colour describes; with "stored" they stay as they
+    are. Values of 16 bits are divided by 256, whatever the largest is. With `at_least`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its
+    size if its shorter side keeps `at_least` pixels. That is 1.7 to 2.7 times as fast, and costs about 2 % of the sharpness left after
+    resizing to `at_least`.
 
     Raises UnreadableImage, with `name` (by default the path) in its message.
     """
-    return np.asarray(open_rgb(source, name, at_least))
+    return np.asarray(open_rgb(source, name, at_least, colours=colours))
 
 
 def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]:
@@ -120,29 +112,54 @@ def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]
 
 
 def open_rgb(
-    source: bytes | Path, name: str | None = None, at_least: int | None = None, region: Sequence[float] | None = None
+    source: bytes | Path,
+    name: str | None = None,
+    at_least: int | None = None,
+    region: Sequence[float] | None = None,
+    colours: Colours = "srgb",
+    notes: list[str] | None = None,
 ) -> Image.Image:
     """`decode` as a Pillow image of mode RGB, or the part of it in `region` (left, top, right and bottom edge).
 
     The region is in pixels of the whole upright image, and must lie inside it; it is rounded to whole pixels. `at_least` then applies to
-    its shorter side.
+    its shorter side. `notes` learns what the image has that its pixels may suffer from: "it has" and the note are a sentence.
     """
     name = _name(source, name)
+    noted = [] if notes is None else notes
     with _reasons(name):
-        image = _open(source if isinstance(source, bytes) else read(source, name), name)
-        _scale_key(image)
-        full = image.size
-        if at_least is not None and image.format in _JPEG:  # a HEIC would return its thumbnail
-            if region is not None:
-                across, down = full[::-1] if _orientation(image) in _SIDEWAYS else full
-                at_least = math.ceil(at_least * max(across / (region[2] - region[0]), down / (region[3] - region[1])))
-            image.draft(None, (at_least, at_least))
-        image.load()
-        shrunk = image.width / full[0] if image.format in _JPEG else 1.0
+        data = source if isinstance(source, bytes) else read(source, name)
+        image = _open(data, name)
+        scale_key(image)
+        full, raw = image.size, raw_mode(image)
+        if at_least is not None and region is not None:
+            across, down = full[::-1] if _orientation(image) in _SIDEWAYS else full
+            at_least = math.ceil(at_least * max(across / (region[2] - region[0]), down / (region[3] - region[1])))
+        image = _loaded(image, data, name, at_least, noted)
+        shrunk = image.width / full[0] if image.format in JPEG else 1.0
         orientation = _orientation(image)
-        colours = _rgb(image, name)
-        upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
+        rgb = as_srgb(image, data, name, colours, raw, noted)
+        upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
         return upright if region is None else _cropped(upright, [edge * shrunk for edge in region])
+
+
+def _loaded(image: ImageFile.ImageFile, data: bytes, name: str, at_least: int | None, notes: list[str]) -> ImageFile.ImageFile:
+    """The image with its pixels, a JPEG at a scale that keeps `at_least` of them."""
+    if image.format not in JPEG:
+        image.load()
+        return image
+    if not ends_in_zeros(data):
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        try:
+            image.load()
+            return image
+        except OSError as error:
+            if not _is_cut(error):
+                raise
+    if (ended := with_end(data)) is None:
+        raise UnreadableImage(name, _CUT)
+    notes.append(MISSING_END)
+    return _loaded(_open(ended, name), ended, name, at_least, notes)
 
 
 def _cropped(image: Image.Image, region: Sequence[float]) -> Image.Image:
@@ -202,42 +219,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _scale_key(image: ImageFile.ImageFile) -> None:
-    """Scale the one transparent colour of a PNG to 8 bits; Pillow scales only the pixels."""
-    depth, key = image.tile[0].args if image.tile else None, image.info.get("transparency")
-    if depth in _KEY_SCALE and key is not None:
-        image.info["transparency"] = key * _KEY_SCALE[depth]
-    elif depth == "RGB;16B" and key is not None:
-        image.info["transparency"] = tuple(value >> 8 for value in key)
-
-
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        what = "fractions" if image.mode == "F" else "signed or 32-bit numbers"
-        raise UnreadableImage(name, f"its pixels are {what} of unknown range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.mode == "CMYK" and image.format in _JPEG and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow assumes that all are inverted, as Adobe's are
-    if image.has_transparency_data:
-        pixels, opaque = image.convert("RGBA"), Image.new("RGB", image.size, "white")
-        opaque.paste(pixels, (0, 0), pixels)
-        return opaque
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Grey of up to 16 bits as uint8."""
-    values = np.asarray(image)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262) == 0
-    grey = (values >> (bits - 8)).astype(np.uint8)
-    grey[values == image.info.get("transparency")] = 255
-    return 255 - grey if white_is_zero else grey
-
-
 @contextmanager
 def _reasons(name: str) -> Iterator[None]:
     """Turn whatever the decoders raise into UnreadableImage."""
@@ -256,6 +237,10 @@ def _reasons(name: str) -> Iterator[None]:
 
 
 def _undecoded(error: Exception) -> str:
-    if "truncated" in str(error).lower():
-        return "the file is cut short"
+    if _is_cut(error):
+        return _CUT
     return f"it is damaged or of a kind that cannot be decoded ({str(error) or type(error).__name__})"
+
+
+def _is_cut(error: Exception) -> bool:
+    return "truncated" in str(error).lower()

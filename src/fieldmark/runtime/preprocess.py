@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fieldmark.core.manifest import Preprocessing
+from fieldmark.core.manifest import Colours, Preprocessing
 from fieldmark.core.recipe.data import Resize
 from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb, read
 
@@ -22,7 +22,8 @@ class Preprocess:
     """Decode, crop, resize, normalise.
 
     `mean` and `std` are per channel (red, green, blue), of values in [0, 1]. With `margin`, the model was trained on objects cropped to
-    their boxes with this margin, a share of the box's sides, around them; with None, on whole images.
+    their boxes with this margin, a share of the box's sides, around them; with None, on whole images. `colours` is "stored" for runs that
+    recorded nothing: earlier versions ignored profiles.
     """
 
     size: int
@@ -30,20 +31,23 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     margin: float | None = None
+    colours: Colours = "stored"
 
-    def pixels(self, source: bytes | Path, name: str | None = None, box: Sequence[float] | None = None) -> np.ndarray:
+    def pixels(
+        self, source: bytes | Path, name: str | None = None, box: Sequence[float] | None = None, notes: list[str] | None = None
+    ) -> np.ndarray:
         """uint8 of shape (3, size, size), of the whole image or of the object in `box` (left, top, right and bottom edge in pixels).
 
-        Raises runtime.decode.UnreadableImage, also for a box that lies outside the image.
+        `notes` are as in runtime.decode.open_rgb. Raises runtime.decode.UnreadableImage, also for a box that lies outside the image.
         """
         if box is None:
-            return np.ascontiguousarray(square(source, self.size, self.resize, name))
+            return np.ascontiguousarray(square(source, self.size, self.resize, name, colours=self.colours, notes=notes))
         name = name or ("image" if isinstance(source, bytes) else str(source))
         data = source if isinstance(source, bytes) else read(source, name)
         region = grown(np.array([box], np.float64), self.margin or 0, *(np.array([side]) for side in dimensions(data, name)))[0]
         if is_empty(region):
             raise UnreadableImage(name, "its box holds less than a pixel of it")
-        return np.ascontiguousarray(square(data, self.size, self.resize, name, region.tolist()))
+        return np.ascontiguousarray(square(data, self.size, self.resize, name, region.tolist(), self.colours, notes))
 
     @property
     def view(self) -> Preprocess:
@@ -52,10 +56,10 @@ class Preprocess:
 
     @classmethod
     def of(cls, recorded: Preprocessing) -> Preprocess:
-        return cls(recorded.size, recorded.resize, recorded.mean, recorded.std, recorded.margin)
+        return cls(recorded.size, recorded.resize, recorded.mean, recorded.std, recorded.margin, recorded.colours)
 
     def record(self) -> Preprocessing:
-        return Preprocessing(size=self.size, resize=self.resize, mean=self.mean, std=self.std, margin=self.margin)
+        return Preprocessing(**asdict(self))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
@@ -80,14 +84,22 @@ def is_empty(regions: np.ndarray) -> np.ndarray:
     return (regions[..., 2] - regions[..., 0] < 1) | (regions[..., 3] - regions[..., 1] < 1)
 
 
-def square(source: bytes | Path, size: int, resize: Resize, name: str | None = None, region: Sequence[float] | None = None) -> np.ndarray:
-    """An image, or a region of it as in runtime.decode.open_rgb, as a square, resampled bilinearly with antialiasing.
+def square(
+    source: bytes | Path,
+    size: int,
+    resize: Resize,
+    name: str | None = None,
+    region: Sequence[float] | None = None,
+    colours: Colours = "srgb",
+    notes: list[str] | None = None,
+) -> np.ndarray:
+    """An image, or a region of it, as a square, resampled bilinearly with antialiasing; `region` to `notes` as in runtime.decode.open_rgb.
 
     uint8 of shape (3, size, size), channels last in memory.
 
     "squash" ignores its proportions, "shorter-side" cuts the middle square, "letterbox" fits it whole between grey bars (128).
     """
-    image = open_rgb(source, name, at_least=size, region=region)
+    image = open_rgb(source, name, size, region, colours, notes)
     width, height = image.size
     if resize == "squash":
         tile = image.resize((size, size), Image.Resampling.BILINEAR)

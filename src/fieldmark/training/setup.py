@@ -87,6 +87,7 @@ class Setup:
         if name not in self._splits:
             rows, corrupt = self.loaded.rows(name), self.recipe.data.corrupt
             self._splits[name] = open_split(self.loaded, rows, self.preprocess, corrupt, self.console)
+            self.console.say(*(self._splits[name].remarks if name == "test" else ()))  # the tiles have said those of train and val
         return self._splits[name]
 
     def save_weights(self, path: Path, **metadata: Any) -> None:
@@ -147,7 +148,7 @@ def restore(folder: RunFolder, console: Console) -> Setup:
     loaded = restore_data(folder, names, console)
     if loaded.fingerprint != manifest.fingerprint:
         raise InputError(f"{folder.split_file} was changed after the run began", hint="Train a new run.")
-    tiles = Tiles.decode(loaded, recipe.data, console)
+    tiles = Tiles.decode(loaded, recipe.data, console, colours=manifest.preprocess.colours)
     model = build_model(recipe.model.model_copy(update={"weights": "none"}), len(names), recipe.data.size, weights_seed(recipe)).model
     execution = Execution.of(device, recipe.train.precision, recipe.train.memory_format)
     if execution.is_emulated:
@@ -165,7 +166,7 @@ def _preprocess(data: Data, built: Built, tiles: Tiles) -> Preprocess:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     else:
         mean, std = tiles.mean_and_std(tiles.of("train"))
-    return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop))
+    return Preprocess(data.size, data.resize, mean, std, margin_of(data.crop), "srgb")
 
 
 def _compared(ours: Preprocess, theirs: Preprocess, data: Data) -> Iterator[str]:
