@@ -2,12 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fieldmark.core.names import distinct_names, nearest, some, suggest
+from fieldmark.core.names import distinct_names, in_order, nearest, some, suggest
 
 
 def test_of_many_names_some_are_written() -> None:
     assert (some("abc", 3), some("abcd", 3)) == ("a, b, c", "a, b, c and 1 more")
     assert some(["name"] * 1003, 1) == "name and 1,002 more"
+
+
+def test_numbers_are_in_the_order_of_their_values() -> None:
+    assert in_order(["10", "9", "1", "07", "7"]) == ["1", "07", "7", "9", "10"]
+    assert in_order(["1.5", "-2", "10", "9"]) == ["-2", "1.5", "9", "10"]
+    assert in_order(["10", "9", "nine"]) == ["10", "9", "nine"]
 
 
 def test_names_tell_paths_apart() -> None:

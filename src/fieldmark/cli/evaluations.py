@@ -13,6 +13,7 @@ from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.unknowns import UnknownEvaluation, UnknownFigures
 from fieldmark.scoring.summary import metrics_table
 
+_UNSEEN = "unseen"
 _SEEN = {None: "", "none": ", whole", "box": ", boxes"}
 _Found = Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation
 
@@ -25,14 +26,28 @@ def as_json(found: _Found) -> dict[str, Any]:
 
 
 def as_text(found: _Found) -> list[RenderableType]:
-    """A table, and where the predictions are."""
+    """A table, what other data have in common with the run's own, and where the predictions are."""
     if isinstance(found, Robustness):
         return [robustness_table(found)]
     if isinstance(found, UnknownEvaluation):
         return [unknown_table(found.figures), f"predictions: {found.predictions}"]
     listed = found if isinstance(found, tuple) else (found,)
     metrics = {each.split + _SEEN[each.crop]: each.metrics for each in listed}
-    return [metrics_table(metrics), *(f"predictions: {each.predictions}" for each in listed)]
+    unseen = {f"{each.split}{_SEEN[each.crop]}, {_UNSEEN}": each.unseen for each in listed if each.unseen is not None}
+    return [metrics_table(metrics | unseen), *_learnt_from(listed[0]), *(f"predictions: {each.predictions}" for each in listed)]
+
+
+def _learnt_from(found: Evaluation) -> list[str]:
+    """How many images of other data the run has learnt from."""
+    if not found.in_train + found.in_val:
+        return []
+    said = f"{found.in_train:,} of the {found.metrics.n:,} images were trained on"
+    said += f", and {found.in_val:,} were the run's val" if found.in_val else ""
+    rest = f"the row {_UNSEEN!r} leaves them out" if found.unseen is not None else "no image is left that would test the run"
+    lines = [f"caution: {said}, byte for byte; {rest}."]
+    if found.moved:
+        lines.append(f"These seem to be the run's own data. If they were moved: fieldmark evaluate {found.run} --moved-to {found.data}")
+    return lines
 
 
 def unknown_table(found: UnknownFigures) -> Table:

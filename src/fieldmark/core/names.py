@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
+
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sorted: by value if all are numbers, or else by the alphabet."""
+    known = list(names)
+    return sorted(known, key=lambda name: (float(name), name)) if all(map(_NUMBER.fullmatch, known)) else sorted(known)
 
 
 def shown(path: str | Path) -> str:

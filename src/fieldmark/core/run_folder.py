@@ -45,6 +45,7 @@ class RunFolder:
         self.stack_weights = self.checkpoints / "stack.safetensors"
         self.predictions = self.path / "predictions"
         self.answers_file = self.predictions / "test.csv"
+        self.sources_file = self.predictions / "sources.json"
         self.calibration_file = self.path / "calibration.json"
         self.rejection_file = self.path / "rejection.safetensors"
         self.evaluation_file = self.path / "evaluation.json"

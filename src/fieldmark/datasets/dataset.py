@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import suggest
+from fieldmark.core.names import in_order, suggest
 from fieldmark.datasets.images import Images
 
 SPLITS = ("train", "val", "test")
@@ -32,9 +32,10 @@ class Level:
 
     @classmethod
     def of(cls, name: str, parents: Sequence[str]) -> Level:
-        """From the parent's name of each class, in the order of the classes. The names are sorted."""
-        names, indices = np.unique(np.array(parents, np.str_), return_inverse=True)
-        return cls(name, tuple(names.tolist()), indices.astype(np.int32))
+        """From the parent's name of each class, in the order of the classes. The names are sorted, as numbers if all are."""
+        names = in_order(set(parents))
+        index = {each: position for position, each in enumerate(names)}
+        return cls(name, tuple(names), np.array([index[parent] for parent in parents], np.int32))
 
     def of_classes(self) -> list[str]:
         return [self.names[parent] for parent in self.parents]

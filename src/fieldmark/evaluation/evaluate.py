@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import some
 from fieldmark.core.summary import SplitMetrics
-from fieldmark.datasets.content import scan
 from fieldmark.datasets.corruptions import parse as parse_corruption
-from fieldmark.datasets.dataset import SPLITS, UNLABELLED, at_level
-from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.datasets.split_file import restore_data
+from fieldmark.evaluation.other_data import ALL, familiar, predictions_name, read_other
 from fieldmark.evaluation.run import Crop, Run
 from fieldmark.scoring.calibration import fit_calibration
+from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions
 
 CROPS: tuple[Crop, ...] = ("none", "box")
@@ -28,7 +28,9 @@ CROPS: tuple[Crop, ...] = ("none", "box")
 class Evaluation:
     """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`.
 
-    `data` is None for the run's own data, `crop` where it was not asked for.
+    `data` is None for the run's own data, `crop` where it was not asked for. Of other data, `in_train` and `in_val` of the images are in
+    the run's own train and val, byte for byte; `unseen` are then the metrics of all others, None if there are none. `moved`: whether these
+    seem to be the run's own data.
     """
 
     run: Path
@@ -37,6 +39,10 @@ class Evaluation:
     crop: Crop | None
     predictions: Path
     metrics: SplitMetrics
+    in_train: int = 0
+    in_val: int = 0
+    unseen: SplitMetrics | None = None
+    moved: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -46,7 +52,14 @@ class Evaluation:
             "split": self.split,
             "predictions": str(self.predictions),
             **self.metrics.model_dump(),
+            **self._of_other_data(),
         }
+
+    def _of_other_data(self) -> dict[str, Any]:
+        if self.data is None:
+            return {}
+        unseen = None if self.unseen is None else self.unseen.model_dump()
+        return {"in_train": self.in_train, "in_val": self.in_val, "unseen": unseen}
 
 
 def evaluate_run(
@@ -74,15 +87,16 @@ def evaluate_run(
         loaded = run_data(run, data, console)
         if boxed and loaded.dataset.boxes is None:
             raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
-        rows = loaded.rows(split)
-        if data is not None and set(loaded.dataset.splits) == {"train"}:
-            split, rows = "all", loaded.rows("train")
+        rows, has = loaded.rows(split), [each for each in SPLITS if len(loaded.rows(each))]
+        if data is not None and has == ["train"]:
+            split, rows = ALL, loaded.rows("train")
             console.say(f"{loaded.dataset.name} has no splits: all its {len(rows):,} images are evaluated")
         if not len(rows):
-            raise InputError(f"{loaded.dataset.name} has no readable images in {split}")
+            raise _no_images(run, data, loaded.dataset.name, split, has)
         predictions = run.predict_rows(loaded, rows, console, crop, corrupt)
         changed = [*([] if crop is None else [f"crop-{crop}"]), *([] if corrupt is None else [corrupt.replace(":", "-")])]
-        target = run.folder.predictions / f"{'-'.join([*([] if data is None else [loaded.dataset.name]), split, *changed])}.npz"
+        source = [] if data is None else [predictions_name(run, data, loaded.dataset)]
+        target = run.folder.predictions / f"{'-'.join([*source, split, *changed])}.npz"
         predictions.save(target)
     calibrated = None
     if run.decisions is not None:
@@ -92,24 +106,38 @@ def evaluate_run(
     resamples = run.recipe.evaluate.resamples
     with console.busy(f"figures and their intervals from {resamples:,} resamples"):
         metrics = evaluate_predictions(predictions, resamples, run.recipe.train.seed, calibrated)
-    return Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics)
+    found = Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics)
+    return found if data is None else _without_the_familiar(found, run, loaded, predictions, calibrated)
+
+
+def _without_the_familiar(
+    found: Evaluation, run: Run, loaded: LoadedData, predictions: Predictions, calibrated: np.ndarray | None
+) -> Evaluation:
+    """The evaluation of other data, which says how many of them the run learnt from, and how it does on the rest."""
+    hashes = dict(zip(loaded.dataset.paths, loaded.content.hashes, strict=True))
+    known = familiar(run, [hashes[path] for path in predictions.ids.tolist()])
+    labelled = predictions.labels >= 0
+    rows = np.flatnonzero(known.unseen & labelled)
+    unseen = None
+    if 0 < len(rows) < labelled.sum():
+        after = None if calibrated is None else calibrated[rows]
+        unseen = evaluate_predictions(predictions.take(rows), run.recipe.evaluate.resamples, run.recipe.train.seed, after)
+    in_train, in_val = int((known.train & labelled).sum()), int((known.val & labelled).sum())
+    return replace(found, in_train=in_train, in_val=in_val, unseen=unseen, moved=familiar(run, loaded.content.hashes).whole)
+
+
+def _no_images(run: Run, data: str | Path | None, name: str, split: str, has: list[str]) -> InputError:
+    if not has:
+        hint = f"Images without labels: fieldmark submit {run.path} answers.csv --data {data}, or fieldmark predict."
+        return InputError(f"{name} has no readable images with labels", hint=hint)
+    return InputError(f"{name} has no readable images in {split}", hint=f"It has {', '.join(has)}: --split {has[-1]}, for example.")
 
 
 def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
     """The run's own data as they were, or other data whose classes are all known to the run."""
     if data is None:
         return restore_data(run.folder, run.class_names, console)
-    dataset = read_dataset(data, console=console)
-    if run.recipe.data.level is not None:
-        dataset = at_level(dataset, run.recipe.data.level)
-    unknown = [name for name in dataset.class_names if name not in set(run.class_names)]
-    if unknown:
-        raise InputError(f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {some(unknown, 10)}")
-    with console.progress("reading", "files") as advance:
-        content = scan(dataset, advance, default_cache_dir())
-    loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
-    console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
-    return loaded
+    return read_other(run, data, console)
 
 
 def _refuse_learnt(run: Run, split: str) -> None:

@@ -16,6 +16,7 @@ from fieldmark.core.files import check_output, whole_file
 from fieldmark.core.names import suggest
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.evaluation.evaluate import require_finished, run_data
+from fieldmark.evaluation.other_data import predictions_name
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.predictions import Predictions
 
@@ -66,7 +67,7 @@ def submit_run(run: Run, target: Path, data: str | Path | None, columns: str, co
                 f"{dataset.name} has no unlabelled images", hint="`fieldmark predict` answers for images that are in no dataset."
             )
         predictions = run.predict_rows(loaded, loaded.rows(UNLABELLED), console)
-        name = UNLABELLED if data is None else f"{dataset.name}-{UNLABELLED}"
+        name = UNLABELLED if data is None else f"{predictions_name(run, data, dataset)}-{UNLABELLED}"
         predictions.save(run.folder.predictions / f"{name}.npz")
     paths, probabilities = [dataset.paths[row] for row in all_rows], run.probabilities(predictions.logits)
     return Submission(target, _write(target, header, chosen, paths, predictions, probabilities))

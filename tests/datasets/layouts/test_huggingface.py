@@ -62,7 +62,7 @@ def test_rows_sort_as_numbers(tmp_path: Path) -> None:
 def test_one_file_is_a_dataset(tmp_path: Path) -> None:
     parquet(tmp_path / "birds" / "garden.parquet", rows(label=[3, 10, 3, 10]))
     dataset = read_dataset(tmp_path / "birds" / "garden.parquet")
-    assert (dataset.name, dataset.class_names) == ("garden", ("03", "10")) and set(dataset.splits) == {"train"}
+    assert (dataset.name, dataset.class_names) == ("garden", ("3", "10")) and set(dataset.splits) == {"train"}
     assert LAYOUTS["huggingface"].images(dataset.root).read("garden.parquet#1") == jpeg(1)
 
 

@@ -66,10 +66,10 @@ def test_labels_in_json(tmp_path: Path, key: str) -> None:
     assert read_dataset(tmp_path).class_names == ("7", "owl", "wren")
 
 
-def test_numbers_without_names_have_one_width(tmp_path: Path) -> None:
+def test_numbers_without_names_are_in_their_own_order(tmp_path: Path) -> None:
     shard(tmp_path / "0.tar", labelled(a="10", b="2", c={"label": 0}))
     dataset = read_dataset(tmp_path)
-    assert dataset.class_names == ("00", "02", "10") and table(dataset)["0.tar#a.jpg"] == ("10", "train")
+    assert dataset.class_names == ("0", "2", "10") and table(dataset)["0.tar#a.jpg"] == ("10", "train")
     assert any("classes.txt beside the shards would name them" in note for note in dataset.notes)
 
 

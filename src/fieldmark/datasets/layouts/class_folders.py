@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.names import nearest, shown, some
+from fieldmark.core.names import in_order, nearest, shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.image_files import LOOPS, PassedOver, list_folder
 from fieldmark.datasets.images import Files
@@ -26,9 +26,10 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 def read(source: Source) -> Dataset:
     """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
 
-    Classes are the folders of train, sorted by name; those of val and test are matched to them by name. Images deeper inside a class
-    folder belong to that class. A test folder that holds images and no folders is unlabelled. Names of cars give levels. Links are
-    followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is opened or changed.
+    Classes are the folders of train, sorted by name, or as numbers if all are; those of val and test are matched to them by name. Images
+    deeper inside a class folder belong to that class. A test folder that holds images and no folders is unlabelled. Names of cars give
+    levels. Links are followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is
+    opened or changed.
     Raises InputError, with all problems at once.
     """
     root = source.path
@@ -248,12 +249,12 @@ def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
 
 
 def _train_classes(survey: _Survey, images: dict[str, list[str]]) -> tuple[str, ...]:
-    """Class names, sorted; every class of train must have images."""
+    """Class names, in order; every class of train must have images."""
     for folder, paths in images.items():
         if not paths and folder not in survey.damaged:
             survey.wrong(f"class folder {folder} has no images", remedy="add some, or move it elsewhere")
     _check_distinct(survey, images)
-    return tuple(sorted(_last(folder) for folder in images))
+    return tuple(in_order(_last(folder) for folder in images))
 
 
 def _check_against_train(survey: _Survey, split_folder: str, images: dict[str, list[str]], class_names: tuple[str, ...]) -> None:

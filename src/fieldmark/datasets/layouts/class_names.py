@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from fieldmark.core.names import in_order
+
 _LONGEST = 200
 
 Key = TypeVar("Key", bound=Hashable)
@@ -27,14 +29,10 @@ def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
 def names_of(labels: Iterable[int | str]) -> dict[int | str, str]:
     """Labels that are names by themselves, or numbers without names: each one's name, in the order of the classes.
 
-    That is by the alphabet, or by the number if all are numbers. These get zeros in front if others are longer.
+    That is the order of core.names.in_order.
     """
-    known = set(labels)
-    numbers = sorted(label for label in known if isinstance(label, int))
-    if len(numbers) < len(known):
-        return {label: str(label) for label in sorted(known, key=str)}
-    width = max((len(str(number)) for number in numbers), default=0)
-    return {number: f"{number:0{width}d}" for number in numbers}
+    by_name = {str(label): label for label in labels}
+    return {by_name[name]: name for name in in_order(by_name)}
 
 
 def is_name(text: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.names import shown, some
+from fieldmark.core.names import in_order, shown, some
 from fieldmark.core.recipe.data import MissingLabels
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
@@ -33,7 +33,6 @@ _METADATA = "metadata"
 _NO_BOX = (math.nan,) * 4
 _LEFT_OUT = -1
 _NEW = -2
-_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
 
@@ -168,7 +167,7 @@ class TableRows:
         self._count_refusals()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
         self._check_boxes(boxes)
-        class_names = sorted(self._classes, key=_number if all(map(_NUMBER.fullmatch, self._classes)) else None)
+        class_names = in_order(self._classes)
         levels = self._agreeing_levels(class_names)
         self.notes.check()
         self._check_enough(class_names)
@@ -331,7 +330,3 @@ def _add_parent(level: _Level, code: int, text: str, place: Place) -> None:
 def plain_name(text: str) -> str:
     """A name in one spelling of its accents and spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _number(name: str) -> tuple[float, str]:
-    return float(name), name

@@ -1,0 +1,118 @@
+"""Data other than a run's own: read for it, their classes matched with its own, their images with those that it learnt from."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import some
+from fieldmark.core.sources import Sources
+from fieldmark.datasets.content import scan
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, at_level
+from fieldmark.datasets.layouts import read_dataset
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.pixel_cache import default_cache_dir
+from fieldmark.datasets.split_file import read_split
+from fieldmark.evaluation.run import Run
+
+ALL = "all"
+"""What stands for the split of data without splits."""
+
+
+def read_other(run: Run, data: str | Path, console: Console) -> LoadedData:
+    """Data whose classes are all known to the run, by the names that it has for them. Raises InputError."""
+    dataset = read_dataset(data, console=console)
+    if run.recipe.data.level is not None:
+        dataset = at_level(dataset, run.recipe.data.level)
+    dataset = replace(dataset, class_names=_as_known(dataset, run))
+    with console.progress("reading", "files") as advance:
+        content = scan(dataset, advance, default_cache_dir())
+    loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
+    console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
+    return loaded
+
+
+def _as_known(dataset: Dataset, run: Run) -> tuple[str, ...]:
+    """The run's name of each class: the same text, or the same number, so that 7 is 07. Raises InputError for classes that it has not."""
+    known: dict[str, str] = {}
+    for key in (_as_number, _as_text):
+        for name in run.class_names:
+            known[key(name)] = name
+    names = [known.get(_as_text(name)) or known.get(_as_number(name)) for name in dataset.class_names]
+    unknown = [name for name, found in zip(dataset.class_names, names, strict=True) if found is None]
+    if unknown:
+        raise InputError(
+            f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {some(unknown, 10)}",
+            hint=f"Its classes are {some(run.class_names, 10)}.",
+        )
+    if twice := [name for name in set(names) if names.count(name) > 1]:
+        listed = [name for name, found in zip(dataset.class_names, names, strict=True) if found == twice[0]]
+        raise InputError(f"{dataset.name} has several classes that {run.path} knows as one, {twice[0]!r}: {some(listed)}")
+    return tuple(name for name in names if name is not None)
+
+
+def _as_text(name: str) -> str:
+    """What names are matched by: an accented name may be spelt in different code points."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _as_number(name: str) -> str:
+    """A whole number without zeros in front, any other name as it is."""
+    return str(int(name)) if re.fullmatch(r"[0-9]{1,18}", name) else name
+
+
+def predictions_name(run: Run, data: str | Path, dataset: Dataset) -> str:
+    """What the predictions of these data are called: the dataset's name, and a number behind it where others have that name.
+
+    It is kept in the run: the same data get the same name again.
+    """
+    file = run.folder.sources_file
+    sources = Sources.read(file).sources if file.is_file() else {}
+    source = str(data) if data == "birds" or str(data).startswith("hf:") else str(Path(data).expanduser().resolve())
+    names = (dataset.name if number == 1 else f"{dataset.name}-{number}" for number in itertools.count(1))
+    name = next(name for name in names if sources.get(name) == source or (name not in sources and not _is_taken(run, name)))
+    if name not in sources:
+        Sources(sources={**sources, name: source}).write(file)
+    return name
+
+
+def _is_taken(run: Run, name: str) -> bool:
+    """Whether there are predictions of that name, which an earlier version saved without saying of what."""
+    saved = re.compile(rf"{re.escape(name)}-({'|'.join((*SPLITS, ALL, UNLABELLED))})(-.*)?[.]npz")
+    return any(saved.fullmatch(path.name) for path in run.folder.predictions.glob("*.npz"))
+
+
+@dataclass(frozen=True, eq=False)
+class Familiar:
+    """Which of other data's images lie, byte for byte, in the run's own data: bool (n,) of each.
+
+    `whole`: whether all of the run's own test is among them.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    whole: bool
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """Those that the run has not learnt from."""
+        return ~(self.train | self.val)
+
+
+def familiar(run: Run, hashes: Sequence[str]) -> Familiar:
+    """By the hashes of images' bytes."""
+    stored = read_split(run.folder.split_file)
+    own: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for digest, split in zip(stored["hash"], stored["split"], strict=True):
+        if digest and split in own:
+            own[split].add(digest)
+    train, val = (np.array([digest in own[split] for digest in hashes], bool) for split in ("train", "val"))
+    return Familiar(train, val & ~train, bool(own["test"]) and own["test"] <= set(hashes))

@@ -1,0 +1,102 @@
+"""Evaluating other data than a run's own: what it has learnt from them, what their classes are called, where the predictions are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fieldmark.cli import main
+from fieldmark.core.console import Console
+from fieldmark.core.errors import InputError
+from fieldmark.evaluation.evaluate import evaluate_run
+from fieldmark.evaluation.run import Run
+from fieldmark.scoring.predictions import Predictions
+from runs import train
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def run(finished_run: Run, tmp_path: Path) -> Run:
+    return Run.load(shutil.copytree(finished_run.path, tmp_path / "run"))
+
+
+def test_images_that_were_trained_on_are_counted_and_left_out(run: Run, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """All of a run's own images as other data: what is left is its test, with the figures of its test."""
+    mixed = tmp_path / "mixed"
+    for file in birds.rglob("*.png"):
+        (mixed / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, mixed / file.parent.name / f"{file.parent.parent.name} {file.name}")
+    found = evaluate_run(run, mixed, "test", QUIET)
+    summary = run.summary
+    assert (found.split, found.metrics.n, found.in_train, found.in_val) == ("all", 60, summary.dataset.train, summary.dataset.val)
+    assert found.unseen is not None and found.unseen.n == summary.test.n == 12
+    assert (found.unseen.top1, found.unseen.nll) == (summary.test.top1, pytest.approx(summary.test.nll))
+    assert found.to_dict()["unseen"]["top1"] == summary.test.top1
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(run.path), "--data", str(mixed)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{summary.dataset.train} of the 60 images were trained on, and {summary.dataset.val} were the run's val, byte for byte" in said
+    assert "all, unseen" in said and f"fieldmark evaluate {run.path} --moved-to {mixed}" in said
+
+
+def test_only_images_that_were_trained_on_leave_nothing_and_others_need_no_caution(run: Run, birds: Path, tmp_path: Path) -> None:
+    memory = evaluate_run(run, birds / "train", "test", QUIET)
+    assert memory.unseen is None and memory.in_train + memory.in_val == memory.metrics.n and not memory.moved
+    for path in shutil.copytree(birds / "test", tmp_path / "new").rglob("*.png"):
+        Image.fromarray(np.array(Image.open(path)) ^ 1).save(path)
+    new = evaluate_run(run, tmp_path / "new", "test", QUIET)
+    assert (new.in_train, new.in_val, new.unseen, new.moved) == (0, 0, None, False)
+    assert evaluate_run(run, None, "test", QUIET).to_dict().keys().isdisjoint({"unseen", "in_train"})
+
+
+def test_two_sources_of_one_name_keep_their_predictions(run: Run, birds: Path, tmp_path: Path) -> None:
+    one, other = (Path(shutil.copytree(birds / split, tmp_path / site / "photos")) for site, split in (("A", "train"), ("B", "test")))
+    names = [evaluate_run(run, data, "test", QUIET).predictions for data in (one, other, one, str(other))]
+    assert [path.name for path in names] == ["photos-all.npz", "photos-2-all.npz"] * 2
+    assert [len(Predictions.load(path)) for path in names[:2]] == [48, 12]
+    assert json.loads(run.folder.sources_file.read_text())["sources"] == {"photos": str(one), "photos-2": str(other)}
+    run.folder.sources_file.unlink()
+    assert evaluate_run(run, other, "test", QUIET).predictions.name == "photos-3-all.npz", "what an earlier version saved is kept as well"
+
+
+def numbered(root: Path, names: list[str], start: int = 0) -> Path:
+    """Class folders of eight images each, whose colour is the number of their class."""
+    random = np.random.default_rng(start)
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for image in range(8):
+            noise = random.integers(0, 20, (32, 32, 3)) + 15 * int(name)
+            Image.fromarray(noise.astype(np.uint8)).save(root / name / f"{image}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def counted(tiny: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on twelve classes that are numbers, one of them with a zero in front."""
+    root = tmp_path_factory.mktemp("numbers")
+    return train(numbered(root / "data", [*"0123456", "07", "8", "9", "10", "11"]), *tiny(), out=root / "run")
+
+
+def test_numbers_are_classes_in_their_own_order(counted: Run) -> None:
+    assert counted.class_names == ("0", "1", "2", "3", "4", "5", "6", "07", "8", "9", "10", "11")
+
+
+@pytest.mark.parametrize("names", [["7", "10"], ["007", "010", "000"]])
+def test_numbers_are_matched_by_value_whatever_else_is_there(counted: Run, tmp_path: Path, names: list[str]) -> None:
+    evaluated = evaluate_run(counted, numbered(tmp_path / "others", names, 1), "test", QUIET)
+    labels = Predictions.load(evaluated.predictions).labels
+    assert sorted(set(labels.tolist())) == sorted(int(name) for name in names)
+
+
+def test_a_class_that_is_there_twice_or_unknown_is_refused(counted: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"several classes that .* knows as one, '07': 07, 7"):
+        evaluate_run(counted, numbered(tmp_path / "twice", ["7", "07"]), "test", QUIET)
+    with pytest.raises(InputError, match=r"1 classes that .* was not trained on: 12\nIts classes are 0, 1,"):
+        evaluate_run(counted, numbered(tmp_path / "more", ["7", "12"]), "test", QUIET)
