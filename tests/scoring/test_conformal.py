@@ -345,3 +345,26 @@ def test_one_class_of_many_in_the_images_and_a_single_class_at_all() -> None:
     report = conformal.resplit_coverage(probabilities, np.full(200, 2), 0.9, "raps", splits=20)
     assert report.coverage == pytest.approx(0.9, abs=0.06)
     assert conformal.fit_sets(np.ones((50, 1)), np.zeros(50, np.int32), 0.9, "raps").sets(np.ones((2, 1))).all()
+
+
+@pytest.mark.parametrize(("n", "coverage"), [(40, 0.9), (74, 0.9), (200, 0.5)])
+def test_rules_from_few_images_cover_what_the_beta_distribution_allows(n: int, coverage: float) -> None:
+    """Without ties: the middle 95 % of rules are within the ends, and as many are below as above."""
+    many, labels = case(1, 30_000, 20, scale=1.0)
+    shares, rule = [], None
+    for seed in range(400):
+        probabilities, drawn = case(2 + seed, n, 20, scale=1.0)
+        rule = conformal.fit_sets(probabilities, drawn, coverage, "aps")
+        assert rule.n == n
+        shares.append(rule.quantile)
+    scores = np.sort(conformal.aps_scores(many)[np.arange(len(labels)), labels])
+    covered = np.searchsorted(scores, shares, side="right") / len(scores)
+    assert rule is not None and (ends := rule.allowed_coverage()) is not None
+    assert abs((covered < ends[0]).mean() - 0.025) < 0.025 and abs((covered > ends[1]).mean() - 0.025) < 0.025
+
+
+def test_what_a_rule_allows_is_not_known_without_its_images_or_where_it_holds_all_classes() -> None:
+    assert SetRule("aps", 0.9, 0.5).allowed_coverage() is None
+    assert SetRule("aps", 0.9, math.inf, n=5).allowed_coverage() is None
+    probabilities, labels = case(0, 50, 5)
+    assert conformal.fit_sets(probabilities, labels, 0.9, "raps").n == 35

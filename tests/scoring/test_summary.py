@@ -7,7 +7,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.scoring import metrics
 from fieldmark.scoring.classes import per_class
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.summary import evaluate_predictions
+from fieldmark.scoring.summary import calibration_harm, evaluate_predictions
 
 
 def predictions(labels: np.ndarray, classes: int = 9) -> Predictions:
@@ -49,3 +49,12 @@ def test_without_any_label_there_is_nothing_to_evaluate() -> None:
         evaluate_predictions(predictions(np.full(5, -1)), 200, seed=0)
     with pytest.raises(InputError, match="no labelled images"):
         per_class(predictions(np.full(5, -1)))
+
+
+def test_a_calibration_that_made_test_worse_is_said() -> None:
+    some = predictions(np.random.default_rng(1).integers(0, 9, 80))
+    sharper, softer = (evaluate_predictions(some, 200, 0, (some.logits * factor).astype(np.float32)) for factor in (2, 0.1))
+    assert calibration_harm(evaluate_predictions(some, 200, 0), 30) is None and calibration_harm(softer, 30) is None
+    said = calibration_harm(sharper, 1)
+    assert said is not None and said.startswith("calibration, fitted on 1 image of val, made the probabilities of test worse: NLL from ")
+    assert f"to {sharper.nll_calibrated:.3f} nats" in said

@@ -22,6 +22,7 @@ from fieldmark.scoring.calibration import Reliability, reliability
 from fieldmark.scoring.classes import Share, averages, head_to_tail, per_class
 from fieldmark.scoring.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
 from fieldmark.scoring.confusion import Pair, confusion_matrix, worst_pairs
+from fieldmark.scoring.coverage import SetCoverage, set_coverage
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions, softmax
 from fieldmark.scoring.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
@@ -114,6 +115,13 @@ class Assessment:
         return None if self.decisions is None else coverage_report(self.decisions.sets.sets(self.probabilities), self.test.labels)
 
     @cached_property
+    def set_coverage(self) -> SetCoverage | None:
+        """The share of test whose sets hold the label, beside what chance allows."""
+        if self.decisions is None:
+            return None
+        return set_coverage(self.decisions.sets, self.probabilities, self.test.labels, self.test.groups)
+
+    @cached_property
     def resplit(self) -> Resplit | None:
         """Coverage over 100 halves of test, each with a rule of its own: whether such sets keep their promise on these images."""
         if self.decisions is None or len(self.test) < 2:
@@ -125,8 +133,8 @@ class Assessment:
         return resplit_coverage(self.probabilities, self.test.labels, rule.coverage, rule.method, groups=groups)
 
     def to_dict(self) -> dict[str, Any]:
-        """For evaluation.json: shares in [0, 1] but for what is called top1, low, high, precision, recall, f1, accepted, rejected and the
-        figures of scores, which are in per cent."""
+        """For evaluation.json: shares in [0, 1] but for what is called top1, low, high, precision, recall, f1, accepted, rejected, the
+        figures of scores and `set_coverage`, which are in per cent."""
         names, curve = self.test.class_names, self.risk_coverage
         return {
             "schema": SCHEMA,
@@ -147,6 +155,7 @@ class Assessment:
             "severity": None if self.severity is None else asdict(self.severity),
             "backoff": {name: asdict(each) for name, each in self.backoff.items()},
             "sets": None if self.sets is None else _without(asdict(self.sets), "class_coverage"),
+            "set_coverage": None if self.set_coverage is None else asdict(self.set_coverage),
             "sets_resplit": None if self.resplit is None else asdict(self.resplit),
             "unknown": [each.to_dict() for each in self.unknown],
             "robustness": None if self.robustness is None else self.robustness.model_dump(),

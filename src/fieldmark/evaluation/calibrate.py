@@ -10,7 +10,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import predict_unknown
-from fieldmark.scoring.decisions import Decisions, Wanted, fit_decisions
+from fieldmark.scoring.decisions import Decisions, Wanted, fit_decisions, trust_notes
 from fieldmark.scoring.summary import evaluate_predictions
 
 
@@ -31,12 +31,9 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     given = dict([predict_unknown(run, unknown, console)]) if unknown else {}
     with console.busy("fitting what the run decides with"):
         fitted = fit_decisions(train, val, run.levels, wanted, given)
-    decisions, nll = fitted.decisions, fitted.calibration.nll
-    if wanted.scaling == "vector" and nll["vector"] > nll["temperature"]:
-        console.say(
-            f"warning: vector scaling is worse than a temperature on images of val that it was not fitted on: "
-            f"a negative log-likelihood of {nll['vector']:.3f} and not {nll['temperature']:.3f} nats"
-        )
+    decisions = fitted.decisions
+    if wanted.scaling == "vector" and not fitted.calibration.calibration.bias.any():
+        console.say("warning: on images of val that it was not fitted on, a vector is no better than a temperature, so it stays at that")
     with run.folder.locked():
         fitted.save(run.folder)
         run.forget_decisions()
@@ -45,5 +42,8 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
             metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
             if (test := run.predictions("test", features=False)) is not None:
                 metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
-        run.summary.model_copy(update=metrics).write(run.folder.summary_file)
+        summary = run.summary.model_copy(update=metrics)
+        summary.write(run.folder.summary_file)
+        if test is not None:
+            console.say(*trust_notes(decisions, test, summary.test))
     return decisions

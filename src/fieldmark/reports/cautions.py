@@ -8,6 +8,7 @@ from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.cautions import data_cautions
 from fieldmark.evaluation.assessment import Assessment
 from fieldmark.evaluation.run import Run
+from fieldmark.scoring.summary import calibration_harm
 
 
 def cautions(found: Assessment) -> list[str]:
@@ -16,6 +17,7 @@ def cautions(found: Assessment) -> list[str]:
     return [
         *data_cautions(found.evidence.used, np.bincount(found.test.labels, minlength=len(found.test.class_names))),
         *_no_answers(found),
+        *_calibration(found),
         *_vector_scaling(run.summary.test),
         *_refitted(run, found),
     ]
@@ -24,6 +26,11 @@ def cautions(found: Assessment) -> list[str]:
 def _no_answers(found: Assessment) -> list[str]:
     unanswered = int((found.predicted < 0).sum())
     return [f"{unanswered:,} of {len(found.test):,} images of test have an output that is not a finite number."] if unanswered else []
+
+
+def _calibration(found: Assessment) -> list[str]:
+    harm = None if found.decisions is None else calibration_harm(found.evidence.run.summary.test, found.decisions.record.n)
+    return [] if harm is None else [f"{harm[:1].upper()}{harm[1:]}"]
 
 
 def _vector_scaling(test: SplitMetrics) -> list[str]:

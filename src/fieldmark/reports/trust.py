@@ -52,6 +52,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "selective": risk_coverage_chart({"the run": found.risk_coverage}),
         "answered": [(risk, coverage_at(found.risk_coverage, risk / 100)) for risk in RISKS],
         "sets": found.sets,
+        "set_coverage": found.set_coverage,
         "resplit": found.resplit,
         "unknown": [_unknown(each, found) for each in found.unknown],
         "levels": found.level_figures,

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import beta
 
 from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
@@ -48,6 +49,7 @@ class SetRule:
     quantile: at least 0; infinite, for sets of all classes, where there were too few images to promise less.
     penalty, k_reg: of RAPS; the penalty is 0 for APS.
     class_quantiles: one for each class, None for a class that goes by `quantile`; empty where all do.
+    n: the images whose scores gave the quantile; None in records that do not say.
     """
 
     method: Method
@@ -56,11 +58,24 @@ class SetRule:
     penalty: float = 0.0
     k_reg: int = 1
     class_quantiles: tuple[float | None, ...] = ()
+    n: int | None = None
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which classes are in each image's set: bool (n, C). The best class always is."""
         quantiles = [self.quantile if each is None else each for each in self.class_quantiles] or self.quantile
         return aps_scores(probabilities, self.penalty, self.k_reg) <= np.asarray(quantiles)
+
+    def allowed_coverage(self) -> tuple[float, float] | None:
+        """The middle 95 % of the shares of all images that rules fitted on `n` images cover, in [0, 1] (Vovk, ACML 2012).
+
+        None where n is not known or the sets hold all classes. Images of which many score alike, as where the best class alone is right
+        more often than promised, can be covered more often.
+        """
+        if self.n is None or math.isinf(self.quantile):
+            return None
+        place = _place(self.n, self.coverage)
+        low, high = beta.ppf([0.025, 0.975], place, self.n + 1 - place)
+        return float(low), float(high)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, in which an infinite quantile is null."""
@@ -253,7 +268,8 @@ def _fit(
         k_reg = int(min(_quantile(ranked.ranks[choosing], coverage), len(ranked.above)))
         if len(choosing):
             penalty = min(_PENALTIES, key=lambda each: _size_with(ranked, choosing, coverage, each, k_reg))
-    return SetRule(method, coverage, _quantile(ranked.label_scores(rows, penalty, k_reg), coverage), penalty, k_reg), rows
+    quantile = _quantile(ranked.label_scores(rows, penalty, k_reg), coverage)
+    return SetRule(method, coverage, quantile, penalty, k_reg, n=len(rows)), rows
 
 
 def _size_with(ranked: _Ranked, rows: np.ndarray, coverage: float, penalty: float, k_reg: int) -> float:
@@ -261,9 +277,14 @@ def _size_with(ranked: _Ranked, rows: np.ndarray, coverage: float, penalty: floa
 
 
 def _quantile(scores: np.ndarray, coverage: float) -> float:
-    place = math.ceil((len(scores) + 1) * coverage - 1e-9)  # 0.07 * 100 is 7.000000000000001
+    place = _place(len(scores), coverage)
     # Where most rows are not finite, it would be -inf: the others keep their best class.
     return max(float(np.partition(scores, place - 1)[place - 1]), 0.0) if place <= len(scores) else math.inf
+
+
+def _place(n: int, coverage: float) -> int:
+    """Which of n scores, from 1, is the quantile; beyond n where they are too few."""
+    return math.ceil((n + 1) * coverage - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
 
 def _ordered(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

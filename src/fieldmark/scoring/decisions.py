@@ -16,12 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.dataset import Level
 from fieldmark.scoring.calibration import Calibration, Fitted, Scaling, fit_calibration
 from fieldmark.scoring.conformal import SetRule, fit_class_sets
+from fieldmark.scoring.coverage import set_coverage
 from fieldmark.scoring.predictions import Predictions, softmax
 from fieldmark.scoring.rejection import auroc, choose_score, threshold
 from fieldmark.scoring.rejection_scores import SCORES, Score, fitted_scores
+from fieldmark.scoring.summary import calibration_harm
 from fieldmark.scoring.taxonomy import Backoff, fit_backoff
 
 SCHEMA = 2
@@ -85,6 +88,7 @@ class _SetsRecord(_Part):
     penalty: float
     k_reg: int
     class_quantiles: list[float | None]
+    n: int | None = None
 
 
 class _BackoffRecord(_Part):
@@ -209,6 +213,14 @@ def fit_decisions(
         },
     )
     return FittedDecisions(Decisions(record, len(val.class_names)), scores[rejection.score], fitted)
+
+
+def trust_notes(decisions: Decisions, test: Predictions, figures: SplitMetrics) -> list[str]:
+    """What they do on test, whose `figures` are these: how often the sets hold the right class, and whether calibration did harm."""
+    known = test.labelled()
+    covered = set_coverage(decisions.sets, decisions.probabilities(known.logits), known.labels, known.groups)
+    harm = calibration_harm(figures, decisions.record.n)
+    return [str(covered), *([] if harm is None else [f"warning: {harm}"])]
 
 
 def _rejection(

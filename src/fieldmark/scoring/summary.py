@@ -13,6 +13,9 @@ from fieldmark.scoring.intervals import intervals
 from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.predictions import Predictions
 
+_VISIBLE_NLL = 0.001
+"""A difference in nats that the three decimals of tables show."""
+
 
 def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> SplitMetrics:
     """Every metric of metrics.METRICS with its 95 % interval.
@@ -34,6 +37,18 @@ def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, ca
         name = f"{key}{state}"
         values |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
     return SplitMetrics.model_validate(values)
+
+
+def calibration_harm(test: SplitMetrics, val_images: int) -> str | None:
+    """A sentence where the calibration that was fitted on val made the probabilities of test worse; None where it did not."""
+    before, after = (test.interval(f"nll{state}")[0] for state in ("", "_calibrated"))
+    if before is None or after is None or not after - before > _VISIBLE_NLL:
+        return None
+    return (
+        f"calibration, fitted on {val_images:,} image{'s' * (val_images != 1)} of val, made the probabilities of test worse: "
+        f"NLL from {before:.3f} to {after:.3f} nats, ECE from {test.ece:.1f} to {test.ece_calibrated:.1f} %. "
+        "With more images in val it would be more reliable."
+    )
 
 
 def metrics_table(metrics: Mapping[str, SplitMetrics]) -> Table:

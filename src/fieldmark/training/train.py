@@ -26,7 +26,7 @@ from fieldmark.models.cost import macs, parameters
 from fieldmark.models.cost import summary as architecture_summary
 from fieldmark.models.device import device_name
 from fieldmark.models.weights import load_weights, save_weights
-from fieldmark.scoring.decisions import Wanted, fit_decisions
+from fieldmark.scoring.decisions import Wanted, fit_decisions, trust_notes
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions, metrics_table
 from fieldmark.training.checkpoint import Checkpoints
@@ -264,6 +264,7 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     folder.set_status("finished")
     _drop_working_files(folder)
     console.say("", metrics_table(metrics))
+    console.say(*trust_notes(fitted.decisions, test, summary.test))
     console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
 
 

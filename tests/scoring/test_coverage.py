@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from fieldmark.scoring.conformal import SetRule
+from fieldmark.scoring.coverage import set_coverage
+
+
+def test_the_share_that_is_covered_stands_beside_what_chance_allows() -> None:
+    """Of ten images the sets of one class hold nine labels."""
+    probabilities = np.tile([0.8, 0.2], (10, 1))
+    labels = np.array([0] * 9 + [1])
+    found = set_coverage(SetRule("aps", 0.9, 0.5, n=74), probabilities, labels)
+    assert (found.promised, found.measured, found.fitted_on) == (90, 90, 74)
+    assert (found.low, found.high) == pytest.approx(100 * beta.ppf([0.025, 0.975], [9, 10], [2, 1]))
+    assert (found.allowed_low, found.allowed_high) == pytest.approx(tuple(100 * beta.ppf([0.025, 0.975], 68, 7)))
+    assert str(found) == (
+        "90 % sets hold the right class of 90.0 % of test [55.5, 99.7]; fitted on 74 images of val they may hold 83.2 to 96.1 %"
+    )
+    assert not found.below_chance
+
+
+def test_fewer_than_chance_allows_is_said_and_rules_of_old_runs_say_less() -> None:
+    probabilities, labels = np.tile([0.8, 0.2], (100, 1)), np.arange(100) % 2
+    found = set_coverage(SetRule("aps", 0.9, 0.5, n=740), probabilities, labels)
+    assert found.below_chance and str(found).endswith("%, and hold fewer: test is unlike val")
+    old = set_coverage(SetRule("aps", 0.9, 0.5), probabilities, labels)
+    assert old.allowed_low is None and not old.below_chance and str(old).endswith("of test [39.8, 60.2]")
