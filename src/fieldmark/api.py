@@ -445,19 +445,21 @@ def run_study(
     return table
 
 
-def study_table(folder: str | Path, quiet: bool = True) -> StudyTable:
+def study_table(folder: str | Path, quiet: bool = True, metrics: str | Sequence[str] | None = None) -> StudyTable:
     """Say which change helped, from the finished runs, and write it as Markdown, CSV, LaTeX, JSON, images and a page.
 
     Args:
         folder: The folder of a study.
         quiet: Print nothing.
+        metrics: Further metrics of test, such as top5,macro_f1; by default those of the study file.
 
     Raises:
         InputError: the folder is not that of a study, or cannot be written.
     """
     from fieldmark.studies.answer import write_answer
 
-    return write_answer(folder, Console(quiet))
+    keys = [key.strip() for key in metrics.split(",") if key.strip()] if isinstance(metrics, str) else metrics
+    return write_answer(folder, Console(quiet), keys)
 
 
 def search(

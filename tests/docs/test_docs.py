@@ -157,7 +157,7 @@ def test_the_errors_in_the_documents_are_those_that_are_printed(capsys):
 
 def test_studies_in_the_documents_load(tmp_path):
     files = blocks(STUDIES, "yaml", marked=False)
-    assert len(files) == 4
+    assert len(files) == 5
     for block in files:
         (tmp_path / "study.yaml").write_text(block)
         assert load_study(tmp_path / "study.yaml").seeds

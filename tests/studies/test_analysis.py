@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
+from fieldmark.core.summary import Summary
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.studies.analysis import study_table
-from fieldmark.studies.formats import about
+from fieldmark.studies.explanations import about
 from fieldmark.studies.plan import Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import gains, smallest_gain
@@ -182,7 +183,10 @@ def test_one_seed_shows_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     gain = table.rows[1].over_before
     assert gain is not None and gain.significant is None and gain.value == pytest.approx(40, abs=2)
     measured = table.rows[1].measured
-    assert measured is not None and (table.sensitivity.noise, table.sensitivity.smallest, measured.low) == (None, None, None)
+    assert measured is not None and (table.sensitivity.noise, table.sensitivity.smallest) == (None, None)
+    summary = Summary.read(plan.run_path(plan.datasets[0], plan.rungs[1], 0) / "summary.json")
+    assert (measured.low, measured.high) == (summary.test.top1_low, summary.test.top1_high), "the run's own, for new images alone"
+    assert about(table)[0].startswith("Accuracies in per cent, of one seed; the intervals")
     assert table.conclusions.verdicts[0] == f"random crop: {gain.words()}"
 
 
@@ -239,7 +243,7 @@ def test_a_rung_with_one_seed_among_others(tmp_path: Path) -> None:
     for seed in (0, 1):
         shutil.rmtree(plan.run_path(plan.datasets[0], plan.rungs[1], seed))
     table = found(plan)
-    assert [row.measured is not None and row.measured.low is None for row in table.rows] == [False, True, False, False]
+    assert [row.measured is not None and row.measured.test.sd is None for row in table.rows] == [False, True, False, False]
     crop, flips, smoothing = (row.over_before for row in table.rows[1:])
     assert crop is not None and flips is not None and smoothing is not None
     assert crop.low is None and flips.low is None and smoothing.significant

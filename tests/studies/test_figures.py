@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shutil
@@ -27,6 +28,7 @@ from fieldmark.reports.charts.chart import Chart
 from fieldmark.studies.analysis import study_table
 from fieldmark.studies.charts.colours import palette
 from fieldmark.studies.charts.curves import spread_out
+from fieldmark.studies.charts.numbers import free_places
 from fieldmark.studies.charts.tradeoffs import COSTS, costs, front
 from fieldmark.studies.figures import Charts, dataset_charts, write_figures
 from fieldmark.studies.plan import StudyPlan
@@ -124,9 +126,37 @@ def test_accuracy_is_drawn_against_each_cost(climb: Made, charts: Charts) -> Non
     for axes, cost in zip(drawn(charts.tradeoffs), shown, strict=True):
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"]
         measured = [row.measured for row in rows if row.measured]
-        assert points == [(cost.of(each.cost), each.test.mean) for each in measured]
+        size, unit = cost.unit([cost.of(each.cost) for each in measured])
+        assert points == [(cost.of(each.cost) / size, each.test.mean) for each in measured]
+        assert axes.get_xlabel() == f"{cost.name} ({unit})"
         bars = [list(line.get_ydata()) for line in axes.lines if line.get_marker() != "o" and line.get_gid()]
         assert bars == [[each.low, each.high] for each in measured]
+
+
+@pytest.mark.parametrize("seconds", [(0.9, 1.6), (1.2, 2.4), (61, 64), (0.5, 40), (3, 40_000), (5000, 5600), (100, 7300)])
+def test_ticks_are_distinct_and_have_room(climb: Made, seconds: tuple[float, float]) -> None:
+    _, table, results = climb
+    few, many = seconds
+    rows = tuple(
+        with_cost(row, seconds=few + (many - few) * row.number / 2, macs=1e9, parameters=4e6 + 100 * row.number)
+        for row in table.datasets[0].rows
+    )
+    table = replace(table, datasets=(replace(table.datasets[0], rows=rows),))
+    for axes in drawn(dataset_charts(table, table.datasets[0], results).tradeoffs):
+        axes.figure.draw_without_rendering()
+        low, high = axes.get_xlim()
+        shown = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high and label.get_text()]
+        assert len({label.get_text() for label in shown}) == len(shown) >= 2
+        boxes = [label.get_window_extent() for label in shown]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+@given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 200)), max_size=12, unique=True))
+def test_numbers_of_points_touch_nothing(points: list[tuple[float, float]]) -> None:
+    places = free_places(dict(enumerate(points)))
+    boxes = [(*place, 8.0 if number < 10 else 14.0, 9.0) for number, place in places.items()]
+    for one, other in itertools.combinations(boxes, 2):
+        assert abs(one[0] - other[0]) >= (one[2] + other[2]) / 2 - 1e-9 or abs(one[1] - other[1]) >= 9 - 1e-9
 
 
 def test_the_front_holds_what_no_rung_beats(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from markdown_it import MarkdownIt
 from synthetic import branched, grid, independent, ladder, synthetic_study
 
 from fieldmark.core.console import Console
+from fieldmark.core.summary import Summary
 from fieldmark.studies.analysis import study_table
 from fieldmark.studies.columns import gain_text, large, rung_columns, spread_text
-from fieldmark.studies.formats import as_json, console_table, csv_text, latex, markdown, write_table
-from fieldmark.studies.plan import Rung, StudyPlan
+from fieldmark.studies.formats import as_json, console_table, csv_text, markdown, write_table
+from fieldmark.studies.latex import in_latex, latex
+from fieldmark.studies.plan import Published, Rung, StudyPlan
 from fieldmark.studies.results import read_results
 from fieldmark.studies.statistics import Gain, Spread
 from fieldmark.studies.table import StudyTable, one_line
@@ -207,13 +209,94 @@ def test_latex_is_balanced_and_its_names_are_text(tables: dict[str, StudyTable])
 @pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="no pdflatex on PATH: the LaTeX was not compiled (Debian: texlive-latex-recommended)"
 )
+def test_latex_compiles_whatever_the_names_are(tmp_path: Path) -> None:
+    names = [
+        "日本鳥 at 5 %",
+        "Éclair, naïve, Łódź",
+        "α = 0.1, Δ ≥ 2",
+        "a--b --- c",
+        "ðúsund ŋ «x»",
+        "?` !` ``q'' \"d\"",
+        "\\input{x} ^^M ~",
+    ]
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{table}\\end{document}"
+    plan = synthetic_study(tmp_path / "study", independent(len(names)), [60] * 8, images=30, arrangement="independent", title=names[0])
+    table = study_table(plan, read_results(plan))
+    rows = [replace(row, name=name) for row, name in zip(table.datasets[0].rows[1:], names, strict=True)]
+    (tmp_path / "table.tex").write_text(latex(replace(table, datasets=(replace(table.datasets[0], rows=tuple(rows)),))), encoding="utf-8")
+    (tmp_path / "all.tex").write_text(document)
+    ended = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex on PATH: the LaTeX was not compiled (Debian: texlive-latex-recommended)"
+)
 def test_latex_compiles(tables: dict[str, StudyTable], tmp_path: Path) -> None:
     document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{%s}\\end{document}"
     for name, table in tables.items():
-        (tmp_path / f"{name}.tex").write_text(latex(table).replace("\ufffd", "?"), encoding="utf-8")
+        (tmp_path / f"{name}.tex").write_text(latex(table), encoding="utf-8")
     (tmp_path / "all.tex").write_text(document % "}\\input{".join(tables))
     ended = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
     assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("50 % of $5 & #1_x", "50 \\% of \\$5 \\& \\#1\\_x"),
+        ("{a} ^ ~ \\", "\\{a\\} \\textasciicircum{} \\textasciitilde{} \\textbackslash{}"),
+        ("+1.3 [-0.4, 2.2]", "+1.3 {[}$-$0.4, 2.2]"),
+        ("lr-1, a--b, 3–4", "lr-1, a-{}-b, 3--4"),
+        ("β ≤ é ß", "$\\beta$ $\\le$ é ß"),
+        ("e\u0301", "é"),
+        ("鳥 x", "\\otherscript{鳥}{U+9CE5} x"),
+    ],
+)
+def test_text_in_latex(text: str, expected: str) -> None:
+    assert in_latex(text) == expected
+
+
+def with_metrics(plan: StudyPlan) -> StudyTable:
+    """Asked for top-5 and NLL, with figures of two sources."""
+    published = (Published("A Paper, 2020", {"base": 58.25, "flips": 72}), Published("50 % & more", {"base": 60}))
+    asked = replace(plan, metrics=("top5", "nll"), published=published)
+    return study_table(asked, read_results(asked))
+
+
+def test_further_metrics_and_published_figures_are_in_every_form(plans: dict[str, StudyPlan]) -> None:
+    table = with_metrics(plans["ladder"])
+    (titles, base, crop, flips), _ = cells(markdown(table))
+    place = titles.index("published %")
+    assert titles[place - 2 : place] == ["test top-5 %", "test NLL"]
+    assert [row[place] for row in (base, crop, flips)] == ["58.25 [1], 60 [2]", "–", "72 [1]"]
+    summary = Summary.read(plans["ladder"].run(plans["ladder"].datasets[0], plans["ladder"].rungs[0], 0).path / "summary.json")
+    assert base[place - 2].startswith(f"{summary.test.top5:.1f}")
+    assert "Published \\[1\\]: A Paper, 2020." in markdown(table)
+    assert "Published {[}2]: 50 \\% \\& more." in latex(table)
+    row = records(table)[0]
+    assert (row["published_1_percent"], row["published_2_percent"]) == ("58.25", "60")
+    assert float(row["test_top5_percent"]) == pytest.approx(summary.test.top5) and "test_nll" in row
+    dumped = json.loads(json.dumps(as_json(table)))
+    assert dumped["published"][0] == {"source": "A Paper, 2020", "figures": {"base": 58.25, "flips": 72}}
+    assert set(dumped["datasets"][0]["rungs"][0]["test_metrics"]) == {"top5", "nll"}
+
+
+def test_the_best_of_a_column_is_bold_in_latex(plans: dict[str, StudyPlan]) -> None:
+    table = with_metrics(plans["ladder"])
+    text = latex(table)
+    rows = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
+    place = [column.title for column in rung_columns(table) if column.paper].index("test top-1 %")
+    means = [row.measured.test.mean for row in table.datasets[0].rows if row.measured]
+    bold = [row.split(" & ")[place].startswith("\\textbf{") for row in rows]
+    assert bold == [f"{mean:.1f}" == f"{max(means):.1f}" for mean in means]
+
+
+def test_one_seed_has_intervals_of_its_images(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, ladder(1), [60, 70], seeds=(0,), images=50)
+    ((titles, base, _),) = cells(markdown(study_table(plan, read_results(plan))))
+    test = Summary.read(plan.run(plan.datasets[0], plan.rungs[0], 0).path / "summary.json").test
+    assert base[titles.index("test top-1 %")] == f"{test.top1:.1f} [{test.top1_low:.1f}, {test.top1_high:.1f}]"
 
 
 def test_json_holds_all_and_is_strict(tables: dict[str, StudyTable], plans: dict[str, StudyPlan]) -> None:

@@ -4,7 +4,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.presets import STUDIES
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.yaml_text import parse
-from fieldmark.studies.plan import differences
+from fieldmark.studies.plan import Published, StudyDataset, StudyPlan, differences
 from fieldmark.studies.study_file import load_study
 
 LADDER = """# mine: what helps
@@ -314,3 +314,36 @@ def test_studies_that_come_with_fieldmark_are_sound(name):
     if "quick" in parse(STUDIES.text(name), name):
         quick = load_study(name, quick=True)
         assert quick.quick and [rung.name for rung in quick.rungs] == [rung.name for rung in study.rungs]
+
+
+def test_metrics_and_published_figures_are_read_and_kept(tmp_path):
+    text = LADDER + 'metrics: [top5, macro_f1]\npublished:\n  "A Paper, 2020": {plain: 88.2, no flip: 89}\n'
+    study = load_study(write(tmp_path, text))
+    assert study.metrics == ("top5", "macro_f1")
+    assert study.published == (Published("A Paper, 2020", {"plain": 88.2, "no flip": 89.0}),)
+    plan = StudyPlan(**vars(study), folder=tmp_path / "study", datasets=(StudyDataset("cars", "/cars"),))
+    plan.save()
+    assert (StudyPlan.load(plan.folder).metrics, StudyPlan.load(plan.folder).published) == (study.metrics, study.published)
+
+
+@pytest.mark.parametrize(
+    "section, said",
+    [
+        ("metrics: [top_5]", "metrics: there is no metric 'top_5'; did you mean top5?"),
+        ("metrics: top5", "metrics: expected a list such as [top5, macro_f1]"),
+        ("published: [88]", "published: expected sources with the figures of rungs"),
+        ("published: {A: 88}", "published: A: expected figures such as {plain: 88.2}, got 88"),
+        ("published: {A: {no flips: 88}}", "the study has no rung 'no flips'; did you mean no flip?"),
+        ("published: {A: {plain: 880}}", "published: A: plain: expected per cent, got 880"),
+        ("published: {A: {plain: high}}", "published: A: plain: expected per cent"),
+    ],
+)
+def test_metrics_and_published_figures_that_cannot_be_used(tmp_path, section, said):
+    assert any(said in problem for problem in problems(tmp_path, f"{LADDER}{section}\n"))
+
+
+def test_the_published_systems_bring_their_figures():
+    figures = {name: load_study(name).published[0].figures for name in ("birds-under-10m", "refinement-ladder", "competition-models")}
+    assert figures["birds-under-10m"]["B2"] == 73.92 and len(figures["birds-under-10m"]) == 9
+    assert list(figures["refinement-ladder"].values()) == [88.22, 89.21, 92.66, 93.22, 94.5, 94.93, 94.93]
+    assert figures["competition-models"] == {"ResNeXt": 87.33, "ResNeXt_freeze": 86.0, "ResNeXt_ViT": 87.66}

@@ -215,9 +215,9 @@ def study_run(
     api.run_study(study, datasets, *settings, out=out, seeds=seeds, jobs=jobs, engine=engine, dry_run=dry_run, quick=quick, quiet=quiet)
 
 
-@command(api.study_table, "study table studies/noise", of=study, name="table")
-def study_table(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
-    found = api.study_table(folder, quiet=quiet or json)
+@command(api.study_table, "study table studies/noise", "study table studies/noise --metrics top5,macro_f1", of=study, name="table")
+def study_table(folder: Path, /, *, metrics: str | None = None, quiet: Quiet = False, json: Json = False) -> None:
+    found = api.study_table(folder, quiet=quiet or json, metrics=metrics)
     from fieldmark.studies.formats import as_json
 
     if json:

@@ -5,17 +5,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
+from fieldmark.core.summary import Summary
+from fieldmark.scoring.metrics import METRICS
 from fieldmark.studies.conclusions import conclusions
 from fieldmark.studies.plan import Rung, StudyDataset, StudyPlan
 from fieldmark.studies.results import Images, Outcome, Results
 from fieldmark.studies.stages import stage_rows
 from fieldmark.studies.statistics import Gain, gains, smallest_gain, spread
-from fieldmark.studies.table import Cost, DatasetTable, Effect, Measured, Row, Sensitivity, SplitSize, StudyTable, change_in_words, one_line
+from fieldmark.studies.table import (
+    Cost,
+    DatasetTable,
+    Effect,
+    Figure,
+    Measured,
+    Row,
+    Sensitivity,
+    SplitSize,
+    StudyTable,
+    change_in_words,
+    one_line,
+)
 
 _Weights = tuple[float, ...]
 
@@ -31,6 +46,8 @@ def study_table(plan: StudyPlan, results: Results) -> StudyTable:
         arrangement=plan.arrangement,
         seeds=plan.seeds,
         quick=plan.quick,
+        metrics=tuple(METRICS[key] for key in plan.metrics),
+        published=tuple(replace(each, source=one_line(each.source)) for each in plan.published),
         datasets=tuple(_dataset_table(plan, results, dataset) for dataset in plan.datasets),
     )
 
@@ -55,7 +72,7 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
                 change=change_in_words(rung.settings),
                 planned=len(plan.seeds),
                 finished=len(finished[rung.name]),
-                measured=_measured(outcomes, intervals.get(rung.name)) if outcomes else None,
+                measured=_measured(outcomes, intervals.get(rung.name), plan.metrics) if outcomes else None,
                 over_before=found[compared.before[rung.name]] if rung.name in compared.before else None,
                 over_base=found[compared.over_base[rung.name]] if rung.name in compared.over_base else None,
             )
@@ -138,13 +155,17 @@ def _intervals(hits: Mapping[str, np.ndarray]) -> dict[str, Gain]:
     return dict(zip(hits, alone, strict=True))
 
 
-def _measured(outcomes: Sequence[Outcome], accuracy: Gain | None) -> Measured:
+def _measured(outcomes: Sequence[Outcome], accuracy: Gain | None, metrics: Sequence[str]) -> Measured:
     summaries = [outcome.summary for outcome in outcomes]
+    low, high = (None, None) if accuracy is None else (accuracy.low, accuracy.high)
+    if len(summaries) == 1:
+        low, high = summaries[0].test.top1_low, summaries[0].test.top1_high
     return Measured(
         val=spread([each.val.top1 for each in summaries]),
         test=spread([each.test.top1 for each in summaries]),
-        low=None if accuracy is None else accuracy.low,
-        high=None if accuracy is None else accuracy.high,
+        low=low,
+        high=high,
+        metrics={key: _figure(key, summaries) for key in metrics},
         cost=Cost(
             parameters=fmean(each.model.parameters for each in summaries),
             trainable=fmean(each.model.trainable for each in summaries),
@@ -155,6 +176,15 @@ def _measured(outcomes: Sequence[Outcome], accuracy: Gain | None) -> Measured:
             images_per_second=fmean(each.training.images_per_second or 0.0 for each in summaries),
         ),
     )
+
+
+def _figure(key: str, summaries: Sequence[Summary]) -> Figure | None:
+    values = [value for each in summaries for value in each.test.interval(key)[:1] if value is not None]
+    if len(values) < len(summaries):
+        return None
+    over_seeds = spread(values)
+    _, low, high = summaries[0].test.interval(key) if len(summaries) == 1 else (None, None, None)
+    return Figure(mean=over_seeds.mean, sd=over_seeds.sd, low=low, high=high)
 
 
 def _noise(rungs: Sequence[Sequence[Outcome]]) -> float | None:

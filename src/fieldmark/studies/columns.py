@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from fieldmark.core.console import duration
+from fieldmark.scoring.metrics import Metric
 from fieldmark.studies.ensembles import EnsembleFigures, EnsembleRow
+from fieldmark.studies.plan import Published
 from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain, Spread
-from fieldmark.studies.table import Cost, Effect, Measured, Row, StudyTable, one_line
+from fieldmark.studies.table import Cost, Effect, Figure, Measured, Row, StudyTable, one_line
 
 T = TypeVar("T")
 _NONE = "–"
@@ -22,6 +24,7 @@ class Column(Generic[T]):
 
     cell: the text for a row
     significant: whether the cell is a significant difference
+    best: what the rows compete in, None for one that does not; the highest is written in bold in papers
     head: whether it names the row, so that the page has it as the row's header
     left: whether it is aligned to the left
     console, paper: whether it is in the narrow tables for these
@@ -31,6 +34,7 @@ class Column(Generic[T]):
     title: str
     cell: Callable[[T], str]
     significant: Callable[[T], bool] = lambda row: False
+    best: Callable[[T], float | None] = lambda row: None
     head: bool = False
     left: bool = False
     console: bool = True
@@ -46,7 +50,13 @@ def rung_columns(table: StudyTable) -> list[Column[Row]]:
         Column(title="change", cell=lambda row: row.change or _NONE, left=True, console=False, paper=False),
         Column(title="seeds", cell=lambda row: f"{row.finished}" if row.finished == row.planned else f"{row.finished} of {row.planned}"),
         Column(title="val top-1 %", cell=_measured(lambda measured: spread_text(measured.val))),
-        Column(title="test top-1 %", cell=_measured(lambda measured: spread_text(measured.test))),
+        Column(
+            title="test top-1 %",
+            cell=_measured(lambda measured: figure_text(measured.test, measured.low, measured.high)),
+            best=lambda row: None if row.measured is None else row.measured.test.mean,
+        ),
+        *map(_metric, table.metrics),
+        *([_published(table.published)] if table.published else []),
         *([_gain("over before", lambda row: row.over_before)] if table.arrangement == "ladder" else []),
         _gain("over base", lambda row: row.over_base),
         _cost("parameters", lambda cost: large(cost.parameters)),
@@ -61,6 +71,41 @@ def rung_columns(table: StudyTable) -> list[Column[Row]]:
 
 def _measured(text: Callable[[Measured], str]) -> Callable[[Row], str]:
     return lambda row: _NONE if row.measured is None else text(row.measured)
+
+
+def _metric(metric: Metric) -> Column[Row]:
+    def figure(row: Row) -> Figure | None:
+        return None if row.measured is None else row.measured.metrics[metric.key]
+
+    def cell(row: Row) -> str:
+        found = figure(row)
+        return _NONE if found is None else figure_text(found, found.low, found.high, metric.digits)
+
+    def best(row: Row) -> float | None:
+        found = figure(row)
+        return None if found is None else found.mean if metric.higher_is_better else -found.mean
+
+    return Column(title=f"test {metric.name}" + (" %" if metric.unit == "%" else ""), cell=cell, best=best)
+
+
+def _published(sources: Sequence[Published]) -> Column[Row]:
+    """What the sources report of a rung, with their numbers if there are several."""
+
+    def cell(row: Row) -> str:
+        found = [(number, each.figures[row.rung.name]) for number, each in enumerate(sources, 1) if row.rung.name in each.figures]
+        return ", ".join(f"{figure:g}" + (f" [{number}]" if len(sources) > 1 else "") for number, figure in found) or _NONE
+
+    return Column(title="published %", cell=cell)
+
+
+def best_rows(column: Column[T], rows: Sequence[T]) -> list[T]:
+    """The rows that are best in a column, those included that are written alike; none if there is nothing to compare."""
+    values = [(column.best(row), row) for row in rows]
+    known = [(value, row) for value, row in values if value is not None]
+    if len(known) < 2:
+        return []
+    _, best = max(known, key=lambda each: each[0])
+    return [row for _, row in known if column.cell(row).partition(" ")[0] == column.cell(best).partition(" ")[0]]
 
 
 def _gain(title: str, gain: Callable[[Row], Gain | None]) -> Column[Row]:
@@ -145,6 +190,14 @@ def spread_text(values: Spread | None) -> str:
     if values is None:
         return _NONE
     return f"{values.mean:.1f}" + ("" if values.sd is None else f" ± {values.sd:.1f}")
+
+
+def figure_text(values: Spread | Figure, low: float | None, high: float | None, digits: int = 1) -> str:
+    """`81.3 ± 0.4` over seeds, `81.3 [78.9, 83.6]` of one."""
+    text = f"{values.mean:.{digits}f}"
+    if values.sd is not None:
+        return f"{text} ± {values.sd:.{digits}f}"
+    return text if low is None or high is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def gain_text(gain: Gain | None) -> str:

@@ -61,7 +61,7 @@ def _headline(rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | Non
     if not known:
         return "Nothing can be compared yet"
     if all(gain.significant is None for gain in known):
-        seeds = "one seed each" if all(row.measured is None or row.measured.low is None for row in rows) else "so few seeds"
+        seeds = "one seed each" if all(row.measured is None or row.measured.test.sd is None for row in rows) else "so few seeds"
         return f"With {seeds}, no gain can be distinguished from chance"
     better = sum(gain.significant is True and gain.value > 0 for gain in known)
     if len(changes) == 1:

@@ -1,4 +1,4 @@
-"""The table of a study for the console, for papers and for machines: Markdown, CSV, LaTeX and JSON. Names in it are text, never code."""
+"""The table of a study for the console, for readers and for machines: Markdown, CSV and JSON. Names in it are text, never code."""
 
 from __future__ import annotations
 
@@ -24,45 +24,14 @@ from fieldmark.studies.columns import (
     rung_columns,
 )
 from fieldmark.studies.ensembles import EnsembleRow
+from fieldmark.studies.explanations import about, heading, limits, sources
+from fieldmark.studies.latex import latex
 from fieldmark.studies.plan import QUICK, StudyPlan
 from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable, one_line
 
 SCHEMA = 1
-
-
-def about(dataset: DatasetTable) -> list[str]:
-    """What the figures of a dataset's table mean, in sentences."""
-    sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
-    comparisons = dataset.sensitivity.comparisons
-    if dataset.sensitivity.smallest is None:
-        one = "Gains in points; none has an interval, which takes at least two seeds of both rungs."
-        return [*sentences, one] if comparisons else sentences
-    if comparisons == 1:
-        alone = "The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."
-        return [*sentences, alone]
-    together = f"corrected for all {comparisons:,} comparisons on this dataset; *: significant, the interval excludes zero."
-    sentences.append(f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}")
-    return [*sentences, "The gain of a rung with one seed, or over such a rung, has no interval."] if _any_single(dataset) else sentences
-
-
-def _any_single(dataset: DatasetTable) -> bool:
-    """Whether a gain has no interval because a rung has one seed."""
-    found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
-    return any(gain is not None and gain.significant is None for gain in found)
-
-
-def limits(dataset: DatasetTable) -> list[str]:
-    """What the study can detect on a dataset, in sentences."""
-    sentences = []
-    if dataset.sensitivity.noise is not None:
-        sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.sensitivity.noise:.2f} points.")
-    if dataset.sensitivity.smallest is not None:
-        sentences.append(
-            f"A true gain of {dataset.sensitivity.smallest:.1f} points would be significant in about four of five such studies."
-        )
-    return sentences
 
 
 # ---- console ----------------------------------------------------------------------------------------------------------------------
@@ -72,7 +41,7 @@ def console_table(table: StudyTable) -> list[RenderableType]:
     """What Console.say prints: for each dataset its table, and the answer in words below it."""
     shown: list[RenderableType] = ["", QUICK] if table.quick else []
     for dataset in table.datasets:
-        shown += ["", _heading(dataset), _console_table(rung_columns(table), dataset.rows)]
+        shown += ["", heading(dataset), _console_table(rung_columns(table), dataset.rows)]
         if dataset.effects:
             shown += ["", _console_table(EFFECT_COLUMNS, dataset.effects)]
         if dataset.ensembles:
@@ -82,7 +51,7 @@ def console_table(table: StudyTable) -> list[RenderableType]:
             dataset.conclusions.answer,
             *(f"  {verdict}" for verdict in dataset.conclusions.verdicts),
             *dataset.conclusions.notes,
-            " ".join([*about(dataset), *limits(dataset)]),
+            " ".join([*about(dataset), *sources(table), *limits(dataset)]),
         ]
     return shown
 
@@ -91,12 +60,6 @@ def _console_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> Renderabl
     chosen = [column for column in columns if column.console]
     cells = [[column.cell(row) for column in chosen] for row in rows]
     return rich_table(None, [column.title for column in chosen], cells, [column.title for column in chosen if column.left])
-
-
-def _heading(dataset: DatasetTable) -> str:
-    if dataset.test is None:
-        return dataset.name
-    return f"{dataset.name}: {dataset.test.images:,} test images of {dataset.test.classes:,} classes"
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------------------
@@ -113,7 +76,7 @@ def write_table(plan: StudyPlan, table: StudyTable) -> None:
 def markdown(table: StudyTable) -> str:
     lines = [f"# {_in_markdown(table.title or table.name)}", "", *([f"**{QUICK}**", ""] if table.quick else [])]
     for dataset in table.datasets:
-        lines += [f"## {_in_markdown(_heading(dataset))}", "", _in_markdown(dataset.conclusions.answer), ""]
+        lines += [f"## {_in_markdown(heading(dataset))}", "", _in_markdown(dataset.conclusions.answer), ""]
         lines += _markdown_table(rung_columns(table), dataset.rows)
         if dataset.effects:
             lines += _markdown_table(EFFECT_COLUMNS, dataset.effects)
@@ -121,7 +84,7 @@ def markdown(table: StudyTable) -> str:
             lines += [STAGES_ABOUT, "", *_markdown_table(STAGE_COLUMNS, dataset.stages)]
         if dataset.ensembles:
             lines += [ENSEMBLES_ABOUT, "", *_markdown_table(ENSEMBLE_COLUMNS, dataset.ensembles)]
-        for listed in (dataset.conclusions.verdicts, dataset.conclusions.notes, [*about(dataset), *limits(dataset)]):
+        for listed in (dataset.conclusions.verdicts, dataset.conclusions.notes, [*about(dataset), *sources(table), *limits(dataset)]):
             lines += [*(f"- {_in_markdown(text)}" for text in listed), *([""] if listed else [])]
     return "\n".join(lines)
 
@@ -155,7 +118,7 @@ def csv_text(table: StudyTable) -> str:
     writer: csv.DictWriter[str] | None = None
     for dataset in table.datasets:
         for row in dataset.rows:
-            record = {"dataset": dataset.name, **_record(row), "chosen_on_validation": row is dataset.chosen, "quick": table.quick}
+            record = {"dataset": dataset.name, **_record(row, table), "chosen_on_validation": row is dataset.chosen, "quick": table.quick}
             if writer is None:
                 writer = csv.DictWriter(stream, record.keys(), lineterminator="\n")
                 writer.writeheader()
@@ -163,19 +126,31 @@ def csv_text(table: StudyTable) -> str:
     return stream.getvalue()
 
 
-def _record(row: Row) -> dict[str, Any]:
+def _record(row: Row, table: StudyTable) -> dict[str, Any]:
     record: dict[str, Any] = {"number": row.number, "rung": row.name, "change": row.change, "before": _before(row)}
     record |= {"seeds_planned": row.planned, "seeds_finished": row.finished}
     measured = row.measured
     for name, values in (("val", measured and measured.val), ("test", measured and measured.test)):
         record |= {f"{name}_top1_percent": values and values.mean, f"{name}_top1_sd_points": values and values.sd}
     record |= {"test_top1_low_percent": measured and measured.low, "test_top1_high_percent": measured and measured.high}
+    for metric in table.metrics:
+        found = measured and measured.metrics[metric.key]
+        unit = "_percent" if metric.unit == "%" else ""
+        record |= {f"test_{metric.key}{unit}": found and found.mean, f"test_{metric.key}_sd": found and found.sd}
+        record |= {f"test_{metric.key}_low{unit}": found and found.low, f"test_{metric.key}_high{unit}": found and found.high}
+    record |= {f"published{number}_percent": figure for number, figure in _published(row, table)}
     for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
         record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}
         record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "significant")}
     units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_image"}
     names = [field.name for field in fields(Cost)]
     return record | {units.get(name, name): measured and getattr(measured.cost, name) for name in names}
+
+
+def _published(row: Row, table: StudyTable) -> list[tuple[str, float | None]]:
+    """By the number of the source, empty if there is only one."""
+    sources = enumerate(table.published, 1)
+    return [(f"_{number}" if len(table.published) > 1 else "", each.figures.get(row.rung.name)) for number, each in sources]
 
 
 def _before(row: Row) -> str | None:
@@ -192,60 +167,6 @@ def _csv_cell(value: Any) -> str:
     return repr(int(value) if float(value).is_integer() else value)
 
 
-def latex(table: StudyTable) -> str:
-    """A table environment for each dataset."""
-    lines = ["% Needs \\usepackage{booktabs}. Names that are not in Latin script need XeLaTeX or LuaLaTeX."]
-    chosen = [column for column in rung_columns(table) if column.paper]
-    for dataset in table.datasets:
-        sentences = [*([QUICK] if table.quick else []), *about(dataset), *limits(dataset)]
-        caption = f"{table.title or table.name} {_heading(dataset)}. {' '.join(sentences)}"
-        label = re.sub(r"[^a-z0-9]+", "-", f"{table.name} {dataset.name}".lower()).strip("-")
-        lines += [
-            "\\begin{table}",
-            "\\centering",
-            "\\small",
-            f"\\caption{{{_in_latex(caption)}}}",
-            f"\\label{{tab:{label}}}",
-            f"\\begin{{tabular}}{{@{{}}{''.join('l' if column.left else 'r' for column in chosen)}@{{}}}}",
-            "\\toprule",
-            _latex_row([column.title for column in chosen]),
-            "\\midrule",
-            *(_latex_row([column.cell(row) for column in chosen]) for row in dataset.rows),
-            "\\bottomrule",
-            "\\end{tabular}",
-            "\\end{table}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_in_latex(cell) for cell in cells) + " \\\\"
-
-
-_LATEX = {
-    **{each: f"\\{each}" for each in "{}$&#_%"},
-    "\\": "\\textbackslash{}",
-    "^": "\\textasciicircum{}",
-    "~": "\\textasciitilde{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    "[": "{[}",  # after a line's end it would be an option
-    "*": "{*}",
-    "±": "$\\pm$",
-    "×": "$\\times$",
-    "−": "$-$",
-    "–": "--",
-    "…": "\\dots{}",
-    "→": "$\\rightarrow$",
-}
-
-
-def _in_latex(text: str) -> str:
-    figures = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
-    return "".join(_LATEX.get(each, each) for each in figures)
-
-
 def as_json(table: StudyTable) -> dict[str, Any]:
     """The whole table; accuracies in per cent, gains in points, null for what is not known."""
     return {
@@ -255,6 +176,7 @@ def as_json(table: StudyTable) -> dict[str, Any]:
         "arrangement": table.arrangement,
         "seeds": list(table.seeds),
         "quick": table.quick,
+        "published": [{"source": each.source, "figures": dict(each.figures)} for each in table.published],
         "datasets": [_json_dataset(dataset) for dataset in table.datasets],
     }
 
@@ -293,6 +215,7 @@ def _json_row(row: Row) -> dict[str, Any]:
         "seeds_finished": row.finished,
         "val_top1": measured and asdict(measured.val),
         "test_top1": measured and asdict(measured.test) | {"mean_low": measured.low, "mean_high": measured.high},
+        "test_metrics": measured and {key: values and asdict(values) for key, values in measured.metrics.items()},
         "over_before": _json_gain(row.over_before),
         "over_base": _json_gain(row.over_base),
         "cost": measured and asdict(measured.cost),

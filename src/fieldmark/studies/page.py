@@ -27,8 +27,8 @@ from fieldmark.studies.columns import (
     spread_text,
 )
 from fieldmark.studies.ensembles import EnsembleRow
+from fieldmark.studies.explanations import about, sources
 from fieldmark.studies.figures import Charts, dataset_charts
-from fieldmark.studies.formats import about
 from fieldmark.studies.plan import QUICK, StudyPlan, differences
 from fieldmark.studies.results import Absent, Outcome, Results
 from fieldmark.studies.table import DatasetTable, Row, StudyTable, one_line
@@ -120,7 +120,7 @@ def _part(plan: StudyPlan, table: StudyTable, dataset: DatasetTable, results: Re
         costs=[column for column in columns if column.cost],
         charts=dataset_charts(table, dataset, results),
         ensembles=[(row, _report(plan, row.path)) for row in dataset.ensembles],
-        about=about(dataset),
+        about=[*about(dataset), *sources(table)],
         runs=sorted(runs, key=lambda run: (run.number, run.seed)),
         absent=len(absent),
     )

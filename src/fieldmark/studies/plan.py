@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_json
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.load import recipe_from
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import flat
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.ensembles.method import Method, method_of
+from fieldmark.scoring.metrics import METRICS
 
 Arrangement = Literal["ladder", "independent", "grid"]
 SCHEMA = 1
@@ -73,6 +76,14 @@ class StudyEnsemble:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What a source reports of the rungs, in per cent, by their names."""
+
+    source: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class StudyDataset:
     """`name` is unique in the study, and the name of its folder; `given` is DATA as the user gave it, made absolute."""
 
@@ -111,6 +122,7 @@ class Study:
     source: the study as it was named on the command line, or the absolute path of its file
     settings: the `key=value` given with it
     quick: whether it is a rehearsal, by the section `quick` of the study file
+    metrics: keys of further metrics of test in its tables, such as top5
     """
 
     name: str
@@ -123,6 +135,8 @@ class Study:
     seeds: tuple[int, ...]
     quick: bool = False
     ensembles: tuple[StudyEnsemble, ...] = ()
+    metrics: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +183,8 @@ class StudyPlan(Study):
             "seeds": list(self.seeds),
             "quick": self.quick,
             "ensembles": [asdict(ensemble) for ensemble in self.ensembles],
+            "metrics": list(self.metrics),
+            "published": [asdict(each) for each in self.published],
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +205,7 @@ class StudyPlan(Study):
             recipes = [recipe_from(row.recipe, str(file)) for row in stored.rungs]
             datasets = [StudyDataset(row.name, row.given) for row in stored.datasets]
             ensembles = [StudyEnsemble(row.name, tuple(row.members), row.method) for row in stored.ensembles]
+            metrics = known_metrics(stored.metrics)
             if unknown := {name for each in ensembles for name in each.members} - {rung.name for rung in rungs}:
                 raise ValueError(f"ensembles have members that are not rungs: {unknown}")
             for listed in (
@@ -215,6 +232,8 @@ class StudyPlan(Study):
             seeds=tuple(stored.seeds),
             quick=stored.quick,
             ensembles=tuple(ensembles),
+            metrics=metrics,
+            published=tuple(Published(each.source, each.figures) for each in stored.published),
         )
 
     def grown_from(self, earlier: StudyPlan) -> StudyPlan:
@@ -255,6 +274,15 @@ class StudyPlan(Study):
         return replace(self, datasets=(*earlier.datasets, *datasets), seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
 
 
+def known_metrics(keys: Sequence[str]) -> tuple[str, ...]:
+    """Keys of metrics that a study's tables may have besides top-1, each once. Raises InputError for others."""
+    choice = [key for key in METRICS if key != "top1"]
+    problems = [Problem(f"there is no metric {key!r}{suggest(key, choice)}", place="metrics") for key in keys if key not in choice]
+    if problems:
+        raise InputError(*problems, hint=f"The metrics are {', '.join(choice)}.")
+    return tuple(dict.fromkeys(keys))
+
+
 class _StoredPart(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -284,6 +312,11 @@ class _StoredDataset(_StoredPart):
     given: Annotated[str, Field(min_length=1)]
 
 
+class _StoredPublished(_StoredPart):
+    source: Annotated[str, Field(min_length=1)]
+    figures: dict[str, float]
+
+
 class _Stored(_StoredPart):
     """study.json."""
 
@@ -298,6 +331,8 @@ class _Stored(_StoredPart):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     quick: bool = False
     ensembles: list[_StoredEnsemble] = []
+    metrics: list[str] = []
+    published: list[_StoredPublished] = []
 
 
 def slug(name: str) -> str:

@@ -28,7 +28,15 @@ In addition there may be ensembles of the rungs, made for each seed when their r
       mean: {method: mean}             # of all rungs, the base among them
       stack: {members: [flip, crop], method: stack, fit_on: val}
 
-A file with none of the three has one recipe, whose spread over seeds is the noise that gains have to exceed.
+The tables may have further metrics of test, and figures in per cent that others have published, by source and rung:
+
+    metrics: [top5, macro_f1]
+    published:
+      "Somebody et al., A Paper, 2020":
+        base: 88.2
+        flip: 89.1
+
+A file with none of the three arrangements has one recipe, whose spread over seeds is the noise that gains have to exceed.
 """
 
 from __future__ import annotations
@@ -50,10 +58,10 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import flat, identity
 from fieldmark.core.yaml_text import line_of, parse, plain, show
 from fieldmark.ensembles.method import impossible
-from fieldmark.studies.plan import Arrangement, Rung, Study, StudyEnsemble
+from fieldmark.studies.plan import Arrangement, Published, Rung, Study, StudyEnsemble, known_metrics
 
 _ARRANGEMENTS: tuple[Arrangement, ...] = ("ladder", "independent", "grid")
-_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "ensembles", "search", "quick")
+_KEYS = ("base", "base_name", "seeds", *_ARRANGEMENTS, "ensembles", "metrics", "published", "search", "quick")
 _ENSEMBLE_KEYS = ("members", "method", "of", "weights", "fit_on", "ingredients")
 _QUICK_KEYS = ("seeds", "base", "rungs")
 _REFERENCES: dict[str, Arrangement] = {"extends": "independent", "on": "ladder"}
@@ -118,6 +126,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
             of_members = {name: by_name[name] for name in ensemble.members if name in by_name}
             place = f"ensembles: {ensemble.name}"
             problems += [Problem(reason, place=place, origin=origin) for reason in _impossible(ensemble, of_members)]
+    metrics, published = _metrics(values, source, problems), _published(values, names, source, problems)
     chosen = _seeds(values.get("seeds", 3), "seeds", line_of(values, "seeds", source.origin), problems)
     if seeds is not None and seeds < 1:
         problems.append(Problem(f"--seeds: expected at least 1, got {seeds}"))
@@ -133,6 +142,8 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
         seeds=(used.seeds or chosen) if seeds is None else tuple(range(seeds)),
         quick=quick,
         ensembles=ensembles,
+        metrics=metrics,
+        published=published,
     )
 
 
@@ -417,6 +428,46 @@ def _ensembles(values: dict[str, Any], rungs: Sequence[str], source: Source, pro
         if not ensemble.slug or ensemble.slug in [each.slug for each in found]:
             problems.append(Problem(f"{name!r} needs a unique name, with letters or digits", place="ensembles", origin=here))
         found.append(ensemble)
+    return tuple(found)
+
+
+def _metrics(values: dict[str, Any], source: Source, problems: list[Problem]) -> tuple[str, ...]:
+    """The key `metrics`."""
+    given, where = values.get("metrics", []), line_of(values, "metrics", source.origin)
+    if not isinstance(given, list):
+        problems.append(Problem(f"expected a list such as [top5, macro_f1], got {show(given)}", place="metrics", origin=where))
+        return ()
+    try:
+        return known_metrics([str(key) for key in given])
+    except InputError as error:
+        problems += [problem.written(where) for problem in error.problems]
+        return ()
+
+
+def _published(values: dict[str, Any], rungs: Sequence[str], source: Source, problems: list[Problem]) -> tuple[Published, ...]:
+    """The section `published`."""
+    section, where = values.get("published", {}), line_of(values, "published", source.origin)
+    if not isinstance(section, dict):
+        problems.append(Problem(f"expected sources with the figures of rungs, got {show(section)}", place="published", origin=where))
+        return ()
+    found = []
+    for title, given in section.items():
+        name, here = str(title).strip(), line_of(section, title, source.origin)
+        if not name or not isinstance(given, dict):
+            problems.append(
+                Problem(f"expected figures such as {{{rungs[0]}: 88.2}}, got {show(given)}", place=f"published: {name}", origin=here)
+            )
+            continue
+        for rung, figure in given.items():
+            at = line_of(given, rung, source.origin)
+            if str(rung) not in rungs:
+                why = f"the study has no rung {str(rung)!r}{suggest(str(rung), rungs)}"
+            elif isinstance(figure, bool) or not isinstance(figure, int | float) or not 0 <= figure <= 100:
+                why = f"expected per cent, got {show(figure)}"
+            else:
+                continue
+            problems.append(Problem(why, place=f"published: {name}: {rung}", origin=at))
+        found.append(Published(name, {str(rung): float(figure) for rung, figure in given.items() if isinstance(figure, int | float)}))
     return tuple(found)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
 
+from fieldmark.scoring.metrics import Metric
 from fieldmark.studies.ensembles import EnsembleRow
-from fieldmark.studies.plan import Arrangement, Rung, StudyDataset
+from fieldmark.studies.plan import Arrangement, Published, Rung, StudyDataset
 from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain, Spread
 
@@ -32,16 +33,28 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the finished runs of a rung measured: top-1 on val and test in per cent.
+class Figure:
+    """A further metric of test: per cent if it is a share. mean, sd: over the seeds; low, high: with one seed, for new images."""
 
-    `low` to `high` is the 95 % interval of the mean test top-1; both are None with a single seed, or if the rung cannot be compared.
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the finished runs of a rung measured: top-1 on val and test in per cent, and further `metrics` of test by their keys.
+
+    `low` to `high` is the 95 % interval of the mean test top-1: for new seeds and images, with one seed for new images alone; both are
+    None if the rung has several seeds and cannot be compared. A metric is None if it was not measured, or is not finite, in all runs.
     """
 
     val: Spread
     test: Spread
     low: float | None
     high: float | None
+    metrics: Mapping[str, Figure | None]
     cost: Cost
 
 
@@ -141,6 +154,8 @@ class StudyTable:
     arrangement: Arrangement
     seeds: tuple[int, ...]
     quick: bool
+    metrics: tuple[Metric, ...]
+    published: tuple[Published, ...]
     datasets: tuple[DatasetTable, ...]
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fieldmark.core.console import duration
 from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.drawing import INK, plain_axes
 from fieldmark.studies.charts.colours import Palette, page_colours, rung_style
-from fieldmark.studies.columns import large
+from fieldmark.studies.charts.numbers import number_points
 from fieldmark.studies.table import Cost, DatasetTable, Measured, Row
 
 if TYPE_CHECKING:
@@ -21,21 +20,29 @@ _MANY = 14
 """With more rungs than this, points are smaller, and only those on the front are numbered."""
 
 
+_LARGE = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_TIME = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
 @dataclass(frozen=True)
 class CostAxis:
-    """A cost that accuracy is drawn against: its name, how it is read from the costs of a rung, and how it is written."""
+    """A cost that accuracy is drawn against: its name, how it is read from the costs of a rung, and its units, the largest first."""
 
     name: str
     of: Callable[[Cost], float]
-    text: Callable[[float], str]
+    units: Sequence[tuple[float, str]]
+
+    def unit(self, values: Sequence[float]) -> tuple[float, str]:
+        """The one of an axis of these values, so that its numbers are short: the largest that the highest value holds twice."""
+        return next((unit for unit in self.units if 2 * unit[0] <= max(values)), self.units[-1])
 
 
-_TRAINABLE = CostAxis("trainable parameters", lambda cost: cost.trainable, large)
+_TRAINABLE = CostAxis("trainable parameters", lambda cost: cost.trainable, _LARGE)
 COSTS = (
-    CostAxis("parameters", lambda cost: cost.parameters, large),
+    CostAxis("parameters", lambda cost: cost.parameters, _LARGE),
     _TRAINABLE,
-    CostAxis("multiply-adds per image", lambda cost: cost.macs, large),
-    CostAxis("training time", lambda cost: cost.seconds, duration),
+    CostAxis("multiply-adds per image", lambda cost: cost.macs, _LARGE),
+    CostAxis("training time", lambda cost: cost.seconds, _TIME),
 )
 
 _Point = tuple[Row, Measured]
@@ -95,17 +102,20 @@ def _draw(axes: Axes, cost: CostAxis, rows: Sequence[Row], colours: Palette) -> 
 
     plain_axes(axes)
     known = _points(rows)
-    values = [cost.of(measured.cost) for _, measured in known]
+    size, unit = cost.unit([cost.of(measured.cost) for _, measured in known])
+    values = [cost.of(measured.cost) / size for _, measured in known]
     if min(values) > 0 and max(values) > 5 * min(values):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if max(values) < 100 * min(values) else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: cost.text(value)))
+        axes.ticklabel_format(axis="x", useOffset=False)
     unbeaten = front(cost, rows)
-    steps = [cost.of(measured.cost) for _, measured in unbeaten], [measured.test.mean for _, measured in unbeaten]
+    steps = [cost.of(measured.cost) / size for _, measured in unbeaten], [measured.test.mean for _, measured in unbeaten]
     axes.step(*steps, color=INK, linewidth=0.9, linestyle="--", where="post", zorder=1)
+    numbered = {}
     for point, value in zip(known, values, strict=True):
         row, measured = point
         style = rung_style(colours, row.number)
@@ -113,7 +123,7 @@ def _draw(axes: Axes, cost: CostAxis, rows: Sequence[Row], colours: Palette) -> 
             axes.plot([value, value], [measured.low, measured.high], linewidth=1, alpha=0.55, **style)
         axes.plot([value], [measured.test.mean], "o", markersize=6 if len(known) <= _MANY else 4.5, zorder=3, **style)
         if len(known) <= _MANY or point in unbeaten:
-            place = (value, measured.test.mean)
-            axes.annotate(str(row.number), place, (4, 4), textcoords="offset points", fontsize="small", zorder=4, **style)
+            numbered[row.number] = (value, measured.test.mean)
     axes.margins(x=0.1)
-    axes.set_xlabel(cost.name)
+    axes.set_xlabel(f"{cost.name} ({unit})" if unit else cost.name)
+    number_points(axes, numbered, {number: rung_style(colours, number) for number in numbered})

@@ -1,0 +1,65 @@
+"""What the figures of a study's table mean, in sentences."""
+
+from __future__ import annotations
+
+from fieldmark.studies.table import DatasetTable, StudyTable
+
+_ALONE = "the intervals of figures of test are for new test images alone (a bootstrap)"
+
+
+def about(dataset: DatasetTable) -> list[str]:
+    """What the figures of a dataset's table mean."""
+    return [*_accuracies(dataset), *_gains(dataset)]
+
+
+def _accuracies(dataset: DatasetTable) -> list[str]:
+    measured = [row.measured for row in dataset.rows if row.measured is not None]
+    single = [each for each in measured if each.test.sd is None]
+    if measured and len(single) == len(measured):
+        return [f"Accuracies in per cent, of one seed; {_ALONE}."]
+    sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
+    return [*sentences, f"Of a rung with one seed, {_ALONE}."] if single else sentences
+
+
+def sources(table: StudyTable) -> list[str]:
+    """Of the column of published figures."""
+    if len(table.published) == 1:
+        return [f"Published: {table.published[0].source}."]
+    return [f"Published [{number}]: {each.source}." for number, each in enumerate(table.published, 1)]
+
+
+def _gains(dataset: DatasetTable) -> list[str]:
+    comparisons = dataset.sensitivity.comparisons
+    if not comparisons:
+        return []
+    if dataset.sensitivity.smallest is None:
+        return ["Gains in points; none has an interval, which takes at least two seeds of both rungs."]
+    if comparisons == 1:
+        return ["The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."]
+    together = f"corrected for all {comparisons:,} comparisons on this dataset; *: significant, the interval excludes zero."
+    sentence = f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}"
+    return [sentence, "The gain of a rung with one seed, or over such a rung, has no interval."] if _any_single(dataset) else [sentence]
+
+
+def _any_single(dataset: DatasetTable) -> bool:
+    """Whether a gain has no interval because a rung has one seed."""
+    found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
+    return any(gain is not None and gain.significant is None for gain in found)
+
+
+def limits(dataset: DatasetTable) -> list[str]:
+    """What the study can detect on a dataset."""
+    sentences = []
+    if dataset.sensitivity.noise is not None:
+        sentences.append(f"Between seeds, test top-1 has a standard deviation of {dataset.sensitivity.noise:.2f} points.")
+    if dataset.sensitivity.smallest is not None:
+        sentences.append(
+            f"A true gain of {dataset.sensitivity.smallest:.1f} points would be significant in about four of five such studies."
+        )
+    return sentences
+
+
+def heading(dataset: DatasetTable) -> str:
+    if dataset.test is None:
+        return dataset.name
+    return f"{dataset.name}: {dataset.test.images:,} test images of {dataset.test.classes:,} classes"
