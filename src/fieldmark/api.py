@@ -341,8 +341,9 @@ def submit(
     run: str | Path,
     out: str | Path,
     data: str | Path | None = None,
-    columns: str = "id=stem,label=class",
+    columns: str | None = None,
     quiet: bool = True,
+    like: str | Path | None = None,
 ) -> Submission:
     """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
@@ -350,9 +351,10 @@ def submit(
         run: A finished run.
         out: The CSV file to write.
         data: Other data with unlabelled images; by default the run's own.
-        columns: HEADER=WHAT, separated by commas. WHAT is path, name, stem (the name without its suffix), class, index (of the class, from
-            0), number (from 1), probability, or probabilities (a column for each class).
+        columns: HEADER=WHAT, separated by commas; by default id=stem,label=class. WHAT is path, name, stem (the name without its suffix),
+            class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class).
         quiet: Print nothing.
+        like: A sample submission, whose ids and columns are written in their order.
 
     Raises:
         InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
@@ -360,7 +362,7 @@ def submit(
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
-    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet))
+    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet), like)
 
 
 def report(*runs: str | Path, out: str | Path | None = None) -> Path:

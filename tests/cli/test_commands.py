@@ -125,8 +125,8 @@ def test_what_a_submission_can_have_is_listed():
     from fieldmark.evaluation import submission
 
     explained = inspect.getdoc(api.submit)
-    assert inspect.signature(api.submit).parameters["columns"].default == submission.DEFAULT_COLUMNS
-    assert all(f" {name}" in explained for name in (*submission._OF_PATH, *submission._OF_ANSWER))
+    assert f"by default {submission.DEFAULT_COLUMNS}" in explained
+    assert all(f" {name}" in explained for name in submission.WHAT)
 
 
 def test_every_severity_is_measured_by_default():

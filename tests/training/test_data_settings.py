@@ -274,6 +274,14 @@ def test_unlabelled_images_are_handed_in(competition, tiny, tmp_path, capsys, mo
     assert len(saved) == 23 and (saved.labels == -1).all()
     assert submit_run(run, tmp_path / "default.csv", competition, "id=stem,label=class", Console(quiet=True)).unanswered == 1
     assert (tmp_path / "default.csv").read_text().splitlines()[:2] == ["id,label", f"000,{answers[0].best}"]
+    sample = tmp_path / "sample_submission.csv"
+    sample.write_text("".join(f"{line}\n" for line in (",".join(["id", *reversed(run.class_names)]), "007,1,0,0,0,0,0", "005,1,0,0,0,0,0")))
+    with pytest.raises(SystemExit) as stop:  # next to the data, in the order of the sample
+        main(["submit", str(run.path), str(competition / "answers.csv"), "--like", str(sample)])
+    assert stop.value.code == 0 and "22 unlabelled images are not in the sample" in capsys.readouterr().err
+    header, asked, unread = csv.reader((competition / "answers.csv").open())
+    assert header == ["id", *reversed(run.class_names)] and asked == ["007", *reversed(rows[7][3:])] and unread == ["005", *[""] * 6]
+    (competition / "answers.csv").unlink()
     with pytest.raises(InputError, match="`fieldmark submit` predicts"):
         evaluate_run(run, None, "unlabelled", Console(quiet=True))
     saved.logits[0] = np.nan
@@ -364,6 +372,8 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
     shutil.copy(next((boxed / "test").rglob("*.png")), image)
     before = image.read_bytes()
     (tmp_path / "labels.csv").write_text("id,species\n1,Wren\n")
+    for name in ("sample.csv", "train.csv"):
+        (competition / name).write_text("id,label\n000,x\n")
     table = boxes_table(boxed, tmp_path / "boxes.csv")
     text = table.read_text()
     for command in (
@@ -371,16 +381,20 @@ def test_nothing_of_the_users_is_overwritten(competition, boxed, box_run, tiny, 
         ["predict", box_run.path, image, "--boxes", table, "--csv", table],
         ["submit", run.path, table],
         ["submit", run.path, tmp_path / "labels.csv"],
-        ["submit", run.path, competition / "answers.csv"],
+        ["submit", run.path, competition / "sample.csv", "--like", competition / "sample.csv"],
+        ["submit", run.path, competition / "train.csv"],
         ["report", run.path, "--out", image],
     ):
         with pytest.raises(SystemExit) as stop:
             main([str(word) for word in command])
         assert stop.value.code == 2
         said = capsys.readouterr().err
-        assert "was not written by this command" in said or "inside the data" in said
+        assert "was not written by this command" in said or "a file of the data" in said or "the sample submission itself" in said
     assert (tmp_path / "labels.csv").read_text() == "id,species\n1,Wren\n"
-    assert image.read_bytes() == before and table.read_text() == text and not (competition / "answers.csv").exists()
+    assert image.read_bytes() == before and table.read_text() == text
+    for name in ("sample.csv", "train.csv"):
+        assert (competition / name).read_text() == "id,label\n000,x\n"
+        (competition / name).unlink()
     for _ in range(2):  # what was written before is written anew
         with pytest.raises(SystemExit) as stop:
             main(["predict", str(run.path), str(image), "--csv", str(tmp_path / "answers.csv"), "--quiet"])

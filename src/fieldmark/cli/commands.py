@@ -179,11 +179,22 @@ def explain(
 
 
 @command(api.submit, "submit runs/mine submission.csv --columns id=name,label=class", group=USE)
-def submit(run: Path, out: Path, /, *, data: str | None = None, columns: str = "id=stem,label=class", quiet: Quiet = False) -> None:
-    found = api.submit(run, out, data=data, columns=columns, quiet=quiet)
+def submit(
+    run: Path,
+    out: Path,
+    /,
+    *,
+    data: str | None = None,
+    columns: str | None = None,
+    like: Path | None = None,
+    quiet: Quiet = False,
+) -> None:
+    found = api.submit(run, out, data=data, columns=columns, quiet=quiet, like=like)
     say(quiet, f"the predictions are in {found.file}")
     if found.unanswered:
         say(quiet, f"{found.unanswered:,} of the images could not be read or have no finite probabilities; their predictions are empty")
+    if found.unasked:
+        say(quiet, f"{found.unasked:,} unlabelled images are not in the sample and were left out")
 
 
 @command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)

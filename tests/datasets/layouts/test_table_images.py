@@ -45,6 +45,7 @@ def test_ids_without_a_folder_and_an_ending(tmp_path: Path) -> None:
         assert "the images of labels.csv are looked up by name: in train/ with .jpg added" in dataset.notes
         assert "test/ holds 2 images that no table lists: they are unlabelled" in dataset.notes
         assert dataset.images.read("train/0a1.jpg") == b""
+        put(tmp_path / "answers.csv", "id,label", "9a,pug", "9b,pug")  # as `fieldmark submit` writes it
 
 
 def test_names_without_a_folder_in_tables_of_each_split(tmp_path: Path) -> None:

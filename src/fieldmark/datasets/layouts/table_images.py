@@ -100,11 +100,12 @@ class ImageFinder:
         return paths | {text: self._path(text, usual) for text in lost}
 
     def resolves(self, texts: Sequence[str], own_split: str) -> bool:
-        """Whether each of these names is that of one image."""
+        """Whether each of these names is that of one image, and they are not all of test, as those of answers are."""
         if all(map(self._is_there, texts)):
             return bool(texts)
         found, several = self._search((text, own_split or "train") for text in texts)
-        return not several and all(text in found for text in texts)
+        of_test = not own_split and {split_of(place.folder) for place in found.values()} == {"test"}
+        return not several and not of_test and all(text in found for text in texts)
 
     def unlisted_tests(self, listed: Collection[str], class_names: Collection[str]) -> Iterator[tuple[str, list[str]]]:
         """Folders beside the tables that are called test, and their images, if none is `listed` and none lies in a class folder."""
