@@ -536,7 +536,11 @@ def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: i
 
 
 def describe_dataset(
-    data: str | Path, layout: str = "auto", columns: str | Mapping[str, str] | None = None, quiet: bool = True
+    data: str | Path,
+    layout: str = "auto",
+    columns: str | Mapping[str, str] | None = None,
+    class_depth: int | str | None = None,
+    quiet: bool = True,
 ) -> Overview:
     """Say what a dataset is and contains, without opening its images.
 
@@ -544,6 +548,7 @@ def describe_dataset(
         data: A dataset, as `fieldmark train` takes it.
         layout: Read it as this layout, whatever it looks like.
         columns: Which column of a table is what, as in data.columns.
+        class_depth: Which folder on the way to an image names its class, as in data.class_depth.
         quiet: Print nothing.
 
     Raises:
@@ -553,7 +558,8 @@ def describe_dataset(
     from fieldmark.datasets.layouts.columns import parse
     from fieldmark.datasets.overview import overview
 
-    return overview(read_dataset(data, layout, parse(columns) if isinstance(columns, str) else columns, Console(quiet)))
+    asked = parse(columns) if isinstance(columns, str) else columns
+    return overview(read_dataset(data, layout, asked, Console(quiet), class_depth=class_depth))
 
 
 def list_layouts() -> tuple[Layout, ...]:

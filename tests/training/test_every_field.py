@@ -39,6 +39,7 @@ OTHER = {
     "data.suffix": ".jpg",
     "data.missing_labels": "blank",
     "data.several_objects": "largest",
+    "data.class_depth": "2",
     "data.taxonomy": "none",
     "data.level": "genus",
     "data.classes": "2",

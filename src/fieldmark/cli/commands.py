@@ -273,9 +273,17 @@ def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 
     group=DATA,
     help="List the layouts of datasets that can be read, or say what a dataset contains.",
 )
-def layouts(data: str | None = None, /, *, layout: str = "auto", columns: str | None = None, json: Json = False) -> None:
+def layouts(
+    data: str | None = None,
+    /,
+    *,
+    layout: str = "auto",
+    columns: str | None = None,
+    class_depth: str | None = None,
+    json: Json = False,
+) -> None:
     if data is not None:
-        found = api.describe_dataset(data, layout=layout, columns=columns, quiet=json)
+        found = api.describe_dataset(data, layout=layout, columns=columns, class_depth=class_depth, quiet=json)
         print_json(found.to_dict()) if json else print(*found.lines(), sep="\n")
         return
     listed = api.list_layouts()

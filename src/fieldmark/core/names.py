@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,16 @@ def in_order(names: Iterable[str]) -> list[str]:
 def shown(path: str | Path) -> str:
     """A path that need not be valid Unicode, for a message."""
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def typed(path: str | Path) -> str:
+    """A path as it is typed in a shell: relative to the current folder if it is in it, and quoted if need be."""
+    whole = os.path.abspath(path)
+    try:
+        inner = os.path.relpath(whole)
+    except (OSError, ValueError):
+        inner = os.pardir
+    return shlex.quote(shown(whole if inner.split(os.sep)[0] == os.pardir else inner))
 
 
 def some(names: Sequence[str], limit: int = 5) -> str:

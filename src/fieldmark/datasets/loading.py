@@ -121,6 +121,7 @@ def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
         suffix=settings.suffix,
         missing_labels=settings.missing_labels,
         several_objects=settings.several_objects,
+        class_depth=settings.class_depth,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -20,6 +21,34 @@ def _held_out(value: Any) -> Any:
     return tuple(value) if names else value
 
 
+_CLASS_LEVELS = re.compile(r"([1-9]\d?)(-([1-9]\d?)?)?")
+
+
+def class_levels(depth: int | str) -> tuple[int, int | None]:
+    """The first and last folder level that `data.class_depth` says name the class, counted from 1; None for the innermost.
+
+    Raises ValueError for what is neither "N", "N-M" nor "N-".
+    """
+    found = _CLASS_LEVELS.fullmatch(str(depth)) if isinstance(depth, (int, str)) and not isinstance(depth, bool) else None
+    if found is None:
+        raise ValueError(f"expected a folder level such as 1, or several such as 2-3 or 2-, got {depth!r}")
+    first = int(found[1])
+    last = None if found[2] == "-" else int(found[3] or first)
+    if last is not None and last < first:
+        raise ValueError(f"the last level ({last}) is above the first ({first})")
+    return first, last
+
+
+def _class_depth(value: Any) -> Any:
+    try:
+        if value is not None:
+            class_levels(value)
+    except ValueError as error:
+        raise Refused(str(error), "data.class_depth") from None
+    return value
+
+
+ClassDepth = Annotated[int | str | None, BeforeValidator(_class_depth)]
 HeldOut = Annotated[int | tuple[str, ...], BeforeValidator(_held_out)]
 
 
@@ -115,6 +144,10 @@ class Data(Section):
     )
     several_objects: SeveralObjects = setting(
         "ask", "an image of COCO or VOC that shows several classes: refused, labelled as its largest box, or left out"
+    )
+    class_depth: ClassDepth = setting(
+        None,
+        "which folder on the way from DATA to an image names its class: its level, from 1, or several as 2-3 or 2-; found out by default",
     )
     taxonomy: str = setting("auto", "parents of the classes: auto (from the data), none, or a table with a column per level")
     level: str | None = setting(None, "taxonomy level to classify, such as genus; the classes themselves by default")

@@ -36,6 +36,7 @@ def read_dataset(
     suffix: str | None = None,
     missing_labels: MissingLabels = "words",
     several_objects: SeveralObjects = "ask",
+    class_depth: int | str | None = None,
 ) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
 
@@ -60,11 +61,12 @@ def read_dataset(
         if layout == "auto" and columns and path.is_dir() and image_tables(path, columns):
             layout = "table"
         chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
-        candidates = list(LAYOUTS.values()) if layout == "auto" else [] if columns else [chosen]
+        named = [] if columns else [chosen]
+        candidates = list(LAYOUTS.values()) if layout == "auto" and class_depth is None else named
         if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
-    source = Source(path, columns or {}, images, suffix, missing_labels, several_objects, console)
+    source = Source(path, columns or {}, images, suffix, missing_labels, several_objects, class_depth, layout != "auto", console)
     _refuse_unused(source, chosen)
     dataset = chosen.read(source)
     if dataset.boxes is not None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import defaultdict
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fieldmark.core.errors import InputError, Problem
+from fieldmark.core.errors import InputError
 from fieldmark.core.names import in_order, nearest, shown, some
+from fieldmark.core.recipe.data import class_levels
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
-from fieldmark.datasets.image_files import LOOPS, PassedOver, list_folder
 from fieldmark.datasets.images import Files
-from fieldmark.datasets.layouts.annotations import is_text
 from fieldmark.datasets.layouts.car_names import car_levels
+from fieldmark.datasets.layouts.class_levels import ClassFolder, class_folders_at, divided, levels_above, paths_of, splits_by_name
+from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders
+from fieldmark.datasets.layouts.folder_survey import LOOSE, OTHER_FILES, OURS, Survey, join, last
 from fieldmark.datasets.layouts.layout import Layout, Source
+from fieldmark.datasets.layouts.plausible import Candidates, check
+from fieldmark.datasets.layouts.question import level_choices, question
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -26,11 +29,12 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 def read(source: Source) -> Dataset:
     """Read a folder of class folders, or of train, val and test (or their common other names) that hold class folders.
 
-    Classes are the folders of train, sorted by name, or as numbers if all are; those of val and test are matched to them by name. Images
-    deeper inside a class folder belong to that class. A test folder that holds images and no folders is unlabelled. Names of cars give
-    levels. Links are followed. Hidden files and folders are ignored; whatever else is passed over is counted in the notes. Nothing is
-    opened or changed.
-    Raises InputError, with all problems at once.
+    Classes are the folders of train, sorted by name, or as numbers if all are; those of val and test are matched to them by name.
+    Images deeper inside a class folder belong to that class, unless `data.class_depth` says which folders name the classes. A test
+    folder that holds images and no folders is unlabelled. Names of cars, and folders above the classes, give levels. Links are
+    followed. Hidden files and folders, and runs of Fieldmark, are ignored; whatever else is passed over is counted in the notes.
+    Nothing is opened or changed.
+    Raises InputError, with all problems at once, and where folders may be something else than classes (`plausible`).
     """
     root = source.path
     if not root.is_dir():
@@ -40,66 +44,30 @@ def read(source: Source) -> Dataset:
             if root.name.lower().endswith(_ARCHIVES)
             else "Give the folder that holds one folder per class, or a table that ends in .csv, .tsv or .parquet.",
         )
-    survey = _Survey(root)
-    top_folders, top_images = survey.listing("")
+    survey = Survey(root)
+    survey.listing("")
     survey.stop_at_problems()
-    split_folders = _split_folders(survey, top_folders)
+    if survey.is_ours(""):
+        raise InputError(f"{shown(root)} is a run or study of Fieldmark, and no dataset", hint="Give the folder of images.")
+    reading = _as_found(survey, source.chosen) if source.class_depth is None else _at_levels(survey, source.class_depth)
+    classes: dict[str, list[_Class]] = {split: _images(survey, reading, split) for split in reading.splits}
 
-    if split_folders:
-        found = ", ".join(split_folders.values())
-        layout_note = f"read as class folders in splits: {found}"
-        beside = [folder for folder in top_folders if folder not in split_folders.values()]
-        if beside:
-            survey.notes.append(f"passed over beside {found}: {some(beside)}")
-        if "train" not in split_folders:
-            folders = "the folder" if len(split_folders) == 1 else "the folders"
-            raise InputError(f"{shown(root)} has {folders} {found}, but no train", hint="Add the folder train with one folder per class.")
-    else:
-        layout_note = "read as one folder per class, without splits"
-        split_folders = {"train": ""}
-        if named := [folder for folder in top_folders if folder.lower() in SPLIT_NAMES]:
-            survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
-
-    images: dict[str, dict[str, list[str]]] = {}
-    unlabelled: list[str] = []
-    for split, folder in split_folders.items():
-        class_folders, loose = survey.listing(folder) if folder else (top_folders, top_images)
-        if split == "test" and loose and not class_folders:
-            unlabelled = loose
-            survey.notes.append(f"{folder} holds images and no class folders: they are unlabelled")
-            continue
-        below = {name: survey.images_below(name, split, folder) for name in class_folders}
-        images[split] = {name: paths for name, paths in below.items() if paths is not None}
-        survey.passed_over("images outside any class folder", loose)
-    if split_folders["train"]:
-        survey.passed_over("images outside any class folder", top_images)
-
-    if not survey.problems and not any(images["train"].values()):
-        raise _no_images(survey, root, split_folders["train"])
-    class_names = _train_classes(survey, images["train"])
+    if not survey.problems and not any(paths for _, paths in classes["train"]):
+        raise _no_images(survey, reading)
+    class_names = _train_classes(survey, classes)
     if not survey.problems and len(class_names) == 1:
-        inside, _ = survey.listing(next(iter(images["train"])))
-        raise InputError(
-            f"{shown(_join(root, split_folders['train']))} has one class only ({class_names[0]}): a classifier needs at least two classes",
-            hint=f"If the classes are the folders inside, give {shown(_join(root, *images['train']))}."
-            if inside and not split_folders["train"]
-            else "Put the images of each class into a folder of its own.",
-        )
-    label_of = {_key(name): label for label, name in enumerate(class_names)}
-    for split in images:
+        raise _one_class(survey, reading, class_names[0])
+    for split in classes:
         if split != "train":
-            _check_against_train(survey, split_folders[split], images[split], class_names)
-            if not any(images[split].values()):
-                survey.notes.append(f"{split_folders[split]} has no images in class folders and counts as missing")
+            _check_against_train(survey, split, reading.splits[split], classes[split], class_names)
+            if not any(paths for _, paths in classes[split]):
+                survey.notes.append(f"{reading.splits[split] or split} has no images in class folders and counts as missing")
     survey.stop_at_problems()
 
-    labelled = [
-        (path, label_of[_key(_last(folder))], split)
-        for split, classes in images.items()
-        for folder, paths in classes.items()
-        for path in paths
-    ]
-    table = sorted(labelled + [(path, -1, UNLABELLED) for path in unlabelled])
+    label_of = {_key(name): label for label, name in enumerate(class_names)}
+    labelled = [(path, label_of[_key(folder.name)], split) for split in classes for folder, paths in classes[split] for path in paths]
+    table = sorted(labelled + [(path, -1, UNLABELLED) for path in reading.unlabelled])
+    levels = [Level.of(level, parents) for level, parents in (car_levels(class_names) or {}).items()]
     return Dataset(
         name=os.path.basename(os.path.abspath(root)) or str(root),
         root=root,
@@ -109,186 +77,206 @@ def read(source: Source) -> Dataset:
         labels=np.fromiter((label for _, label, _ in table), np.int32, len(table)),
         splits=np.array([split for _, _, split in table], np.str_),
         images=Files(root),
-        levels=tuple(Level.of(level, parents) for level, parents in (car_levels(class_names) or {}).items()),
-        notes=(layout_note, *survey.notes, *survey.passed_over_notes()),
+        levels=(*levels, *levels_above([folder for each in classes.values() for folder, _ in each], class_names)),
+        notes=(*reading.notes, *survey.notes, *survey.passed_over_notes()),
     )
 
 
-class _Survey:
-    """Walks folders below `root`, with relative paths, and collects what the user must know."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.problems: list[Problem] = []
-        self.notes: list[str] = []
-        self.damaged: set[str] = set()  # class folders that a problem speaks of
-        self._passed_over = PassedOver()
-        self._listings: dict[str, tuple[list[str], list[str]]] = {}
-        self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
-        self._chain_memo: dict[Path, tuple[int, int]] = {}
-
-    def wrong(self, what: str, remedy: str = "") -> None:
-        self.problems.append(Problem(what, remedy=remedy))
-
-    def stop_at_problems(self) -> None:
-        if self.problems:
-            raise InputError(*self.problems)
-
-    def passed_over(self, what: str, paths: list[str]) -> None:
-        self._passed_over.add(what, paths)
-
-    def passed_over_notes(self) -> list[str]:
-        return self._passed_over.notes()
-
-    def of_kind(self, what: str) -> list[str]:
-        return self._passed_over.paths.get(what, [])
-
-    def listing(self, folder: str) -> tuple[list[str], list[str]]:
-        """Relative paths of the folders and of the images directly inside `folder`, sorted."""
-        if folder not in self._listings:
-            folders: list[str] = []
-            images: list[str] = []
-            try:
-                found = list_folder(_join(self.root, folder))
-            except OSError as error:
-                self._unreadable(folder, error)
-            else:
-                folders, named = (_inside(folder, names) for names in (found.folders, found.images))
-                images = [path for path in named if is_text(path)]
-                self.passed_over("images whose names are not valid Unicode", [path for path in named if not is_text(path)])
-                for what, names in found.passed_over.items():
-                    self.passed_over(what, _inside(folder, names))
-                for name, reason in found.unreadable.items():
-                    self._unreadable(_inside(folder, [name])[0], reason)
-            self._listings[folder] = folders, images
-        return self._listings[folder]
-
-    def images_below(self, class_folder: str, split: str, split_folder: str) -> list[str] | None:
-        """Relative paths of all images at any depth in a class folder; None if it is a link to a folder above itself.
-
-        Links that lead back to a folder above, or to one already met in this class, are passed over.
-        """
-        if not is_text(class_folder):
-            self.wrong(f"the name of the class folder {shown(class_folder)} is not valid Unicode", remedy="rename the folder")
-            self.damaged.add(class_folder)
-            return []
-        problems = len(self.problems)
-        above = {*self._chain(""), *self._chain(split_folder), *self._chain(class_folder)[1:]}
-        found: list[str] = []
-        waiting = [class_folder]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                identity = self._identity(_join(self.root, folder))
-            except OSError as error:
-                self._unreadable(folder, error)
-                continue
-            owner_split, owner, first_met = self._owners.get(identity, (split, class_folder, folder))
-            if identity in above or (owner == class_folder and first_met != folder):
-                self.passed_over(LOOPS, [folder])
-                if folder == class_folder:
-                    return None
-            elif owner != class_folder:
-                conflict = "two classes" if owner_split == split else f"{owner_split} and in {split}"
-                self.wrong(f"{first_met} and {shown(folder)} are one and the same folder: its images cannot be in {conflict}")
-            else:
-                self._owners[identity] = split, class_folder, folder
-                folders, images = self.listing(folder)
-                found += images
-                waiting += reversed(folders)
-        if len(self.problems) > problems:
-            self.damaged.add(class_folder)
-        return found
-
-    def same_folder(self, one: str, other: str) -> bool:
-        return os.path.samefile(_join(self.root, one), _join(self.root, other))
-
-    def _unreadable(self, path: str, error: OSError) -> None:
-        self.wrong(f"{shown(_join(self.root, path))} cannot be read ({error.strerror})", remedy="make it readable, or move it away")
-
-    def _chain(self, folder: str) -> list[tuple[int, int]]:
-        """The real folder itself, and all that hold it up to the root of the file system; cut short if they cannot be looked at."""
-        real = Path(os.path.realpath(_join(self.root, folder)))
-        chain = []
-        for path in (real, *real.parents):
-            if path not in self._chain_memo:
-                try:
-                    self._chain_memo[path] = self._identity(str(path))
-                except OSError:
-                    break
-            chain.append(self._chain_memo[path])
-        return chain
-
-    @staticmethod
-    def _identity(path: str) -> tuple[int, int]:
-        status = os.stat(path)
-        return status.st_dev, status.st_ino
+_Class = tuple[ClassFolder, list[str]]
+"""A class folder, and the paths of its images."""
 
 
-def _split_folders(survey: _Survey, folders: list[str]) -> dict[str, str]:
-    """Split -> its folder, in the order train, val, test; empty if the folders are classes.
+@dataclass
+class _Reading:
+    """What each folder is taken for. `splits`: split → its folder, as messages call it, "" for the root; `folders` have one of these."""
 
-    A class may be called "train" (as opposed to "bus"): among folders that are not splits, split names count only if one of them holds
-    folders itself.
-    """
-    named = [folder for folder in folders if folder.lower() in SPLIT_NAMES]
-    if not named or (len(named) < len(folders) and not any(survey.listing(folder)[0] for folder in named)):
-        return {}
-    by_split: dict[str, list[str]] = defaultdict(list)
-    for folder in named:
-        by_split[SPLIT_NAMES[folder.lower()]].append(folder)
-    for split, several in by_split.items():
-        if len(several) > 1:
-            survey.wrong(f"{' and '.join(several)} are two names for one split, {split}", remedy="keep one, or rename the other")
-    chosen = {split: by_split[split][0] for split in SPLITS if split in by_split}
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        if first in chosen and second in chosen and survey.same_folder(chosen[first], chosen[second]):
-            survey.wrong(f"{chosen[first]} and {chosen[second]} are one and the same folder: {second} needs images of its own")
-    survey.stop_at_problems()
-    return chosen
+    splits: dict[str, str]
+    folders: list[ClassFolder] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def _train_classes(survey: _Survey, images: dict[str, list[str]]) -> tuple[str, ...]:
+def _as_found(survey: Survey, chosen: bool) -> _Reading:
+    """By the names of folders and what is in them. `chosen`: the user says that these are class folders."""
+    base = ""
+    splits = split_folders(survey, survey.inside(base))
+    if not splits and (base := images_inside(survey, "")):
+        splits = split_folders(survey, survey.inside(base))
+    if not splits:
+        return _without_splits(survey, base, chosen)
+    found = ", ".join(splits.values())
+    reading = _Reading({}, notes=[f"read as class folders in splits: {found}"])
+    if beside := [folder for folder in survey.inside(base) if folder not in splits.values()]:
+        survey.notes.append(f"passed over beside {found}: {some(beside)}")
+    if "train" not in splits:
+        folders = "the folder" if len(splits) == 1 else "the folders"
+        raise InputError(
+            f"{shown(survey.root)} has {folders} {found}, but no train", hint="Add the folder train with one folder per class."
+        )
+    classes: set[str] = set()
+    for split, folder in splits.items():
+        inner = images_inside(survey, folder)
+        if split != "train" and last(inner) in classes and survey.images_in(inner):
+            inner = folder  # a class that is called like its split
+        if split == UNLABELLED:
+            reading.unlabelled += survey.images_below(inner, split, folder) or []
+            survey.notes.append(f"{inner} is unlabelled, as its name says")
+            continue
+        inside, loose = _inside(survey, inner)
+        if split == "test" and loose and not inside:
+            reading.unlabelled += loose
+            survey.notes.append(f"{inner} holds images and no class folders: they are unlabelled")
+            continue
+        survey.passed_over(LOOSE, loose)
+        if split == "train":
+            _check(survey, inner, inside, chosen)
+            classes = set(map(last, inside))
+        reading.splits[split] = inner
+        reading.folders += [each for path in inside for each in divided(survey, ClassFolder(path, split, last(path)))]
+    survey.passed_over(LOOSE, survey.listing(base)[1])
+    return reading
+
+
+def _without_splits(survey: Survey, base: str, chosen: bool) -> _Reading:
+    inside, loose = _inside(survey, base)
+    reading = _Reading({"train": base}, notes=["read as one folder per class, without splits" + (f", in {base}" if base else "")])
+    if base and (beside := [folder for folder in survey.inside("") if not base.startswith(folder)]):
+        survey.notes.append(f"passed over beside {base}: {some(beside)}")
+    if named := [folder for folder in inside if last(folder).lower() in SPLIT_NAMES]:
+        survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
+    _check(survey, base, inside, chosen)
+    survey.passed_over(LOOSE, loose)
+    reading.folders = [each for path in inside for each in divided(survey, ClassFolder(path, "", last(path)))]
+    if any(each.split for each in reading.folders):
+        _splits_inside(reading)
+    return reading
+
+
+def _inside(survey: Survey, folder: str) -> tuple[list[str], list[str]]:
+    """The folders that may be classes, and the images, directly inside."""
+    inside, loose = survey.listing(folder)
+    ours = [path for path in inside if survey.holds_only_ours(path)]
+    survey.passed_over(OURS, ours)
+    return [path for path in inside if path not in ours], loose
+
+
+def _splits_inside(reading: _Reading) -> None:
+    """Class folders that hold train, val and test each."""
+    found = [split for split in SPLITS if any(each.split == split for each in reading.folders)]
+    reading.splits = dict.fromkeys(found, reading.splits["train"])
+    reading.notes = [f"read as one folder per class, with splits inside: {', '.join(found)}"]
+
+
+def _check(survey: Survey, base: str, folders: list[str], chosen: bool) -> None:
+    with_images = [folder for folder in folders if survey.count(folder)]
+    if not any(each.split for folder in with_images for each in divided(survey, ClassFolder(folder, "", ""))) or base:
+        check(Candidates(survey, base, tuple(with_images)), chosen)
+    deeper = [path for folder in with_images if survey.images_in(folder) for path in survey.with_images(folder)]
+    if deeper:
+        survey.notes.append(f"folders inside class folders are read as parts of them: {len(deeper):,} (first: {shown(deeper[0])})")
+
+
+def _at_levels(survey: Survey, depth: int | str) -> _Reading:
+    """As `data.class_depth` says."""
+    try:
+        first, final = class_levels(depth)
+    except ValueError as error:
+        raise InputError(f"data.class_depth: {error}") from None
+    folders = [folder for folder in class_folders_at(survey, first, final) if not survey.holds_only_ours(folder.path)]
+    if not any(survey.count(folder.path) for folder in folders):
+        what = f"{shown(survey.root)} has no images in folders at level {first}, which data.class_depth={depth} says name the classes:"
+        raise question(what, ["level 1 is that of the folders directly inside"], level_choices(survey))
+    tops = splits_by_name(survey.inside("")) if first > 1 else {}
+    found = [split for split in SPLITS if any((folder.split or "train") == split for folder in folders)]
+    reading = _Reading({split: next((top for top, of in tops.items() if of == split), "") for split in found}, folders)
+    said = f"the folders at level {first}" if first == final else f"the folders from level {first} to {final or 'the innermost'}"
+    reading.notes.append(
+        f"read as class folders: {said} name the classes" + (f", in splits: {', '.join(found)}" if found != ["train"] else "")
+    )
+    for top, split in tops.items():
+        if split not in found and (images := survey.images_in(images_inside(survey, top))):
+            reading.unlabelled += images
+            survey.notes.append(f"{top} holds images and no class folders: they are unlabelled")
+    read = {path for folder in folders for path in paths_of(survey, folder)} | set(reading.unlabelled)
+    everything = (path for folder in survey.below("") for path in survey.images_in(folder))
+    survey.passed_over(LOOSE, [path for path in everything if path not in read])
+    return reading
+
+
+def _images(survey: Survey, reading: _Reading, split: str) -> list[_Class]:
+    """The images of each class folder of a split. Folders that are links to a folder above them are left out."""
+    found = []
+    for folder in reading.folders:
+        if (folder.split or "train") == split:
+            paths = survey.listing(folder.path)[1] if folder.alone else survey.images_below(folder.path, split, reading.splits[split])
+            if paths is not None:
+                found.append((folder, paths))
+    return found
+
+
+def _train_classes(survey: Survey, classes: dict[str, list[_Class]]) -> tuple[str, ...]:
     """Class names, in order; every class of train must have images."""
-    for folder, paths in images.items():
-        if not paths and folder not in survey.damaged:
-            survey.wrong(f"class folder {folder} has no images", remedy="add some, or move it elsewhere")
-    _check_distinct(survey, images)
-    return tuple(in_order(_last(folder) for folder in images))
+    held = {folder.name for folder, paths in classes["train"] if paths}
+    for folder, paths in classes["train"]:
+        if not paths and folder.name not in held and folder.path not in survey.damaged:
+            elsewhere = {split: sum(len(found) for each, found in classes[split] if each.name == folder.name) for split in classes}
+            others = [f"{split} has {count:,}" for split, count in elsewhere.items() if count]
+            what = f"class folder {folder.path} has no images"
+            survey.wrong(f"{what}, and {' and '.join(others)}" if others else what, remedy="add some, or move it elsewhere")
+    _check_distinct(survey, classes["train"])
+    return tuple(in_order({folder.name for folder, _ in classes["train"]}))
 
 
-def _check_against_train(survey: _Survey, split_folder: str, images: dict[str, list[str]], class_names: tuple[str, ...]) -> None:
+def _check_against_train(survey: Survey, split: str, split_folder: str, classes: list[_Class], class_names: tuple[str, ...]) -> None:
     known = {_key(name) for name in class_names}
+    names = dict.fromkeys(folder.name for folder, paths in classes if paths)
     unknown = []
-    for name in (_last(folder) for folder, paths in images.items() if paths):
+    for name in names:
         if _key(name) not in known:
             near = nearest(name, class_names, likeness=0.8)
             unknown.append(repr(name) + (f" (train has {near[0]!r})" if near else ""))
     if unknown:
-        classes = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
+        several = "a class" if len(unknown) == 1 else f"{len(unknown)} classes"
         remedy = "classes are matched by the names of their folders: rename them, delete them or add them to train"
-        survey.wrong(f"{split_folder} has {classes} that train lacks: {', '.join(unknown)}", remedy)
-    _check_distinct(survey, images)
+        none = ""
+        if len(unknown) == len(names) > 1:
+            none = f", and none of train's, such as {some(class_names, 2)}"
+            remedy = f"they are not splits of one dataset, or of one whose splits differ in their classes on purpose; {remedy}"
+        survey.wrong(f"{split_folder or split} has {several} that train lacks: {', '.join(unknown)}{none}", remedy)
+    _check_distinct(survey, classes)
 
 
-def _check_distinct(survey: _Survey, folders: dict[str, list[str]]) -> None:
-    by_key: dict[str, str] = {}
-    for folder in folders:
-        twin = by_key.setdefault(_key(_last(folder)), folder)
-        if twin != folder:
-            what = f"the class folders {twin} and {folder} have the same name in two Unicode spellings ({twin!a}, {folder!a})"
+def _check_distinct(survey: Survey, classes: list[_Class]) -> None:
+    by_key: dict[str, ClassFolder] = {}
+    for folder, _ in classes:
+        twin = by_key.setdefault(_key(folder.name), folder)
+        if twin.name != folder.name:
+            one, other = twin.path, folder.path
+            what = f"the class folders {one} and {other} have the same name in two Unicode spellings ({one!a}, {other!a})"
             survey.wrong(what, remedy="merge them")
 
 
-def _no_images(survey: _Survey, root: Path, train_folder: str) -> InputError:
-    folder = shown(_join(root, train_folder))
-    loose = len(survey.of_kind("images outside any class folder"))
+def _one_class(survey: Survey, reading: _Reading, name: str) -> InputError:
+    folder = f"{reading.splits['train']}/{name}".strip("/")
+    inside, _ = survey.listing(folder)
+    in_splits = len(reading.splits) > 1 or reading.splits["train"]
+    return InputError(
+        f"{shown(join(survey.root, reading.splits['train']))} has one class only ({name}): a classifier needs at least two classes",
+        hint=f"If the classes are the folders inside, give {shown(join(survey.root, folder))}."
+        if inside and not in_splits
+        else "Put the images of each class into a folder of its own.",
+    )
+
+
+def _no_images(survey: Survey, reading: _Reading) -> InputError:
+    folder = shown(join(survey.root, reading.splits["train"]))
+    loose = len(survey.of_kind(LOOSE))
     if loose:
         return InputError(
             f"{folder} has no class folders with images; {loose:,} image{'s lie' if loose > 1 else ' lies'} outside any class folder",
             hint="Put the images of each class into a folder named after the class.",
         )
-    others = survey.of_kind("files that are not images")
+    others = survey.of_kind(OTHER_FILES)
     if archives := [path for path in others if path.lower().endswith(_ARCHIVES)]:
         return InputError(f"there are no images in {folder}, but archives: {some(archives)}", hint="Unpack them and give the folder.")
     kinds = f" ({some(others)})" if others else ""
@@ -303,22 +291,11 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _join(root: Path, *parts: str) -> str:
-    return os.path.join(root, *(part for part in parts if part))
-
-
-def _inside(folder: str, names: list[str]) -> list[str]:
-    return [f"{folder}/{name}" if folder else name for name in names]
-
-
-def _last(folder: str) -> str:
-    return folder.rpartition("/")[2]
-
-
 LAYOUT = Layout(
     name="class-folders",
     title="class folders",
     recognise=lambda path: None,
     read=read,
     example="photos/",
+    settings=("class_depth",),
 )

@@ -14,7 +14,10 @@ from fieldmark.datasets.images import Files, Images
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader is given: a folder or file that is there, and how it is to be read, as `data.columns` and the like say it."""
+    """What a reader is given: a folder or file that is there, and how it is to be read, as `data.columns` and the like say it.
+
+    `chosen`: whether the user named the layout.
+    """
 
     path: Path
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -22,10 +25,12 @@ class Source:
     suffix: str | None = None
     missing_labels: MissingLabels = "words"
     several_objects: SeveralObjects = "ask"
+    class_depth: int | str | None = None
+    chosen: bool = False
     console: Console = field(default_factory=lambda: Console(quiet=True))
 
 
-SETTINGS = ("columns", "images", "suffix", "missing_labels", "several_objects")
+SETTINGS = ("columns", "images", "suffix", "missing_labels", "several_objects", "class_depth")
 """The fields of Source that are keys of `data`."""
 
 

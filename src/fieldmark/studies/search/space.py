@@ -43,6 +43,7 @@ _DECIDE_VAL = (
     "data.suffix",
     "data.missing_labels",
     "data.several_objects",
+    "data.class_depth",
     "data.level",
     "data.corrupt",
     "data.val_fraction",
