@@ -17,6 +17,7 @@ from fieldmark.datasets.layouts.car_names import car_levels
 from fieldmark.datasets.layouts.class_levels import ClassFolder, class_folders_at, divided, levels_above, paths_of, splits_by_name
 from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders
 from fieldmark.datasets.layouts.folder_survey import LOOSE, OTHER_FILES, OURS, Survey, join, last
+from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Layout, Source
 from fieldmark.datasets.layouts.plausible import Candidates, check
 from fieldmark.datasets.layouts.question import level_choices, question
@@ -53,10 +54,10 @@ def read(source: Source) -> Dataset:
     classes: dict[str, list[_Class]] = {split: _images(survey, reading, split) for split in reading.splits}
 
     if not survey.problems and not any(paths for _, paths in classes["train"]):
-        raise _no_images(survey, reading)
+        raise _with_labels(survey, _no_images(survey, reading))
     class_names = _train_classes(survey, classes)
     if not survey.problems and len(class_names) == 1:
-        raise _one_class(survey, reading, class_names[0])
+        raise _with_labels(survey, _one_class(survey, reading, class_names[0]))
     for split in classes:
         if split != "train":
             _check_against_train(survey, split, reading.splits[split], classes[split], class_names)
@@ -284,6 +285,13 @@ def _no_images(survey: Survey, reading: _Reading) -> InputError:
         f"there are no images in {folder}{kinds}",
         hint=f"An image is a file whose name ends in {', '.join(sorted(IMAGE_EXTENSIONS))}.",
     )
+
+
+def _with_labels(survey: Survey, error: InputError) -> InputError:
+    """The error, or if there are files that say what the images are, what they are instead of the hint."""
+    labels = label_files(survey)
+    choices = [label.choice for label in labels if label.choice is not None]
+    return question(str(error.problems[0]), [label.what for label in labels], choices) if labels else error
 
 
 def _key(name: str) -> str:

@@ -15,6 +15,7 @@ from itertools import combinations
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.layouts.class_levels import MASK_FOLDERS, without_masks
 from fieldmark.datasets.layouts.folder_survey import Survey, join, last
+from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
 
 
@@ -75,8 +76,11 @@ def check(candidates: Candidates, chosen: bool) -> None:
     choices = [choice for finding in found for choice in finding.choices]
     named = {choice.command for choice in choices}
     choices += [choice for choice in level_choices(survey, candidates.base) if choice.command not in named]
+    labels = label_files(survey)
+    choices += [label.choice for label in labels if label.choice is not None]
     where = shown(join(survey.root, candidates.base))
-    raise question(f"it is not clear which folders of {where} are its classes:", [finding.what for finding in found], choices)
+    reasons = [finding.what for finding in found] + [label.what for label in labels]
+    raise question(f"it is not clear which folders of {where} are its classes:", reasons, choices)
 
 
 def _nested(candidates: Candidates) -> Finding | None:
