@@ -1,69 +1,85 @@
-"""VOC XML files: corners, what is malformed, and documents made to exhaust the reader."""
-
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from miniatures import edit, jpeg, put, refusal, voc
 
-from fieldmark.datasets.layouts.annotations import Annotations, Box
-from fieldmark.datasets.layouts.voc import object_boxes
-
-OBJECT = (
-    "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
-    "<part><bndbox><xmin>1</xmin></bndbox></part></object>"
-)
+from fieldmark.datasets.layouts import read_dataset
 
 
-def read(folder: Path, content: str | bytes) -> tuple[list[Box] | None, list[str]]:
-    (folder / "a").write_bytes(content.encode() if isinstance(content, str) else content)
-    notes = Annotations(folder)
-    return object_boxes(notes, "a"), [str(problem) for problem in notes.problems]
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return voc.write(tmp_path)
 
 
-def test_corners_count_from_one_and_are_inclusive(tmp_path: Path) -> None:
-    found = read(tmp_path, f"<annotation>{OBJECT.format('cat', 1, 3, 64, 48)}{OBJECT.format('dog', 0, 0, 9.5, 8)}</annotation>")
-    assert found == ([(0, 2, 64, 48), (0, 0, 9.5, 8)], [])
-    assert read(tmp_path, "\ufeff<?xml version='1.0'?><annotation/>") == ([], [])
+def test_rows_as_published(root: Path) -> None:
+    dataset = read_dataset(root)
+    row = dataset.paths.index("JPEGImages/000001.jpg")
+    assert dataset.boxes is not None
+    assert (dataset.label_names()[row], dataset.splits[row], dataset.boxes[row].tolist()) == ("bird", "train", [8, 4, 40, 30])
+    assert dataset.splits[dataset.paths.index("JPEGImages/000002.jpg")] == "val"
+    assert dataset.splits[dataset.paths.index("JPEGImages/000003.jpg")] == "unlabelled"
+    assert dataset.notes[1] == "its official splits are used: train, val, test"
+
+
+def test_trainval_is_train_where_there_is_no_train(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / f"ImageSets/Main/{split}.txt").unlink()
+    assert len(read_dataset(root).rows("train")) == 9
+
+
+def test_without_lists_all_is_train(root: Path) -> None:
+    for file in (root / "ImageSets/Main").glob("*.txt"):
+        file.unlink()
+    dataset = read_dataset(root)
+    assert (len(dataset.rows("train")), len(dataset.rows("unlabelled"))) == (9, 3)
+    assert "images of train that show no object are unlabelled: 3 (first: JPEGImages/000003.jpg)" in dataset.notes
+
+
+@pytest.mark.parametrize("folders", [("train", "valid", "test"), ("",)])
+def test_xml_next_to_the_images(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        for number, name in enumerate(("bird", "cat", "bird")):
+            put(tmp_path / folder / f"{number}.png", jpeg(number))
+            put(tmp_path / folder / f"{number}.xml", voc.xml(f"{number}", name))
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, dataset.class_names, len(dataset)) == ("voc", ("bird", "cat"), 3 * len(folders))
+    assert set(dataset.splits.tolist()) == ({"train", "val", "test"} if len(folders) > 1 else {"train"})
+    assert all(dataset.images.read(path) for path in dataset.paths)
+
+
+def test_images_that_show_several_classes(root: Path) -> None:
+    put(root / "Annotations/000000.xml", voc.xml("000000", "cat", "bird"))
+    message = refusal(root)
+    assert "ImageSets/Main/train.txt, line 1: JPEGImages/000000.jpg shows cat, bird: 1 of 12 images" in message
+    assert "data.several_objects=largest" in message
+    dataset = read_dataset(root, several_objects="largest")
+    assert dataset.label_names()[0] == "cat" and dataset.boxes is not None and dataset.boxes[0].tolist() == [8, 4, 40, 30]
+    assert "JPEGImages/000000.jpg" not in read_dataset(root, several_objects="leave-out").paths
+
+
+def test_a_box_that_is_empty_is_left_out(root: Path) -> None:
+    edit(root / "Annotations/000000.xml", "<xmin>9</xmin>", "<xmin>41</xmin>")
+    dataset = read_dataset(root)
+    assert dataset.boxes is not None and np.isnan(dataset.boxes[0]).all() and dataset.splits[0] == "train"
+    assert dataset.notes[-1].endswith("data.crop=box leaves these images whole: Annotations/000000.xml, object 1")
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    ("old", "new", "problem"),
     [
-        ("", "a, line 1: it is not well-formed XML (no element found"),
-        ("<annotation>\n<object>\n</annotation>", "a, line 3: it is not well-formed XML (mismatched tag"),
-        (b"<annotation>\n\xff</annotation>", "a, line 2: it is not UTF-8 text"),
-        ("<html></html>", "a: it holds 'html' instead of the element called annotation that VOC has"),
-        (f"<annotation>{OBJECT.format('cat', 1, 1, 5, 5)}<object/></annotation>", "a, object 2: the box '   ' should be four numbers"),
-        (f"<annotation>{OBJECT.format('cat', 'nan', 1, 5, 5)}</annotation>", "a, object 1: the box from (nan, 0) to (5, 5) is empty"),
-        (f"<annotation>{OBJECT.format('cat', 9, 1, 5, 5)}</annotation>", "a, object 1: the box from (8, 0) to (5, 5) is empty"),
+        ("<name>bird</name>", "<name> </name>", "Annotations/000000.xml, object 1: its name is ''"),
+        ("</annotation>", "", "Annotations/000000.xml, line 13: it is not well-formed XML"),
+        ("<annotation>", "<!DOCTYPE a><annotation>", "Annotations/000000.xml: it declares a document type, which is refused"),
     ],
 )
-def test_what_is_wrong_is_noted(tmp_path: Path, content: str | bytes, problem: str) -> None:
-    found, problems = read(tmp_path, content)
-    assert found is None
-    assert len(problems) == 1 and problems[0].startswith(problem)
+def test_what_is_wrong_is_named(root: Path, old: str, new: str, problem: str) -> None:
+    edit(root / "Annotations/000000.xml", old, new)
+    assert problem in refusal(root)
 
 
-LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 12))
-DOCUMENT_TYPE = f'<!DOCTYPE a [<!ENTITY l0 "lol">{LAUGHS}]>'
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        f"{DOCUMENT_TYPE}<annotation>&l11;</annotation>",
-        f"<?xml version='1.0'?>\n<!-- -->{DOCUMENT_TYPE}<annotation>&l11;</annotation>",
-        f"<?xml version='1.0' encoding='utf-16'?>{DOCUMENT_TYPE}<annotation>&l11;</annotation>".encode("utf-16"),
-        f"<?xml version='1.0' encoding='utf-16-le'?>{DOCUMENT_TYPE}<annotation>&l11;</annotation>".encode("utf-16-le"),
-        '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><annotation><object><name>&e;</name></object></annotation>',
-        "<annotation>" * 300_000,
-    ],
-    ids=["entities", "after a comment", "utf-16", "utf-16 without mark", "external entity", "deep"],
-)
-def test_hostile_documents_are_refused_at_once(tmp_path: Path, content: str | bytes) -> None:
-    start = time.process_time()
-    found, problems = read(tmp_path, content)
-    assert found is None and len(problems) == 1
-    assert time.process_time() - start < 5
+def test_lists_that_lead_out_of_the_folder(root: Path) -> None:
+    put(root / "ImageSets/Main/val.txt", "../../../etc/passwd\n")
+    assert "ImageSets/Main/val.txt, line 1: the path '../../../etc/passwd.jpg' leads out" in refusal(root)

@@ -9,58 +9,42 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown, some
-from fieldmark.core.recipe.data import SeveralObjects
-from fieldmark.datasets.dataset import UNLABELLED, Dataset
-from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, Row, enclosing, is_text
+from fieldmark.datasets.dataset import Dataset
+from fieldmark.datasets.layouts.annotations import Annotations, Place, is_text
 from fieldmark.datasets.layouts.class_names import unique_names
 from fieldmark.datasets.layouts.coco_files import coco_files, image_paths, root_of
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
+from fieldmark.datasets.layouts.several_objects import Marked, Object, remarks, settle
 
 _RANKS = ("genus", "family", "order", "class", "phylum", "kingdom")
 
 Id = int | str
 
 
-@dataclass(frozen=True)
-class _Object:
-    category: Id
-    box: Box | None
-
-    @property
-    def area(self) -> float:
-        return 0.0 if self.box is None else (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
-
-
 @dataclass
 class _Part:
-    """One file: images, categories and the objects in the images, by their ids; and boxes that are none."""
+    """One file: images, categories and the objects in the images, by their ids."""
 
     file: str
     split: str
     images: dict[Id, tuple[Place, str]] = field(default_factory=dict)
     categories: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     names: dict[Id, str] = field(default_factory=dict)
-    objects: dict[Id, list[_Object]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    no_boxes: list[Place] = field(default_factory=list)
+    objects: dict[Id, list[Object]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
-    def label(self, image: Id) -> str | None:
-        """The name of an image's category, None without an object. Its objects are all of one category."""
-        objects = self.objects.get(image)
-        return self.names[objects[0].category] if objects else None
+    def marked(self) -> list[Marked]:
+        return [Marked(place, path, self.split, tuple(self.objects.get(key, ()))) for key, (place, path) in self.images.items()]
 
 
 def read(source: Source) -> Dataset:
     """Read the files that `coco_files` finds: one, or one for each split.
 
-    An image without an object is unlabelled. If an image shows objects of several categories, `data.several_objects` says what happens.
-    Several objects of one category make one box around all of them. Objects that are crowds do not count. A box that is empty, or is
-    none, is left out. Classes are the categories that images have, in the order of train's, and are matched by name. The levels are
-    those of genus, family, order, class, phylum, kingdom and supercategory that every class has and that tell some of them apart, but
-    not all. Where images are, `image_paths` finds out.
+    An image has the label of its objects, and a box around all of them; without any it is unlabelled. If they are of several categories,
+    `data.several_objects` says what happens. Objects that are crowds do not count. A box that is empty, or is none, is left out.
+    Classes are the categories that images have, in the order of train's, and are matched by name. The levels are those of genus, family,
+    order, class, phylum, kingdom and supercategory that every class has and that tell some of them apart, but not all. Where images are,
+    `image_paths` finds out.
     """
     notes = Annotations(root_of(source.path))
     files = coco_files(source.path)
@@ -72,20 +56,22 @@ def read(source: Source) -> Dataset:
     notes.check()
     parts = [_read_part(notes, found[0], split) for split, found in files.items()]
     notes.check()
-    _settle_several(parts, source.several_objects)
+    marked = [each for part in parts for each in part.marked()]
+    said = list(remarks(marked, source.several_objects))
+    images = settle(marked, source.several_objects)
 
     categories: dict[str, Mapping[str, Any]] = {}
     for part in parts:
-        used = {objects[0].category for objects in part.objects.values()}
-        for key in (key for key in part.categories if key in used):
+        used = {each.objects[0].name for each in images if each.split == part.split and each.objects}
+        for key in (key for key in part.categories if part.names[key] in used):
             categories.setdefault(part.names[key], part.categories[key])
     index = {name: position for position, name in enumerate(categories)}
     return notes.dataset(
         layout=LAYOUT.name,
         class_names=list(categories),
-        rows=[row for part in parts for row in _rows(part, index)],
+        rows=[each.row(index) for each in images],
         levels=_levels(list(categories.values())),
-        notes=list(_remarks(parts, index)),
+        notes=[*_remarks(parts, index), *said],
     )
 
 
@@ -130,41 +116,12 @@ def _read_object(notes: Annotations, part: _Part, place: Place, record: Mapping[
             notes.wrong(place, f"there is no {what} with the id {_shown(key)}")
     if image not in part.images or category not in part.categories or record.get("iscrowd") == 1:
         return
-    box = None
+    box = no_box = None
     if sides := record.get("bbox"):
-        # What is wrong with a box is no reason to refuse the image, so it is noted apart.
-        apart = Annotations(notes.root)
         if isinstance(sides, list) and all(isinstance(side, int | float) for side in sides):
-            box = apart.corner_box(place, sides)
-        if box is None:
-            part.no_boxes.append(place)
-    part.objects.setdefault(image, []).append(_Object(category, box))
-
-
-def _settle_several(parts: Sequence[_Part], several_objects: SeveralObjects) -> None:
-    """Leave each image objects of one category at most. Raises InputError if it is to be asked what happens to those with several."""
-    several = [(part, image) for part in parts for image, objects in part.objects.items() if len({each.category for each in objects}) > 1]
-    if not several:
-        return
-    part, image = several[0]
-    place, path = part.images[image]
-    if several_objects == "ask":
-        names = dict.fromkeys(part.names[each.category] for each in part.objects[image])
-        total = sum(len(each.images) for each in parts)
-        raise InputError(
-            f"{place}: {shown(path)} shows {some(list(names))}: {len(several):,} of {total:,} images show several classes",
-            hint="Say what their label is: data.several_objects=largest, that of the largest box, with its box; or "
-            "data.several_objects=leave-out.",
-        )
-    for part, image in several:
-        objects = part.objects[image]
-        if several_objects == "largest":
-            part.objects[image] = [max(objects, key=lambda each: each.area)]
-        else:
-            part.left_out.append(part.images.pop(image)[1])
-            del part.objects[image]
-    said = "are left out" if several_objects == "leave-out" else "have the label of their largest box"
-    parts[0].remarks.append(f"images that show several classes {said}: {len(several):,} (first: {shown(path)})")
+            box = Annotations(notes.root).corner_box(place, sides)  # what is wrong with it is no reason to refuse the image
+        no_box = place if box is None else None
+    part.objects.setdefault(image, []).append(Object(part.names[category], box, no_box))
 
 
 def _remarks(parts: Sequence[_Part], classes: Collection[str]) -> Iterator[str]:
@@ -177,20 +134,6 @@ def _remarks(parts: Sequence[_Part], classes: Collection[str]) -> Iterator[str]:
     names = parts[0].names.values()
     if dropped := sum(name not in classes for name in names):
         yield f"{dropped:,} of {len(names):,} categories have no image in train and are left out"
-    for part in parts:
-        without = [path for key, (_, path) in part.images.items() if key not in part.objects]
-        if without and part.objects:
-            yield f"images of {part.split} that show no object are unlabelled: {len(without):,} (first: {shown(without[0])})"
-    if no_boxes := [str(place) for part in parts for place in part.no_boxes]:
-        yield f"boxes that are empty, or none, are left out, and data.crop=box leaves these images whole: {some(no_boxes, 20)}"
-
-
-def _rows(part: _Part, index: Mapping[str, int]) -> Iterator[Row]:
-    for key, (place, path) in part.images.items():
-        if name := part.label(key):
-            yield Row(place, path, index[name], part.split, enclosing([each.box for each in part.objects[key] if each.box]))
-        else:
-            yield Row(place, path, None, UNLABELLED)
 
 
 def _levels(categories: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +16,6 @@ FOLDER = "annotations"
 _HEAD = 2**16
 _KEYS = re.compile(rb'"(info|images|annotations|categories|licenses)"\s*:')
 _SIGNS = re.compile(rb'"(images|annotations|categories|file_name|image_id|category_id)"\s*:')
-_LOOKED_FOR = 20
 _MANY_FILES = 50
 
 
@@ -93,26 +91,15 @@ def image_paths(root: Path, file: str, split: str, names: Sequence[str]) -> tupl
     Names are relative to the first folder of `_candidates` in which one of the first images is, or else looked up below the root, by
     what follows their folders if these are of another machine.
     """
-    plain = {name: name.replace("\\", "/") for name in names}
-    first = list(islice(plain.values(), _LOOKED_FOR))
-    for folder in _candidates(file, split):
-        if any(_is_file(root / folder / name) for name in first):
-            return {name: str(PurePosixPath(folder, path)) for name, path in plain.items()}, []
     finder = ImageFinder(root, foreign=True)
-    found = finder.find(file, split, lambda: ((name, split) for name in names))
-    return {name: found.get(name, path) for name, path in plain.items()}, finder.remarks
+    found = finder.find(file, split, lambda: ((name, split) for name in names), _candidates(file, split))
+    return {name: found.get(name, name) for name in names}, finder.remarks
 
 
-def _candidates(file: str, split: str) -> Iterator[str]:
+def _candidates(file: str, split: str) -> list[str]:
     """The folders that an image may be relative to: that of the file, the root, "images", and those called like the file or the split."""
     stem = PurePosixPath(file).stem
     own = str(PurePosixPath(file).parent)
-    yield from ("" if own == FOLDER else own, "", "images", "data", stem, split)
-    yield from (stem.partition("_")[2], f"images/{stem.partition('_')[2]}", f"images/{split}", f"images/{stem}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # a zero byte
-        return False
+    kind = stem.partition("_")[2]  # as in instances_train2017
+    first = ("" if own == FOLDER else own, "", "images", "data", stem, split)
+    return [*first, *([kind, f"images/{kind}"] if kind else []), f"images/{split}", f"images/{stem}"]

@@ -9,7 +9,7 @@ from fieldmark.datasets.layouts.annotations import Annotations, Place, Row, encl
 from fieldmark.datasets.layouts.class_names import readable
 from fieldmark.datasets.layouts.layout import Layout, Source, marks
 from fieldmark.datasets.layouts.matlab import load_mat
-from fieldmark.datasets.layouts.voc import object_boxes
+from fieldmark.datasets.layouts.voc_xml import object_boxes
 
 _CLASSES = 120
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row, enclosing
 from fieldmark.datasets.layouts.layout import Layout, Source, marks
-from fieldmark.datasets.layouts.voc import object_boxes
+from fieldmark.datasets.layouts.voc_xml import object_boxes
 
 _SPLITS = {"annotations/trainval.txt": "train", "annotations/test.txt": "test"}
 _SPECIES = ("cat", "dog")

@@ -74,16 +74,20 @@ class ImageFinder:
                 self.base = folder
         self._index: _Index | None = None
 
-    def find(self, file: str, own_split: str, named: Callable[[], Iterable[Named]]) -> Mapping[str, str]:
-        """The path of each image that the table `file` names, by what it is called there.
+    def find(self, file: str, own_split: str, named: Callable[[], Iterable[Named]], candidates: Iterable[str] = ()) -> Mapping[str, str]:
+        """The path of each image that the file `file` names, by what it is called there.
 
-        Empty if they are paths as they stand, which is so if any of the first is there, and if nothing is found unless `data.images` or
-        `data.suffix` asks for it. `named` may be called twice. Raises InputError if an id may be any of several files, and if nothing is
-        found that was asked for.
+        It is relative to the first of the folders `candidates` in which one of the first images is, or else looked up. Empty if they are
+        paths relative to the file as they stand, which is so if any of the first is there, and if nothing is found unless `data.images`
+        or `data.suffix` asks for it. `named` may be called twice. Raises InputError if an id may be any of several files, and if nothing
+        is found that was asked for.
         """
         first = [text for text, _ in islice(named(), _FIRST)]
-        if not first or (not self._asked and any(self._is_there(text, PurePosixPath(file).parent) for text in first)):
+        if not first or (not (self._asked or candidates) and any(self._is_there(text, PurePosixPath(file).parent) for text in first)):
             return {}
+        for folder in candidates:
+            if any(self._is_there(text, folder) for text in first):
+                return {text: str(PurePosixPath(folder, text.strip().replace("\\", "/"))) for text, _ in named()}
         found, several = self._search((text, split or own_split or "train") for text, split in named())
         if several:
             raise self._ambiguous(file, several)
