@@ -16,6 +16,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
+from fieldmark.evaluation.submission import submit_run
 from fieldmark.scoring.predictions import Predictions
 from runs import train
 
@@ -100,3 +101,71 @@ def test_a_class_that_is_there_twice_or_unknown_is_refused(counted: Run, tmp_pat
         evaluate_run(counted, numbered(tmp_path / "twice", ["7", "07"]), "test", QUIET)
     with pytest.raises(InputError, match=r"1 classes that .* was not trained on: 12\nIts classes are 0, 1,"):
         evaluate_run(counted, numbered(tmp_path / "more", ["7", "12"]), "test", QUIET)
+
+
+@pytest.fixture(scope="module")
+def tabled(birds: Path, tiny: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on a table whose columns nobody could guess."""
+    root = tmp_path_factory.mktemp("tabled")
+    table(root / "train.csv", birds, "photo_ref,taxon", sorted(birds.glob("train/*/*.png"))[::2])
+    return train(root / "train.csv", *tiny("data.columns=path=photo_ref,label=taxon", "train.epochs=1"), out=root / "run")
+
+
+def table(file: Path, birds: Path, header: str, images: list[Path], label: Callable[[Path], str] = lambda path: path.parent.name) -> Path:
+    """A table of these images, which are linked beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not (file.parent / "img").exists():
+        (file.parent / "img").symlink_to(birds)
+    columns = header.count(",") + 1
+    rows = [",".join([f"img/{path.relative_to(birds)}", label(path)][:columns]) for path in images]
+    file.write_text("\n".join([header, *rows]))
+    return file
+
+
+def test_the_columns_of_the_run_are_remembered_where_a_table_has_them(tabled: Run, birds: Path, tmp_path: Path) -> None:
+    images = sorted(birds.glob("test/*/*.png"))
+    for name, header, settings in (
+        ("same", "photo_ref,taxon", ()),
+        ("common", "path,label", ()),
+        ("given", "photo_ref,said", ("data.columns=label=said",)),
+    ):
+        found = evaluate_run(tabled, table(tmp_path / f"{name}.csv", birds, header, images), "test", QUIET, settings=settings)
+        assert (found.split, found.metrics.n) == ("all", 12)
+    one = table(tmp_path / "one.csv", birds, "photo_ref,taxon", [path for path in images if path.parent == images[0].parent])
+    assert evaluate_run(tabled, one, "test", QUIET).metrics.n == 4, "a single class"
+    with pytest.raises(InputError, match="no column"):
+        evaluate_run(tabled, one, "test", QUIET, settings=["data.columns=label=species"])
+    for setting in ("data.size=64", "train.epochs=2", "data.taxonomy=none"):
+        with pytest.raises(InputError, match=r"settings can only say how they are read\nThe keys for that are data.layout, data.columns"):
+            evaluate_run(tabled, one, "test", QUIET, settings=[setting])
+    with pytest.raises(InputError, match="Add --data DATA"):
+        evaluate_run(tabled, None, "test", QUIET, settings=["data.columns=label=species"])
+
+
+def test_images_without_labels_are_answered_and_not_evaluated(tabled: Run, birds: Path, tmp_path: Path) -> None:
+    new = table(tmp_path / "new" / "new.csv", birds, "photo_ref", sorted(birds.glob("test/*/*.png")))
+    with pytest.raises(InputError, match=f"no readable images with labels\n.*fieldmark submit {tabled.path} answers.csv --data {new}"):
+        evaluate_run(tabled, new, "test", QUIET)
+    done = submit_run(tabled, tmp_path / "answers.csv", new, "id=path,label=class", QUIET)
+    assert done.unanswered == 0 and len(done.file.read_text().splitlines()) == 13
+    with pytest.raises(InputError, match="has no column of paths and none of labels"):
+        train(new, out=tmp_path / "never")
+
+
+def test_folders_need_no_train_no_second_class_and_no_classes(run: Run, birds: Path, tmp_path: Path) -> None:
+    held = shutil.copytree(birds / "test", tmp_path / "held" / "test")
+    one = next(held.iterdir())
+    for data, split, count in ((held.parent, "test", 12), (shutil.copytree(one, tmp_path / "one" / one.name).parent, "all", 4)):
+        found = evaluate_run(run, data, "test", QUIET)
+        assert (found.split, found.metrics.n) == (split, count)
+        with pytest.raises(InputError, match=r"but no train|has one class only"):
+            train(data, out=tmp_path / "never")
+    shutil.copytree(birds / "train", held.parent / "val")
+    assert evaluate_run(run, held.parent, "val", QUIET).metrics.n == 48
+    loose = shutil.copytree(one, tmp_path / "loose")
+    with pytest.raises(InputError, match=rf"no readable images with labels\n.*fieldmark submit {run.path} answers.csv --data {loose}"):
+        evaluate_run(run, loose, "test", QUIET)
+    assert submit_run(run, tmp_path / "answers.csv", loose, "id=path,label=class", QUIET).unanswered == 0
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there are no images in"):
+        evaluate_run(run, tmp_path / "empty", "test", QUIET)

@@ -27,18 +27,26 @@ def data_cautions(images: Sequence[Mapping[str, Any]], tested: np.ndarray) -> li
 
 
 def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same bytes in test and in what was learnt from, and the same bytes with several labels."""
+    """The same bytes in test and in what was learnt from, several times in one split, and with several labels."""
     by_hash = defaultdict(list)
     for image in images:
         if image["hash"] and image["split"] in SPLITS:
             by_hash[image["hash"]].append(image)
     alike = [each for each in by_hash.values() if len(each) > 1]
     leaked = [row["path"] for each in alike if {"train", "val"} & {row["split"] for row in each} for row in each if row["split"] == "test"]
+    counted = len({(row["hash"], row["split"]) for each in alike for row in each})
+    again = sum(map(len, alike)) - counted
     doubtful = [each[0]["path"] for each in alike if len({row.get("true_label", row["label"]) for row in each}) > 1]
     said = []
     if leaked:
         are = "is" if len(leaked) == 1 else "are"
         said.append(f"{_images(leaked)} of test {are} also in train or val, byte for byte, {_BIASED}: {some(leaked, _NAMED)}.")
+    if again:
+        are = "is a copy" if again == 1 else "are copies"
+        used = sum(image["split"] in SPLITS for image in images)
+        first = [each[0]["path"] for each in alike if len({row["split"] for row in each}) < len(each)]
+        counts = "figures and intervals count each of them"
+        said.append(f"{again:,} of {used:,} images {are} of others in the same split, byte for byte, and {counts}: {some(first, _NAMED)}.")
     if doubtful:
         lie = "lies" if len(doubtful) == 1 else "lie"
         several = f"{_images(doubtful)} {lie} in several classes at once, and at most one of these labels can be right"

@@ -109,8 +109,8 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     return LoadedData(used, content).without_empty(margin_of(settings.crop))
 
 
-def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
-    """Read DATA as the settings say, with the splits and classes that it has itself. Raises InputError."""
+def read_as(data: str | Path, settings: Data, console: Console, own: Data | None = None) -> Dataset:
+    """Read DATA as the settings say, with the splits and classes that it has itself; `own` as in read_dataset. Raises InputError."""
     columns = None if settings.columns is None else parse_columns(settings.columns)
     return read_dataset(
         data,
@@ -122,6 +122,7 @@ def read_as(data: str | Path, settings: Data, console: Console) -> Dataset:
         missing_labels=settings.missing_labels,
         several_objects=settings.several_objects,
         class_depth=settings.class_depth,
+        own=own,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,13 @@ class Evaluation:
 
 
 def evaluate_run(
-    run: Run, data: str | Path | None, split: str, console: Console, crop: Crop | None = None, corrupt: str | None = None
+    run: Run,
+    data: str | Path | None,
+    split: str,
+    console: Console,
+    crop: Crop | None = None,
+    corrupt: str | None = None,
+    settings: Sequence[str] = (),
 ) -> Evaluation:
     """Predict a split, save the predictions in the run folder and compute their metrics.
 
@@ -71,6 +78,7 @@ def evaluate_run(
         data: other data than the run's own, with classes of the same names.
         crop: on whole images ("none") or on their boxes ("box"); by default as the run was trained.
         corrupt: a corruption and its severity, such as "fog:3", or "none"; by default as the run was trained.
+        settings: how other data are read, such as "data.columns=label=species"; by default as the run's own, where that fits.
 
     Raises InputError where the run is not finished, or the data have moved, changed, know other classes, or lack such a split or boxes.
     """
@@ -84,7 +92,7 @@ def evaluate_run(
         require_finished(run)
         if data is None:
             _refuse_learnt(run, split)
-        loaded = run_data(run, data, console)
+        loaded = run_data(run, data, settings, console)
         if boxed and loaded.dataset.boxes is None:
             raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
         rows, has = loaded.rows(split), [each for each in SPLITS if len(loaded.rows(each))]
@@ -133,11 +141,15 @@ def _no_images(run: Run, data: str | Path | None, name: str, split: str, has: li
     return InputError(f"{name} has no readable images in {split}", hint=f"It has {', '.join(has)}: --split {has[-1]}, for example.")
 
 
-def run_data(run: Run, data: str | Path | None, console: Console) -> LoadedData:
-    """The run's own data as they were, or other data whose classes are all known to the run."""
+def run_data(run: Run, data: str | Path | None, settings: Sequence[str], console: Console) -> LoadedData:
+    """The run's own data as they were, or other data whose classes are all known to the run, read by these settings."""
     if data is None:
+        if settings:
+            raise InputError(
+                "settings say how other data are read, and the run's own are read as it recorded them", hint="Add --data DATA."
+            )
         return restore_data(run.folder, run.class_names, console)
-    return read_other(run, data, console)
+    return read_other(run, data, settings, console)
 
 
 def _refuse_learnt(run: Run, split: str) -> None:

@@ -62,9 +62,9 @@ class SplitPixels:
     def predict(self, model: Classifier, execution: Execution, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
         """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
         logits, features = self.logits_and_features(model, execution, batch, console)
-        columns = np.array([class_names.index(name) for name in self.loaded.dataset.class_names], np.int32)
+        columns = np.array([*map(class_names.index, self.loaded.dataset.class_names), -1], np.int32)  # the last is for no label, -1
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
-        labels = np.where(self.labels < 0, -1, columns[self.labels]).astype(np.int32)
+        labels = columns[self.labels]
         groups = None if self.loaded.dataset.groups is None else self.loaded.dataset.groups[self.rows]
         return Predictions(ids, labels, logits, features, class_names, groups)
 

@@ -48,7 +48,13 @@ class Submission:
 
 
 def submit_run(
-    run: Run, target: Path, data: str | Path | None, columns: str | None, console: Console, like: str | Path | None = None
+    run: Run,
+    target: Path,
+    data: str | Path | None,
+    columns: str | None,
+    console: Console,
+    like: str | Path | None = None,
+    settings: Sequence[str] = (),
 ) -> Submission:
     """Predict the unlabelled images of the run's data, or of other data, into a CSV file.
 
@@ -66,7 +72,7 @@ def submit_run(
     check_output(target, _csv_line(header).encode(), "OUT")
     with run.folder.locked():
         require_finished(run)
-        loaded = run_data(run, data, console)
+        loaded = run_data(run, data, settings, console)
         dataset = loaded.dataset
         if target.exists() and target.resolve().is_relative_to(dataset.root.resolve()):
             raise InputError(f"{target} is a file of the data, which is not overwritten", hint="Choose another name.")

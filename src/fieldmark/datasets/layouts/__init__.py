@@ -13,10 +13,11 @@ from typing import get_args
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some, suggest
-from fieldmark.core.recipe.data import LayoutName, MissingLabels, SeveralObjects
+from fieldmark.core.recipe.data import Data, LayoutName, MissingLabels, SeveralObjects
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
 from fieldmark.datasets.layouts.annotations import refuse_shares
+from fieldmark.datasets.layouts.columns import parse as parse_columns
 from fieldmark.datasets.layouts.layout import SETTINGS, Layout, Source
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.datasets.layouts.recognise import recognise
@@ -37,6 +38,7 @@ def read_dataset(
     missing_labels: MissingLabels = "words",
     several_objects: SeveralObjects = "ask",
     class_depth: int | str | None = None,
+    own: Data | None = None,
 ) -> Dataset:
     """Read DATA with the splits that it has itself; `fieldmark.datasets.splits.carve` adds those that it lacks.
 
@@ -44,12 +46,16 @@ def read_dataset(
     Hugging Face hub. `layout` is one of LAYOUTS, or "auto"; `columns` say which column of a table is what. These and the keywords are the
     settings of a recipe's section `data`. Nothing is written or changed.
 
+    `own` are the settings of a run which data of other images are read for: its columns are taken where a table has them, its other
+    settings where none are given here, and the data need not be fit for training.
+
     Raises InputError, with all problems at once.
     """
     if layout != "auto" and layout not in LAYOUTS:
         known = ["auto", *LAYOUTS]
         raise InputError(f"there is no layout called {layout!r}{suggest(layout, known)}", hint=f"The layouts are {', '.join(known)}.")
     console = console or Console(quiet=True)
+    usual = {} if own is None or own.columns is None else parse_columns(own.columns)
     notes = []
     if data == "birds" and layout in ("auto", "birds"):
         chosen, path = LAYOUTS["birds"], Path("birds")
@@ -58,7 +64,7 @@ def read_dataset(
         notes = [f"fetched from the Hugging Face hub: {data.removeprefix('hf:')}"]
     else:
         path = locate(data)
-        if layout == "auto" and columns and path.is_dir() and image_tables(path, columns):
+        if layout == "auto" and (columns or usual) and path.is_dir() and image_tables(path, {**usual, **(columns or {})}):
             layout = "table"
         chosen = LAYOUTS["class-folders" if layout == "auto" else layout]
         named = [] if columns else [chosen]
@@ -68,10 +74,16 @@ def read_dataset(
             notes = [why]
     source = Source(path, columns or {}, images, suffix, missing_labels, several_objects, class_depth, layout != "auto", console)
     _refuse_unused(source, chosen)
-    dataset = chosen.read(source)
+    dataset = chosen.read(source if own is None else _as_usual(source, own, usual, chosen))
+    if own is None:
+        _refuse_few_classes(dataset)
     if dataset.boxes is not None:
         refuse_shares(dataset.boxes, str(path))
     return replace(dataset, notes=(*notes, *dataset.notes, *_twins(dataset.class_names)))
+
+
+_KEPT = ("missing_labels", "several_objects")
+"""Settings that say what labels mean, whatever data they are of."""
 
 
 def _twins(class_names: Sequence[str]) -> list[str]:
@@ -81,6 +93,21 @@ def _twins(class_names: Sequence[str]) -> list[str]:
         alike.setdefault(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold(), []).append(name)
     twins = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
     return [f"classes that differ only in capitals, blanks or hyphens: {some(twins)}; are they one?"] if twins else []
+
+
+def _as_usual(source: Source, own: Data, usual: Mapping[str, str], layout: Layout) -> Source:
+    """The source, with what a run's own settings say where none were given."""
+    plain = Source(source.path)
+    kept = {key: getattr(own, key) for key in _KEPT if key in layout.settings and getattr(source, key) == getattr(plain, key)}
+    return replace(source, **kept, usual_columns=usual, for_training=False)
+
+
+def _refuse_few_classes(dataset: Dataset) -> None:
+    """Raise InputError for data that no classifier can be trained on."""
+    if not (dataset.labels >= 0).any():
+        raise InputError(f"{dataset.name} has no labelled images")
+    if len(dataset.class_names) < 2:
+        raise InputError(f"{dataset.name} has only one class, {dataset.class_names[0]!r}; a classifier needs at least two")
 
 
 def _refuse_unused(source: Source, layout: Layout) -> None:

@@ -243,10 +243,6 @@ class Annotations:
         for row in ordered:
             assert row.split in (*SPLITS, UNLABELLED) and (row.label is None) == (row.split == UNLABELLED)
         self.check()
-        if len(class_names) < 2:
-            raise InputError(f"{root} names {len(class_names)} classes: a classifier needs at least two")
-        if not any(row.label is not None for row in ordered):
-            raise InputError(f"{root} names no labelled images")
         return Dataset(
             name=name or self.root.resolve().name,
             root=self.root,

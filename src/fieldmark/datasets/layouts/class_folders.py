@@ -50,19 +50,9 @@ def read(source: Source) -> Dataset:
     survey.stop_at_problems()
     if survey.is_ours(""):
         raise InputError(f"{shown(root)} is a run or study of Fieldmark, and no dataset", hint="Give the folder of images.")
-    reading = _as_found(survey, source.chosen) if source.class_depth is None else _at_levels(survey, source.class_depth)
+    reading = _as_found(survey, source) if source.class_depth is None else _at_levels(survey, source.class_depth)
     classes: dict[str, list[_Class]] = {split: _images(survey, reading, split) for split in reading.splits}
-
-    if not survey.problems and not any(paths for _, paths in classes["train"]):
-        raise _with_labels(survey, _no_images(survey, reading))
-    class_names = _train_classes(survey, classes)
-    if not survey.problems and len(class_names) == 1:
-        raise _with_labels(survey, _one_class(survey, reading, class_names[0]))
-    for split in classes:
-        if split != "train":
-            _check_against_train(survey, split, reading.splits[split], classes[split], class_names)
-            if not any(paths for _, paths in classes[split]):
-                survey.notes.append(f"{reading.splits[split] or split} has no images in class folders and counts as missing")
+    class_names = _fit_for_training(survey, reading, classes) if source.for_training else _whatever_there_is(survey, reading, classes)
     survey.stop_at_problems()
 
     label_of = {_key(name): label for label, name in enumerate(class_names)}
@@ -97,19 +87,43 @@ class _Reading:
     notes: list[str] = field(default_factory=list)
 
 
-def _as_found(survey: Survey, chosen: bool) -> _Reading:
-    """By the names of folders and what is in them. `chosen`: the user says that these are class folders."""
+def _fit_for_training(survey: Survey, reading: _Reading, classes: dict[str, list[_Class]]) -> tuple[str, ...]:
+    """The classes of train, at least two, which those of the other splits are among."""
+    if not survey.problems and not any(paths for _, paths in classes["train"]):
+        raise _with_labels(survey, _no_images(survey, reading))
+    class_names = _train_classes(survey, classes)
+    if not survey.problems and len(class_names) == 1:
+        raise _with_labels(survey, _one_class(survey, reading, class_names[0]))
+    for split in classes:
+        if split != "train":
+            _check_against_train(survey, split, reading.splits[split], classes[split], class_names)
+            if not any(paths for _, paths in classes[split]):
+                survey.notes.append(f"{reading.splits[split] or split} has no images in class folders and counts as missing")
+    return class_names
+
+
+def _whatever_there_is(survey: Survey, reading: _Reading, classes: dict[str, list[_Class]]) -> tuple[str, ...]:
+    """The classes of all splits that have images."""
+    with_images = [(folder, paths) for each in classes.values() for folder, paths in each if paths]
+    if not survey.problems and not with_images and not reading.unlabelled:
+        raise _with_labels(survey, _no_images(survey, reading))
+    _check_distinct(survey, with_images)
+    return tuple(in_order({folder.name for folder, _ in with_images}))
+
+
+def _as_found(survey: Survey, source: Source) -> _Reading:
+    """By the names of folders and what is in them."""
     base = ""
     splits = split_folders(survey, survey.inside(base))
     if not splits and (base := images_inside(survey, "")):
         splits = split_folders(survey, survey.inside(base))
     if not splits:
-        return _without_splits(survey, base, chosen)
+        return _without_splits(survey, base, source)
     found = ", ".join(splits.values())
     reading = _Reading({}, notes=[f"read as class folders in splits: {found}"])
     if beside := [folder for folder in survey.inside(base) if folder not in splits.values()]:
         survey.notes.append(f"passed over beside {found}: {some(beside)}")
-    if "train" not in splits:
+    if "train" not in splits and source.for_training:
         folders = "the folder" if len(splits) == 1 else "the folders"
         raise InputError(
             f"{shown(survey.root)} has {folders} {found}, but no train", hint="Add the folder train with one folder per class."
@@ -130,7 +144,7 @@ def _as_found(survey: Survey, chosen: bool) -> _Reading:
             continue
         survey.passed_over(LOOSE, loose)
         if split == "train":
-            _check(survey, inner, inside, chosen)
+            _check(survey, inner, inside, source.chosen)
             classes = set(map(last, inside))
         reading.splits[split] = inner
         reading.folders += [each for path in inside for each in divided(survey, ClassFolder(path, split, last(path)))]
@@ -138,15 +152,18 @@ def _as_found(survey: Survey, chosen: bool) -> _Reading:
     return reading
 
 
-def _without_splits(survey: Survey, base: str, chosen: bool) -> _Reading:
+def _without_splits(survey: Survey, base: str, source: Source) -> _Reading:
     inside, loose = _inside(survey, base)
     reading = _Reading({"train": base}, notes=["read as one folder per class, without splits" + (f", in {base}" if base else "")])
     if base and (beside := [folder for folder in survey.inside("") if not base.startswith(folder)]):
         survey.notes.append(f"passed over beside {base}: {some(beside)}")
     if named := [folder for folder in inside if last(folder).lower() in SPLIT_NAMES]:
         survey.notes.append(f"{some(named)}: read as a class and not as a split, since it holds no class folders")
-    _check(survey, base, inside, chosen)
-    survey.passed_over(LOOSE, loose)
+    _check(survey, base, inside, source.chosen)
+    if not source.for_training and not any(map(survey.count, inside)):
+        reading.unlabelled = loose
+    else:
+        survey.passed_over(LOOSE, loose)
     reading.folders = [each for path in inside for each in divided(survey, ClassFolder(path, "", last(path)))]
     if any(each.split for each in reading.folders):
         _splits_inside(reading)
@@ -270,7 +287,7 @@ def _one_class(survey: Survey, reading: _Reading, name: str) -> InputError:
 
 
 def _no_images(survey: Survey, reading: _Reading) -> InputError:
-    folder = shown(join(survey.root, reading.splits["train"]))
+    folder = shown(join(survey.root, reading.splits.get("train", "")))
     loose = len(survey.of_kind(LOOSE))
     if loose:
         return InputError(

@@ -11,7 +11,7 @@ from fieldmark.datasets.dataset import SPLITS, Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row, reason
 from fieldmark.datasets.layouts.class_names import names_of, readable
 from fieldmark.datasets.layouts.huggingface_files import DICT, STATE, find_parquet, is_saved, parquet_files, saved_features, saved_files
-from fieldmark.datasets.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels
+from fieldmark.datasets.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels, present
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
 from fieldmark.datasets.layouts.row_images import ARROW_ERRORS, RowImages, image_columns, read_schema
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
@@ -44,7 +44,7 @@ def read(source: Source) -> Dataset:
             notes.wrong(Place(file), f"it cannot be read ({reason(error)})", remedy="download it again")
             continue
         named = named_labels(notes, schema, file, beside.get(file, {}))
-        chosen = chosen or choose(file, schema, named, source.columns)
+        chosen = chosen or choose(file, schema, named, {**present(schema, source.usual_columns), **source.columns})
         if agrees(notes, file, split, schema, named, chosen):
             samples += labelled(notes, file, split, schema, named, chosen)
     notes.check()

@@ -64,6 +64,11 @@ def named_labels(notes: Annotations, schema: pa.Schema, file: str, beside: Mappi
     return found
 
 
+def present(schema: pa.Schema, asked: Mapping[str, str]) -> dict[str, str]:
+    """Of what was asked for, what a file with these columns has."""
+    return {key: name for key, name in asked.items() if key in _KEYS and name in schema.names}
+
+
 def choose(file: str, schema: pa.Schema, named: Mapping[str, tuple[str, ...]], asked: Mapping[str, str]) -> Columns:
     """Raises InputError if it is not plain which columns are meant."""
     if unknown := [key for key in asked if key not in _KEYS]:

@@ -16,7 +16,8 @@ from fieldmark.datasets.images import Files, Images
 class Source:
     """What a reader is given: a folder or file that is there, and how it is to be read, as `data.columns` and the like say it.
 
-    `chosen`: whether the user named the layout.
+    `chosen`: whether the user named the layout. `usual_columns` are those of the data that a run was trained on, taken where a table has
+    them. Data that are not `for_training` may have one class or none, and no train.
     """
 
     path: Path
@@ -28,6 +29,8 @@ class Source:
     class_depth: int | str | None = None
     chosen: bool = False
     console: Console = field(default_factory=lambda: Console(quiet=True))
+    usual_columns: Mapping[str, str] = field(default_factory=dict)
+    for_training: bool = True
 
 
 SETTINGS = ("columns", "images", "suffix", "missing_labels", "several_objects", "class_depth")

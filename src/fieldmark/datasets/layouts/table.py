@@ -31,7 +31,8 @@ def read(source: Source) -> Dataset:
     path = source.path
     hint = f"The name of a table ends in {', '.join(SUFFIXES)}."
     if path.is_dir():
-        files = image_tables(path, source.columns) or tables_in(path)
+        asked = {**source.usual_columns, **source.columns}
+        files = image_tables(path, asked) or image_tables(path, source.columns) or tables_in(path)
         if not files:
             raise InputError(f"{shown(path)} holds no table", hint=hint)
         splits = splits_of(path, files)
@@ -48,14 +49,15 @@ def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout
 
     Of `source` only the settings count. Raises InputError.
     """
-    asked = source.columns
     rows = TableRows(Annotations(root), source.missing_labels, ImageFinder(root, source.images, source.suffix))
     for file, split in splits.items():
         table = open_table(rows.notes, file)
         rows.notes.check()
         unlabelled = split in ("test", UNLABELLED)
+        asked = {**columns.present(table.header, source.usual_columns), **source.columns}
         found = columns.find(file, table.header, columns.present(table.header, asked) if unlabelled else asked)
-        lacking = [what for what, column in (("paths", found.path), ("labels", 0 if unlabelled else found.label)) if column is None]
+        no_label = found.label is None and source.for_training and not unlabelled
+        lacking = [what for what, lacks in (("paths", found.path is None), ("labels", no_label)) if lacks]
         if lacking:
             there = f"its columns are {columns.shown(table.header)}" if table.header else "it is empty"
             raise InputError(
@@ -64,7 +66,7 @@ def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout
             )
         rows.read(table, found, split)
     rows.add_unlisted_tests()
-    return rows.dataset(layout, name)
+    return rows.dataset(layout, name, source.for_training)
 
 
 def _recognise(path: Path) -> Evidence | None:

@@ -162,7 +162,7 @@ class TableRows:
             self._boxes.extend(_NO_BOX * count)
             self._remarks.append(f"{shown(folder)}/ holds {count:,} images that no table lists: they are unlabelled")
 
-    def dataset(self, layout: str, name: str) -> Dataset:
+    def dataset(self, layout: str, name: str, for_training: bool = True) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
         self._count_refusals()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
@@ -170,7 +170,8 @@ class TableRows:
         class_names = in_order(self._classes)
         levels = self._agreeing_levels(class_names)
         self.notes.check()
-        self._check_enough(class_names)
+        if for_training and not class_names:
+            raise self._no_labels()
 
         paths = sorted(self._rows)
         order = np.fromiter(map(self._rows.__getitem__, paths), np.int64, len(paths))
@@ -280,13 +281,10 @@ class TableRows:
                 self._remarks.append(f"{name} is not taken as a level: {wrong[0][1]}")
         return agreeing
 
-    def _check_enough(self, class_names: Sequence[str]) -> None:
+    def _no_labels(self) -> InputError:
         tables = shown(self.notes.root / self._tables[0][1].file) + " and those beside it" * (len(self._tables) > 1)
-        if not class_names:
-            hint = f"The words for splits are {', '.join(SPLIT_WORDS)}." if self._left_out else None
-            raise InputError(f"{tables}: no labelled images", *self._left_out_remark(), hint=hint)
-        if len(class_names) == 1:
-            raise InputError(f"{tables}: only one class, {class_names[0]!r}; a classifier needs at least two")
+        hint = f"The words for splits are {', '.join(SPLIT_WORDS)}." if self._left_out else None
+        return InputError(f"{tables}: no labelled images", *self._left_out_remark(), hint=hint)
 
     def _no_label_remark(self) -> str:
         words = some([f"{word} ({times:,})" for word, times in self._no_label.most_common() if word])
