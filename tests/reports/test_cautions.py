@@ -23,7 +23,8 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     used: list[dict[str, Any]] = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
     for split, groups in given.get("groups", {}).items():
         used += [{"path": f"{split}-{k}", "hash": "", "label": "ant", "split": split, "group": group} for k, group in enumerate(groups)]
-    evidence: Any = SimpleNamespace(run=SimpleNamespace(summary=summary), used=used)
+    folder = SimpleNamespace(manifest=lambda: SimpleNamespace(cautions=given.get("augmentation", ())))
+    evidence: Any = SimpleNamespace(run=SimpleNamespace(summary=summary, folder=folder), used=used)
     return cautions(Assessment(evidence, test, logits, np.array([9, 9, 9]), {}, None, (), None))
 
 
@@ -33,6 +34,10 @@ ENOUGH = [0, 1, 2] * 10
 
 def test_nothing_is_said_where_nothing_was_found() -> None:
     assert said(FINE, ENOUGH) == []
+
+
+def test_what_was_found_of_the_augmentation_is_repeated() -> None:
+    assert said(FINE, ENOUGH, augmentation=("A flip.",)) == ["A flip."]
 
 
 def test_copies_across_splits_and_across_classes() -> None:

@@ -105,6 +105,28 @@ def test_whoever_may_read_one_file_of_a_run_may_read_all(finished_run):
     assert {path.stat().st_mode for path in files} == {finished_run.folder.recipe_file.stat().st_mode}
 
 
+def test_classes_that_the_augmentation_erases_are_named_before_the_first_epoch_and_in_the_report(tiny, tmp_path):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(60):
+        picture = np.full((24, 24, 3), random.integers(150, 256, 3), np.uint8)
+        row = random.integers(6, 17)
+        picture[row, 4:20] = 40
+        picture[row - 3 : row + 4, 15:19] = 40
+        for name, pixels in (("left", picture[:, ::-1]), ("right", picture)):
+            (tmp_path / "arrows" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels + np.uint8(number)).save(tmp_path / "arrows" / name / f"{number}.png")
+    run = fieldmark.train(tmp_path / "arrows", *tiny("train.epochs=1"), out=tmp_path / "run", quiet=True)
+    (caution,) = run.folder.manifest().cautions
+    assert "left and right. augment.flip=0 leaves it out." in caution
+    log = run.folder.log_file.read_text()
+    assert log.index(f"caution: {caution}") < log.index("epoch")
+    assert caution in run.folder.report_file.read_text()
+    still = train(tmp_path / "arrows", *tiny("train.epochs=1", "augment.flip=0"), out=tmp_path / "still")
+    assert still.folder.manifest().cautions == ()
+
+
 def test_what_the_report_cautions_about_the_data_was_said_before_the_first_epoch(finished_run):
     log = finished_run.folder.log_file.read_text()
     cautions = [line.removeprefix("caution: ") for line in log.splitlines() if line.startswith("caution: ")]

@@ -44,7 +44,7 @@ class Manifest(RecordFile):
     reason: why the run failed. changed: when the status was last set. given: DATA as the user named it.
     recipe: the identity of the recipe that was asked for; None for an ensemble. fingerprint: of the images, labels and splits.
     levels: the taxonomy: by the name of each level, the parent of each class. notes: on the starting weights.
-    ensemble: what it is made of; None for a training.
+    cautions: on the augmentation, found before the first epoch; none in older runs. ensemble: what it is made of; None for a training.
     """
 
     REMEDY: ClassVar[str | None] = "Restore it from a copy, or make the run again."
@@ -63,4 +63,5 @@ class Manifest(RecordFile):
     levels: dict[str, list[str]]
     preprocess: Preprocessing
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     ensemble: EnsembleRecord | None = None

@@ -97,7 +97,7 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
     )
     if isinstance(combination, Stack):
         save_stack(combination, folder.stack_weights)
-    _describe(folder, record, members.runs[0])
+    _describe(folder, record, members.runs[0], members.runs)
     made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
     if all((run.folder.predictions / f"{UNKNOWN}.npz").is_file() for run in members.runs):
         made[UNKNOWN] = combined(members.predictions(UNKNOWN), combination)
@@ -121,7 +121,7 @@ def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> _Made:
         chosen_on="val" if soup.greedy else None,
         members=[record.model_copy(update={"used": index in soup.chosen}) for index, record in enumerate(_records(members))],
     )
-    _describe(folder, record, chosen)
+    _describe(folder, record, chosen, members.runs)
     return record, soup.predictions
 
 
@@ -147,8 +147,8 @@ def _keep(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
-    """Write what describes the run folder; settings, split and preprocessing are those of the run `like`."""
+def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Sequence[Run]) -> None:
+    """Write what describes the run folder; settings, split and preprocessing are those of the run `like`, cautions those of all members."""
     header = f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n"
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
     shutil.copyfile(like.folder.split_file, folder.split_file)
@@ -166,6 +166,7 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run) -> None:
             levels=manifest.levels,
             preprocess=manifest.preprocess,
             notes=(),
+            cautions=tuple(dict.fromkeys(caution for run in members for caution in run.folder.manifest().cautions)),
             ensemble=record,
         )
     )

@@ -16,6 +16,7 @@ def cautions(found: Assessment) -> list[str]:
     run = found.evidence.run
     return [
         *data_cautions(found.evidence.used, np.bincount(found.test.labels, minlength=len(found.test.class_names))),
+        *run.folder.manifest().cautions,
         *_no_answers(found),
         *_calibration(found),
         *_vector_scaling(run.summary.test),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fieldmark.batches.erased_classes import Erased, cautions_of, erased_classes
 from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_text
@@ -79,8 +80,16 @@ def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str)
             levels={level.name: level.of_classes() for level in loaded.dataset.levels},
             preprocess=setup.preprocess.record(),
             notes=setup.notes,
+            cautions=tuple(cautions_of(_erased(setup))),
         )
     )
+
+
+def _erased(setup: Setup) -> list[Erased]:
+    """Classes that the recipe's augmentation makes alike."""
+    tiles = setup.tiles
+    train = tiles.of("train")
+    return erased_classes(tiles.pixels, train, tiles.labels, setup.loaded.dataset.class_names, setup.recipe.augment)
 
 
 def resume_run(path: str | Path, console: Console | None = None, wait: float = 0) -> Run:
@@ -117,7 +126,7 @@ def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> R
     """Train from `state` on, or from the start; the manifest says how it ended."""
     with setup.console.logging_to(folder.log_file):
         if state is None:
-            setup.console.say(*(f"caution: {sentence}" for sentence in _cautions(setup.loaded)))
+            setup.console.say(*(f"caution: {sentence}" for sentence in (*_cautions(setup.loaded), *folder.manifest().cautions)))
         try:
             _open_test(setup, folder, _train(setup, folder, state))
         except (Interrupted, KeyboardInterrupt) as stop:
