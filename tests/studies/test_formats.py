@@ -311,6 +311,7 @@ def test_json_holds_all_and_is_strict(tables: dict[str, StudyTable], plans: dict
         "low": row.over_base.low,
         "high": row.over_base.high,
         "p": row.over_base.p,
+        "images": None,
         "significant": row.over_base.significant,
     }
     assert crop["settings"] == {"augment.crop.name": "padded"} and crop["cost"]["seconds"] == row.measured.cost.seconds

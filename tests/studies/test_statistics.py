@@ -275,7 +275,8 @@ def test_identical_runs_show_nothing_and_have_an_interval(n: int) -> None:
         (Gain(1.31, 0.42, 2.2, 0.01), "+1.3 [0.4, 2.2]"),
         (Gain(-1.31, -2.2, -0.42, 0.01), "-1.3 [-2.2, -0.4]"),
         (Gain(0.3, -0.8, 1.4, 0.6), "+0.3 [-0.8, 1.4], no significant difference"),
-        (Gain(0.3, None, None, None), "+0.3, one seed: no interval"),
+        (Gain(0.3, None, None, None), "+0.3, one seed: no verdict"),
+        (Gain(0.3, None, None, None, (-0.84, 1.4)), "+0.3 (-0.8, 1.4), one seed: no verdict"),
         (Gain(-0.04, -0.04, 0.03, 1), "+0.0 [0.0, 0.0], no significant difference"),
         (Gain(0.5, 0.013, 0.987, 0.04), "+0.50 [0.01, 0.99]"),
         (Gain(-0.5, -0.987, -0.004, 0.04), "-0.500 [-0.987, -0.004]"),
@@ -301,3 +302,26 @@ def test_the_interval_of_a_spread_holds_the_true_one() -> None:
     intervals = [spread(rng.normal(80, 0.4, 3).tolist()) for _ in range(400)]
     held = sum(each.low <= 0.4 <= each.high for each in intervals)  # type: ignore[operator]
     assert 363 <= held <= 394  # 95 % of 400, outside in 0.1 % of cases on either side
+
+
+def test_with_one_seed_there_is_an_interval_for_new_images() -> None:
+    """As a bootstrap that draws whole images, written out."""
+    rng = np.random.default_rng(1)
+    hits = [rng.random((1, 150)) < 0.6, rng.random((1, 150)) < 0.7, rng.random((3, 150)) < 0.7]
+    gain, third = gains(hits, np.array([[-1, 1, 0], [-1, 0, 1]]))
+    difference = hits[1][0].astype(float) - hits[0][0]
+    draws = [difference[rng.integers(0, 150, 150)].mean() for _ in range(4000)]
+    assert gain.images == pytest.approx(tuple(100 * np.quantile(draws, (0.025, 0.975))), abs=1.0)
+    assert gain.significant is None and third.images is not None, "against one with a single seed, too"
+    assert gains(hits, np.array([[-1, 1, 0], [-1, 0, 1]])) == [gain, third], "the same each time"
+
+
+def test_intervals_for_new_images_hold_for_new_images() -> None:
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(400):
+        draws = rng.random((2, 300)) < np.array([[0.6], [0.7]])
+        (gain,) = gains([draws[:1], draws[1:]], np.array([[-1.0, 1.0]]))
+        assert gain.images is not None
+        held += gain.images[0] <= 10 <= gain.images[1]
+    assert 0.92 <= held / 400 <= 0.98

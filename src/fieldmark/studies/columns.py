@@ -201,7 +201,7 @@ def figure_text(values: Spread | Figure, low: float | None, high: float | None, 
 
 
 def gain_text(gain: Gain | None) -> str:
-    """For a cell: `+1.3 [0.4, 2.2] *` if it is significant, `+0.3 [-0.8, 1.4]` if not, `+0.3` with one seed."""
+    """For a cell: `+1.3 [0.4, 2.2] *` if it is significant, `+0.3 [-0.8, 1.4]` if not, `+0.3 (-0.8, 1.4)` with one seed."""
     if gain is None:
         return _NONE
     return f"{gain} *" if gain.significant else str(gain)

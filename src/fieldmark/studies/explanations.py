@@ -5,6 +5,7 @@ from __future__ import annotations
 from fieldmark.studies.table import DatasetTable, StudyTable
 
 _ALONE = "the intervals of figures of test are for new test images alone (a bootstrap)"
+_IN_PARENTHESES = "In parentheses: 95 % intervals for new test images alone, by a paired bootstrap; no verdict rests on them"
 
 
 def about(dataset: DatasetTable) -> list[str]:
@@ -33,16 +34,17 @@ def _gains(dataset: DatasetTable) -> list[str]:
     if not comparisons:
         return []
     if dataset.sensitivity.smallest is None:
-        return ["Gains in points; none has an interval, which takes at least two seeds of both rungs."]
+        return [f"Gains in points; none has an interval for new seeds, which takes two seeds or more of both rungs. {_IN_PARENTHESES}."]
     if comparisons == 1:
         return ["The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."]
     together = f"corrected for all {comparisons:,} comparisons on this dataset; *: significant, the interval excludes zero."
     sentence = f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}"
-    return [sentence, "The gain of a rung with one seed, or over such a rung, has no interval."] if _any_single(dataset) else [sentence]
+    single = f"The gain of a rung with one seed, or over such a rung, has no such interval. {_IN_PARENTHESES}."
+    return [sentence, single] if _any_single(dataset) else [sentence]
 
 
 def _any_single(dataset: DatasetTable) -> bool:
-    """Whether a gain has no interval because a rung has one seed."""
+    """Whether a gain has no interval for new seeds because a rung has one."""
     found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
     return any(gain is not None and gain.significant is None for gain in found)
 

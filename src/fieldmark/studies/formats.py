@@ -142,6 +142,8 @@ def _record(row: Row, table: StudyTable) -> dict[str, Any]:
     for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
         record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}
         record |= {f"{name}_{part}": gain and getattr(gain, part) for part in ("p", "significant")}
+        ends = gain.images if gain is not None and gain.images is not None else (None, None)
+        record |= {f"{name}_{end}_images_points": value for end, value in zip(("low", "high"), ends, strict=True)}
     units = {"seconds": "training_seconds", "parameters": "parameters", "trainable": "trainable_parameters", "macs": "macs_per_image"}
     names = [field.name for field in fields(Cost)]
     return record | {units.get(name, name): measured and getattr(measured.cost, name) for name in names}

@@ -11,19 +11,22 @@ import numpy as np
 
 LEVEL = 0.95
 POWER = 0.8
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Gain:
     """A difference of accuracies in points (per cent), its simultaneous 95 % interval, and its p-value adjusted for multiple comparisons.
 
-    The last three are None if one of the recipes compared has a single seed.
+    These three are None if one of the recipes compared has a single seed. Then `images` is the 95 % interval for new test images alone:
+    it says nothing of other seeds, and nothing is significant by it.
     """
 
     value: float
     low: float | None
     high: float | None
     p: float | None
+    images: tuple[float, float] | None = None
 
     @property
     def significant(self) -> bool | None:
@@ -31,9 +34,13 @@ class Gain:
         return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        """`+1.3 [0.4, 2.2]`, or `+0.3` without an interval. A significant one has enough decimals for an end not to read as zero."""
+        """`+1.3 [0.4, 2.2]`, `+0.3 (-0.8, 1.4)` for new images alone, or `+0.3` without an interval.
+
+        A significant one has enough decimals for an end not to read as zero.
+        """
         if self.low is None or self.high is None:
-            return f"{_rounded(self.value, 1):+.1f}"
+            ends = "" if self.images is None else f" ({', '.join(f'{_rounded(end, 1):.1f}' for end in self.images)})"
+            return f"{_rounded(self.value, 1):+.1f}{ends}"
         decimals = 1
         while self.significant and decimals < 6 and _rounded(min(abs(self.low), abs(self.high)), decimals) == 0:
             decimals += 1
@@ -41,9 +48,9 @@ class Gain:
         return f"{value:+.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
     def words(self) -> str:
-        """`+1.3 [0.4, 2.2]`; `+0.3 [-0.8, 1.4], no significant difference`; `+0.3, one seed: no interval`."""
+        """`+1.3 [0.4, 2.2]`; `+0.3 [-0.8, 1.4], no significant difference`; `+0.3 (-0.8, 1.4), one seed: no verdict`."""
         if self.significant is None:
-            return f"{self}, one seed: no interval"
+            return f"{self}, one seed: no verdict"
         return str(self) if self.significant else f"{self}, no significant difference"
 
 
@@ -58,7 +65,8 @@ def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
         same order
     weights: float (m, rungs): each row is a contrast of the rungs' accuracies, such as +1 for a rung and -1 for the one it is compared
         with. Intervals and p-values are corrected for m comparisons, so a row that repeats another should be left out. A row with weight
-        on a rung with one seed counts too, although it gets neither: the other rungs cannot tell how much that rung varies
+        on a rung with one seed counts too, although it gets neither: the other rungs cannot tell how much that rung varies. It has an
+        interval for new images alone, which is not corrected
 
     A gain varies with the images drawn and with the seeds drawn (a crossed layout: Owen, Annals of Applied Statistics 2007). The first
     variance is that of each image's own gain over the images. The second is that of the runs' accuracies over the seeds, less what n
@@ -82,9 +90,23 @@ def gains(hits: Sequence[np.ndarray], weights: np.ndarray) -> list[Gain]:
     with np.errstate(divide="ignore"):
         p = -np.expm1(m * np.log1p(-2 * scipy.stats.t.sf(np.abs(values) / errors, freedom)))
     return [
-        Gain(100 * float(v), None, None, None) if math.isnan(a) else Gain(100 * float(v), 100 * float(a), 100 * float(b), float(q))
-        for v, a, b, q in zip(values, low, high, p, strict=True)
+        Gain(100 * float(v), None, None, None, _over_images(hits, contrast))
+        if math.isnan(a)
+        else Gain(100 * float(v), 100 * float(a), 100 * float(b), float(q))
+        for v, a, b, q, contrast in zip(values, low, high, p, weights, strict=True)
     ]
+
+
+def _over_images(hits: Sequence[np.ndarray], contrast: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval, in points, of a contrast of the runs that there are: a paired bootstrap over the images (percentiles).
+
+    Images on which the contrast is the same are alike to it, so that a resample is how many of each kind are drawn.
+    """
+    own = np.sum([weight * each.mean(axis=0) for weight, each in zip(contrast, hits, strict=True)], axis=0)
+    kinds, counts = np.unique(own, return_counts=True)
+    drawn = np.random.default_rng(0).multinomial(len(own), counts / len(own), size=_RESAMPLES)
+    low, high = np.quantile(drawn @ kinds / len(own), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return 100 * float(low), 100 * float(high)
 
 
 def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | None:
