@@ -23,6 +23,7 @@ from fieldmark.datasets.regions import margin_of, seen_regions
 from fieldmark.datasets.splits import Carved, Folds, carve, copies, own_splits, split_table, straddling
 from fieldmark.datasets.subsets import mislabelled, subset
 from fieldmark.datasets.taxonomy_file import read_levels
+from fieldmark.datasets.unrotated_boxes import REMEDY, UNROTATED, unrotated
 from fieldmark.runtime.preprocess import is_empty
 
 
@@ -64,10 +65,13 @@ class LoadedData:
         return replace(self, content=replace(self.content, problems={**self.content.problems, **problems}))
 
     def without_empty(self, margin: float | None) -> LoadedData:
-        """The same with those images set aside of which nothing would be seen."""
+        """The same with those images set aside of which nothing would be seen, or something else than was meant."""
         empty = is_empty(self.regions(np.arange(len(self.dataset)), margin))
-        rows = [int(row) for row in np.flatnonzero(empty) if int(row) not in self.content.problems]
-        return self.without(dict.fromkeys(rows, "its box holds less than a pixel of it" if margin is not None else "it is all banner"))
+        reason = "it is all banner" if margin is None else "its box holds less than a pixel of it"
+        problems = {int(row): reason for row in np.flatnonzero(empty)}
+        if margin is not None:
+            problems |= dict.fromkeys(unrotated(self.dataset, self.content), UNROTATED)
+        return self.without({row: problem for row, problem in problems.items() if row not in self.content.problems})
 
 
 def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
@@ -106,7 +110,11 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     if len(used) < len(read):
         kept = set(used.paths)
         content = content.take(np.array([row for row, path in enumerate(read.paths) if path in kept], np.int64))
-    return LoadedData(used, content).without_empty(margin_of(settings.crop))
+    loaded, margin = LoadedData(used, content), margin_of(settings.crop)
+    if margin is None and (turned := unrotated(used, content)):
+        boxes = "box leaves its image" if len(turned) == 1 else "boxes leave their images"
+        console.say(f"{len(turned):,} {boxes} and would fit without the turn by EXIF (first: {used.paths[turned[0]]}). {REMEDY}")
+    return loaded.without_empty(margin)
 
 
 def read_as(data: str | Path, settings: Data, console: Console, own: Data | None = None) -> Dataset:
@@ -216,15 +224,12 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
     named = [f"{data.dataset.paths[row]}: {reason}" for row, reason in sorted(problems.items())]
     share = len(problems) / len(data.dataset)
     if share > largest_share:
-        missing = sum(reason == MISSING for reason in problems.values())
         raise InputError(
             f"{len(problems):,} of {len(data.dataset):,} images ({100 * share:.1f} %) cannot be read, more than data.max_unreadable "
             f"({100 * largest_share:g} %) allows:",
             *named[:10],
             *([f"… and {len(named) - 10:,} more"] if len(named) > 10 else []),
-            hint=f"{missing:,} of them are not in {data.dataset.root}: was everything downloaded and unpacked there?"
-            if missing > len(problems) / 2
-            else "Repair or remove them, or raise data.max_unreadable.",
+            hint=_remedy(data, Counter(problems.values())),
         )
     left = np.bincount(data.dataset.labels[data.rows("train")], minlength=len(data.dataset.class_names))
     if (empty := np.flatnonzero(left == 0)).size:
@@ -233,3 +238,10 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
     console.say(f"{images} set aside:", *(f"  {line}" for line in named[:20]))
     if len(named) > 20:
         console.say(f"  … and {len(named) - 20:,} more (all are in split.parquet)")
+
+
+def _remedy(data: LoadedData, reasons: Counter[str]) -> str:
+    """What to do about images that cannot be used, for these reasons."""
+    if 2 * reasons[MISSING] > reasons.total():
+        return f"{reasons[MISSING]:,} of them are not in {data.dataset.root}: was everything downloaded and unpacked there?"
+    return REMEDY if reasons[UNROTATED] else "Repair or remove them, or raise data.max_unreadable."

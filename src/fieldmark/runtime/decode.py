@@ -102,13 +102,19 @@ def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]
     name = _name(source, name)
     with _reasons(name):
         data = source if isinstance(source, bytes) else read(source, name)
-        image = _open(data, name)
-        if image.format == "PNG" and any(data.find(kind, data.rfind(b"IDAT")) >= 0 for kind in _LATE_METADATA):
-            image.load()  # a PNG may hold its orientation after its pixels
+        image = _with_metadata(data, name)
         # Pillow swaps the sides of a TIFF by its orientation tag, and not by its XMP.
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else None
         width, height = image.size if tags is None else (tags[256], tags[257])
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def is_sideways(source: bytes | Path, name: str | None = None) -> bool:
+    """Whether `decode` turns the image by a quarter, so that the sides of what is stored are swapped. Raises UnreadableImage."""
+    name = _name(source, name)
+    with _reasons(name):
+        data = source if isinstance(source, bytes) else read(source, name)
+        return _orientation(_with_metadata(data, name)) in _SIDEWAYS
 
 
 def open_rgb(
@@ -210,6 +216,14 @@ def _unidentified(data: bytes) -> str:
         if accepts is not None and accepts(data[:16]):
             return f"it begins like a {kind} file, but is damaged or of a kind that cannot be read"
     return "not an image in a format that can be read"
+
+
+def _with_metadata(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The image, opened as far as its orientation can be told."""
+    image = _open(data, name)
+    if image.format == "PNG" and any(data.find(kind, data.rfind(b"IDAT")) >= 0 for kind in _LATE_METADATA):
+        image.load()  # a PNG may hold its orientation after its pixels
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
