@@ -541,6 +541,10 @@ def describe_dataset(
     columns: str | Mapping[str, str] | None = None,
     class_depth: int | str | None = None,
     quiet: bool = True,
+    images: str | None = None,
+    suffix: str | None = None,
+    missing_labels: Literal["words", "blank"] = "words",
+    several_objects: Literal["ask", "largest", "leave-out"] = "ask",
 ) -> Overview:
     """Say what a dataset is and contains, without opening its images.
 
@@ -550,6 +554,10 @@ def describe_dataset(
         columns: Which column of a table is what, as in data.columns.
         class_depth: Which folder on the way to an image names its class, as in data.class_depth.
         quiet: Print nothing.
+        images: The folder in which the images of a table are looked up, as in data.images.
+        suffix: What is added to the names in a table, as in data.suffix.
+        missing_labels: Which labels of a table say that there is none, as in data.missing_labels.
+        several_objects: What happens to an image that shows several classes, as in data.several_objects.
 
     Raises:
         InputError: the data cannot be read, with all reasons.
@@ -559,7 +567,19 @@ def describe_dataset(
     from fieldmark.datasets.overview import overview
 
     asked = parse(columns) if isinstance(columns, str) else columns
-    return overview(read_dataset(data, layout, asked, Console(quiet), class_depth=class_depth))
+    return overview(
+        read_dataset(
+            data,
+            layout,
+            asked,
+            Console(quiet),
+            images=images,
+            suffix=suffix,
+            missing_labels=missing_labels,
+            several_objects=several_objects,
+            class_depth=class_depth,
+        )
+    )
 
 
 def list_layouts() -> tuple[Layout, ...]:

@@ -35,7 +35,7 @@ EXAMPLE = ROOT / "examples" / "train_birds.py"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 FIRST, LAST = "<!-- fields: written by tests/docs/test_docs.py -->\n", "<!-- end of fields -->\n"
-NOT_KEYS = {"train.log", "train.npz", "train.csv", "model.macs", "model.trainable", "train.epoch", "augment.gamma"}
+NOT_KEYS = {"train.log", "train.npz", "train.csv", "train.txt", "model.macs", "model.trainable", "train.epoch", "augment.gamma"}
 """What looks like a key and is a file, a figure of summary.json, the mistake in an example of an error, or added by an example."""
 
 

@@ -280,10 +280,24 @@ def layouts(
     layout: str = "auto",
     columns: str | None = None,
     class_depth: str | None = None,
+    images: str | None = None,
+    suffix: str | None = None,
+    missing_labels: Literal["words", "blank"] = "words",
+    several_objects: Literal["ask", "largest", "leave-out"] = "ask",
     json: Json = False,
 ) -> None:
     if data is not None:
-        found = api.describe_dataset(data, layout=layout, columns=columns, class_depth=class_depth, quiet=json)
+        found = api.describe_dataset(
+            data,
+            layout=layout,
+            columns=columns,
+            class_depth=class_depth,
+            images=images,
+            suffix=suffix,
+            missing_labels=missing_labels,
+            several_objects=several_objects,
+            quiet=json,
+        )
         print_json(found.to_dict()) if json else print(*found.lines(), sep="\n")
         return
     listed = api.list_layouts()

@@ -71,6 +71,14 @@ def test_names_of_numbers(tmp_path: Path, names: str) -> None:
     assert read_dataset(tmp_path).class_names == ("owl", "wren")
 
 
+def test_words_that_say_that_there_is_no_label(tmp_path: Path) -> None:
+    put(tmp_path / "train.txt", "1.jpg a\n2.jpg nan\n3.jpg b\n4.jpg None\n")
+    dataset = read_dataset(tmp_path)
+    assert dataset.class_names == ("a", "b") and dataset.splits.tolist() == ["train", "unlabelled"] * 2
+    assert "images that have no label and are unlabelled: 2; the first is in train.txt, line 2" in dataset.notes
+    assert len(read_dataset(tmp_path, missing_labels="blank").class_names) == 4
+
+
 def test_numbers_are_in_their_order(tmp_path: Path) -> None:
     put(tmp_path / "train.txt", "".join(f"{number}.jpg {number}\n" for number in range(12)))
     assert read_dataset(tmp_path).class_names == tuple(str(number) for number in range(12))

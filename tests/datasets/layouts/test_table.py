@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import LAYOUTS, columns, read_dataset
-from fieldmark.datasets.layouts.table_rows import MISSING, plain_name
+from fieldmark.datasets.layouts.class_names import MISSING
+from fieldmark.datasets.layouts.table_rows import plain_name
 
 
 def put(path: Path, *lines: str, end: str = "\n") -> Path:
@@ -183,7 +184,7 @@ def test_missing_labels_have_no_effect_elsewhere(tmp_path: Path) -> None:
 
 def test_a_column_that_is_declined(tmp_path: Path) -> None:
     file = put(tmp_path / "t.csv", "path,label,individual,genus,x,y,w,h,split", "1.jpg,a,q,A,1,1,2,2,test", "2.jpg,b,q,B,1,1,2,0,train")
-    assert "t.csv, line 3: the box from (1, 1) to (3, 1) is empty" in error_of(file)
+    assert "t.csv, line 3: the box from (1, 1) to (3, 1) is empty; data.columns=box= reads the table without boxes" in error_of(file)
     dataset = read_dataset(file, columns=columns.parse("group=,box=,parents= ,split="))
     assert (dataset.groups, dataset.boxes, dataset.levels, set(dataset.splits.tolist())) == (None, None, (), {"train"})
     assert "the columns of t.csv: path=path,label=label" in dataset.notes

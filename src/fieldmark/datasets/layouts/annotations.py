@@ -168,14 +168,14 @@ class Annotations:
             return None
         return value
 
-    def box(self, place: Place, values: Sequence[str | float]) -> Box | None:
+    def box(self, place: Place, values: Sequence[str | float], remedy: str = "") -> Box | None:
         """Left, top, right and bottom edge."""
-        numbers = self._four(place, values)
+        numbers = self._four(place, values, remedy)
         if numbers is None:
             return None
         left, top, right, bottom = numbers
         if not all(map(math.isfinite, numbers)) or not (left < right and top < bottom) or max(right, bottom) > FARTHEST:
-            self.wrong(place, f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) is empty")
+            self.wrong(place, f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) is empty", remedy)
             return None
         return numbers
 
@@ -198,11 +198,11 @@ class Annotations:
         left, top, right, bottom = numbers
         return self.box(place, (max(left - 1, 0), max(top - 1, 0), right, bottom))
 
-    def _four(self, place: Place, values: Sequence[str | float]) -> Box | None:
+    def _four(self, place: Place, values: Sequence[str | float], remedy: str = "") -> Box | None:
         try:
             first, second, third, fourth = map(float, values)
         except (ValueError, TypeError, OverflowError):
-            self.wrong(place, f"the box {_quoted(' '.join(map(str, values)))} should be four numbers")
+            self.wrong(place, f"the box {_quoted(' '.join(map(str, values)))} should be four numbers", remedy)
             return None
         return first, second, third, fourth
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 from fieldmark.core.names import in_order
 
 _LONGEST = 200
+MISSING = frozenset(("nan", "NaN", "NAN", "-nan", "None", "NONE", "null", "Null", "NULL", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-"))
+"""What Python, R, pandas, spreadsheets and databases write where there is no value. "none" and "Na" are not among them: they are words."""
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -9,7 +9,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown
 from fieldmark.datasets.dataset import SPLITS, Dataset
 from fieldmark.datasets.layouts.annotations import Annotations, Place, Row, reason
-from fieldmark.datasets.layouts.class_names import names_of, readable
+from fieldmark.datasets.layouts.class_names import MISSING, names_of, readable
 from fieldmark.datasets.layouts.huggingface_files import DICT, STATE, find_parquet, is_saved, parquet_files, saved_features, saved_files
 from fieldmark.datasets.layouts.huggingface_rows import Columns, Labelled, agrees, choose, labelled, named_labels, present
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
@@ -23,9 +23,9 @@ def read(source: Source) -> Dataset:
     """Read a folder of Parquet files as downloaded from the hub, one such file, or what save_to_disk of datasets has written.
 
     One column holds images and one labels: numbers with names, or else names or numbers. Where there are several, `data.columns` says
-    which. Another column of numbers with names, of which every class has one, becomes a level. In test a label may be -1 or null, which
-    means that it is not known. The paths are the file, "#" and the row from 0. Images are not read. Raises InputError with all problems
-    at once.
+    which. Another column of numbers with names, of which every class has one, becomes a level. A label that is -1, null or blank, or one
+    of the words MISSING, is not known, and its row unlabelled. The paths are the file, "#" and the row from 0. Images are not read.
+    Raises InputError with all problems at once.
     """
     path = source.path
     root = path if path.is_dir() else path.parent
@@ -37,6 +37,7 @@ def read(source: Source) -> Dataset:
 
     chosen: Columns | None = None
     samples: list[Labelled] = []
+    without: list[Place] = []
     for file, split in sorted(splits.items(), key=lambda item: (SPLITS.index(item[1]), item[0])):
         try:
             schema = read_schema(root / file)
@@ -46,11 +47,16 @@ def read(source: Source) -> Dataset:
         named = named_labels(notes, schema, file, beside.get(file, {}))
         chosen = chosen or choose(file, schema, named, {**present(schema, source.usual_columns), **source.columns})
         if agrees(notes, file, split, schema, named, chosen):
-            samples += labelled(notes, file, split, schema, named, chosen)
+            found = labelled(notes, file, split, schema, named, chosen, MISSING if source.missing_labels == "words" else ())
+            samples += found
+            if split != "test":
+                without += [sample.place for sample in found if sample.label is None]
     notes.check()
     if chosen is None:
         raise InputError(f"{shown(path)} holds no files of rows", hint="Was it downloaded whole?")
 
+    if without:
+        remarks = [*remarks, f"rows that have no label and are unlabelled: {len(without):,}; the first is in {without[0]}"]
     class_names, index = _classes(samples, chosen)
     rows = [Row(sample.place, sample.path, None if sample.label is None else index[sample.label], sample.split) for sample in samples]
     return notes.dataset(
@@ -117,5 +123,5 @@ LAYOUT = Layout(
     read=read,
     example="hf:owner/name",
     images=RowImages,
-    settings=("columns",),
+    settings=("columns", "missing_labels"),
 )

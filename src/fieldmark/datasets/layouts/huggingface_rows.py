@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
 from fieldmark.datasets.dataset import UNLABELLED
 from fieldmark.datasets.layouts.annotations import Annotations, Place, reason
-from fieldmark.datasets.layouts.class_names import is_name
+from fieldmark.datasets.layouts.class_names import MISSING, is_name
 from fieldmark.datasets.layouts.row_images import ARROW_ERRORS, features, image_columns, row_counts, row_path, stream_batches
 
 _PREFERRED = ("label", "labels", "fine_label")
@@ -128,9 +128,15 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def labelled(
-    notes: Annotations, file: str, split: str, schema: pa.Schema, named: Mapping[str, tuple[str, ...]], chosen: Columns
+    notes: Annotations,
+    file: str,
+    split: str,
+    schema: pa.Schema,
+    named: Mapping[str, tuple[str, ...]],
+    chosen: Columns,
+    missing: Collection[str] = MISSING,
 ) -> list[Labelled]:
-    """The rows of a file that `agrees`. Labels that there cannot be are noted."""
+    """The rows of a file that `agrees`. Labels that there cannot be are noted; null, -1, blanks and the words `missing` are none at all."""
     wanted = [name for name in schema.names if name == chosen.label or (name in chosen.others and name in named)]
     path = notes.root / file
     try:
@@ -152,10 +158,8 @@ def labelled(
         place = Place(file, row + 1, "record")
         if isinstance(label, str):
             label = label.strip()
-        if label is None or label == -1:
+        if label in (None, -1, "") or label in missing:
             label = None
-            if split != "test":
-                notes.wrong(place, f"its {chosen.label} says that it is not known, which may be in test only")
         elif problem := _problem(label, chosen):
             notes.wrong(place, problem)
         rows.append(Labelled(place, row_path(file, row, count, several), split if label is not None else UNLABELLED, label, others[row]))

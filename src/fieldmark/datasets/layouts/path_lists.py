@@ -12,7 +12,7 @@ from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset
 from fieldmark.datasets.image_files import is_image_name
 from fieldmark.datasets.layouts.annotations import Annotations, Line, Place, Row
-from fieldmark.datasets.layouts.class_names import readable
+from fieldmark.datasets.layouts.class_names import MISSING, readable
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
 from fieldmark.datasets.layouts.split_names import split_of
 from fieldmark.datasets.layouts.table_images import ImageFinder
@@ -38,6 +38,8 @@ def read(source: Source) -> Dataset:
     names_file = next((file for file in _names_files(root, files) if (root / file).is_file()), None)
     names = {} if names_file is None else _class_names(notes, names_file)
     remarks = [f"{file} says no split: all of it is train" for file in files if split_of(file) not in SPLITS]
+    missing = MISSING if source.missing_labels == "words" else ()
+    without: list[Place] = []
     found: list[tuple[Place, str, str | None, str]] = []
     for file, split in files.items():
         lines = [(line.place, *_fields(line)) for line in notes.lines(file)]
@@ -46,9 +48,14 @@ def read(source: Source) -> Dataset:
         for place, text, label in lines:
             if label is None and split != "test":
                 notes.wrong(place, f"it has no label after {text!r:.200}")
+            if label in missing:
+                label = None
+                without.append(place)
             if (path := notes.inner_path(place, paths.get(text, text))) is not None:
                 found.append((place, path, label, split if label is not None else UNLABELLED))
     notes.check()
+    if without:
+        remarks.append(f"images that have no label and are unlabelled: {len(without):,}; the first is in {without[0]}")
     labels = _in_order({label for *_, label, _ in found if label is not None})
     if names and (unknown := [label for label in labels if label not in names]):
         place = next(place for place, _, label, _ in found if label == unknown[0])
@@ -171,4 +178,5 @@ LAYOUT = Layout(
     recognise=_recognise,
     read=read,
     example="benchmark/",
+    settings=("missing_labels",),
 )

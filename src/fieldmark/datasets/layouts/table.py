@@ -24,7 +24,7 @@ def read(source: Source) -> Dataset:
     Columns are found by their names (`columns`). Paths are relative to the table's folder; ids that are no
     paths are looked up (`table_images`). A blank split is train, or what the file is named after; a split that is none of train, val,
     test and unlabelled leaves the image out, with a note. An image without a label is unlabelled whatever its split; words such as nan
-    and None say that there is none (`table_rows.MISSING`). Images in a folder called test that no table lists are unlabelled too. Classes
+    and None say that there is none (`class_names.MISSING`). Images in a folder called test that no table lists are unlabelled too. Classes
     are sorted by name, or as numbers if all are. A coarser name is taken as a level if it is the same for all images of a class.
     Raises InputError with all problems at once.
     """

@@ -19,14 +19,13 @@ from fieldmark.core.recipe.data import MissingLabels
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.annotations import FARTHEST, Annotations, LeadsOut, NotAPath, Place, inner_path
+from fieldmark.datasets.layouts.class_names import MISSING
 from fieldmark.datasets.layouts.columns import Columns, normal
 from fieldmark.datasets.layouts.records import Table, open_table
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.datasets.layouts.table_images import ImageFinder
 
 SPLIT_WORDS = {**SPLIT_NAMES, "dev": "val", "unlabelled": UNLABELLED, "unlabeled": UNLABELLED}
-MISSING = frozenset(("nan", "NaN", "NAN", "-nan", "None", "NONE", "null", "Null", "NULL", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-"))
-"""What Python, R, pandas, spreadsheets and databases write where there is no value. "none" and "Na" are not among them: they are words."""
 _CODES = (*SPLITS, UNLABELLED)
 _METADATA = "metadata"
 """What a table of the Hugging Face libraries is called. Its images are of the splits that their folders are named after."""
@@ -62,6 +61,7 @@ class TableRows:
         self._group_codes = {"": -1}
         self._levels: dict[str, _Level] = {}
         self._has_test = False
+        self._without_boxes = ""
         self._left_out: Counter[str] = Counter()
         self._unread_labels = 0
         self._no_label: Counter[str] = Counter()  # what stands there instead
@@ -75,6 +75,7 @@ class TableRows:
         self._remarks.append(f"the columns of {shown(table.file)}: {found}")
         parent_columns = {normal(found.header[column]): column for column in found.parents}
         levels = [self._levels.setdefault(name, _Level("parents" in found.asked)) for name in parent_columns]
+        self._without_boxes = "" if "box" in found.asked else "data.columns=box= reads the table without boxes"
         box_columns = found.box or (None,) * 4
         first_row = len(self._rows)
         train, test, unlabelled = (_CODES.index(split) for split in ("train", "test", UNLABELLED))
@@ -127,7 +128,7 @@ class TableRows:
                 box = float(left or math.nan), float(top or math.nan), float(right or math.nan), float(bottom or math.nan)
             except ValueError:
                 if any(_present(side.strip()) for side in (left, top, right, bottom)):
-                    self.notes.box(table.place(number), (left, top, right, bottom))
+                    self.notes.box(table.place(number), (left, top, right, bottom), self._without_boxes)
                     continue
                 box = _NO_BOX
 
@@ -254,7 +255,7 @@ class TableRows:
         left, top, right, bottom = boxes.T
         whole = np.isfinite(boxes).all(axis=1) & (left < right) & (top < bottom) & (np.maximum(right, bottom) <= FARTHEST)
         for row in np.flatnonzero(~whole & ~np.isnan(boxes).all(axis=1)).tolist():
-            self.notes.box(self._place(row), boxes[row].tolist())
+            self.notes.box(self._place(row), boxes[row].tolist(), self._without_boxes)
 
     def _agreeing_levels(self, class_names: Sequence[str]) -> dict[str, list[str]]:
         """The parents of the classes in the levels that are the same for all images of a class.
