@@ -159,6 +159,7 @@ def evaluate(
     corrupt: str | None = None,
     unknown: Sequence[str | Path] = (),
     moved_to: str | Path | None = None,
+    settings: Sequence[str] = (),
     quiet: bool = True,
 ) -> Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation:
     """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
@@ -172,6 +173,8 @@ def evaluate(
             was trained. all:3, or all for every severity, measures each corruption on test.
         unknown: Files, folders and patterns of images of none of the run's classes, to measure how many of them it rejects.
         moved_to: Where the run's own data are now, if they were moved. Every image is compared by its hash, and the place is remembered.
+        settings: How other data are read, such as data.columns=label=taxon or data.layout=class-folders; by default tables are read by the
+            columns of the run's own, as far as they have them.
         quiet: Print nothing.
 
     Returns:
@@ -191,7 +194,7 @@ def evaluate(
             raise InputError("--moved-to says where the run's own data are, and --data names other data", hint="Give one of them.")
         changes.point_to_data(run, moved_to, Console(quiet))
     severities = all_corruptions(corrupt)
-    if (unknown or severities) and (data, crop, split, corrupt if unknown else None) != (None, None, "test", None):
+    if (unknown or severities) and (data, crop, split, corrupt if unknown else None, *settings) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, on test", hint="Leave the other options out.")
     if unknown:
         return evaluate_unknowns(run, unknown, quiet)
@@ -199,8 +202,8 @@ def evaluate(
         return evaluate_corruptions(run, severities, quiet)
     loaded, console = Run.load(run), Console(quiet)
     if crop == "both":
-        return tuple(evaluate_run(loaded, data, split, console, each, corrupt) for each in CROPS)
-    return evaluate_run(loaded, data, split, console, crop, corrupt)
+        return tuple(evaluate_run(loaded, data, split, console, each, corrupt, settings) for each in CROPS)
+    return evaluate_run(loaded, data, split, console, crop, corrupt, settings)
 
 
 def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> UnknownEvaluation:
@@ -344,6 +347,7 @@ def submit(
     columns: str | None = None,
     quiet: bool = True,
     like: str | Path | None = None,
+    settings: Sequence[str] = (),
 ) -> Submission:
     """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
@@ -355,6 +359,7 @@ def submit(
             class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class).
         quiet: Print nothing.
         like: A sample submission, whose ids and columns are written in their order.
+        settings: As for `evaluate`.
 
     Raises:
         InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
@@ -362,7 +367,7 @@ def submit(
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
-    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet), like)
+    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet), like, settings)
 
 
 def report(*runs: str | Path, out: str | Path | None = None) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fieldmark
 from fieldmark.cli import main
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
@@ -131,6 +132,11 @@ def test_the_columns_of_the_run_are_remembered_where_a_table_has_them(tabled: Ru
     ):
         found = evaluate_run(tabled, table(tmp_path / f"{name}.csv", birds, header, images), "test", QUIET, settings=settings)
         assert (found.split, found.metrics.n) == ("all", 12)
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(tabled.path), "--data", str(tmp_path / "given.csv"), "data.columns=label=said", "--quiet"])
+    unlabelled = table(tmp_path / "ids.csv", birds, "photo_ref", images[:3])
+    submitted = fieldmark.submit(tabled.path, tmp_path / "out.csv", data=unlabelled, settings=["data.columns=path=photo_ref"])
+    assert submitted.unanswered == 0
     one = table(tmp_path / "one.csv", birds, "photo_ref,taxon", [path for path in images if path.parent == images[0].parent])
     assert evaluate_run(tabled, one, "test", QUIET).metrics.n == 4, "a single class"
     with pytest.raises(InputError, match="no column"):

@@ -73,13 +73,14 @@ def ensemble(
     api.evaluate,
     "evaluate runs/mine",
     "evaluate runs/mine --data more-photos",
+    "evaluate runs/mine --data clinic.csv data.columns=label=taxon",
     "evaluate runs/mine --unknown photos-of-other-things",
     group=LOOK,
 )
 def evaluate(
     run: Path,
     /,
-    *,
+    *settings: str,
     data: str | None = None,
     split: str = "test",
     crop: Literal["none", "box", "both"] | None = None,
@@ -89,7 +90,17 @@ def evaluate(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    found = api.evaluate(run, data=data, split=split, crop=crop, corrupt=corrupt, unknown=unknown, moved_to=moved_to, quiet=quiet)
+    found = api.evaluate(
+        run,
+        data=data,
+        split=split,
+        crop=crop,
+        corrupt=corrupt,
+        unknown=unknown,
+        moved_to=moved_to,
+        settings=settings,
+        quiet=quiet,
+    )
     from fieldmark.cli.evaluations import as_json, as_text
 
     print_json(as_json(found)) if json else say(quiet, *as_text(found))
@@ -183,13 +194,13 @@ def submit(
     run: Path,
     out: Path,
     /,
-    *,
+    *settings: str,
     data: str | None = None,
     columns: str | None = None,
     like: Path | None = None,
     quiet: Quiet = False,
 ) -> None:
-    found = api.submit(run, out, data=data, columns=columns, quiet=quiet, like=like)
+    found = api.submit(run, out, data=data, columns=columns, quiet=quiet, like=like, settings=settings)
     say(quiet, f"the predictions are in {found.file}")
     if found.unanswered:
         say(quiet, f"{found.unanswered:,} of the images could not be read or have no finite probabilities; their predictions are empty")
