@@ -32,7 +32,8 @@ def write_results(run: Run, console: Console) -> Run:
             report = write_report(run, found=found)
         if numbered:
             listed = some([f"figures/{path.name}" for path in numbered], 3)
-            console.say(f"some names have letters that no font here has; the figures number them, and {listed} has the names")
+            what = "some names have letters that no font here has, so the figures number them"
+            console.say(f"{what} ({listed}); a font such as Noto Sans CJK may have them")
         console.say(f"the report is {report}")
     return run
 
