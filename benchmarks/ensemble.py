@@ -23,6 +23,7 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.members import open_members
 from fieldmark.ensembles.method import MeanOf
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
@@ -42,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         members = [shutil.copytree(args.runs[index % len(args.runs)], Path(scratch) / f"{index:03}") for index in range(args.members)]
         started = time.perf_counter()
-        ensemble = make_ensemble(members, MeanOf(), Path(scratch) / "ensemble", Console(quiet=True)).path
+        ensemble = make_ensemble(open_members(members), MeanOf(), Path(scratch) / "ensemble", Console(quiet=True)).path
         answer: dict[str, float] = {"members": args.members, "made_seconds": time.perf_counter() - started}
         for work in ("evaluate", "predict"):
             results: dict[str, list[dict[str, float]]] = {"one": [], "ensemble": []}

@@ -28,6 +28,7 @@ from fieldmark.batches.train_batches import Batch, TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.datasets.loading import find_data
 from fieldmark.models.device import synchronise
 from fieldmark.training.interrupt import Interrupt
 from fieldmark.training.job import phase
@@ -51,7 +52,8 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", "train.epochs=1000", *args.settings]
-    setup = prepare(args.data, load_recipe("default", given), Console(quiet=True))
+    asked_for, console = load_recipe("default", given), Console(quiet=True)
+    setup = prepare(find_data(args.data, asked_for.data, console), asked_for, console)
     model, execution, recipe = setup.model, setup.execution, setup.recipe
     for tile in setup.tiles.pixels:
         tile.max()

@@ -5,6 +5,7 @@ from pathlib import Path
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.members import open_members
 from fieldmark.ensembles.method import method_of
 from fieldmark.evaluation.run import Run
 from fieldmark.training.train import resume_run, train_run
@@ -19,4 +20,4 @@ def resume(path: str | Path) -> Run:
 
 
 def ensemble(*paths: str | Path, method: str = "mean", out: Path, **options: str) -> Run:
-    return make_ensemble(paths, method_of(method, **options), out, Console(quiet=True))
+    return make_ensemble(open_members(paths), method_of(method, **options), out, Console(quiet=True))

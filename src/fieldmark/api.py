@@ -5,18 +5,21 @@ Importing this module is quick: a function imports what it needs when it is call
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fieldmark.core.arguments import checked, path_of, paths_of
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer
     from fieldmark.answering.answerer import Boxes
+    from fieldmark.answering.in_memory import Source
     from fieldmark.core.presets import Preset
     from fieldmark.core.recipe.fields import RecipeField
     from fieldmark.datasets.layouts.layout import Layout
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from fieldmark.scoring.decisions import Decisions
     from fieldmark.studies.search.results import SearchResult
     from fieldmark.studies.table import StudyTable
+Settings = str | Mapping[str, Any]
+"""A recipe key with its value, "train.epochs=5", or several in a dictionary."""
+_DATA = "DATA is the path of a folder or file, the word birds, or hf:owner/name"
+_UNKNOWN = "images of unknown classes are given as the paths of files and folders, or as patterns"
 
 
 # ---- making runs ------------------------------------------------------------------------------------------------------------------
@@ -45,11 +52,13 @@ class Demo:
     birds: Path
 
 
-def demo(*settings: str, out: str | Path | None = None, quiet: bool = False) -> Demo:
+@checked
+def demo(*settings: Settings, out: str | Path | None = None, quiet: bool = False, **keys: Any) -> Demo:
     """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two CPU cores.
 
     Args:
         settings: Recipe keys that differ from `fieldmark recipes demo`, such as train.epochs=5.
+        keys: As for `fieldmark train`.
         out: The run folder to create; by default a new one under runs/.
         quiet: Print nothing.
 
@@ -61,18 +70,20 @@ def demo(*settings: str, out: str | Path | None = None, quiet: bool = False) -> 
     from fieldmark.reports import changes
 
     console = Console(quiet)
-    recipe = load_recipe("demo", settings, console.say)
+    recipe = load_recipe("demo", _given(settings, keys), console.say)
     folder = birds_folder(console=console)
     console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
     return Demo(changes.train("birds", recipe, out, console), folder)
 
 
+@checked
 def train(
     data: str | Path,
-    *settings: str,
+    *settings: Settings,
     recipe: str | Path = "default",
     out: str | Path | None = None,
     quiet: bool = False,
+    **keys: Any,
 ) -> Run:
     """Train a classifier and leave a run folder behind.
 
@@ -80,6 +91,8 @@ def train(
         data: A folder or file whose layout is recognised (`fieldmark layouts` lists the layouts), "hf:owner/name", or "birds" for the
             built-in set.
         settings: Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
+            A dictionary such as {"train.epochs": 12} holds several.
+        keys: The same as keywords: train={"epochs": 12}, **{"optim.lr": 0.1} or settings={"train.epochs": 12}.
         recipe: A recipe that comes with Fieldmark (`fieldmark recipes` lists them) or a YAML file.
         out: The run folder to create; by default a new one under runs/.
         quiet: Print nothing.
@@ -94,10 +107,11 @@ def train(
     from fieldmark.reports import changes
 
     console = Console(quiet)
-    return changes.train(data, load_recipe(recipe, settings, console.say), out, console)
+    return changes.train(path_of(data, _DATA), load_recipe(recipe, _given(settings, keys), console.say), out, console)
 
 
-def resume(run: str | Path, moved_to: str | Path | None = None, quiet: bool = False) -> Run:
+@checked
+def resume(run: Run | str | Path, moved_to: str | Path | None = None, quiet: bool = False) -> Run:
     """Continue a run that was interrupted, was killed or failed; the result equals that of a run never stopped.
 
     Args:
@@ -110,14 +124,15 @@ def resume(run: str | Path, moved_to: str | Path | None = None, quiet: bool = Fa
     """
     from fieldmark.reports import changes
 
-    console = Console(quiet)
+    folder, console = _folder(run), Console(quiet)
     if moved_to is not None:
-        changes.point_to_data(run, moved_to, console)
-    return changes.resume(run, console)
+        changes.point_to_data(folder, moved_to, console)
+    return changes.resume(folder, console)
 
 
+@checked
 def ensemble(
-    *runs: str | Path,
+    *runs: Run | str | Path,
     method: Literal["mean", "stack", "soup"] = "mean",
     out: str | Path,
     of: Literal["probabilities", "logits"] | None = None,
@@ -145,14 +160,15 @@ def ensemble(
     from fieldmark.ensembles.method import method_of
     from fieldmark.reports import changes
 
-    return changes.ensemble(runs, method_of(method, of, weights, fit_on, ingredients), out, Console(quiet))
+    return changes.ensemble([_folder(run) for run in runs], method_of(method, of, weights, fit_on, ingredients), out, Console(quiet))
 
 
 # ---- using runs -------------------------------------------------------------------------------------------------------------------
 
 
+@checked
 def evaluate(
-    run: str | Path,
+    run: Run | str | Path,
     data: str | Path | None = None,
     split: str = "test",
     crop: Literal["none", "box", "both"] | None = None,
@@ -192,7 +208,7 @@ def evaluate(
     if moved_to is not None:
         if data is not None:
             raise InputError("--moved-to says where the run's own data are, and --data names other data", hint="Give one of them.")
-        changes.point_to_data(run, moved_to, Console(quiet))
+        changes.point_to_data(_folder(run), moved_to, Console(quiet))
     severities = all_corruptions(corrupt)
     if (unknown or severities) and (data, crop, split, corrupt if unknown else None, *settings) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, on test", hint="Leave the other options out.")
@@ -200,13 +216,14 @@ def evaluate(
         return evaluate_unknowns(run, unknown, quiet)
     if severities:
         return evaluate_corruptions(run, severities, quiet)
-    loaded, console = Run.load(run), Console(quiet)
+    loaded, console, other = Run.load(run), Console(quiet), None if data is None else path_of(data, _DATA)
     if crop == "both":
-        return tuple(evaluate_run(loaded, data, split, console, each, corrupt, settings) for each in CROPS)
-    return evaluate_run(loaded, data, split, console, crop, corrupt, settings)
+        return tuple(evaluate_run(loaded, other, split, console, each, corrupt, settings) for each in CROPS)
+    return evaluate_run(loaded, other, split, console, crop, corrupt, settings)
 
 
-def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> UnknownEvaluation:
+@checked
+def evaluate_unknowns(run: Run | str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> UnknownEvaluation:
     """Measure how many images of none of a run's classes it rejects; the run's evaluation.json and report say so from then on.
 
     Args:
@@ -220,10 +237,11 @@ def evaluate_unknowns(run: str | Path, unknown: Sequence[str | Path], quiet: boo
     from fieldmark.evaluation.run import Run
     from fieldmark.reports import changes
 
-    return changes.measure_unknown(Run.load(run), unknown, Console(quiet))
+    return changes.measure_unknown(Run.load(run), paths_of(unknown, _UNKNOWN), Console(quiet))
 
 
-def evaluate_corruptions(run: str | Path, severities: Sequence[int] = (1, 2, 3, 4, 5), quiet: bool = True) -> Robustness:
+@checked
+def evaluate_corruptions(run: Run | str | Path, severities: Sequence[int] = (1, 2, 3, 4, 5), quiet: bool = True) -> Robustness:
     """Measure top-1 on test under every corruption; the run's robustness.json, evaluation.json and report say so from then on.
 
     Args:
@@ -240,8 +258,9 @@ def evaluate_corruptions(run: str | Path, severities: Sequence[int] = (1, 2, 3, 
     return changes.measure_robustness(Run.load(run), severities, Console(quiet))
 
 
+@checked
 def calibrate(
-    run: str | Path,
+    run: Run | str | Path,
     accept: float = 0.95,
     coverage: float = 0.9,
     precision: float = 0.95,
@@ -275,13 +294,15 @@ def calibrate(
     from fieldmark.scoring.decisions import Wanted
 
     if moved_to is not None:
-        changes.point_to_data(run, moved_to, Console(quiet))
-    return changes.calibrate(Run.load(run), Wanted(accept, coverage, precision, scaling, score), unknown, Console(quiet))
+        changes.point_to_data(_folder(run), moved_to, Console(quiet))
+    wanted = Wanted(accept, coverage, precision, scaling, score)
+    return changes.calibrate(Run.load(run), wanted, paths_of(unknown, _UNKNOWN), Console(quiet))
 
 
+@checked
 def predict(
-    run: str | Path,
-    sources: str | Path | bytes | Sequence[str | Path | bytes],
+    run: Run | str | Path,
+    sources: Source | Iterable[Source],
     csv: str | Path | None = None,
     boxes: Boxes | str | Path | None = None,
     top: int = 5,
@@ -311,9 +332,10 @@ def predict(
     return predict_images(Run.load(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
 
 
+@checked
 def explain(
-    run: str | Path,
-    images: str | Path | Sequence[str | Path],
+    run: Run | str | Path,
+    images: Source | Iterable[Source],
     out: str | Path,
     method: str = "auto",
     boxes: Boxes | str | Path | None = None,
@@ -336,12 +358,12 @@ def explain(
     from fieldmark.evaluation.run import Run
     from fieldmark.reports.explain import explain_run
 
-    listed = [images] if isinstance(images, str | Path) else images
-    return explain_run(Run.load(run), listed, Path(out), Console(quiet), method, given_boxes(boxes))
+    return explain_run(Run.load(run), images, Path(out), Console(quiet), method, given_boxes(boxes))
 
 
+@checked
 def submit(
-    run: str | Path,
+    run: Run | str | Path,
     out: str | Path,
     data: str | Path | None = None,
     columns: str | None = None,
@@ -367,10 +389,12 @@ def submit(
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
-    return submit_run(Run.load(run), Path(out), data, columns, Console(quiet), like, settings)
+    other = None if data is None else path_of(data, _DATA)
+    return submit_run(Run.load(run), Path(out), other, columns, Console(quiet), like, settings)
 
 
-def report(*runs: str | Path, out: str | Path | None = None) -> Path:
+@checked
+def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a run, or of several side by side: one HTML file that opens offline.
 
     Args:
@@ -400,10 +424,11 @@ def report(*runs: str | Path, out: str | Path | None = None) -> Path:
 # ---- studies ----------------------------------------------------------------------------------------------------------------------
 
 
+@checked
 def run_study(
     study: str | Path,
     data: str | Path | Sequence[str | Path],
-    *settings: str,
+    *settings: Settings,
     out: str | Path,
     seeds: int | None = None,
     jobs: int | None = None,
@@ -411,6 +436,7 @@ def run_study(
     dry_run: bool = False,
     quick: bool = False,
     quiet: bool = False,
+    **keys: Any,
 ) -> StudyTable | None:
     """Train every recipe of a study with every seed, unless that is done already, and say which change helped.
 
@@ -418,6 +444,7 @@ def run_study(
         study: A study that comes with Fieldmark (`fieldmark study list` lists them) or a YAML file.
         data: One or several datasets.
         settings: Recipe keys that change the base, such as train.epochs=12.
+        keys: As for `fieldmark train`.
         out: The folder of the study; the same command continues it.
         seeds: How many seeds; by default those of the study.
         jobs: How many runs at once, each with its share of the cores; by default one for each GPU, or else for each core.
@@ -439,10 +466,10 @@ def run_study(
     from fieldmark.studies.study_file import load_study
 
     console = Console(quiet)
-    datasets = [str(data)] if isinstance(data, str | Path) else [str(each) for each in data]
+    datasets = [os.fspath(each) for each in paths_of(data, _DATA)]
     if not datasets:
         raise InputError("a study needs data", hint=f"fieldmark study run {study} DATA --out {out}")
-    plan = plan_study(load_study(study, settings, seeds, quick), datasets, out)
+    plan = plan_study(load_study(study, _given(settings, keys), seeds, quick), datasets, out)
     done = train_study(plan, engine, jobs, dry_run, console)
     if dry_run:
         return None
@@ -452,6 +479,7 @@ def run_study(
     return table
 
 
+@checked
 def study_table(folder: str | Path, quiet: bool = True, metrics: str | Sequence[str] | None = None) -> StudyTable:
     """Say which change helped, from the finished runs, and write it as Markdown, CSV, LaTeX, JSON, images and a page.
 
@@ -469,16 +497,18 @@ def study_table(folder: str | Path, quiet: bool = True, metrics: str | Sequence[
     return write_answer(folder, Console(quiet), keys)
 
 
+@checked
 def search(
     study: str | Path,
     data: str | Path,
-    *settings: str,
+    *settings: Settings,
     out: str | Path,
     trials: int | None = None,
     hours: float | None = None,
     jobs: int | None = None,
     engine: Literal["local", "ray"] = "local",
     quiet: bool = False,
+    **keys: Any,
 ) -> SearchResult:
     """Search the space of a study file for the recipe with the best val figure, at random or guided by earlier trials.
 
@@ -486,6 +516,7 @@ def search(
         study: A YAML file with a section `search`, or a study that comes with Fieldmark.
         data: A dataset, as `fieldmark train` takes it.
         settings: Recipe keys that change the base, such as train.epochs=12.
+        keys: As for `fieldmark train`.
         out: The folder of the search; the same command continues it.
         trials: How many in all, including those of earlier calls.
         hours: How long this call runs.
@@ -499,16 +530,17 @@ def search(
         Interrupted: stopped by Ctrl-C; the same call continues.
     """
     from fieldmark.studies.engines import open_engine
-    from fieldmark.studies.plan import named_datasets
+    from fieldmark.studies.plan import named_datasets, require_there
     from fieldmark.studies.search.run import Budget, check_trial, run_search
     from fieldmark.studies.search.section import read_search
     from fieldmark.studies.study_file import search_section
 
     console = Console(quiet)
-    base, section, origin = search_section(study, settings)
+    base, section, origin = search_section(study, _given(settings, keys))
     space, budget = read_search(section, base, origin), Budget(trials, hours)
     budget.check()
-    (dataset,) = named_datasets([str(data)])
+    (dataset,) = named_datasets([os.fspath(path_of(data, _DATA))])
+    require_there([dataset])
     with open_engine(engine, jobs, trials or sys.maxsize) as opened:
         check_trial(space, dataset, Path(out), opened, budget, console)
         return run_search(space, dataset, Path(out), opened, budget, console)
@@ -517,6 +549,7 @@ def search(
 # ---- data, and what there is to choose from -----------------------------------------------------------------------------------------
 
 
+@checked
 def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: int = 96, seed: int = 0, quiet: bool = True) -> Path:
     """Draw a set of birds into a new folder: class folders in train, val and test, species that are in none of them, and a table.
 
@@ -540,6 +573,7 @@ def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: i
     return Path(out) / SHEET
 
 
+@checked
 def describe_dataset(
     data: str | Path,
     layout: str = "auto",
@@ -574,7 +608,7 @@ def describe_dataset(
     asked = parse(columns) if isinstance(columns, str) else columns
     return overview(
         read_dataset(
-            data,
+            path_of(data, _DATA),
             layout,
             asked,
             Console(quiet),
@@ -587,6 +621,7 @@ def describe_dataset(
     )
 
 
+@checked
 def list_layouts() -> tuple[Layout, ...]:
     """List the layouts of datasets that can be read."""
     from fieldmark.datasets.layouts import LAYOUTS
@@ -594,6 +629,7 @@ def list_layouts() -> tuple[Layout, ...]:
     return tuple(LAYOUTS.values())
 
 
+@checked
 def list_models(pattern: str | None = None) -> tuple[ModelInfo, ...]:
     """List models, with parameters, multiply-adds and input size.
 
@@ -608,6 +644,7 @@ def list_models(pattern: str | None = None) -> tuple[ModelInfo, ...]:
     return known_models() if pattern is None else matching_models(pattern)
 
 
+@checked
 def list_recipes(name: str | None = None) -> tuple[Preset, ...]:
     """List the recipes that come with Fieldmark, or print one.
 
@@ -622,6 +659,7 @@ def list_recipes(name: str | None = None) -> tuple[Preset, ...]:
     return RECIPES.listed(name)
 
 
+@checked
 def list_studies(name: str | None = None) -> tuple[Preset, ...]:
     """List the studies that come with Fieldmark, or print one.
 
@@ -636,6 +674,7 @@ def list_studies(name: str | None = None) -> tuple[Preset, ...]:
     return STUDIES.listed(name)
 
 
+@checked
 def list_fields(prefix: str = "") -> tuple[RecipeField, ...]:
     """List the recipe's fields: type, default, unit and meaning.
 
@@ -653,6 +692,7 @@ def list_fields(prefix: str = "") -> tuple[RecipeField, ...]:
     return found
 
 
+@checked
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema of a recipe file, for editors."""
     from fieldmark.core.recipe.fields import json_schema
@@ -660,6 +700,7 @@ def recipe_schema() -> dict[str, Any]:
     return json_schema()
 
 
+@checked
 def image_cache(clear: bool = False) -> CacheContents:
     """Show what the cache of decoded images contains, or empty it.
 
@@ -671,3 +712,17 @@ def image_cache(clear: bool = False) -> CacheContents:
     folder = default_cache_dir()
     freed = clear_cache(folder) if clear else 0
     return CacheContents(folder, tuple(list_cache(folder)), freed)
+
+
+def _given(settings: Sequence[Settings], keys: Mapping[str, Any]) -> list[Settings]:
+    """Settings however they were given: one by one, as keywords, or as the keyword `settings`."""
+    named = dict(keys)
+    more = named.pop("settings", ())
+    return [*settings, *(more if isinstance(more, list | tuple) else [more]), *([named] if named else [])]
+
+
+def _folder(run: Run | str | Path) -> Path:
+    from fieldmark.core.run_folder import RunFolder
+
+    given: Any = getattr(run, "path", run)
+    return RunFolder.open(given).path

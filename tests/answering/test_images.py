@@ -29,7 +29,7 @@ def test_files_and_bytes_come_in_the_order_of_the_sources(tmp_path: Path) -> Non
     with pytest.raises(InputError) as raised:
         images_in([first, tmp_path / "x", tmp_path / "y"])
     assert len(raised.value.problems) == 2
-    with pytest.raises(InputError, match="no file or folder"):
+    with pytest.raises(InputError, match="no images are named"):
         images_in([])
 
 

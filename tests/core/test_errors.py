@@ -1,3 +1,6 @@
+import contextlib
+import io
+
 import pytest
 
 from fieldmark.core.errors import CheckFailed, InputError, Interrupted, Problem, TrainingFailed
@@ -23,3 +26,16 @@ def test_sentences_become_problems_and_the_hint_comes_last(kind):
     assert [problem.kind for problem in error.problems] == ["input", "machine"]
     assert str(error) == "one is wrong\ntwo: so is this\nFix both."
     assert kind("stopped").hint is None and str(kind("stopped")) == "stopped"
+
+
+def test_a_notebook_shows_what_is_wrong_and_no_traceback(tmp_path):
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell.instance(history_manager=None)
+    shell.run_cell("import fieldmark")
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
+        shell.run_cell("fieldmark.Run.load('nowhere')")
+    assert printed.getvalue().strip() == "InputError: there is no run folder nowhere"
+
+
+def test_what_a_notebook_shows_has_a_line_for_each_problem():
+    error = InputError("one", "two", hint="Do this.")
+    assert error._render_traceback_() == ["InputError: one", "two", "Do this."]

@@ -265,7 +265,7 @@ def test_the_table_of_layouts_is_complete():
 def test_the_command_of_each_layout_reads_it(layout, tmp_path, request):
     """The documented settings, on the miniature set of that layout in place of the real one."""
     from fieldmark.core.console import Console
-    from fieldmark.datasets.loading import load_data
+    from fieldmark.datasets.loading import find_data, load_data
 
     _, _, data, *settings = documented_commands()[layout]
     splits: list[str] = []
@@ -275,7 +275,7 @@ def test_the_command_of_each_layout_reads_it(layout, tmp_path, request):
         miniature = importlib.import_module(f"miniatures.{layout.replace('-', '_')}").MINIATURE
         data = miniature.write(tmp_path)
         splits = [] if "val" in miniature.counts else ["data.val_fraction=0.3"]
-    loaded = load_data(data, load_recipe("default", [*settings, *splits]).data, Console(quiet=True))
+    loaded = load_data(find_data(data, load_recipe("default", [*settings, *splits]).data, Console(quiet=True)), Console(quiet=True))
     assert loaded.dataset.layout == layout and not loaded.content.problems
     assert all(len(loaded.rows(split)) for split in ("train", "val", "test"))
 

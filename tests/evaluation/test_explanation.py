@@ -10,7 +10,8 @@ from torch import nn
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.model import ActivatedLogits, HiddenHead, LinearHead, Model
-from fieldmark.evaluation.explanation import METHODS, _is_channels_last, _rolled_out, default_method, heat_maps
+from fieldmark.evaluation.explanation import _is_channels_last, _rolled_out, default_method, heat_maps
+from fieldmark.evaluation.heat_map_methods import METHODS
 from fieldmark.evaluation.inference import Normalisation
 from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier, NativeHead, build_model

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import fieldmark
 from fieldmark.cli import main
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import write_json
-from fieldmark.evaluation import session as session_module
+from fieldmark.evaluation import inference
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.decisions import Decisions, DecisionsRecord
@@ -168,7 +170,7 @@ def test_unknown_images_are_told_without_the_predictions_of_train_or_from_them_a
 def test_an_answer_that_is_not_a_number_names_nothing(
     deciding: Run, birds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: float
 ) -> None:
-    original = session_module.logits_and_features
+    original = inference.logits_and_features
 
     def broken(*arguments):
         logits, features = original(*arguments)
@@ -177,7 +179,7 @@ def test_an_answer_that_is_not_a_number_names_nothing(
 
     files = images(deciding, birds)[:3]
     sound = deciding.predict(files)
-    monkeypatch.setattr(session_module, "logits_and_features", broken)
+    monkeypatch.setattr(inference, "logits_and_features", broken)
     one, none, other = deciding.predict(files)
     assert none.path == str(files[1]) and none.note == "the answer is not a number"
     assert none.best is None and none.classes == () and none.probabilities.shape == (0,)
@@ -195,3 +197,21 @@ def test_an_answer_that_is_not_a_number_names_nothing(
     rows = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0].endswith(",probability_3,among,coarser_genus,coarser_size,note")
     assert rows[2] == f"{files[1]}{',' * 11}the answer is not a number"
+
+
+def test_images_in_memory_have_the_answers_of_their_files(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    file = next((birds / "test").rglob("*.png"))
+    picture = Image.open(file)
+    (expected,) = finished_run.predict(file)
+    answers = finished_run.predict([picture, np.asarray(picture), file.read_bytes(), file.open("rb"), file])
+    assert [answer.path for answer in answers] == ["", "", "", "", str(file)]
+    for answer in answers:
+        assert answer.classes == expected.classes and answer.unknown == expected.unknown
+        np.testing.assert_allclose(answer.probabilities, expected.probabilities, atol=1e-6)
+    assert finished_run.predict(picture)[0].best == finished_run.predict(np.asarray(picture))[0].best == expected.best
+    with pytest.raises(InputError, match="image 1 is an array of float"):
+        finished_run.predict(np.asarray(picture) / 255)
+    explained = fieldmark.explain(finished_run, [np.asarray(picture), file], tmp_path / "explained")
+    figures = json.loads(explained.figures.read_text(encoding="utf-8"))["images"]
+    assert [each["path"] for each in figures] == ["image 1", str(file)]
+    assert figures[0]["answer"] == figures[1]["answer"] == expected.best

@@ -7,9 +7,10 @@ import pytest
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.model import Model
-from fieldmark.models.catalog import known_models, matching_models
+from fieldmark.models import catalog
+from fieldmark.models.catalog import known_models, matching_models, refuse_unknown
 from fieldmark.models.cost import macs, parameters
-from fieldmark.models.factory import TORCHVISION, build_model, describe
+from fieldmark.models.factory import TORCHVISION, build_model, describe, model_names
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "catalog.py"
 
@@ -52,3 +53,14 @@ def test_a_pattern_without_a_match():
 def test_the_table_needs_no_torch():
     code = "import sys; from fieldmark.models.catalog import known_models; known_models(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_name_that_can_be_built_is_refused():
+    for name in model_names():
+        refuse_unknown(name)
+    for name in ("resnet50.a1_in1k", "vit_tiny_patch16_224_in21k", "hf-hub:timm/resnet50.a1_in1k", "timm/resnet50"):
+        refuse_unknown(name)
+
+
+def test_the_names_read_off_the_source_are_those_of_the_factory():
+    assert set(model_names()) <= set(catalog._registered())

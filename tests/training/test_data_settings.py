@@ -19,7 +19,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.content import file_hash, scan
 from fieldmark.datasets.layouts import read_dataset
-from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.loading import find_data, load_data
 from fieldmark.datasets.recorded_images import RecordedImages
 from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.submission import submit_run
@@ -47,7 +47,7 @@ def box_run(boxed, tiny, tmp_path_factory):
 
 
 def loaded(data, *settings: str):
-    return load_data(data, load_recipe("default", settings).data, Console(quiet=True))
+    return load_data(find_data(data, load_recipe("default", settings).data, Console(quiet=True)), Console(quiet=True))
 
 
 def test_copies_are_drawn_into_one_split_and_settings_of_train_still_apply(tmp_path):

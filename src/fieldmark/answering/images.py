@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from fieldmark.answering.in_memory import Source, encoded, listed, opened
 from fieldmark.answering.patterns import matches
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.names import shown
@@ -31,13 +32,14 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
 
     Raises InputError naming every source in which nothing is found, before anything is predicted.
     """
-    listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    if any(isinstance(source, str) and not source.strip() for source in listed):
+    named = [sources] if isinstance(sources, str | Path) else list(sources)
+    if any(isinstance(source, str) and not source.strip() for source in named):
         raise InputError("the name of an image or folder is empty", hint="Was a variable meant that is not set?")
-    found = [(source, matches(source)) for source in listed]
-    missing = [shown(source) for source, paths in found if not paths]
-    if missing or not listed:
-        raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing or ["(none)"]))
+    found = [(source, matches(source)) for source in named]
+    if not found:
+        raise InputError("no images are named", hint="Name files, folders or patterns, such as photo.jpg, photos or 'photos/*.jpg'.")
+    if missing := [shown(source) for source, paths in found if not paths]:
+        raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing))
     empty = [source for source, paths in found if next(_images(paths, PassedOver()), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))
@@ -46,13 +48,15 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
     return (path for _, paths in found for path in _images(paths, noted))
 
 
-def images_in(sources: str | Path | bytes | Sequence[str | Path | bytes], passed_over: PassedOver | None = None) -> Iterator[Path | bytes]:
-    """As find_images, and images given as bytes, in the order of the sources."""
-    listed = [sources] if isinstance(sources, str | Path | bytes) else list(sources)
-    named = [source for source in listed if not isinstance(source, bytes)]
-    if named or not listed:
+def images_in(sources: Source | Iterable[Source], passed_over: PassedOver | None = None) -> Iterator[Path | bytes]:
+    """As find_images, and images in memory as bytes, in the order of the sources. Raises InputError also for what is no image."""
+    given = [opened(source, number) for number, source in enumerate(listed(sources), 1)]
+    named = [source for source in given if isinstance(source, str | Path)]
+    if named or not given:
         find_images(named)  # all problems at once
-    return (image for source in listed for image in ([source] if isinstance(source, bytes) else find_images(source, passed_over)))
+    return (
+        image for source in given for image in (find_images(source, passed_over) if isinstance(source, str | Path) else [encoded(source)])
+    )
 
 
 def without_answer(sources: Sequence[str | Path], problems: Mapping[str, str]) -> CheckFailed | None:

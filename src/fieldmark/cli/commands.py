@@ -216,7 +216,7 @@ def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False
 @command(
     api.run_study,
     "study run noise-floor photos --out studies/noise",
-    "study run mine.yaml photos --out studies/mine --seeds 5 train.epochs=12",
+    "study run mine.yaml photos --out studies/mine --seeds 5",
     of=study,
     name="run",
 )

@@ -57,6 +57,10 @@ class FieldmarkError(Exception):
         self.hint = hint
         super().__init__("\n".join([*map(str, self.problems), *([hint] if hint else [])]))
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback; IPython asks for this method."""
+        return f"{type(self).__name__}: {self}".split("\n")
+
 
 class InputError(FieldmarkError):
     """What the user gave cannot be used."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fieldmark.core.arguments import path_of
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest, Status
@@ -27,7 +28,7 @@ from fieldmark.core.summary import Summary
 class RunFolder:
     """Paths of a run and the few files that describe it."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.recipe_file = self.path / "recipe.yaml"
         self.manifest_file = self.path / "manifest.json"
@@ -57,9 +58,9 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """An existing run. Raises InputError if `path` is not one."""
-        folder = cls(path)
+        folder = cls(path_of(path, "a run is given as the path of its folder, or as a Run"))
         if not folder.path.is_dir():
             raise InputError(f"there is no run folder {folder.path}")
         missing = [file.name for file in (folder.recipe_file, folder.manifest_file, folder.split_file) if not file.is_file()]

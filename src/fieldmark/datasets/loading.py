@@ -74,8 +74,22 @@ class LoadedData:
         return self.without({row: problem for row, problem in problems.items() if row not in self.content.problems})
 
 
-def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
-    """Read, split, scan and print the split table. Raises InputError if the data cannot be trained on."""
+@dataclass(frozen=True, eq=False)
+class FoundData:
+    """DATA as the user named it, and what is known of it before its images are read: its layout, classes and splits."""
+
+    given: str
+    dataset: Dataset
+    settings: Data
+    carved: Carved
+
+    def drawn_by(self, hashes: Sequence[str]) -> Carved:
+        """The splits, drawn so that images of the same content are in one."""
+        return _carved(self.dataset, self.settings, hashes)
+
+
+def find_data(data: str | Path, settings: Data, console: Console) -> FoundData:
+    """Find and split DATA without a look at its images. Raises InputError if it cannot be trained on."""
     if settings.corrupt != "none":
         try:
             parse_corruption(settings.corrupt)
@@ -85,21 +99,25 @@ def load_data(data: str | Path, settings: Data, console: Console) -> LoadedData:
     _refuse_unused(dataset, settings)
     if settings.splits == "own":
         dataset = own_splits(dataset)
+    return FoundData(str(data), dataset, settings, _carved(dataset, settings, None))
+
+
+def _carved(dataset: Dataset, settings: Data, hashes: Sequence[str] | None) -> Carved:
     folds = None if settings.folds is None else Folds(settings.folds, settings.fold)
+    carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds, hashes)
+    _refuse_unknown_classes(carved.dataset)
+    return carved
 
-    def draw(hashes: Sequence[str] | None) -> Carved:
-        carved = carve(dataset, settings.val_fraction, settings.test_fraction, settings.split_seed, folds, hashes)
-        _refuse_unknown_classes(carved.dataset)
-        return carved
 
-    # First without a look at the images, so that data which cannot be split are refused at once.
-    carved = draw(None)
+def load_data(found: FoundData, console: Console) -> LoadedData:
+    """Scan the images and print the split table. Raises InputError if they cannot be trained on."""
+    dataset, settings, carved = found.dataset, found.settings, found.carved
     used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     read = dataset if carved.is_drawn else used
     with console.progress("reading", "files") as advance:
         content = scan(read, advance, default_cache_dir())
     if carved.is_drawn and (copies(content.hashes, dataset.rows("train")) >= 0).any():
-        carved = draw(content.hashes)
+        carved = found.drawn_by(content.hashes)
         used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
     labelled = dataset.labels >= 0
     published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))

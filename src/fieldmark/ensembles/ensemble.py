@@ -15,7 +15,7 @@ from fieldmark.core.ensemble_record import EnsembleRecord, MemberRecord, val_not
 from fieldmark.core.files import write_text
 from fieldmark.core.manifest import Manifest
 from fieldmark.core.recipe.values import to_yaml
-from fieldmark.core.run_folder import RunFolder, now, refuse_existing, versions
+from fieldmark.core.run_folder import RunFolder, now, versions
 from fieldmark.core.summary import (
     DifferenceSummary,
     EnsembleSummary,
@@ -26,7 +26,7 @@ from fieldmark.core.summary import (
 )
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.ensembles.fit import fit
-from fieldmark.ensembles.members import Members, open_members
+from fieldmark.ensembles.members import Members
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
 from fieldmark.ensembles.soup import Soup, cook
 from fieldmark.evaluation.run import Run
@@ -51,15 +51,13 @@ _KEPT = (
 )
 
 
-def make_ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
+def make_ensemble(members: Members, method: Method, out: str | Path, console: Console) -> Run:
     """Combine several runs into one, in the new folder `out`, which holds a copy of everything it is made of.
 
     Each run evaluated test at its end. Those predictions are combined; only a soup evaluates test again, once, when it is done.
 
     Raises InputError if the runs cannot be combined or the folder cannot be used; nothing is left behind.
     """
-    refuse_existing(Path(out))
-    members = open_members(paths)
     with RunFolder.create(out) as folder, console.logging_to(folder.log_file):
         if isinstance(method, SoupOf):
             soup = cook(members, method, console)
@@ -153,12 +151,14 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Seq
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
     shutil.copyfile(like.folder.split_file, folder.split_file)
     manifest = like.folder.manifest()
+    with like.computing() as execution:
+        device = device_name(execution.device)
     folder.write_manifest(
         Manifest(
             status="running",
             created=now(),
             versions=versions(),
-            device=device_name(like.execution.device),
+            device=device,
             given=manifest.given,
             data=manifest.data,
             fingerprint=manifest.fingerprint,

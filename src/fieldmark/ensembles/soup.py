@@ -130,19 +130,21 @@ class _Kitchen:
 
     def val_top1(self, runs: Sequence[Run]) -> float:
         self.fill(runs)
-        logits, _ = self.val.logits_and_features(self.run.model, self.run.execution, self.run.recipe.evaluate.batch, self.console)
+        run = self.run
+        with run.computing() as execution:
+            logits, _ = self.val.logits_and_features(run.model, execution, run.recipe.evaluate.batch, self.console)
         return 100 * top_k(logits, self.val.labels, 1)
 
 
 def _estimate_norms(run: Run, split: SplitPixels, advance: Advance) -> None:
     """Set the statistics of batch norms to those of images as evaluation sees them."""
-    model, execution = run.model, run.execution
+    model = run.model
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
     parts = np.array_split(split.sound, max(len(split.sound) // _BATCH, 1))
-    with evaluating(model), torch.no_grad(), execution.autocast():
+    with run.computing() as execution, evaluating(model), torch.no_grad(), execution.autocast():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldmark.core.errors import InputError
+from fieldmark.evaluation.heat_map_methods import METHODS
 from fieldmark.evaluation.inference import Normalisation
 from fieldmark.models.evaluating import evaluating
 from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Classifier
 
-METHODS = ("grad-cam", "grad-cam++", "layer-cam", "rollout")
 _BATCH = 8
 """The graph of the whole network is in memory, as in a training step of as many images."""
 

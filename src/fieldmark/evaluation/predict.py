@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in
+from fieldmark.answering.in_memory import Source
 from fieldmark.answering.writer import answer_writer
 from fieldmark.core.console import Console
 from fieldmark.datasets.boxes_file import given_boxes
@@ -19,7 +20,7 @@ from fieldmark.evaluation.run import Run
 
 def predict_images(
     run: Run,
-    sources: str | Path | bytes | Sequence[str | Path | bytes],
+    sources: Source | Iterable[Source],
     console: Console,
     csv: Path | None = None,
     boxes: Boxes | str | Path | None = None,

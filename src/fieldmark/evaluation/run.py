@@ -1,21 +1,27 @@
-"""A run: after training it is the only argument that a command needs. It is one trained network, or an ensemble of several."""
+"""A run: after training it is the only argument that a command needs. It is one trained network, or an ensemble of several.
+
+What computes is imported when something is computed, so that a run is loaded, and what is wrong with it said, without PyTorch.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
+import safetensors
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
 from fieldmark.answering.images import images_in
+from fieldmark.answering.in_memory import Source
 from fieldmark.answering.networks import Networks
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
@@ -24,18 +30,17 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.evaluation.inference import Normalisation
 from fieldmark.evaluation.session import TorchSession
-from fieldmark.evaluation.split import open_split
-from fieldmark.models.device import choose_device, keep_freed_memory, set_threads
-from fieldmark.models.execution import Execution
-from fieldmark.models.factory import Classifier, build_model
-from fieldmark.models.weights import load_weights, read_weights
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities, load_decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
+
+if TYPE_CHECKING:
+    from fieldmark.evaluation.inference import Normalisation
+    from fieldmark.models.execution import Execution
+    from fieldmark.models.factory import Classifier
 
 Crop = Literal["none", "box"]
 
@@ -48,8 +53,10 @@ class Run:
         self.recipe: Recipe = folder.recipe()
 
     @classmethod
-    def load(cls, path: str | Path) -> Run:
-        """Raises InputError if `path` is not a run or has no trained weights yet."""
+    def load(cls, path: Run | str | os.PathLike[str]) -> Run:
+        """The run in a folder; a Run is returned as it is. Raises InputError if it is not a run or has no trained weights yet."""
+        if isinstance(path, Run):
+            return path
         run = cls(RunFolder.open(path))
         if not run.is_combined and not run.folder.best_weights.is_file():
             raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
@@ -145,7 +152,7 @@ class Run:
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
-        metadata = read_weights(self.folder.best_weights)[1]
+        metadata = _metadata(self.folder.best_weights)
         if not {"class_names", "preprocess"} <= set(metadata):
             raise InputError(f"{self.folder.best_weights} carries no class names or preprocessing: Fieldmark did not write it")
         return metadata
@@ -165,20 +172,39 @@ class Run:
 
     @property
     def normalisation(self) -> Normalisation:
+        from fieldmark.evaluation.inference import Normalisation
+
         return Normalisation(self.preprocess.mean, self.preprocess.std)
 
     @cached_property
     def execution(self) -> Execution:
         """As it was trained, but in float32 if this processor would emulate the precision."""
+        import torch
+
+        from fieldmark.models.device import choose_device
+        from fieldmark.models.execution import Execution
+
         train = self.recipe.train
-        keep_freed_memory()
-        set_threads(train.threads)
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
         return Execution.of(device, train.precision, train.memory_format).native()
+
+    @contextmanager
+    def computing(self) -> Iterator[Execution]:
+        """Inside the `with` block PyTorch has the run's number of threads; afterwards the caller's process is as it was."""
+        from fieldmark.models.device import keep_freed_memory, set_threads
+        from fieldmark.models.process import borrowed_process
+
+        with borrowed_process():
+            keep_freed_memory()
+            set_threads(self.recipe.train.threads)
+            yield self.execution
 
     @cached_property
     def model(self) -> Classifier:
         """The trained model, on its device, in evaluation mode. Raises InputError for an ensemble of several networks."""
+        from fieldmark.models.factory import build_model
+        from fieldmark.models.weights import load_weights
+
         if self.is_combined:
             raise InputError(f"{self.path} is an ensemble of {len(self.members)} networks", hint=f"They are in {self.folder.members}.")
         settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
@@ -208,12 +234,18 @@ class Run:
         if crop is not None:
             preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
         seen = self.recipe.data.corrupt if corrupt is None else corrupt
-        split = open_split(loaded, rows, preprocess, seen, console)
-        console.say(*split.remarks)
-        return split.predict(self.model, self.execution, self.recipe.evaluate.batch, console, self.class_names)
+        with self.computing() as execution:
+            from fieldmark.evaluation.split import open_split
 
-    def predict(self, images: str | Path | bytes | Sequence[str | Path | bytes], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
-        """Answers for files, folders (searched for images) and globs, or for the bytes of images, in order; without one, its note says why.
+            split = open_split(loaded, rows, preprocess, seen, console)
+            console.say(*split.remarks)
+            return split.predict(self.model, execution, self.recipe.evaluate.batch, console, self.class_names)
+
+    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
+        """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
+
+        Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
+        bytes of files, and files that are open for reading. A batch of arrays is its images.
 
         `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the run
         was trained on images cropped to boxes and these have none, or the other way round.
@@ -249,3 +281,14 @@ class Run:
     def answerer(self) -> Answerer:
         """The networks with the decisions of the run."""
         return Answerer(self.networks, self.class_names, self.decisions, self.score, self.levels)
+
+
+def _metadata(weights: Path) -> dict[str, Any]:
+    """What `models.weights.read_weights` returns next to the tensors, read without PyTorch. Raises InputError as it does."""
+    try:
+        with safetensors.safe_open(weights, "np") as file:
+            return json.loads((file.metadata() or {}).get("fieldmark", "{}"))
+    except (OSError, safetensors.SafetensorError, ValueError):
+        from fieldmark.models.weights import read_weights
+
+        return read_weights(weights)[1]

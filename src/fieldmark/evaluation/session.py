@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fieldmark.answering.networks import Outputs
-from fieldmark.evaluation.inference import logits_and_features
 from fieldmark.runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -27,4 +26,7 @@ class TorchSession:
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
         run = self.run
-        return logits_and_features(run.model, pixels, run.normalisation, run.execution, run.recipe.evaluate.batch)
+        with run.computing() as execution:
+            from fieldmark.evaluation.inference import logits_and_features
+
+            return logits_and_features(run.model, pixels, run.normalisation, execution, run.recipe.evaluate.batch)

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fieldmark.core.errors import InputError
@@ -45,10 +50,42 @@ def known_models() -> tuple[ModelInfo, ...]:
 
 def matching_models(pattern: str) -> tuple[ModelInfo, ...]:
     """Every model whose name contains `pattern`, or matches it if it has a wildcard. Raises InputError if there is none."""
+    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    if not fnmatch.filter(registered := _registered(), wanted):
+        raise InputError(f"no model matches {pattern!r}{suggest(pattern, registered, most=3)}")
     from fieldmark.models.factory import describe, model_names
 
     known = {model.name: model for model in known_models()}
-    names = model_names(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
-    if not names:
-        raise InputError(f"no model matches {pattern!r}{suggest(pattern, model_names(), most=3)}")
-    return tuple(known.get(name) or ModelInfo(name, None, None, *describe(name), "") for name in names)
+    return tuple(known.get(name) or ModelInfo(name, None, None, *describe(name), "") for name in model_names(wanted))
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise InputError for a name that no library registers, as far as their source tells without importing them.
+
+    Names that say where the weights are from, such as hf-hub:owner/name, are left to whoever builds them.
+    """
+    architecture = name.partition(".")[0]
+    if not re.fullmatch(r"[\w.-]+", name) or architecture in {model.name for model in known_models()} or _is_mentioned(architecture):
+        return
+    if architecture not in (registered := _registered()):
+        near = suggest(name, registered, most=3)
+        raise InputError(f"model.name: there is no model {name!r}{near}", hint="`fieldmark models PATTERN` lists the names.")
+
+
+def _registered() -> list[str]:
+    """The architectures of the table and those that timm's source registers, sorted."""
+    found = re.findall(r"^@register_model\ndef (\w+)\(", _source_of_timm(), re.MULTILINE)
+    return sorted({*found, *(model.name for model in known_models())})
+
+
+def _is_mentioned(architecture: str) -> bool:
+    """Whether timm's source has the word: it also knows names that were given up."""
+    return re.search(rf"\b{re.escape(architecture)}\b", _source_of_timm()) is not None
+
+
+@cache
+def _source_of_timm() -> str:
+    """The text of its models; nothing if it is not installed."""
+    spec = find_spec("timm")
+    folders = [] if spec is None else [Path(folder) / "models" for folder in spec.submodule_search_locations or ()]
+    return "\n".join(file.read_text(encoding="utf-8") for folder in folders for file in sorted(folder.glob("*.py")))

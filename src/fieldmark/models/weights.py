@@ -20,15 +20,12 @@ from torch import Tensor
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
+from fieldmark.core.recipe.model import WEIGHTS
 from fieldmark.models.tensor_names import Located, locate, named
 
 if TYPE_CHECKING:
     from fieldmark.models.factory import Classifier
 
-_WHAT_THERE_IS = (
-    "model.weights is pretrained, none, a file of weights, or a run folder. Weights of timm on the hub are chosen by model.name, such as "
-    "model.name=resnet18.a1_in1k."
-)
 _ENOUGH = 0.75
 """The share of the backbone's tensors that weights from elsewhere must hold."""
 _OTHER_TOOLS = (
@@ -50,7 +47,7 @@ def read_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
             metadata = json.loads((file.metadata() or {}).get("fieldmark", "{}"))
     except FileNotFoundError:
-        raise InputError(f"there is no weights file {path}", hint=_WHAT_THERE_IS) from None
+        raise InputError(f"there is no weights file {path}", hint=WEIGHTS) from None
     except OSError as error:
         raise InputError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, ValueError) as error:

@@ -1,67 +1,89 @@
 """Everything that changes a run. Each change of what it says ends with its tables, charts and report, so that they never say less.
 
-An import contract lets no other module reach the functions that do the work.
+An import contract lets no other module reach the functions that do the work. They are imported when they are called, because PyTorch comes
+with some of them: what is wrong with a training is said before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
-from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.run_folder import RunFolder, refuse_existing
 from fieldmark.datasets.moved_data import move_data
-from fieldmark.ensembles.ensemble import make_ensemble
+from fieldmark.ensembles.members import open_members
 from fieldmark.ensembles.method import Method
-from fieldmark.evaluation.calibrate import calibrate_run
-from fieldmark.evaluation.corrupted_images import evaluate_robustness
-from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.run import Run
-from fieldmark.evaluation.unknown_images import evaluate_unknown
-from fieldmark.evaluation.unknowns import UnknownEvaluation
 from fieldmark.reports.lost_images import refuse_losing_images
-from fieldmark.reports.results import write_results
 from fieldmark.scoring.decisions import Decisions, Wanted
-from fieldmark.training.train import resume_run, train_run
+from fieldmark.training.admission import admit
+
+if TYPE_CHECKING:
+    from fieldmark.evaluation.robustness import Robustness
+    from fieldmark.evaluation.unknowns import UnknownEvaluation
 
 
 def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Console) -> Run:
     """As train_run."""
-    return write_results(train_run(data, recipe, out, console), console)
+    found = admit(data, recipe, None if out is None else Path(out), console)
+    from fieldmark.models.process import borrowed_process
+
+    with borrowed_process():
+        from fieldmark.training.train import train_run
+
+        return _with_results(train_run(found, recipe, out, console), console)
 
 
 def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
     """As resume_run. A run whose process was killed after its training, before its report, gets the report."""
     folder = RunFolder.open(path)
     complete = folder.manifest().status == "finished" and folder.report_file.is_file()
-    run = resume_run(path, console, wait)
-    return run if complete else write_results(run, console)
+    from fieldmark.models.process import borrowed_process
+
+    with borrowed_process():
+        from fieldmark.training.train import resume_run
+
+        run = resume_run(path, console, wait)
+        return run if complete else _with_results(run, console)
 
 
 def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
-    """As make_ensemble."""
-    return write_results(make_ensemble(paths, method, out, console), console)
+    """As make_ensemble, of the runs in these folders."""
+    refuse_existing(Path(out))
+    members = open_members(paths)
+    from fieldmark.models.process import borrowed_process
+
+    with borrowed_process():
+        from fieldmark.ensembles.ensemble import make_ensemble
+
+        return _with_results(make_ensemble(members, method, out, console), console)
 
 
 def complete_ensemble(path: str | Path, console: Console) -> Run:
     """The report of an ensemble whose process was killed before it was written."""
-    return write_results(Run.load(path), console)
+    return _with_results(Run.load(path), console)
 
 
 def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
     """As calibrate_run. Raises InputError if the report would lose images."""
+    from fieldmark.evaluation.calibrate import calibrate_run
+
     refuse_losing_images(run, console)
     decisions = calibrate_run(run, wanted, unknown, console)
-    write_results(run, console)
+    _with_results(run, console)
     return decisions
 
 
 def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> UnknownEvaluation:
     """As evaluate_unknown. Raises InputError if the report would lose images."""
+    from fieldmark.evaluation.unknown_images import evaluate_unknown
+
     refuse_losing_images(run, console)
     found = evaluate_unknown(run, images, console)
-    write_results(run, console)
+    _with_results(run, console)
     return found
 
 
@@ -72,6 +94,14 @@ def point_to_data(path: str | Path, place: str | Path, console: Console) -> None
 
 def measure_robustness(run: Run, severities: Sequence[int], console: Console) -> Robustness:
     """As evaluate_robustness."""
+    from fieldmark.evaluation.corrupted_images import evaluate_robustness
+
     found = evaluate_robustness(run, tuple(severities), console)
-    write_results(run, console)
+    _with_results(run, console)
     return found
+
+
+def _with_results(run: Run, console: Console) -> Run:
+    from fieldmark.reports.results import write_results
+
+    return write_results(run, console)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fieldmark.answering.answerer import Boxes
-from fieldmark.answering.images import find_images, readable
+from fieldmark.answering.images import images_in, readable
+from fieldmark.answering.in_memory import Source
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error, whole_file, write_json, write_text
@@ -27,7 +28,7 @@ from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
 from fieldmark.evaluation.evidence import Evidence
-from fieldmark.evaluation.explanation import METHODS, default_method, heat_maps
+from fieldmark.evaluation.heat_map_methods import METHODS
 from fieldmark.evaluation.run import Run
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
@@ -153,7 +154,7 @@ class _Panel:
 
 def explain_run(
     run: Run,
-    images: Sequence[str | Path],
+    images: Source | Iterable[Source],
     out: Path,
     console: Console,
     method: str = "auto",
@@ -164,30 +165,31 @@ def explain_run(
     Args:
         images: files, folders (searched for images) and patterns; one that cannot be read has a row that says so.
         out: a new folder, or one with an earlier explanation, which is replaced.
-        method: one of evaluation.explanation.METHODS; "auto" is the one that suits the architecture; without one there is no map.
+        method: one of evaluation.heat_map_methods.METHODS; "auto" is the one that suits the architecture; without one there is no map.
         boxes: as in Run.predict.
 
     Raises InputError, before anything is written, for an ensemble of several networks, for a method that does not apply to the
     architecture, for more than 200 images, and if `out` holds something else.
     """
     if run.is_combined:
-        names = ", ".join(str(member.path) for member in run.members)
+        listed = ", ".join(str(member.path) for member in run.members)
         problem = f"{run.path} is an ensemble of {len(run.members)} networks, each with maps of its own"
-        raise InputError(problem, hint=f"Explain one of them: {names}.")
+        raise InputError(problem, hint=f"Explain one of them: {listed}.")
     if method not in ("auto", *METHODS):
         raise InputError(f"there is no method {method!r} for heat maps", hint=f"Choose auto, {', '.join(METHODS)}.")
-    files = list(find_images(images))
+    files = list(images_in(images))
     if len(files) > _MOST:
         raise InputError(f"{len(files):,} images are too many for one page, which holds {_MOST}", hint="Name fewer of them.")
-    names_of_maps = [_map_name(number, len(files), path) for number, path in enumerate(files, start=1)]
+    names = [readable(image) if isinstance(image, Path) else f"image {number}" for number, image in enumerate(files, start=1)]
+    names_of_maps = [_map_name(number, len(files), name) for number, name in enumerate(names, start=1)]
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
     if warning := run.box_warning(boxes is not None):
         console.say(f"warning: {warning}")
     explainer = _Explainer(run, method, boxes)
     panels = []
-    with console.progress("explaining", "images") as advance:
-        for path, file in zip(files, names_of_maps, strict=True):
-            panel = explainer.panel(path, file)
+    with run.computing(), console.progress("explaining", "images") as advance:
+        for image, name, file in zip(files, names, names_of_maps, strict=True):
+            panel = explainer.panel(image, name, file)
             if panel.failure:
                 console.say(f"left out: {panel.path}: {panel.failure}")
             panels.append(panel)
@@ -219,10 +221,20 @@ def maps_of(run: Run, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray | N
     """
     if run.is_combined:
         return None
-    try:
-        return heat_maps(run.model, pixels, classes, run.normalisation, run.execution, default_method(run.model))
-    except InputError:
-        return None
+    with run.computing() as execution:
+        from fieldmark.evaluation.explanation import heat_maps
+
+        try:
+            return heat_maps(run.model, pixels, classes, run.normalisation, execution, _usual_method(run))
+        except InputError:
+            return None
+
+
+def _usual_method(run: Run) -> str:
+    with run.computing():
+        from fieldmark.evaluation.explanation import default_method
+
+        return default_method(run.model)
 
 
 class _Explainer:
@@ -233,7 +245,7 @@ class _Explainer:
 
     def __init__(self, run: Run, method: str, boxes: Boxes | None):
         self.run = run
-        self.method = default_method(run.model) if method == "auto" else method
+        self.method = _usual_method(run) if method == "auto" else method
         self.without_map = ""
         self._required = method != "auto"
         self._boxes = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
@@ -250,12 +262,12 @@ class _Explainer:
         self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
         self._neighbours: dict[str, _Neighbour] = {}
 
-    def panel(self, path: Path, map_file: str) -> _Panel:
+    def panel(self, given: Path | bytes, name: str, map_file: str) -> _Panel:
         """What there is to say about one file; `map_file` is the name of its map."""
-        run, name = self.run, readable(path)
-        box = None if self._boxes is None else self._boxes.get(os.path.abspath(path))
+        run = self.run
+        box = None if self._boxes is None or isinstance(given, bytes) else self._boxes.get(os.path.abspath(given))
         try:
-            data = read(path, name)
+            data = given if isinstance(given, bytes) else read(given, name)
             pixels = run.preprocess.pixels(data, name, box)[None]
             image = as_seen(run.preprocess, data, name, box, _SIDE)
         except UnreadableImage as error:
@@ -294,7 +306,10 @@ class _Explainer:
             return None
         run = self.run
         try:
-            (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, run.execution, self.method)
+            with run.computing() as execution:
+                from fieldmark.evaluation.explanation import heat_maps
+
+                (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, execution, self.method)
         except InputError as error:
             if self._required:
                 raise
@@ -429,9 +444,9 @@ def _points(number: int) -> str:
     return f"{number} point{'s' * (number != 1)}"
 
 
-def _map_name(number: int, of: int, path: Path) -> str:
+def _map_name(number: int, of: int, name: str) -> str:
     """A name that every file system accepts."""
-    stem = re.sub(r"[^\w.-]+", "-", path.stem)[:40].strip("-.")
+    stem = re.sub(r"[^\w.-]+", "-", Path(name).stem)[:40].strip("-.")
     return f"{number:0{len(str(of))}d}-{stem or 'image'}.png"
 
 

@@ -132,8 +132,9 @@ class _Drawer:
         maps = maps_of(self._run, np.stack([each.pixels for each in seen.values()]), np.array([each.label for each in seen.values()]))
         if maps is None:
             return {}
-        for each, heat in list(zip(seen.values(), maps, strict=True))[:_CHECKED]:
-            self._checks.append(self._check(each, heat))
+        with self._run.computing():
+            for each, heat in list(zip(seen.values(), maps, strict=True))[:_CHECKED]:
+                self._checks.append(self._check(each, heat))
         return dict(zip(seen, maps, strict=True))
 
     def _check(self, each: _Seen, heat: np.ndarray) -> Deletion:

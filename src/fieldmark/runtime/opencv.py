@@ -5,11 +5,20 @@ from __future__ import annotations
 from functools import cache
 from types import ModuleType
 
+from fieldmark.core.environment import kept_environment
 
-@cache
+
 def opencv() -> ModuleType:
     """The module, limited to one thread in this process: threads that a background thread starts compete with the model's for the cores."""
-    import cv2
+    cv2 = _imported()
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
+    return cv2
 
-    cv2.setNumThreads(1)
+
+@cache
+def _imported() -> ModuleType:
+    with kept_environment():
+        import cv2
+
     return cv2

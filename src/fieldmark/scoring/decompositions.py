@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from threadpoolctl import threadpool_limits
+
+from fieldmark.core.environment import kept_environment
+
+with kept_environment():
+    from threadpoolctl import threadpool_limits
 
 SMALLEST_VARIANCE = 1e-12
 """A direction with less than this share of the largest variance cannot be distinguished from none in float32 features."""

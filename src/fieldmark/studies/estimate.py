@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
@@ -17,7 +18,9 @@ from fieldmark.core.recipe.values import flat
 from fieldmark.studies.plan import PlannedRun
 from fieldmark.studies.tasks import measure_task
 from fieldmark.studies.worker_process import WorkerProcess
-from fieldmark.training.measure import Cost
+
+if TYPE_CHECKING:
+    from fieldmark.training.measure import Cost
 
 _PROCESS_SECONDS = 8.0
 """To start a process and import its libraries, and for the figures and report at the end."""
@@ -106,6 +109,8 @@ def _decoding(recipe: Recipe) -> str:
 def _measured(runs: Sequence[PlannedRun], threads: int) -> Iterator[Cost]:
     """The cost of each of these runs on one dataset, measured in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
+        from fieldmark.training.measure import Cost
+
         task = measure_task(runs[0].dataset.given, [run.recipe for run in runs], threads)
         worker = WorkerProcess.start(task, temporary=Path(folder))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from fieldmark.core.recipe.load import recipe_from
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import flat
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.datasets.layouts.location import locate
 from fieldmark.ensembles.method import Method, method_of
 from fieldmark.scoring.metrics import METRICS
 
@@ -357,6 +358,13 @@ def named_datasets(given: list[str], taken: tuple[str, ...] = ()) -> tuple[Study
         name = next(name for name in (wanted, *(f"{wanted}-{number}" for number in range(2, len(used) + 3))) if name not in used)
         datasets.append(StudyDataset(name, absolute))
     return tuple(datasets)
+
+
+def require_there(datasets: Iterable[StudyDataset]) -> None:
+    """Raise InputError for a dataset that is named by a path at which nothing is."""
+    for dataset in datasets:
+        if dataset.given != "birds" and not dataset.given.startswith("hf:"):
+            locate(dataset.given)
 
 
 def _existing(text: str) -> Path | None:

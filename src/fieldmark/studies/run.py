@@ -19,7 +19,7 @@ from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engin
 from fieldmark.studies.ensembles import make_ensembles
 from fieldmark.studies.estimate import Estimate, check_room, estimate
 from fieldmark.studies.failure import Failure
-from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets
+from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets, require_there
 from fieldmark.studies.progress import Progress
 from fieldmark.studies.table import change_in_words
 
@@ -61,6 +61,7 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         todo = [run for run in plan.runs() if not run.finished]
         _say_title(plan, todo, console)
         if todo:
+            require_there({run.dataset.given: run.dataset for run in todo}.values())
             # By all runs, not those still to be done: a study that is continued trains with as many threads as before.
             opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
             expected = estimate(todo, opened.jobs, opened.threads, console)

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import suggest
 from fieldmark.core.presets import STUDIES, Source
 from fieldmark.core.recipe.fields import fields
-from fieldmark.core.recipe.layers import Layer, Setting, base_layers, command_line_layer, read_layer
+from fieldmark.core.recipe.layers import Layer, Setting, base_layers, read_layer, setting_texts, settings_layer
 from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import flat, identity
@@ -94,7 +94,7 @@ class _Quick:
     seeds: tuple[int, ...] | None = None
 
 
-def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, quick: bool = False) -> Study:
+def load_study(name: str | Path, overrides: Sequence[str | Mapping[str, Any]] = (), seeds: int | None = None, quick: bool = False) -> Study:
     """A study that comes with Fieldmark, or of a file. `overrides` (`key=value`) change the base and the recipes that rungs extend.
 
     quick: the form that the section of that name describes
@@ -109,7 +109,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
     _check_keys(values, _KEYS, "", "a study", source, problems)
     section = _quick(values, source, problems)
     used = section if quick else _Quick()
-    on_top = (used.base, command_line_layer(overrides, problems))
+    on_top = (used.base, settings_layer(overrides, problems))
     base = _base(values, source, on_top, problems)
     arrangement = _arrangement(values, source, problems)
     changes = _changes(values, arrangement, on_top, source, problems)
@@ -135,7 +135,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
         name=Path(name).stem,
         title=_title(source),
         source=str(name) if source.folder is None else str(Path(name).resolve()),
-        settings=tuple(overrides),
+        settings=setting_texts(overrides),
         arrangement=arrangement,
         rungs=rungs,
         recipes=recipes,
@@ -147,13 +147,13 @@ def load_study(name: str | Path, overrides: Sequence[str] = (), seeds: int | Non
     )
 
 
-def search_section(name: str | Path, overrides: Sequence[str] = ()) -> tuple[list[Layer], dict[str, Any], str]:
+def search_section(name: str | Path, overrides: Sequence[str | Mapping[str, Any]] = ()) -> tuple[list[Layer], dict[str, Any], str]:
     """The base's layers and the section `search` of a study file, with the file's name. Raises InputError if there is none."""
     source = STUDIES.read(name)
     values = parse(source.text, source.origin)
     problems: list[Problem] = []
     _check_keys(values, _KEYS, "", "a study", source, problems)
-    base = _base(values, source, (command_line_layer(overrides, problems),), problems)
+    base = _base(values, source, (settings_layer(overrides, problems),), problems)
     section = values.get("search")
     if not isinstance(section, dict):
         problems.append(Problem(f"{source.origin} has no section search, which defines what is searched over"))

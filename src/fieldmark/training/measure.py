@@ -15,7 +15,7 @@ from fieldmark.batches.tiles import Tiles
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
-from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.loading import LoadedData, find_data
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.weights import save_weights
 from fieldmark.training.features import FeaturePlan, plan_features, trains_all
@@ -61,7 +61,7 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
     Raises whatever train_run raises before it makes its folder.
     """
     started = time.perf_counter()
-    loaded, built = read_and_build(data, recipe, console)
+    loaded, built = read_and_build(find_data(data, recipe.data, console), recipe, console)
     start_seconds = time.perf_counter() - started
     train, val, test = (len(loaded.rows(split)) for split in ("train", "val", "test"))
     batch = min(recipe.train.batch, train)

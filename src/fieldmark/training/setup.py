@@ -25,7 +25,7 @@ from fieldmark.core.recipe.ema import ExponentialAverage
 from fieldmark.core.recipe.load import with_settings
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
-from fieldmark.datasets.loading import LoadedData, check_readable, load_data
+from fieldmark.datasets.loading import FoundData, LoadedData, check_readable, load_data
 from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.datasets.regions import margin_of
 from fieldmark.datasets.split_file import restore_data
@@ -96,24 +96,24 @@ class Setup:
         save_weights(self.model, path, carried | {"architecture": self.recipe.model.name} | metadata)
 
 
-def prepare(data: str | Path, recipe: Recipe, console: Console) -> Setup:
+def prepare(found: FoundData, recipe: Recipe, console: Console) -> Setup:
     """Read the data, build the model, decode the images and choose the execution.
 
     Raises InputError if they cannot be used, and CheckFailed if the model is over `model.max_parameters`.
     """
-    loaded, built = read_and_build(data, recipe, console)
+    loaded, built = read_and_build(found, recipe, console)
     tiles = Tiles.decode(loaded, recipe.data, console)
     total, work = parameters(built.model)[0], macs(built.model, recipe.data.size)
     console.say(f"{recipe.model.name}: {total / 1e6:.2f} M parameters, {work / 1e6:,.0f} M multiply-adds", *built.notes)
     return setup_of(tiles, built, recipe, console)
 
 
-def read_and_build(data: str | Path, recipe: Recipe, console: Console) -> tuple[LoadedData, Built]:
+def read_and_build(found: FoundData, recipe: Recipe, console: Console) -> tuple[LoadedData, Built]:
     """The data and the model of a recipe. Raises as prepare does."""
     check_extras(recipe)
     check_name(recipe.model.name)
     prepare_machine(recipe)
-    loaded = load_data(data, recipe.data, console)
+    loaded = load_data(found, console)
     classes = len(loaded.dataset.class_names)
     built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
     if recipe.model.max_parameters is not None:

@@ -20,7 +20,7 @@ from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_li
 from fieldmark.core.summary import DatasetSummary, ModelSummary, Summary, TrainingSummary
 from fieldmark.datasets.cautions import data_cautions
 from fieldmark.datasets.dataset import UNKNOWN
-from fieldmark.datasets.loading import LoadedData
+from fieldmark.datasets.loading import FoundData, LoadedData, find_data
 from fieldmark.datasets.split_file import origin_of, rows_of, split_columns, write_split
 from fieldmark.evaluation.run import Run
 from fieldmark.models.cost import macs, parameters
@@ -39,8 +39,8 @@ from fieldmark.training.setup import Setup, prepare, restore
 from fieldmark.training.stages import stage_accounts
 
 
-def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, console: Console | None = None) -> Run:
-    """Train on DATA by a recipe and leave a run folder behind (`out`, or a new folder under runs/).
+def train_run(data: str | Path | FoundData, recipe: Recipe, out: str | Path | None = None, console: Console | None = None) -> Run:
+    """Train on DATA, or on data that were found already, by a recipe; leaves a run folder behind (`out`, or a new one under runs/).
 
     Raises:
         InputError: the data, the weights or the folder cannot be used; nothing was written.
@@ -50,16 +50,17 @@ def train_run(data: str | Path, recipe: Recipe, out: str | Path | None = None, c
     console = console or Console()
     if out is not None:
         refuse_existing(Path(out))
-    setup = prepare(data, recipe, console)
+    found = data if isinstance(data, FoundData) else find_data(data, recipe.data, console)
+    setup = prepare(found, recipe, console)
     path = Path(out) if out is not None else new_run_path(Path("runs"), f"{setup.loaded.dataset.name}-{recipe.model.name}")
     with RunFolder.create(path) as folder:
-        _describe(setup, folder, data, identity(recipe))
+        _describe(setup, folder, found.given, identity(recipe))
     folder = RunFolder(path)
     with folder.locked():
         return _guarded(setup, folder, None)
 
 
-def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str) -> None:
+def _describe(setup: Setup, folder: RunFolder, given: str, asked_for: str) -> None:
     """What a run folder holds before its first step."""
     recipe, loaded = setup.recipe, setup.loaded
     folder.write_recipe(recipe)
@@ -72,7 +73,7 @@ def _describe(setup: Setup, folder: RunFolder, data: str | Path, asked_for: str)
             created=now(),
             versions=versions(),
             device=device_name(setup.execution.device),
-            given=str(data),
+            given=given,
             recipe=asked_for,
             data=origin_of(loaded.dataset),
             fingerprint=loaded.fingerprint,

@@ -5,12 +5,17 @@ Each layer is a list of settings with dotted keys that remember where they were 
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fieldmark.core.arguments import described
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.presets import RECIPES, Source
 from fieldmark.core.recipe.fields import item_keys, sections
@@ -18,6 +23,7 @@ from fieldmark.core.yaml_text import line_of, parse, parse_value, plain, show
 
 _DEEPEST = 8
 _COMMAND_LINE = "command line"
+_PYTHON = "the settings given"
 
 
 @dataclass(frozen=True)
@@ -88,27 +94,60 @@ def _flatten(values: dict[Any, Any], origin: str, problems: list[Problem], prefi
     return found
 
 
-def command_line_layer(overrides: Iterable[str], problems: list[Problem]) -> Layer:
-    """The settings of `key=value` texts. What is wrong is added to `problems`."""
+def settings_layer(settings: Iterable[str | Mapping[str, Any]], problems: list[Problem]) -> Layer:
+    """The settings that a user gives: texts `key=value`, or dictionaries from Python. What is wrong is added to `problems`."""
     layer: dict[str, Setting] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*(\[\d+\]\.\w+)?", key):
-            problems.append(Problem(f"{text!r} is not of the form key=value, such as train.epochs=12", origin=_COMMAND_LINE))
-            continue
-        setting = Setting(key, value.strip(), _COMMAND_LINE)
-        if key in layer:
-            problems.append(Problem(f"{key} is given twice", origin=_COMMAND_LINE, keys=(key,)))
-            continue
-        try:
-            parsed = parse_value(value)
-        except ValueError as error:
-            problems.append(setting.wrong(str(error)))
-            continue
-        if isinstance(parsed, dict) and item_keys(key):
-            problems.append(setting.wrong(f"expected a list of sections, such as {key}=[{setting.value}]"))
-        elif isinstance(parsed, dict):
-            problems.append(setting.wrong(f"give one key at a time, such as {key}.{next(iter(parsed), 'name')}=..."))
+    for given in settings:
+        if isinstance(given, str):
+            read = _of_text(given, problems)
+        elif isinstance(given, Mapping):
+            read = _flatten(_of_python(given), _PYTHON, problems)
         else:
-            layer[key] = replace(setting, value=plain(parsed, _COMMAND_LINE))
+            hint = 'it is a text such as "train.epochs=5" or a dictionary such as {"train.epochs": 5}'
+            problems.append(Problem(f"{described(given)} is no setting", remedy=hint))
+            continue
+        for setting in read:
+            if setting.key in layer:
+                problems.append(Problem(f"{setting.key} is given twice", origin=setting.origin, keys=(setting.key,)))
+            layer.setdefault(setting.key, setting)
     return list(layer.values())
+
+
+def setting_texts(settings: Iterable[str | Mapping[str, Any]]) -> tuple[str, ...]:
+    """The same settings, all of them as texts `key=value`."""
+    texts: list[str] = []
+    for given in settings:
+        texts += [given] if isinstance(given, str) else [f"{each.key}={json.dumps(each.value)}" for each in settings_layer([given], [])]
+    return tuple(texts)
+
+
+def _of_text(text: str, problems: list[Problem]) -> Layer:
+    """The setting of one `key=value`; none if it is wrong, which is added to `problems`."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*(\[\d+\]\.\w+)?", key):
+        problems.append(Problem(f"{text!r} is not of the form key=value, such as train.epochs=12", origin=_COMMAND_LINE))
+        return []
+    setting = Setting(key, value.strip(), _COMMAND_LINE)
+    try:
+        parsed = parse_value(value)
+    except ValueError as error:
+        problems.append(setting.wrong(str(error)))
+        return []
+    if isinstance(parsed, dict) and item_keys(key):
+        problems.append(setting.wrong(f"expected a list of sections, such as {key}=[{setting.value}]"))
+        return []
+    if isinstance(parsed, dict):
+        problems.append(setting.wrong(f"give one key at a time, such as {key}.{next(iter(parsed), 'name')}=..."))
+        return []
+    return [replace(setting, value=plain(parsed, _COMMAND_LINE))]
+
+
+def _of_python(value: Any) -> Any:
+    """A value as a YAML file would hold it: paths are text, tuples are lists, NumPy's numbers are Python's."""
+    if isinstance(value, Mapping):
+        return {key: _of_python(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_of_python(each) for each in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fieldmark.core.arguments import path_of
 from fieldmark.core.errors import Problem
 from fieldmark.core.recipe.few_epochs import fitted
-from fieldmark.core.recipe.layers import Setting, command_line_layer, file_layers, read_layer
+from fieldmark.core.recipe.layers import Setting, file_layers, read_layer, settings_layer
 from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe
 
 
-def load_recipe(name: str | Path = "default", overrides: Sequence[str] = (), say: Callable[..., None] | None = None) -> Recipe:
-    """The recipe of a preset name or a YAML file with `key=value` overrides applied.
+def load_recipe(
+    name: str | Path | Recipe = "default", overrides: Sequence[str | Mapping[str, Any]] = (), say: Callable[..., None] | None = None
+) -> Recipe:
+    """The recipe of a preset name or a YAML file, or a recipe, with overrides applied.
+
+    An override is a text such as "train.epochs=5", or a dictionary such as {"train.epochs": 5} or {"train": {"epochs": 5}}.
 
     What only the preset or a default says is shortened if it does not fit into the epochs; `say` is called with a sentence for each.
 
     Raises InputError naming every problem at once, each with where it came from and the nearest valid name.
     """
     problems: list[Problem] = []
-    layers = [*file_layers(name, problems), command_line_layer(overrides, problems)]
+    if isinstance(name, Recipe):
+        base = [read_layer(name.model_dump(mode="json"), "the recipe given", problems)]
+    else:
+        base = file_layers(path_of(name, "a recipe is a name that `fieldmark recipes` lists, a YAML file or a Recipe"), problems)
+    layers = [*base, settings_layer(overrides, problems)]
     shorter, said = fitted(layers)
     recipe = build_recipe([*layers, shorter], problems)
     if say is not None:

@@ -9,6 +9,12 @@ from pydantic import BeforeValidator, Field
 
 from fieldmark.core.recipe.section import Fraction, Section, setting
 
+WEIGHTS = (
+    "model.weights is pretrained, none, a file of weights, or a run folder. Weights of timm on the hub are chosen by model.name, such as "
+    "model.name=resnet18.a1_in1k."
+)
+"""What to say of weights that are not there."""
+
 
 def _count(value: Any) -> Any:
     """Read 10M, 4.2M or 500k as a whole number."""

@@ -1,0 +1,86 @@
+import inspect
+from pathlib import Path
+
+import pytest
+
+import fieldmark
+from fieldmark import api
+from fieldmark.core import arguments
+from fieldmark.core.errors import InputError
+
+OF_SEVERAL_KINDS = set(
+    "run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth".split()  # noqa: SIM905
+)
+"""Arguments that say themselves what they take."""
+PUBLIC = [getattr(api, name) for name in fieldmark.__all__ if hasattr(api, name) and name not in fieldmark._ELSEWHERE]
+
+
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda each: each.__name__)
+def test_every_argument_of_the_api_has_a_kind(function):
+    assert set(inspect.signature(function).parameters) <= set(arguments._KINDS) | OF_SEVERAL_KINDS
+    assert hasattr(function, "__wrapped__")
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (lambda: fieldmark.train("birds", out=3), "out is a path, not 3 (int)"),
+        (lambda: fieldmark.train("birds", quiet="yes"), "quiet is True or False, not 'yes' (str)"),
+        (lambda: fieldmark.train(None), "DATA is the path of a folder or file, the word birds, or hf:owner/name, not None"),
+        (lambda: fieldmark.train(["a", "b"]), "hf:owner/name, not a list"),
+        (lambda: fieldmark.train("birds", 5), '5 (int) is no setting; it is a text such as "train.epochs=5" or a dictionary'),
+        (lambda: fieldmark.train("birds", ["train.epochs=5"]), "a list is no setting"),
+        (lambda: fieldmark.train("birds", epochs=5), "epochs: there is no such key; did you mean train.epochs?"),
+        (lambda: fieldmark.train("birds", {"train.epochs": "many"}), "train.epochs: expected a whole number"),
+        (lambda: fieldmark.train("birds", {"train.epochs": {1, 2}}), "a value that a recipe cannot hold"),
+        (lambda: fieldmark.train("birds", "train.epochs=3", {"train": {"epochs": 4}}), "train.epochs is given twice"),
+        (lambda: fieldmark.train("birds", recipe=7), "a recipe is a name that"),
+        (lambda: fieldmark.evaluate(7), "a run is given as the path of its folder, or as a Run, not 7 (int)"),
+        (lambda: fieldmark.resume(None), "as a Run, not None"),
+        (lambda: fieldmark.report(["runs/a", "runs/b"]), "as a Run, not a list"),
+        (lambda: fieldmark.ensemble(1, 2, out="x"), "as a Run, not 1 (int)"),
+        (lambda: fieldmark.calibrate("x", accept="high"), "accept is a number, not 'high' (str)"),
+        (lambda: fieldmark.evaluate_unknowns("x", 3), "there is no run folder x"),
+        (lambda: fieldmark.run_study("noise-floor", 3, out="x"), "DATA is the path"),
+        (lambda: fieldmark.run_study("noise-floor", "birds", out="x", seeds=True), "seeds is a whole number, not True (bool)"),
+        (lambda: fieldmark.describe_dataset(3), "DATA is the path"),
+        (lambda: fieldmark.list_fields(None), "prefix is text, not None"),
+    ],
+)
+def test_what_cannot_be_used_is_an_input_error_that_names_it(call, wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as error:
+        call()
+    assert wanted in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_are_given_in_many_ways():
+    recipes = [
+        fieldmark.load_recipe("default", given)
+        for given in (
+            ["train.epochs=7", "optim.lr=0.03"],
+            [{"train.epochs": 7, "optim.lr": 0.03}],
+            [{"train": {"epochs": 7}, "optim": {"lr": 0.03}}],
+            ["train.epochs=7", {"optim.lr": 0.03}],
+            api._given((), {"train": {"epochs": 7}, "optim.lr": 0.03}),
+            api._given((), {"settings": {"train.epochs": 7, "optim.lr": 0.03}}),
+            api._given(("train.epochs=7",), {"settings": ["optim.lr=0.03"]}),
+        )
+    ]
+    assert recipes[0].train.epochs == 7 and all(each == recipes[0] for each in recipes)
+
+
+def test_a_recipe_may_be_given_itself():
+    recipe = fieldmark.load_recipe("small-data", ["train.epochs=19"])
+    assert fieldmark.load_recipe(recipe) == recipe
+    assert fieldmark.load_recipe(recipe, [{"train.seed": 3}]).train.seed == 3
+    assert fieldmark.load_recipe("default", [{"model.weights": Path("w.safetensors")}]).model.weights == "w.safetensors"
+
+
+def test_a_study_records_settings_as_texts():
+    from fieldmark.studies.study_file import load_study
+
+    study = load_study("noise-floor", ["optim.lr=0.1", {"train": {"epochs": 3}, "augment.crop.area": (0.5, 1.0)}])
+    assert study.settings == ("optim.lr=0.1", "train.epochs=3", "augment.crop.area=[0.5, 1.0]")
+    assert load_study("noise-floor", study.settings).rungs == study.rungs
