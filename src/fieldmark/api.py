@@ -175,7 +175,7 @@ def evaluate(
     corrupt: str | None = None,
     unknown: Sequence[str | Path] = (),
     moved_to: str | Path | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings | Sequence[Settings] = (),
     quiet: bool = True,
 ) -> Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation:
     """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
@@ -200,6 +200,7 @@ def evaluate(
     Raises:
         InputError: the run is not finished, or its data have moved or changed, have unknown classes, or lack such a split or boxes.
     """
+    from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.corruptions import all_corruptions
     from fieldmark.evaluation.evaluate import CROPS, evaluate_run
     from fieldmark.evaluation.run import Run
@@ -209,8 +210,8 @@ def evaluate(
         if data is not None:
             raise InputError("--moved-to says where the run's own data are, and --data names other data", hint="Give one of them.")
         changes.point_to_data(_folder(run), moved_to, Console(quiet))
-    severities = all_corruptions(corrupt)
-    if (unknown or severities) and (data, crop, split, corrupt if unknown else None, *settings) != (None, None, "test", None):
+    severities, read_by = all_corruptions(corrupt), setting_texts(_given((), {"settings": settings}))
+    if (unknown or severities) and (data, crop, split, corrupt if unknown else None, *read_by) != (None, None, "test", None):
         raise InputError("--unknown and --corrupt all are measured on their own, on test", hint="Leave the other options out.")
     if unknown:
         return evaluate_unknowns(run, unknown, quiet)
@@ -218,8 +219,8 @@ def evaluate(
         return evaluate_corruptions(run, severities, quiet)
     loaded, console, other = Run.load(run), Console(quiet), None if data is None else path_of(data, _DATA)
     if crop == "both":
-        return tuple(evaluate_run(loaded, other, split, console, each, corrupt, settings) for each in CROPS)
-    return evaluate_run(loaded, other, split, console, crop, corrupt, settings)
+        return tuple(evaluate_run(loaded, other, split, console, each, corrupt, read_by) for each in CROPS)
+    return evaluate_run(loaded, other, split, console, crop, corrupt, read_by)
 
 
 @checked
@@ -369,7 +370,7 @@ def submit(
     columns: str | None = None,
     quiet: bool = True,
     like: str | Path | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings | Sequence[Settings] = (),
 ) -> Submission:
     """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
@@ -386,11 +387,12 @@ def submit(
     Raises:
         InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
     """
+    from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
     other = None if data is None else path_of(data, _DATA)
-    return submit_run(Run.load(run), Path(out), other, columns, Console(quiet), like, settings)
+    return submit_run(Run.load(run), Path(out), other, columns, Console(quiet), like, setting_texts(_given((), {"settings": settings})))
 
 
 @checked

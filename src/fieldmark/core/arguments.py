@@ -26,7 +26,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _WORDS: dict[str, str] = {
     _PATH: "out csv folder study moved_to like",
     _SWITCH: "quiet dry_run quick clear",
-    _TEXT: "suffix missing_labels several_objects split crop corrupt scaling score method of weights fit_on ingredients engine layout pattern name prefix",
+    _TEXT: "split crop corrupt scaling score method of weights fit_on ingredients engine layout pattern name prefix "
+    "suffix missing_labels several_objects",
     _WHOLE: "top seeds jobs trials species per_class size seed",
     _NUMBER: "accept coverage precision hours",
 }

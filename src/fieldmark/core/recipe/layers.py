@@ -114,10 +114,14 @@ def settings_layer(settings: Iterable[str | Mapping[str, Any]], problems: list[P
 
 
 def setting_texts(settings: Iterable[str | Mapping[str, Any]]) -> tuple[str, ...]:
-    """The same settings, all of them as texts `key=value`."""
+    """The same settings, all of them as texts `key=value`. Raises InputError for what is neither a text nor a dictionary."""
     texts: list[str] = []
+    problems: list[Problem] = []
     for given in settings:
-        texts += [given] if isinstance(given, str) else [f"{each.key}={json.dumps(each.value)}" for each in settings_layer([given], [])]
+        read = [] if isinstance(given, str) else settings_layer([given], problems)
+        texts += [given] if isinstance(given, str) else [f"{each.key}={json.dumps(each.value)}" for each in read]
+    if problems:
+        raise InputError(*problems)
     return tuple(texts)
 
 
