@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_other(run: Run, data: str | Path, settings: Sequence[str], console: Con
     `settings` are recipe keys that say how the data are read. Raises InputError.
     """
     dataset = read_as(data, _reading(settings), console, own=run.recipe.data)
-    if run.recipe.data.level is not None:
+    if run.recipe.data.level is not None and not set(dataset.class_names) <= set(run.class_names):
         dataset = at_level(dataset, run.recipe.data.level)
     dataset = replace(dataset, class_names=_as_known(dataset, run))
     with console.progress("reading", "files") as advance:
@@ -67,13 +68,15 @@ def _as_known(dataset: Dataset, run: Run) -> tuple[str, ...]:
     names = [known.get(_as_text(name)) or known.get(_as_number(name)) for name in dataset.class_names]
     unknown = [name for name, found in zip(dataset.class_names, names, strict=True) if found is None]
     if unknown:
+        several = "a class" if len(unknown) == 1 else f"{len(unknown):,} classes"
         raise InputError(
-            f"{dataset.name} has {len(unknown):,} classes that {run.path} was not trained on: {some(unknown, 10)}",
+            f"{dataset.name} has {several} that {run.path} was not trained on: {some(unknown, 10)}",
             hint=f"Its classes are {some(run.class_names, 10)}.",
         )
-    if twice := [name for name in set(names) if names.count(name) > 1]:
-        listed = [name for name, found in zip(dataset.class_names, names, strict=True) if found == twice[0]]
-        raise InputError(f"{dataset.name} has several classes that {run.path} knows as one, {twice[0]!r}: {some(listed)}")
+    twice, times = Counter(names).most_common(1)[0] if names else ("", 1)
+    if times > 1:
+        listed = [name for name, found in zip(dataset.class_names, names, strict=True) if found == twice]
+        raise InputError(f"{dataset.name} has several classes that {run.path} knows as one, {twice!r}: {some(listed)}")
     return tuple(name for name in names if name is not None)
 
 

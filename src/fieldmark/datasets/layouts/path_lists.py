@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown, some
+from fieldmark.core.names import in_order, shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset
 from fieldmark.datasets.image_files import is_image_name
 from fieldmark.datasets.layouts.annotations import Annotations, Line, Place, Row
@@ -56,7 +56,7 @@ def read(source: Source) -> Dataset:
     notes.check()
     if without:
         remarks.append(f"images that have no label and are unlabelled: {len(without):,}; the first is in {without[0]}")
-    labels = _in_order({label for *_, label, _ in found if label is not None})
+    labels = in_order({label for *_, label, _ in found if label is not None})
     if names and (unknown := [label for label in labels if label not in names]):
         place = next(place for place, _, label, _ in found if label == unknown[0])
         notes.wrong(place, f"there is no class {some(unknown)} in {names_file}")
@@ -160,11 +160,6 @@ def _class_names(notes: Annotations, file: str) -> dict[str, str]:
     if all(number.isdecimal() and name for name, _, number in last):
         return {str(int(number)): name for name, _, number in last}
     return {str(number): line for number, line in enumerate(lines)} | {line: line for line in lines if not line.isdecimal()}
-
-
-def _in_order(labels: set[str]) -> list[str]:
-    """By number if all are numbers, otherwise by the alphabet."""
-    return sorted(labels, key=int) if all(map(str.isdecimal, labels)) else sorted(labels)
 
 
 def _recognise(path: Path) -> Evidence | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import shown
+from fieldmark.core.names import in_order, shown
 from fieldmark.datasets.dataset import SPLITS, Dataset
 from fieldmark.datasets.image_files import list_folder
 from fieldmark.datasets.layouts.annotations import Annotations, Place
@@ -41,7 +41,7 @@ def read(source: Source) -> Dataset:
     notes.check()
     said = list(remarks(images, source.several_objects))
     images = settle(images, source.several_objects)
-    names = sorted({each.objects[0].name for each in images if each.objects})
+    names = in_order({each.objects[0].name for each in images if each.objects})
     index = {name: position for position, name in enumerate(names)}
     splits = [split for split in SPLITS if any(each.split == split for each in images)]
     return notes.dataset(
