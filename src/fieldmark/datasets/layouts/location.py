@@ -32,7 +32,8 @@ def locate(data: str | Path) -> Path:
 def folders(path: Path) -> list[Path]:
     """The user's folders in a folder, sorted by name; none if it is not a folder or cannot be looked into."""
     try:
-        return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_hidden(entry.name)]
+        with os.scandir(path) as entries:
+            return [path / name for name in sorted(entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())]
     except OSError:
         return []
 

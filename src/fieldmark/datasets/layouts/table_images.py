@@ -69,7 +69,7 @@ class ImageFinder:
         if images is not None:
             folder = _images_folder(root, images)
             try:
-                self._inside = folder.resolve().relative_to(root.resolve()).as_posix()
+                self._inside = "/".join(folder.resolve().relative_to(root.resolve()).parts)
             except ValueError:
                 self.base = folder
         self._index: _Index | None = None
@@ -164,7 +164,7 @@ class ImageFinder:
         return self._foreign and (text.strip()[:1] in "/\\" or ":" in text or ".." in text)
 
     def _path(self, text: str, place: _Place) -> str:
-        return str(PurePosixPath(self._inside, place.folder, _parts(text)[1] + place.added))
+        return "/".join(part for part in (self._inside, place.folder, _parts(text)[1] + place.added) if part)
 
     def _ambiguous(self, file: str, several: Mapping[str, list[_Place]]) -> InputError:
         text, places = next(iter(several.items()))
