@@ -417,8 +417,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     target = None if out is None else Path(out)
     if len(runs) == 1:
         run = Run.load(runs[0])
-        if target is None:
-            refuse_losing_images(run, Console(quiet=True))
+        refuse_losing_images(run, Console(quiet=True), target)
         return write_report(run, target)
     return write_comparison([Run.load(run) for run in runs], target)
 

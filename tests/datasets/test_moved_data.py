@@ -38,7 +38,11 @@ def test_without_its_data_a_run_says_how_to_point_to_them(moved: tuple[Run, Path
             call()
     assert state(run) == before
     assert fieldmark.resume(run.path, quiet=True).path == run.path and state(run) == before, "a finished run is left as it is"
-    assert fieldmark.report(run.path, out=run.path.parent / "other.html").is_file()
+    other = fieldmark.report(run.path, out=run.path.parent / "other.html")
+    assert fieldmark.report(run.path, out=other) == other, "it shows no images that could be lost"
+    shutil.copy(run.folder.report_file, other)
+    with pytest.raises(InputError, match="lose those that it shows"):
+        fieldmark.report(run.path, out=other)
 
 
 def test_once_pointed_to_they_are_found_by_every_command(moved: tuple[Run, Path]) -> None:

@@ -17,12 +17,16 @@ import torch
 from safetensors.torch import load_file
 
 import fieldmark
+from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError, Interrupted, TrainingFailed
 from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.reports.changes import point_to_data
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.training.checkpoint import Checkpoints
+from fieldmark.training.setup import restore
 from runs import resume, train
 
+QUIET = Console(quiet=True)
 TIMINGS = {"seconds", "images_per_second"}
 
 
@@ -281,7 +285,10 @@ def test_moved_or_changed_data_are_refused(birds, tiny, tmp_path):
     data.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="is not there any more"):
         resume(folder.path)
+    point_to_data(folder.path, tmp_path / "elsewhere", QUIET)
+    assert restore(folder, QUIET).loaded.dataset.root == tmp_path / "elsewhere"
     (tmp_path / "elsewhere").rename(data)
+    point_to_data(folder.path, data, QUIET)
     victim = next((data / "train").rglob("*.png"))
     content = victim.read_bytes()
     victim.write_bytes(next((data / "test").rglob("*.png")).read_bytes())

@@ -14,9 +14,9 @@ _IMAGE = b"data:image/jpeg"
 _NAMED = 3
 
 
-def refuse_losing_images(run: Run, console: Console) -> None:
-    """Raise InputError if the run's report shows images, and some of test have moved or changed since."""
-    report = run.folder.report_file
+def refuse_losing_images(run: Run, console: Console, report: Path | None = None) -> None:
+    """Raise InputError if a report, by default that in the run's folder, shows images, and some of test have moved or changed since."""
+    report = report or run.folder.report_file
     if not report.is_file() or _IMAGE not in report.read_bytes():
         return
     manifest = run.folder.manifest()
