@@ -65,6 +65,7 @@ def test_names_without_a_folder_in_tables_of_each_split(tmp_path: Path) -> None:
 def test_images_in_several_folders(tmp_path: Path) -> None:
     put(tmp_path / "metadata.csv", "lesion_id,image_id,dx,age", "L0,I1,nv,3", "L0,I2,mel,4", "L1,I3,nv,5")
     touch(tmp_path, "part_1/I1.jpg", "part_2/more/I2.jpg", "part_2/I3.PNG", "part_1/I9.jpg")
+    assert read_dataset(tmp_path).layout == "table"  # the folders could be classes, but the table names what is in them
     dataset = read_dataset(tmp_path / "metadata.csv")
     assert dataset.paths == ("part_1/I1.jpg", "part_2/I3.PNG", "part_2/more/I2.jpg")
     assert "in part_1/ with .jpg added, in part_2/more/ with .jpg added, in part_2/ with .PNG added" in dataset.notes[-1]

@@ -37,7 +37,7 @@ def read(source: Source) -> Dataset:
             raise InputError(f"{shown(path)} holds no table", hint=hint)
         splits = splits_of(path, files)
         if not (source.columns or source.images or source.suffix):
-            refuse_rivals(path, files)
+            refuse_rivals(path, files, source.columns)
         return read_tables(path, splits, source, layout=LAYOUT.name, name=path.resolve().name)
     if not is_table(path):
         raise InputError(f"{shown(path)} is not a table", hint=hint)

@@ -48,7 +48,7 @@ def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
     opened = [open_table(Annotations(folder), file) for file in tables]
     headers = {table.file: table.header for table in opened if not table.holds_images}
     labelled = [file for file in headers if columns.has(headers[file], asked, "path", "label")]
-    labelled = labelled or [file for file in headers if _names_images(folder, file, headers[file], asked)]
+    labelled = labelled or [file for file in headers if _names_images(folder, file, asked)]
     if not labelled:
         return _tables_of_splits(folder, asked)
     if len(labelled) > 1 and not all(map(own_split, labelled)):
@@ -90,9 +90,13 @@ def splits_of(folder: Path, files: Sequence[str]) -> dict[str, str]:
     return splits
 
 
-def refuse_rivals(folder: Path, files: Sequence[str]) -> None:
-    """Raise InputError if the folder holds class folders as well as these tables."""
-    if len(rivals := class_folders(folder)) == 2:
+def refuse_rivals(folder: Path, files: Sequence[str], asked: Mapping[str, str]) -> None:
+    """Raise InputError if the folder holds class folders as well as these tables, unless the images in them are named without a folder."""
+    rivals = class_folders(folder)
+    if len(rivals) < 2:
+        return
+    named = [ImageFinder(folder).looked_up(_first_paths(folder, file, asked), own_split(file)) for file in files]
+    if all(each.isdisjoint(rivals) for each in named):
         raise InputError(
             f"{shown(folder)} can be read in more than one way: by {some(list(files))}, or as class folders ({some(rivals)} …)",
             hint=f"Give the table itself as DATA, {shown(folder / files[0])}, or say data.layout=class-folders.",
@@ -137,14 +141,18 @@ def _class_folders(root: Path) -> Iterator[str]:
             yield folder.name
 
 
-def _names_images(folder: Path, file: str, header: Sequence[str], asked: Mapping[str, str]) -> bool:
+def _names_images(folder: Path, file: str, asked: Mapping[str, str]) -> bool:
     """Whether columns that may be paths and labels are these, because the first paths are those of one image each."""
-    if not columns.may_have(header, asked, "path", "label"):
-        return False
-    found = columns.find(file, header, columns.present(header, asked))
-    records = islice(open_table(Annotations(folder), file).rows((found.path, found.label)), _FIRST_RECORDS)
-    paths = [path for _, (path, _) in records]
-    return ImageFinder(folder).resolves(paths, own_split(file))
+    return ImageFinder(folder).resolves(_first_paths(folder, file, asked), own_split(file))
+
+
+def _first_paths(folder: Path, file: str, asked: Mapping[str, str]) -> list[str]:
+    """What the first records of a table name, if it may have paths and labels."""
+    table = open_table(Annotations(folder), file)
+    if not columns.may_have(table.header, asked, "path", "label"):
+        return []
+    found = columns.find(file, table.header, columns.present(table.header, asked))
+    return [path for _, (path, _) in islice(table.rows((found.path, found.label)), _FIRST_RECORDS)]
 
 
 def _column_of_images(table: Table) -> str | None:

@@ -105,11 +105,17 @@ class ImageFinder:
 
     def resolves(self, texts: Sequence[str], own_split: str) -> bool:
         """Whether each of these names is that of one image, and they are not all of test, as those of answers are."""
-        if all(map(self._is_there, texts)):
-            return bool(texts)
+        found = self.looked_up(texts, own_split)
+        return bool(found) and (bool(own_split) or {split_of(folder) for folder in found} != {"test"})
+
+    def looked_up(self, texts: Sequence[str], own_split: str) -> set[str]:
+        """The folders in which these names are, if each is that of one image; "" if they say their folders. Otherwise none."""
+        if texts and all(map(self._is_there, texts)):
+            return {""}
         found, several = self._search((text, own_split or "train") for text in texts)
-        of_test = not own_split and {split_of(place.folder) for place in found.values()} == {"test"}
-        return not several and not of_test and all(text in found for text in texts)
+        if several or not all(text in found for text in texts):
+            return set()
+        return {place.folder for place in found.values()} if all(map(_is_bare, texts)) else {""}
 
     def unlisted_tests(self, listed: Collection[str], class_names: Collection[str]) -> Iterator[tuple[str, list[str]]]:
         """Folders beside the tables that are called test, and their images, if none is `listed` and none lies in a class folder."""
