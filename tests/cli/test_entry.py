@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from fieldmark import api
@@ -35,3 +37,32 @@ def test_a_crash_is_never_exit_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "list_recipes", lambda name: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["recipes"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/mnt/photos/1.jpg"), "fieldmark: /mnt/photos/1.jpg: Input/output error\n"),
+        (PermissionError(errno.EACCES, "Permission denied", b"/run"), "fieldmark: /run: Permission denied\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "fieldmark: No space left on device\nFree some space, or choose another place.\n",
+        ),
+    ],
+)
+def test_what_the_machine_refuses_is_a_line(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "list_recipes", fail)
+    with pytest.raises(SystemExit) as stop:
+        main(["recipes"])
+    assert (stop.value.code, capsys.readouterr().err) == (2, said)
+
+
+def test_an_empty_argument_is_an_unset_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "runs/one", ""])
+    assert stop.value.code == 2 and "an argument is empty: fieldmark predict runs/one ''" in capsys.readouterr().err

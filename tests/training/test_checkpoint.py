@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -69,3 +71,18 @@ def test_a_checkpoint_never_runs_code(tmp_path):
     torch.save({"position": Evil()}, tmp_path / "step-00000001.pt")
     with pytest.raises(Exception, match=r"weights_only|Unsupported"):
         Checkpoints(tmp_path, 2).newest()
+
+
+def test_a_checkpoint_that_does_not_fit_is_an_error_of_the_disk(tmp_path):
+    """A limit on the size of files fails like a full disk, in the middle of writing; PyTorch would call it a fault of its own."""
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, state(1))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoints.save(2, state(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert checkpoints.newest()[0]["position"]["epoch"] == 1

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import math
@@ -475,3 +476,28 @@ def test_best_weights_carry_names_and_preprocessing(finished_run):
 
 def test_interrupted_is_an_error_with_its_exit_code():
     assert Interrupted("x").exit_code == 130
+
+
+def test_a_disk_that_fills_up_is_said_and_the_run_goes_on_once_there_is_room(birds, tiny, tmp_path):
+    whole = train(birds, *tiny(), out=tmp_path / "whole")
+    run, save = tmp_path / "stopped", torch.save
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fill_up(state, stream):
+            if state["position"]["epoch"] == 1:
+                try:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                finally:
+                    raise RuntimeError("unexpected pos 704 vs 598")
+            save(state, stream)
+
+        patch.setattr(torch, "save", fill_up)
+        patch.setattr(RunFolder, "set_status", lambda *_: write_nothing())
+        with pytest.raises(InputError, match="no space left on the disk that holds") as raised:
+            train(birds, *tiny(), out=run)
+    assert raised.value.hint == f"Free some space, or write elsewhere. Then continue with: fieldmark resume {run}"
+    assert fingerprint(resume(run).folder) == fingerprint(whole.folder)
+
+
+def write_nothing() -> None:
+    raise InputError("no space left on the disk that holds the run")

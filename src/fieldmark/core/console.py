@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -43,12 +43,14 @@ class Console:
 
     @contextmanager
     def logging_to(self, path: Path) -> Iterator[None]:
-        with path.open("a", encoding="utf-8") as stream:
-            self._log = RichConsole(file=stream, width=_PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False)
-            try:
-                yield
-            finally:
-                self._log = None
+        stream = path.open("a", encoding="utf-8")
+        self._log = RichConsole(file=stream, width=_PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False)
+        try:
+            yield
+        finally:
+            self._log = None
+            with suppress(OSError):  # each line was flushed, and failed then if it did
+                stream.close()
 
     def say(self, *what: RenderableType) -> None:
         for item in what:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from fieldmark.core.errors import InputError, Problem
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, elsewhere: str = "") -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, it is flushed to disk and renamed to `path`.
 
-    When the block fails, the temporary file is removed and `path` is as it was.
+    When the block fails, the temporary file is removed and `path` is as it was. `elsewhere` is as in storage_error.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,13 +30,18 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         if error.filename not in (None, str(temporary), str(path)):
             raise
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, elsewhere) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):  # a file system that became read-only
+        file.unlink(missing_ok=True)
 
 
 def check_output(path: Path, ours: bytes, option: str) -> None:
@@ -73,12 +78,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def storage_error(error: OSError, path: Path) -> Exception:
-    """Say in the user's terms why `path` could not be written; an error of another kind comes back as it is."""
+def storage_error(error: OSError, path: Path, elsewhere: str = "") -> Exception:
+    """Say in the user's terms why `path` could not be written, and how to write elsewhere; an error of another kind comes back as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         problem = Problem(f"no space left on the disk that holds {path.parent}", kind="machine")
-        return InputError(problem, hint="Free some space, or write elsewhere.")
+        return InputError(problem, hint=f"Free some space, or {elsewhere or 'write elsewhere'}.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         problem = Problem(f"{path.parent} cannot be written ({error.strerror})", kind="machine")
-        return InputError(problem, hint="Choose a folder that you may write to.")
+        remedy = elsewhere or "choose a folder that you may write to"
+        return InputError(problem, hint=f"{remedy[0].upper()}{remedy[1:]}.")
     return error

@@ -24,6 +24,7 @@ from fieldmark.runtime.decode import DECODER, UnreadableImage, dimensions
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
+ELSEWHERE = "set the variable FIELDMARK_CACHE to a folder that you may write to"
 MISSING = "the file does not exist"
 _CHUNK = 64
 _SETTLED = 2_000_000_000  # nanoseconds: the longest clock tick of a file system
@@ -122,7 +123,7 @@ def make_folder(folder: Path) -> None:
             f"the cache folder {folder} cannot be made: a file is in its way", hint="Set FIELDMARK_CACHE to a folder."
         ) from error
     except OSError as error:
-        raise storage_error(error, folder) from error
+        raise storage_error(error, folder, ELSEWHERE) from error
 
 
 def _examine(images: Images, path: str, known: _Entry | None) -> _Entry:
@@ -165,5 +166,5 @@ def _write_memo(file: Path, entries: dict[str, _Entry]) -> None:
     rows = [(os.fsencode(path), *(stamp or ()), *found) for path, (stamp, *found) in entries.items()]
     table = pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(_SCHEMA), schema=_SCHEMA)
     make_folder(file.parent)
-    with whole_file(file) as temporary:
+    with whole_file(file, ELSEWHERE) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True)

@@ -25,7 +25,7 @@ from fieldmark.core.manifest import Colours
 from fieldmark.core.processor import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.data import Resize
-from fieldmark.datasets.content import Progress, file_hash, make_folder
+from fieldmark.datasets.content import ELSEWHERE, Progress, file_hash, make_folder
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.images import Images
 from fieldmark.runtime.decode import DECODER, UnreadableImage
@@ -143,7 +143,7 @@ def open_pixels(selection: Selection, decoding: Decoding, cache_dir: Path, progr
         assert cache is not None
         return cache
     except OSError as error:
-        raise storage_error(error, folder) from error
+        raise storage_error(error, folder, ELSEWHERE) from error
 
 
 def list_cache(cache_dir: Path) -> list[CacheEntry]:
@@ -163,7 +163,7 @@ def clear_cache(cache_dir: Path) -> int:
     try:
         return sum(_remove_unused(folder) for folder in _folders(cache_dir))
     except OSError as error:
-        raise storage_error(error, cache_dir / "pixels") from error
+        raise storage_error(error, cache_dir / "pixels", ELSEWHERE) from error
 
 
 def _open(folder: Path, shape: tuple[int, ...]) -> PixelCache | None:

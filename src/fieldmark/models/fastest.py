@@ -18,6 +18,7 @@ from fieldmark.core.console import Advance, Console
 from fieldmark.core.files import write_json
 from fieldmark.core.processor import computes_bfloat16, instruction_sets
 from fieldmark.core.randomness import key
+from fieldmark.datasets.content import make_folder
 from fieldmark.models.device import synchronise
 from fieldmark.models.execution import Execution
 from fieldmark.models.other_programs import OtherPrograms
@@ -81,7 +82,7 @@ def choose_execution(
         if (used := others.cores()) > _BUSY:
             console.say(f"other programs used {used:.1f} cores while precision and memory format were measured: not remembered")
         else:
-            stored.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(stored.parent)
             write_json(stored, speeds)
     return Choice(max(candidates, key=lambda candidate: speeds[str(candidate)]), speeds)
 

@@ -32,8 +32,13 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write `step-<step>.pt`, then delete all but the newest `most`. `step` counts over all phases of a run."""
         path = self.folder / f"step-{step:08d}.pt"
-        with whole_file(path) as temporary:
-            torch.save(state, temporary)
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            try:
+                torch.save(state, stream)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # PyTorch hides why its archive could not be written
+                    raise error.__context__ from error
+                raise
         self._delete_from(self.most)
         return path
 

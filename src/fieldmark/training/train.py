@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,14 +134,12 @@ def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> R
         except (Interrupted, KeyboardInterrupt) as stop:
             folder.set_status("interrupted")
             raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {folder.path}") from None
-        except OSError as error:
-            readable = storage_error(error, folder.log_file)
-            folder.set_status("failed", str(readable))
-            raise readable from error
         except Exception as error:
             shutil.rmtree(folder.features, ignore_errors=True)
-            readable = _readable(error)
-            folder.set_status("failed", str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}")
+            readable = _readable(error, folder)
+            reason = str(readable) if isinstance(readable, FieldmarkError) else f"{type(error).__name__}: {error}"
+            with suppress(InputError):  # a disk that is full holds no reason either
+                folder.set_status("failed", reason)
             raise readable from error
     return Run.load(folder.path)
 
@@ -152,8 +151,12 @@ def _cautions(loaded: LoadedData) -> list[str]:
     return data_cautions(used, np.bincount(labels, minlength=len(loaded.dataset.class_names)))
 
 
-def _readable(error: Exception) -> Exception:
+def _readable(error: Exception, folder: RunFolder) -> Exception:
     """The error as the user should see it."""
+    if isinstance(error, OSError):
+        error = storage_error(error, folder.log_file)
+    if isinstance(error, InputError) and any(problem.kind == "machine" for problem in error.problems):
+        return InputError(*error.problems, hint=f"{error.hint or ''} Then continue with: fieldmark resume {folder.path}".lstrip())
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
         return InputError(
             "train.batch: a batch norm saw a single value per channel, which has no variance",
