@@ -308,8 +308,9 @@ def test_names_of_another_library_are_recognised(tmp_path):
 def test_the_architecture_that_a_file_names_is_the_remedy(saved, tmp_path):
     model, path = saved
     save_weights(model, path, METADATA | {"architecture": "test_efficientnet"})
-    with pytest.raises(InputError, match=r"set model\.name=test_efficientnet"):
-        build("test_resnet", weights=path)
+    for classes in ((), ("b", "c", "d", "e", "f")):
+        with pytest.raises(InputError, match=r"set model\.name=test_efficientnet"):
+            build("test_resnet", weights=path, class_names=classes)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

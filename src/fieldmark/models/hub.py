@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PATIENCE = 5.0  # seconds
-_INSTEAD = "give model.weights=FILE (safetensors) or model.weights=none"
+_INSTEAD = "give model.weights=FILE or model.weights=none"
 
 
 def timm_file(name: str) -> Path:

@@ -146,8 +146,10 @@ def _head(
     theirs = {name: tensor for name, tensor in found.items() if name.startswith("head.")}
     rows, fresh = theirs["head.weight"], f"a fresh one of {model.num_classes:,}"
     names = metadata.get("class_names")
+    if rows.shape[1:] != model.head.weight.shape[1:]:  # of another network, which is refused
+        return theirs, ""
     if not class_names or not isinstance(names, list) or len(names) != len(rows):
-        if len(rows) != model.num_classes and rows.shape[1:] == model.head.weight.shape[1:]:
+        if len(rows) != model.num_classes:
             return {}, f"its classifier of {len(rows):,} classes is replaced by {fresh}"
         unnamed = "; the file does not say which classes they are" if class_names else ""
         return theirs, f"its classifier of {len(rows):,} classes is kept{unnamed}"

@@ -182,6 +182,8 @@ def _compared(ours: Preprocess, theirs: Preprocess, data: Data) -> Iterator[str]
         crops = ("whole images", "images cropped to boxes")
         own, other = (crops[each.margin is not None] for each in (ours, theirs))
         yield f"this run sees {own}, and these weights were trained on {other} (data.crop)"
+    if ours.colours != theirs.colours:
+        yield "these weights were trained before colour profiles were converted to sRGB; that matters for images that have one"
     if ours.size != theirs.size:
         yield f"data.size={ours.size}, and these weights were trained on {theirs.size}; that is usually fine"
 
