@@ -12,7 +12,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.data import Data
 from fieldmark.datasets.layouts import read_dataset
-from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.loading import find_data
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_class_that_train_lacks_is_refused_where_train_is_used(root: Path) -> 
     dataset = read_dataset(root)
     assert dataset.class_names[-1] == "Setophaga petechia" and dataset.levels[0].of_classes()[-1] == "Setophaga"
     with pytest.raises(InputError, match=r"val has 1 images of 'Setophaga petechia', and train has none\n.*data\.splits=own"):
-        load_data(root, Data(), Console(quiet=True))
+        find_data(root, Data(), Console(quiet=True))
 
 
 def test_images_without_an_object_are_unlabelled(root: Path) -> None:
@@ -324,6 +324,21 @@ def test_as_tools_export_it(tmp_path: Path, files: dict[str, str], expected: dic
     assert all(dataset.images.read(path) for path in dataset.paths)
     alone = read_dataset(root / next(iter(files)))
     assert len(alone) == 6 and alone.images.read(alone.paths[0]) == jpeg(0)
+
+
+def test_boxes_that_are_shares_are_left_out(tmp_path: Path) -> None:
+    objects = [{"id": number, "image_id": number, "category_id": 1 + number % 3, "bbox": [0.1, 0.2, 0.3, 0.4]} for number in range(6)]
+    coco_file(tmp_path / "train.json", tmp_path / "images", NAMES, annotations=objects)
+    dataset = read_dataset(tmp_path)
+    assert dataset.boxes is None and any("as shares of the image and not in pixels: they are left out" in note for note in dataset.notes)
+
+
+def test_the_images_of_test_without_annotations(tmp_path: Path) -> None:
+    coco_file(tmp_path / "annotations/instances_train2017.json", tmp_path / "train2017", NAMES)
+    for part in ("test", "test-dev"):
+        names = [f"t{name}" for name in NAMES]
+        coco_file(tmp_path / f"annotations/image_info_{part}2017.json", tmp_path / "test2017", names, annotations=[])
+    assert read_dataset(tmp_path).splits.tolist() == ["unlabelled"] * 6 + ["train"] * 6
 
 
 def test_other_annotations_of_ms_coco_are_passed_over(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from miniatures import edit, gtsrb, gtsrb_published, refusal
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.data import Data
 from fieldmark.datasets.layouts import read_dataset
-from fieldmark.datasets.loading import load_data
+from fieldmark.datasets.loading import find_data, load_data
 
 
 def test_rows_as_kaggle_has_them(tmp_path: Path) -> None:
@@ -39,7 +39,8 @@ def test_a_test_whose_classes_are_published(tmp_path: Path) -> None:
 
 
 def test_val_has_signs_of_its_own(tmp_path: Path) -> None:
-    data = load_data(gtsrb.write(tmp_path), Data(val_fraction=0.4), Console(quiet=True)).dataset
+    found = find_data(gtsrb.write(tmp_path), Data(val_fraction=0.4), Console(quiet=True))
+    data = load_data(found, Console(quiet=True)).dataset
     assert data.groups is not None
     assert set(data.groups[data.rows("train")]).isdisjoint(data.groups[data.rows("val")]) and len(data.rows("val"))
 

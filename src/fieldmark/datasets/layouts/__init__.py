@@ -16,7 +16,7 @@ from fieldmark.core.names import some, suggest
 from fieldmark.core.recipe.data import Data, LayoutName, MissingLabels, SeveralObjects
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
-from fieldmark.datasets.layouts.annotations import refuse_shares
+from fieldmark.datasets.layouts.annotations import are_shares, refuse_shares
 from fieldmark.datasets.layouts.columns import parse as parse_columns
 from fieldmark.datasets.layouts.layout import SETTINGS, Layout, Source
 from fieldmark.datasets.layouts.location import locate
@@ -77,8 +77,11 @@ def read_dataset(
     dataset = chosen.read(source if own is None else _as_usual(source, own, usual, chosen))
     if own is None:
         _refuse_few_classes(dataset)
+    if dataset.boxes is not None and "several_objects" in chosen.settings and are_shares(dataset.boxes):  # nobody asked for them
+        notes.append("the boxes lie between 0 and 1, as shares of the image and not in pixels: they are left out")
+        dataset = replace(dataset, boxes=None)
     if dataset.boxes is not None:
-        refuse_shares(dataset.boxes, str(path))
+        refuse_shares(dataset.boxes, str(path), "; or leave them out with data.columns=box=" if "columns" in chosen.settings else "")
     return replace(dataset, notes=(*notes, *dataset.notes, *_twins(dataset.class_names)))
 
 

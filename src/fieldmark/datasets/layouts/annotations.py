@@ -278,12 +278,17 @@ def inner_path(text: str, folder: str = "") -> str:
     return str(PurePosixPath(folder, *parts))
 
 
-def refuse_shares(boxes: np.ndarray, where: str) -> None:
-    """Raise InputError if all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the image do."""
-    if (largest := np.nanmax(boxes, initial=0)) <= 1 and largest > 0:
+def are_shares(boxes: np.ndarray) -> bool:
+    """Whether all boxes (n, 4) lie between 0 and 1, as boxes that are shares of the image do, not pixels."""
+    return bool(0 < np.nanmax(boxes, initial=0) <= 1)
+
+
+def refuse_shares(boxes: np.ndarray, where: str, otherwise: str = "") -> None:
+    """Raise InputError if `are_shares`; `otherwise` says what else can be done than to change them."""
+    if are_shares(boxes):
         raise InputError(
             f"the boxes of {where} lie between 0 and 1: they look like shares of the image",
-            hint="Give them in pixels: multiply by the width and the height of each image.",
+            hint=f"Give them in pixels: multiply by the width and the height of each image{otherwise}.",
         )
 
 

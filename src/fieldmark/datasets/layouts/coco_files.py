@@ -70,6 +70,8 @@ def _in_split_folders(root: Path) -> list[str]:
 
 def _instances(files: Sequence[str]) -> list[str]:
     instances = [file for file in files if PurePosixPath(file).name.startswith("instances")]
+    if len(instances) != 1:
+        instances = [file for file in files if "-dev" not in file]  # image_info_test-dev2017 has a part of image_info_test2017
     return instances if len(instances) == 1 else list(files)
 
 
