@@ -213,7 +213,8 @@ def test_answers_go_to_standard_output_also_beside_a_progress_bar(finished_run, 
 def test_evaluate_prints_the_split_that_was_asked_for(finished_run, birds, capsys):
     assert run("evaluate", finished_run.path, "--split", "train") == 0
     printed = capsys.readouterr().err
-    assert "train" in printed.splitlines()[-2] and "43" in printed.splitlines()[-2]
+    header, images = (next(line for line in printed.splitlines() if word in line) for word in ("┃ ", "images "))
+    assert header.split()[-1] == "train" and images.split()[-1] == "43"
 
 
 @pytest.mark.parametrize("given", ["csv is a folder", "empty folder", "out under a file"])

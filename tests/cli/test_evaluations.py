@@ -1,7 +1,10 @@
+import re
+
 from rich.console import Console as RichConsole
 
 from fieldmark.cli.evaluations import robustness_table
 from fieldmark.evaluation.robustness import Robustness
+from fieldmark.scoring.summary import metrics_table
 
 
 def test_the_table_leaves_out_what_was_not_measured() -> None:
@@ -13,3 +16,12 @@ def test_the_table_leaves_out_what_was_not_measured() -> None:
     (fog,) = (line.split("│") for line in text.splitlines() if "fog" in line)
     (blur,) = (line.split("│") for line in text.splitlines() if "blur" in line)
     assert [cell.strip() for cell in fog] == ["fog", "80.0", "41.6"] and [cell.strip() for cell in blur] == ["blur", "", "33.3"]
+
+
+def test_figures_fit_80_columns_with_whole_intervals(finished_run):
+    printed = RichConsole(width=80, record=True, force_terminal=False)
+    printed.print(metrics_table({"val": finished_run.summary.val, "test": finished_run.summary.test}))
+    lines = printed.export_text().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line for line in lines if "[" in line]
+    assert len(rows) >= 4 and all(len(re.findall(r"[\d.]+  \[[\d.]+, [\d.]+\]", row)) == 2 for row in rows)

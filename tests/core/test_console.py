@@ -2,6 +2,8 @@ import contextlib
 import io
 import re
 
+from rich.console import Console as RichConsole
+
 from fieldmark.core.console import Console, duration, table
 
 
@@ -45,3 +47,39 @@ def test_work_says_its_time_once_it_is_done_and_nothing_if_it_fails():
 
 def test_durations():
     assert [duration(s) for s in (0.25, 12.4, 200, 3900)] == ["0.2 s", "12 s", "3 min 20 s", "1 h 5 min"]
+
+
+def printed(width: int, *what) -> list[str]:
+    stream = io.StringIO()
+    console = RichConsole(file=stream, width=width)
+    console.print(*what)
+    return stream.getvalue().splitlines()
+
+
+def test_a_table_fits_80_columns_and_neither_intervals_nor_words_break():
+    interval, name = "1.2345  [0.1234, 2.3456]", "Chestnut-sided Warbler of the north"
+    columns = ("class", "negative log-likelihood", "macro F1 %", "images of test")
+    row = (name, interval, "80.7  [75.1, 86.2]", 12_000)
+    lines = printed(80, table(None, columns, [row]))
+    text = "\n".join(lines)
+    assert all(len(line) <= 80 for line in lines)
+    assert interval in text and "80.7  [75.1, 86.2]" in text and "12,000" in text
+    assert all(word in text for word in (*name.split(), "log-likelihood", "images"))
+
+
+def test_the_time_left_of_the_whole_work_is_shown_where_it_is_known(monkeypatch):
+    monkeypatch.setattr("fieldmark.core.console._PLAIN_SECONDS", -1.0)
+    stream = io.StringIO()
+    with Console(stream=stream).progress("epoch 2/30", "steps") as advance:
+        advance(5, 10, "9 images/s", 725)
+    assert stream.getvalue() == "epoch 2/30: 5 of 10 steps, about 12 min 5 s left, 9 images/s\n"
+
+
+def test_a_bar_says_what_is_left_and_fits_80_columns():
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    console._terminal = RichConsole(file=stream, width=80, force_terminal=True, color_system=None)
+    with console.progress("epoch 12/30", "steps") as advance:
+        advance(123, 456, "1234 images/s, loss 1.234", 725)
+    bar = next(line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue())) if "123/456" in line)
+    assert bar.rstrip().endswith("1234 images/s, loss 1.234 12 min 5 s left") and len(bar) <= 80

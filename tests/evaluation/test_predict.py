@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,17 @@ def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(
     assert err.splitlines()[-1] == f"fieldmark: {tmp_path / 'notes.txt'}: not an image in a format that can be read"
     code, _, err = predict(tmp_path)
     assert code == 0 and "passed over files that are not images: 1" in err and "1 of 2 images have no answer" in err
+
+
+def test_it_ends_with_how_many_images_there_were_of_each_class(finished_run, birds, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(finished_run.path), str(birds / "test"), "--csv", str(tmp_path / "answers.csv")])
+    assert stop.value.code == 0
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    said = capsys.readouterr().err.splitlines()
+    unknown = sum(row["unknown"] == "yes" for row in rows)
+    assert f"12 images, {unknown} of them probably of none of the classes" in said
+    counts = Counter(row["class_1"] for row in rows if row["unknown"] == "no")
+    listed = {name.strip(): int(number) for name, _, number in (line.rpartition("│") for line in said) if number.strip().isdigit()}
+    assert listed == counts and said[-1] == f"the answers are in {tmp_path / 'answers.csv'}"

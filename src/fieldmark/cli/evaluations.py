@@ -58,9 +58,9 @@ def unknown_table(found: UnknownFigures) -> Table:
         auroc = f"{score.auroc:.1f}  [{score.auroc_low:.1f}, {score.auroc_high:.1f}]"
         done = (f"{found.accepted:.1f}", f"{found.rejected:.1f}") if chosen else ("", "")
         name = score.name + (" *" if chosen else "")
-        rows.append((found.name, name, auroc, f"{score.aupr:.1f}", f"{score.fpr:.1f}", f"{score.oscr:.1f}", *done))
-    columns = ("unknown", "score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
-    return table(None, columns, rows, ("score",))
+        rows.append((name, auroc, f"{score.aupr:.1f}", f"{score.fpr:.1f}", f"{score.oscr:.1f}", *done))
+    columns = ("score", "AUROC %", "AUPR %", "FPR95 %", "OSCR %", "test accepted %", "unknown rejected %")
+    return table(f"unknown images: {found.name}", columns, rows)
 
 
 def robustness_table(measured: Robustness) -> Table:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
-from rich.console import RenderableType
+from rich.console import ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 _PLAIN_SECONDS = 30.0
 _PLAIN_WIDTH = 140
+_BAR_WIDTH = 15
 
 
 class Advance(Protocol):
-    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int | None, note: str = "", left: float | None = None) -> None:
+        """`left` is the time in seconds until all is done, where that is more than this."""
 
 
 class _Terminal(RichConsole):
@@ -108,57 +113,76 @@ class Console:
                 Progress,
                 SpinnerColumn,
                 TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
             )
 
             columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
+                BarColumn(bar_width=_BAR_WIDTH),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
             )
             # What is printed to another place than the terminal must not be drawn into the bar's.
             to_terminal = sys.stdout.isatty()
             with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4, redirect_stdout=to_terminal) as bar:
-                task = bar.add_task(title, total=None, note="")
+                task = bar.add_task(title, total=None, note="", left="")
 
-                def advance(done: int, total: int | None, note: str = "") -> None:
+                def advance(done: int, total: int | None, note: str = "", left: float | None = None) -> None:
                     bar.update(task, completed=done, total=total, note=note or _rate(bar.tasks[0].speed, unit))
+                    bar.update(task, left=_left(bar.tasks[0].time_remaining if left is None else left))
 
                 yield advance
         else:
             started = last = time.monotonic()
 
-            def advance(done: int, total: int | None, note: str = "") -> None:
+            def advance(done: int, total: int | None, note: str = "", left: float | None = None) -> None:
                 nonlocal last
                 now = time.monotonic()
                 if now - last >= _PLAIN_SECONDS:
                     last = now
                     text = f"{title}: {done:,}" + (f" of {total:,} {unit}" if total is not None else f" {unit}")
                     if total is not None:
-                        text += f", about {duration((now - started) / max(done, 1) * (total - done))} left"
+                        text += f", about {_left((now - started) / max(done, 1) * (total - done) if left is None else left)}"
                     self._terminal.print(f"{text}, {note}" if note else text, markup=False)
 
             yield advance
 
 
+class _FittingTable(Table):
+    """A table that wraps its headers between words where there is no room for them on one line."""
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        if Measurement.get(console, options.update(width=10**4), self).maximum > options.max_width:
+            for column in self.columns:
+                column.header = _wrapped(str(column.header), max((cell_len(str(cell)) for cell in column.cells), default=0))
+        return super().__rich_console__(console, options)
+
+
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> Table:
-    """A table whose numbers stand right; the columns named in `left` stand left, and so does the first."""
-    built = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    """A table whose numbers stand right; the columns named in `left` stand left, and so does the first.
+
+    Where there is little room, headers and what stands left are wrapped; numbers with their intervals stay on one line.
+    """
+    built = _FittingTable(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
-        built.add_column(column, justify="left" if index == 0 or column in left else "right", overflow="fold")
+        stands_left = index == 0 or column in left
+        built.add_column(column, justify="left" if stands_left else "right", overflow="fold", no_wrap=not stands_left)
     for row in rows:
         built.add_row(*(_cell(value) for value in row))
     return built
 
 
+def _wrapped(header: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(header, max(width, 1), break_long_words=False, break_on_hyphens=False)) or header
+
+
 def _cell(value: Any) -> Text:
     return Text(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{duration(seconds)} left"
 
 
 def _rate(speed: float | None, unit: str) -> str:

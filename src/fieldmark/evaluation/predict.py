@@ -7,15 +7,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from rich.console import RenderableType
+
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in
 from fieldmark.answering.in_memory import Source
 from fieldmark.answering.writer import answer_writer
-from fieldmark.core.console import Console
+from fieldmark.core.console import Console, table
 from fieldmark.datasets.boxes_file import given_boxes
 from fieldmark.datasets.image_files import PassedOver
 from fieldmark.evaluation.run import Run
+
+_CLASSES = 30
+"""How many classes are listed at the end."""
 
 
 def predict_images(
@@ -47,6 +52,8 @@ def _predicted(
     passed_over: PassedOver,
 ) -> Iterator[Answer]:
     count = unanswered = 0
+    unknown: int | None = None
+    classes: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     levels = () if run.decisions is None else tuple(run.decisions.backoff)
     with ExitStack() as opened:
@@ -54,6 +61,8 @@ def _predicted(
         advance = opened.enter_context(console.progress("predicting", "files"))
         for count, answer in enumerate(run.stream(files, top, boxes), 1):
             unanswered += not answer.classes
+            unknown = unknown if answer.unknown is None else (unknown or 0) + answer.unknown
+            classes.update([answer.classes[0]] if answer.classes and not answer.unknown else [])
             notes.update([answer.note] if answer.classes and answer.note else [])
             if add is not None:
                 add(answer)
@@ -62,4 +71,18 @@ def _predicted(
     console.say(*passed_over.notes())
     if unanswered:
         console.say(f"{unanswered:,} of {count:,} images have no answer; their rows say why")
+    console.say(*_summary(count, unknown, classes))
+    if csv is not None:
+        console.say(f"the answers are in {csv}")
     console.say(*(f"{noted:,} of {count:,} images: {note}" for note, noted in notes.most_common()))
+
+
+def _summary(count: int, unknown: int | None, classes: Counter[str]) -> Iterator[RenderableType]:
+    """How many images there were, how many are of none of the classes (None: it was not judged), and how many of each class."""
+    none = "" if unknown is None else f", {unknown:,} of them probably of none of the classes"
+    yield f"{count:,} image{'s' * (count != 1)}{none}"
+    if count > 1 and classes:
+        rows = classes.most_common(_CLASSES)
+        yield table(None, ("class", "images"), rows)
+        if (others := len(classes) - len(rows)) > 0:
+            yield f"and {classes.total() - sum(number for _, number in rows):,} images of {others:,} other classes"

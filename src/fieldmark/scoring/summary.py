@@ -59,6 +59,8 @@ def metrics_table(metrics: Mapping[str, SplitMetrics]) -> Table:
         value, low, high = (f"{each:.{metric.digits}f}" for each in metrics[split].interval(metric.key))
         return f"{value}  [{low}, {high}]"
 
-    columns = ("split", "images", *(f"{metric.name} %" if metric.unit == "%" else metric.name for metric in shown))
-    rows = [(split, metrics[split].n, *(cell(split, metric) for metric in shown)) for split in metrics]
+    columns = ("", *metrics)
+    names = [f"{metric.name} %" if metric.unit == "%" else metric.name for metric in shown]
+    rows = [("images", *(each.n for each in metrics.values()))]
+    rows += [(name, *(cell(split, metric) for split in metrics)) for name, metric in zip(names, shown, strict=True)]
     return table("with 95 % intervals", columns, rows)

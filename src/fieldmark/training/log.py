@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.console import Advance, Console
+from fieldmark.core.console import Advance, Console, duration
 from fieldmark.core.files import json_text, write_text
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.training.meter import Meter
@@ -30,11 +31,14 @@ class TrainingLog:
         self._writer: Any = None
         self._advance: Advance | None = None
         self._pace = Pace()
+        self._began: tuple[float, int] | None = None
 
     @contextmanager
     def epoch(self, at: Position, stage: int) -> Iterator[None]:
         """Show progress inside the `with` block, in which the steps of an epoch are taken."""
         self._pace.begin(stage)
+        if self._began is None:
+            self._began = time.monotonic(), self._done(at)
         if self._tensorboard and self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -55,17 +59,29 @@ class TrainingLog:
             if self._writer is not None:
                 self._writer.add_scalar(f"{at.phase}/step_loss", line["loss"], at.steps)
         if self._advance is not None and (at.step % _PROGRESS_EVERY == 0 or at.step == self._steps_per_epoch):
-            self._advance(at.step, self._steps_per_epoch, f"{meter.images_per_second:.0f} images/s, loss {meter.mean_loss:.3f}")
+            self._advance(
+                at.step, self._steps_per_epoch, f"{meter.images_per_second:.0f} images/s, loss {meter.mean_loss:.3f}", self._left(at)
+            )
 
     def after_epoch(self, at: Position, row: dict[str, Any]) -> None:
         _append(self._folder.metrics_file, row)
         at.metric_lines += 1
-        self._console.say(_epoch_text(row, self._epochs, best=at.best_epoch == at.epoch + 1))
+        self._console.say(_epoch_text(row, self._epochs, best=at.best_epoch == at.epoch + 1, left=self._left(at)))
         if self._writer is not None:
             for name, value in row.items():
                 if isinstance(value, float):
                     self._writer.add_scalar(f"{at.phase}/{name}", value, at.epoch + 1)
             self._writer.flush()
+
+    def _done(self, at: Position) -> int:
+        """Steps of this phase."""
+        return at.epoch * self._steps_per_epoch + at.step
+
+    def _left(self, at: Position) -> float | None:
+        """Seconds until the last epoch of this phase, by the pace since it was begun or resumed, val included."""
+        if self._began is None or (done := self._done(at) - self._began[1]) <= 0:
+            return None
+        return (time.monotonic() - self._began[0]) / done * (self._epochs * self._steps_per_epoch - self._done(at))
 
     def cut_back(self, at: Position) -> None:
         """Cut metrics.jsonl and steps.jsonl back to the lines that were written up to this position."""
@@ -77,11 +93,12 @@ class TrainingLog:
             self._writer.close()
 
 
-def _epoch_text(row: dict[str, Any], epochs: int, best: bool) -> str:
+def _epoch_text(row: dict[str, Any], epochs: int, best: bool, left: float | None) -> str:
     text = f"epoch {row['epoch']:>3}/{epochs}  train loss {row['train_loss']:.3f} top-1 {row['train_top1']:5.1f} %"
     if "val_top1" in row:
         text += f"  val loss {row['val_nll']:.3f} top-1 {row['val_top1']:5.1f} %{' *' if best else '  '}"
-    return f"{text}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
+    text += f"  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
+    return f"{text}  {duration(left)} left" if left and row["epoch"] < epochs else text
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
