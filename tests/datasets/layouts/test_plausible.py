@@ -120,6 +120,11 @@ READ = {
     "one folder within each class": (["Parus/major/1.jpg", "Turdus/merula/1.jpg"], "Parus Turdus", {"train": 2}),
     "files named alike by a camera": (["{a,b}/IMG_00{1,2,3}{1,2,3}.jpg"], "a b", {"train": 18}),
     "the same views of each class": (["{a,b}/{front,back,left,right,top}.jpg"], "a b", {"train": 10}),
+    "days within a class": (["cats/2019-0{1,2}/1.jpg", "dogs/1.jpg"], "cats dogs", {"train": 3}),
+    "years": (["{2011,2012}/1.jpg"], "2011 2012", {"train": 2}),
+    "few images beside": (["{a,b}/{1,2}.jpg", "cover.jpg"], "a b", {"train": 4}),
+    "UC Merced": (["Images/{agricultural,airplane}/x00.tif", "readme.txt"], "agricultural airplane", {"train": 2}),
+    "MNIST": (["{training,testing}/{0,1}/{7,8}.png"], "0 1", {"train": 4, "test": 4}),
     "lists beside": (["{a,b}/1.jpg", "README.txt", "SHA256SUMS", "labels.txt", "classes.txt", "class_indices.json"], "a b", {"train": 2}),
     "arrows": (["{left,right}/{1,2}.png"], "left right", {"train": 4}),
     "kinds of images": (["{photos,screenshots,drawings}/1.png"], "drawings photos screenshots", {"train": 3}),
@@ -162,6 +167,20 @@ ASKED = {
         "flowers =1 =2 =1-",
     ),
     "images with masks of others": (["{images,masks,cats}/1.png"], "images by name holds images; masks by name holds masks", "=1"),
+    "one class holds only folders": (
+        ["{cats,dogs}/1.jpg", "birds/{robin,wren}/1.jpg"],
+        "1 of 3 folders holds only folders: birds",
+        "=1 =2 =1-",
+    ),
+    "Office-31": (
+        ["{amazon,dslr}/images/{back_pack,bike,mug}/1.jpg"],
+        "all of amazon, dslr hold the same folders: back_pack, bike, mug",
+        "amazon dslr =1 =3 =1-3",
+    ),
+    "days": (["2019-05-{01,02}/1.jpg"], "are called after the day or as a camera calls its folders", "=1"),
+    "a camera's card": (["data/10{0,1}CANON/1.jpg"], "are called after the day or as a camera calls its folders", "=2"),
+    "copies": (["{cats,dogs,dogs - Copy}/1.jpg"], "dogs - Copy by name is a copy of dogs", "=1"),
+    "images beside the folders": (["{a,b}/1.jpg", "{1,2,3}.jpg"], "3 images lie beside the folders, in no class, and 2 in them", "=1"),
     "results": (["{cats,dogs,results}/1.png"], "results by name holds results", "=1"),
     "unlabelled": (["{cats,dogs,unlabeled}/1.png"], "unlabeled by name holds other things", "=1"),
     "parts": (["HAM10000_images_part_{1,2}/1.jpg"], "are numbered parts", "=1"),
@@ -196,6 +215,9 @@ def test_every_clue_is_seen_by_an_example(tmp_path: Path, clue: str) -> None:
         "other-things": "results",
         "numbered-parts": "parts",
         "same-files": "the same files",
+        "camera-folders": "days",
+        "copies": "copies",
+        "loose": "images beside the folders",
     }
     assert ASKED[examples[clue]][1] in asked(make(tmp_path, *ASKED[examples[clue]][0]))
 

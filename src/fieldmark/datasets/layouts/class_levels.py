@@ -50,20 +50,21 @@ def class_folders_at(survey: Survey, first: int, final: int | None) -> list[Clas
 
     Folders above and below that level are splits if their names say so. Those above that lie beside splits are passed over.
     """
-    return list(_class_folders(survey, first, final, ClassFolder("", "", ""), (), frozenset()))
+    return list(_class_folders(survey, first, final, ClassFolder("", "", ""), (), survey.above_root()))
 
 
 def _class_folders(
-    survey: Survey, first: int, final: int | None, here: ClassFolder, names: tuple[str, ...], above: frozenset[tuple[int, int]]
+    survey: Survey, first: int, final: int | None, here: ClassFolder, names: tuple[str, ...], met: set[tuple[int, int]]
 ) -> Iterator[ClassFolder]:
-    """`here` is how far it has come; `names` are those of its class so far, and `above` the real folders that it is in."""
+    """`here` is how far it has come; `names` are those of its class so far, and `met` the real folders that were looked through."""
     depth = here.path.count("/") + 1 if here.path else 0
     identity = survey.identity(here.path)
-    if identity is None or identity in above:
+    if identity is None or identity in met:
         return
     if depth == final:
         yield from divided(survey, here, deep=True)
         return
+    met.add(identity)
     if names and survey.images_in(here.path):
         yield replace(here, alone=True)
     inside = survey.inside(here.path)
@@ -74,7 +75,7 @@ def _class_folders(
         own = (*names, last(path)) if depth + 1 >= first else ()
         levels = here.levels if splits else (*here.levels, (depth + 1, last(path)))
         step = ClassFolder(path, splits.get(path, here.split), "/".join(own), levels)
-        yield from _class_folders(survey, first, final, step, own, above | {identity})
+        yield from _class_folders(survey, first, final, step, own, met)
 
 
 def paths_of(survey: Survey, folder: ClassFolder) -> list[str]:

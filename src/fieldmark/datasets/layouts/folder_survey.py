@@ -70,8 +70,9 @@ class Survey:
         return [path for path in _inside(folder, self.look(folder).folders) if not self.is_ours(path)]
 
     def with_images(self, folder: str) -> list[str]:
-        """The folders directly inside that have images at any depth."""
-        return [path for path in self.inside(folder) if self.count(path)]
+        """The folders directly inside that have images at any depth; of several that are one real folder, the first."""
+        distinct = {self.identity(path): path for path in reversed(self.inside(folder))}
+        return [path for path in reversed(distinct.values()) if self.count(path)]
 
     def images_in(self, folder: str) -> list[str]:
         """The images directly inside, sorted."""
@@ -87,7 +88,7 @@ class Survey:
         """The folder and those at any depth inside it, each real one once; none that are above it, where links lead back."""
         parts = folder.split("/") if folder else []
         above = ["/".join(parts[:depth]) for depth in range(len(parts))]
-        met = {*self._chain("")[1:], *filter(None, map(self.identity, above))}
+        met = {*self.above_root(), *filter(None, map(self.identity, above))}
         waiting = [folder]
         while waiting:
             path = waiting.pop()
@@ -96,6 +97,10 @@ class Survey:
                 met.add(identity)
                 yield path
                 waiting += reversed(self.inside(path))
+
+    def above_root(self) -> set[tuple[int, int]]:
+        """The real folders that hold the root, up to the root of the file system, as `identity`."""
+        return set(self._chain("")[1:])
 
     def identity(self, folder: str) -> tuple[int, int] | None:
         """What a real folder and all links to it have in common; None if it cannot be looked at."""

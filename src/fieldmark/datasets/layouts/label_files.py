@@ -45,7 +45,7 @@ def label_files(survey: Survey) -> list[LabelFile]:
 
 
 def _files(survey: Survey) -> Iterator[Path]:
-    without_images = [survey.root / path for path in survey.inside("") if not survey.count(path)]
+    without_images = [survey.root / path for path in survey.below("") if path and path.count("/") < 2 and not survey.count(path)]
     above = [survey.root.parent] if survey.images_in("") else []
     for folder in islice([survey.root, *without_images, *above], _MANY_FILES):
         try:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from fieldmark.core.names import shown, some
-from fieldmark.datasets.layouts.class_levels import MASK_FOLDERS, without_masks
+from fieldmark.datasets.layouts.class_levels import MASK_FOLDERS
+from fieldmark.datasets.layouts.folder_splits import images_inside
 from fieldmark.datasets.layouts.folder_survey import Survey, join, last
 from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
@@ -31,20 +32,20 @@ class Candidates:
         return [last(folder) for folder in self.folders]
 
     def inside(self, folder: str) -> list[str]:
-        """The folders with images in one of them; none if they are images and their masks."""
-        inside = self.survey.with_images(folder)
-        return [] if without_masks(inside) else inside
+        """The folders with images in one of them, or in its folder "images" if it has no other but masks; none beside images."""
+        inner = images_inside(self.survey, folder)
+        return [] if self.survey.images_in(inner) else self.survey.with_images(inner)
 
     def alone(self, folder: str) -> Choice:
         """To train on what is in one of the folders."""
-        inside = [last(path) for path in self.survey.with_images(folder)]
+        inside = [last(path) for path in self.inside(folder)]
         return Choice(train(join(self.survey.root, folder)), f"{len(inside):,} classes, in {last(folder)} alone: {some(inside, 4)}")
 
     def each_alone(self) -> tuple[Choice, ...]:
         return tuple(self.alone(folder) for folder in self.folders[:_FEW_VERSIONS] if self._holds_classes(folder))
 
     def _holds_classes(self, folder: str) -> bool:
-        inside = self.survey.with_images(folder)
+        inside = self.inside(folder)
         return len(inside) > 1 and any(self.survey.images_in(path) for path in inside)
 
 
@@ -85,15 +86,18 @@ def check(candidates: Candidates, chosen: bool) -> None:
 
 def _nested(candidates: Candidates) -> Finding | None:
     """Makes that hold models, initials that hold scenes, genera that hold species."""
-    survey = candidates.survey
-    nested = [folder for folder in candidates.folders if not survey.images_in(folder)]
-    several = [folder for folder in nested if len(candidates.inside(folder)) > 1]
-    whole = len(nested) == len(candidates.folders)
-    if not several or not (whole or 2 * len(several) > len(candidates.folders)) or _alike_inside(candidates) is not None:
+    names = {folder: [last(path) for path in candidates.inside(folder)] for folder in candidates.folders}
+    nested = [folder for folder in names if len(names[folder]) > 1]
+    whole = not any(candidates.survey.images_in(folder) for folder in candidates.folders)
+    if not whole:  # folders that are called after a number or date are parts of a class
+        nested = [folder for folder in nested if sum(not _DATE_OR_NUMBER.fullmatch(name) for name in names[folder]) > 1]
+    if not nested or _alike_inside(candidates) is not None:
         return None
-    inner = some([last(path) for path in survey.with_images(several[0])], 3)
-    which = "every folder holds" if whole else f"{len(nested):,} of {len(candidates.folders):,} folders hold"
-    return Finding(f"{which} only folders: {last(several[0])} holds {inner}")
+    which = "every folder holds" if whole else f"{len(nested):,} of {len(names):,} folders {'hold' if len(nested) > 1 else 'holds'}"
+    return Finding(f"{which} only folders: {last(nested[0])} holds {some(names[nested[0]], 3)}")
+
+
+_DATE_OR_NUMBER = re.compile(r"[\d\W_]+")
 
 
 def _variants(candidates: Candidates) -> Finding | None:
@@ -113,10 +117,9 @@ def _alike_inside(candidates: Candidates) -> set[str] | None:
 
 def _copy_of_the_whole(candidates: Candidates) -> Finding | None:
     """A folder that holds all its neighbours again, as archives that were packed twice do."""
-    survey = candidates.survey
     for folder in candidates.folders:
         others = {last(other) for other in candidates.folders if other != folder}
-        inside = {last(path) for path in survey.with_images(folder)}
+        inside = {last(path) for path in candidates.inside(folder)}
         if len(others) > 1 and others <= inside:
             what = f"{last(folder)} holds a folder for each of those beside it: {some(sorted(others), 4)}"
             return Finding(what, (candidates.alone(folder),))
@@ -143,7 +146,9 @@ def _versions(candidates: Candidates) -> Finding | None:
 _RESULTS = frozenset(
     {"results", "runs", "outputs", "checkpoints", "predictions", "logs", "wandb", "mlruns", "lightning_logs", "tensorboard"}
 )
-_LEFT_OVER = frozenset({"unlabelled", "unlabeled", "node_modules", "site-packages", "venv"})
+_LEFT_OVER = frozenset(
+    {"tmp", "temp", "backup", "new folder", "untitled folder", "unlabelled", "unlabeled", "node_modules", "site-packages", "venv"}
+)
 
 
 def _other_things(candidates: Candidates) -> Finding | None:
@@ -161,6 +166,37 @@ def _other_things(candidates: Candidates) -> Finding | None:
     if not found:
         return None
     return Finding(f"{'; '.join(found)}, and no class of its own; if so, move it out of {shown(candidates.survey.root)}")
+
+
+_CAMERA_FOLDER = re.compile(r"(19|20)\d\d[-_. ]?\d\d[-_. ]?\d\d.*|\d{3}[A-Z_][A-Z0-9_]{4}")
+
+
+def _camera_folders(candidates: Candidates) -> Finding | None:
+    """Folders that are called after the day, or as a camera calls them (100CANON)."""
+    if not all(_CAMERA_FOLDER.fullmatch(name) for name in candidates.names()):
+        return None
+    return Finding(f"{some(candidates.names(), 3)} are called after the day or as a camera calls its folders")
+
+
+_COPY = re.compile(r"copy of (.+)|(.+?) (?:- )?copy(?: ?\(?\d+\)?)?|(.+?) ?\(\d+\)", re.IGNORECASE)
+
+
+def _copies(candidates: Candidates) -> Finding | None:
+    """Folders that a file manager made: "cats - Copy" beside "cats"."""
+    names = set(candidates.names())
+    found = {name: next(filter(None, match.groups())) for name in sorted(names) if (match := _COPY.fullmatch(name))}
+    copies = [name for name, original in found.items() if original in names]
+    if not copies:
+        return None
+    return Finding(f"{some(copies)} by name {'is a copy' if len(copies) == 1 else 'are copies'} of {found[copies[0]]}; merge or remove it")
+
+
+def _loose(candidates: Candidates) -> Finding | None:
+    """Images beside the folders, no fewer than in them."""
+    loose, inside = len(candidates.survey.images_in(candidates.base)), sum(map(candidates.survey.count, candidates.folders))
+    if loose < inside:
+        return None
+    return Finding(f"{loose:,} images lie beside the folders, in no class, and {inside:,} in them")
 
 
 _PART = re.compile(r"(.*?)[ _-]*(\d+)")
@@ -223,6 +259,9 @@ CLUES = (
     Clue("copy-of-the-whole", _copy_of_the_whole),
     Clue("versions", _versions),
     Clue("other-things", _other_things),
+    Clue("camera-folders", _camera_folders),
+    Clue("copies", _copies),
+    Clue("loose", _loose),
     Clue("numbered-parts", _numbered_parts),
     Clue("same-files", _same_files),
 )

@@ -66,15 +66,20 @@ def _telling_apart(survey: Survey, level: int, above: int) -> int:
 
 
 def _choice(survey: Survey, first: int, final: int | None) -> Choice | None:
-    """None for what nobody means: fewer than two classes, not all in train, half of the images left out, or classes train and test."""
+    """None for what nobody means.
+
+    That is fewer than two classes, not all in train, half of the images left out, classes called train and test, or a level of one name.
+    """
     folders = class_folders_at(survey, first, final)
     names = sorted({each.name for each in folders if each.split in ("", "train")})
-    used, every = sum(len(paths_of(survey, each)) for each in folders), survey.count("")
+    used, every = sum(len(paths_of(survey, each)) for each in folders), survey.count("") - len(survey.images_in(""))
     if len(names) < 2 or 2 * used < every or not {each.name for each in folders} <= set(names):
         return None
     at_levels: dict[int, set[str]] = defaultdict(set)
     for level, name in (pair for each in folders for pair in each.levels):
         at_levels[level].add(name)
+    if final is not None and first < final and 1 in (len(at_levels[first]), len(at_levels[final])):
+        return None
     if any(level >= first and len(splits_by_name(sorted(at_levels[level]))) == len(at_levels[level]) for level in at_levels):
         return None
     depth = str(first) if first == final else f"{first}-{final or ''}"
