@@ -21,7 +21,7 @@ def evaluate_robustness(run: Run, severities: tuple[int, ...], console: Console)
     """
     require_finished(run)
     with run.folder.locked():
-        loaded = run_data(run, None, (), console)
+        loaded = run_data(run, None, console)
         rows = loaded.rows("test")
         measured = read_robustness(run) or Robustness(n=len(rows), none=_top1(run, loaded, rows, console, "none"), corruptions={})
         for name in CORRUPTIONS:

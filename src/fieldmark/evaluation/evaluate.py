@@ -92,7 +92,7 @@ def evaluate_run(
         require_finished(run)
         if data is None:
             _refuse_learnt(run, split)
-        loaded = run_data(run, data, settings, console)
+        loaded = run_data(run, data, console, settings)
         if boxed and loaded.dataset.boxes is None:
             raise InputError(f"{loaded.dataset.name} has no boxes to crop to", hint="Leave --crop out, or give --crop none.")
         rows, has = loaded.rows(split), [each for each in SPLITS if len(loaded.rows(each))]
@@ -141,7 +141,7 @@ def _no_images(run: Run, data: str | Path | None, name: str, split: str, has: li
     return InputError(f"{name} has no readable images in {split}", hint=f"It has {', '.join(has)}: --split {has[-1]}, for example.")
 
 
-def run_data(run: Run, data: str | Path | None, settings: Sequence[str], console: Console) -> LoadedData:
+def run_data(run: Run, data: str | Path | None, console: Console, settings: Sequence[str] = ()) -> LoadedData:
     """The run's own data as they were, or other data whose classes are all known to the run, read by these settings."""
     if data is None:
         if settings:
@@ -149,7 +149,7 @@ def run_data(run: Run, data: str | Path | None, settings: Sequence[str], console
                 "settings say how other data are read, and the run's own are read as it recorded them", hint="Add --data DATA."
             )
         return restore_data(run.folder, run.class_names, console)
-    return read_other(run, data, settings, console)
+    return read_other(run, data, console, settings)
 
 
 def _refuse_learnt(run: Run, split: str) -> None:

@@ -30,7 +30,7 @@ ALL = "all"
 """What stands for the split of data without splits."""
 
 
-def read_other(run: Run, data: str | Path, settings: Sequence[str], console: Console) -> LoadedData:
+def read_other(run: Run, data: str | Path, console: Console, settings: Sequence[str]) -> LoadedData:
     """Data whose classes are all known to the run, by the names that it has for them.
 
     `settings` are recipe keys that say how the data are read. Raises InputError.

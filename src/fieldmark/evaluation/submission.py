@@ -72,7 +72,7 @@ def submit_run(
     check_output(target, _csv_line(header).encode(), "OUT")
     with run.folder.locked():
         require_finished(run)
-        loaded = run_data(run, data, settings, console)
+        loaded = run_data(run, data, console, settings)
         dataset = loaded.dataset
         if target.exists() and target.resolve().is_relative_to(dataset.root.resolve()):
             raise InputError(f"{target} is a file of the data, which is not overwritten", hint="Choose another name.")
