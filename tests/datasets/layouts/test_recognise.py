@@ -94,3 +94,17 @@ def test_a_half_dataset_inside_a_folder(tmp_path: Path) -> None:
     data = aircraft.MINIATURE.write(tmp_path)
     next(data.rglob("images_family_train.txt")).unlink()
     assert "images_family" in error_of(tmp_path)
+
+
+def test_a_table_in_one_class_folder_is_not_the_dataset(tmp_path: Path) -> None:
+    put(class_folders(tmp_path) / "wren" / "list.csv", "path,label\n0.jpg,male\n2.jpg,female\n")
+    message = error_of(tmp_path)
+    assert "list.csv in wren may list images, and finch beside it hold images as well" in message and "data.class_depth=1" in message
+
+
+def test_a_table_in_a_folder_without_images_lists_those_beside_it(tmp_path: Path) -> None:
+    put(tmp_path / "photos" / "0.jpg", jpeg(0))
+    put(tmp_path / "photos" / "1.jpg", jpeg(1))
+    put(tmp_path / "docs" / "labels.csv", "file,species\n0.jpg,wren\n1.jpg,finch\n")
+    message = error_of(tmp_path)
+    assert f"{tmp_path}/docs/labels.csv data.images={tmp_path}" in message and "2 classes: finch, wren" in message

@@ -34,6 +34,8 @@ class Survey:
         self.damaged: set[str] = set()  # class folders that a problem speaks of
         self._passed_over = PassedOver()
         self._looked: dict[str, Listing | OSError] = {}
+        self._folders: dict[str, list[str]] = {}
+        self._images: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._read: set[str] = set()
         self._owners: dict[tuple[int, int], tuple[str, str, str]] = {}  # real folder -> split, class folder, where it was met
@@ -67,7 +69,9 @@ class Survey:
 
     def inside(self, folder: str) -> list[str]:
         """The folders directly inside, sorted, without those that Fieldmark wrote."""
-        return [path for path in _inside(folder, self.look(folder).folders) if not self.is_ours(path)]
+        if folder not in self._folders:
+            self._folders[folder] = [path for path in _inside(folder, self.look(folder).folders) if not self.is_ours(path)]
+        return self._folders[folder]
 
     def with_images(self, folder: str) -> list[str]:
         """The folders directly inside that have images at any depth; of several that are one real folder, the first."""
@@ -76,7 +80,9 @@ class Survey:
 
     def images_in(self, folder: str) -> list[str]:
         """The images directly inside, sorted."""
-        return [path for path in _inside(folder, self.look(folder).images) if is_text(path)]
+        if folder not in self._images:
+            self._images[folder] = [path for path in _inside(folder, self.look(folder).images) if is_text(path)]
+        return self._images[folder]
 
     def count(self, folder: str) -> int:
         """How many images there are at any depth, links followed and no folder counted twice."""

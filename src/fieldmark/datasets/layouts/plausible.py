@@ -117,10 +117,11 @@ def _alike_inside(candidates: Candidates) -> set[str] | None:
 
 def _copy_of_the_whole(candidates: Candidates) -> Finding | None:
     """A folder that holds all its neighbours again, as archives that were packed twice do."""
+    names = set(candidates.names())
     for folder in candidates.folders:
-        others = {last(other) for other in candidates.folders if other != folder}
         inside = {last(path) for path in candidates.inside(folder)}
-        if len(others) > 1 and others <= inside:
+        if len(inside) > 1 and len(names) > 2 and names - inside <= {last(folder)}:
+            others = names - {last(folder)}
             what = f"{last(folder)} holds a folder for each of those beside it: {some(sorted(others), 4)}"
             return Finding(what, (candidates.alone(folder),))
     return None

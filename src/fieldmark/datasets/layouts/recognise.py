@@ -8,8 +8,11 @@ from pathlib import Path
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.images import Files
+from fieldmark.datasets.layouts.folder_survey import Survey
+from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Evidence, Layout
 from fieldmark.datasets.layouts.location import folders
+from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
 
 _DEPTH = 2
 """How many folders deep a published archive may lie in the folder that it was unpacked in."""
@@ -36,6 +39,8 @@ def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path, str]
     inner = _inner(path, layouts, _DEPTH)
     if len(inner) == 1:
         folder, layout, evidence = inner[0]
+        if layout.name == "table":
+            _ask_if_images_beside(folder, evidence)
         beside = [each.name for each in folders(folder.parent) if each != folder]
         rest = f"; passed over beside it: {some(beside)}" if beside else ""
         return layout, folder, f"recognised as {layout.title} by {_listed(evidence.found)} in {shown(folder.name)}{rest}"
@@ -60,6 +65,17 @@ def _evidence(layout: Layout, path: Path) -> Evidence | None:
         return layout.recognise(path)
     except OSError:
         return None
+
+
+def _ask_if_images_beside(folder: Path, evidence: Evidence) -> None:
+    """Raise InputError where a table lies in one of several folders that may be classes: it may say nothing of the others."""
+    survey = Survey(folder.parent)
+    beside = [path for path in survey.with_images("") if path != folder.name]
+    if beside:
+        reason = f"{_listed(evidence.found)} in {shown(folder.name)} may list images, and {some(beside)} beside it hold images as well"
+        alone = [Choice(train(folder), f"the table in {shown(folder.name)} alone")] if survey.count(folder.name) else []
+        tables = [label.choice for label in label_files(survey) if label.choice is not None]
+        raise question(f"{shown(folder.parent)} can be read in more than one way:", [reason], [*alone, *tables, *level_choices(survey)])
 
 
 def _inner(path: Path, layouts: Sequence[Layout], depth: int) -> list[tuple[Path, Layout, Evidence]]:
