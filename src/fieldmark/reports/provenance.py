@@ -19,6 +19,7 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
     platform = versions.pop("platform")
     channels, height, width = model.input
     seen = "" if run.preprocess.margin is None else f", cropped to boxes with a margin of {100 * run.preprocess.margin:g} %"
+    seen += "" if run.preprocess.colours == "srgb" else ", colours as stored"
     made = [
         ("Run", run.name),
         ("Begun" if run.ensemble is None else "Made", f"{created.day} {created:%B %Y, %H:%M} UTC"),
