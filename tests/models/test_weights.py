@@ -350,7 +350,7 @@ def test_the_same_classes_keep_their_rows_in_the_new_order(named_birds):
     assert torch.equal(rows_of(same.model), rows_of(model)) and same.notes[-1] == "its classifier of 3 classes is kept"
     turned = build(num_classes=3, weights=path, class_names=("Wren", "Finch", "Robin"))
     assert torch.equal(rows_of(turned.model), rows_of(model)[[2, 0, 1]])
-    assert turned.notes[-1] == "its classifier is matched by the names of the classes: 3 keep what it has learnt"
+    assert turned.notes[-1] == "its classifier is matched by the names of the classes: kept for 3"
 
 
 def test_new_classes_begin_afresh_and_old_ones_are_left_out(named_birds):
@@ -359,8 +359,7 @@ def test_new_classes_begin_afresh_and_old_ones_are_left_out(named_birds):
     fresh = rows_of(build(num_classes=4).model)
     assert torch.equal(rows_of(built.model), torch.stack([fresh[0], rows_of(model)[0], fresh[2], rows_of(model)[2]]))
     assert built.notes[-1] == (
-        "its classifier is matched by the names of the classes: 2 keep what it has learnt, 2 new begin afresh (Dunnock, Owl), "
-        "1 are left out (Robin)"
+        "its classifier is matched by the names of the classes: kept for 2, fresh for 2 (Dunnock, Owl); 1 of its own left out (Robin)"
     )
 
 

@@ -61,7 +61,7 @@ def test_a_species_is_added_to_a_trained_run(first, birds, tiny, tmp_path):
     assert after.keys() - before.keys() == {"Aardvark"}
     for name, row in before.items():
         torch.testing.assert_close(after[name], row, rtol=1e-4, atol=1e-6)
-    assert "3 keep what it has learnt, 1 new begin afresh (Aardvark)" in run.folder.manifest().notes[1]
+    assert "kept for 3, fresh for 1 (Aardvark)" in run.folder.manifest().notes[1]
 
 
 def test_a_run_without_weights_is_no_start(first, birds, tiny, tmp_path):

@@ -166,9 +166,9 @@ def _head(
             theirs[part] = matched
     new = [name for name in class_names if name not in places]
     gone = [name for name in names if name not in set(class_names)]
-    said = f"its classifier is matched by the names of the classes: {len(known):,} keep what it has learnt"
-    said += f", {len(new):,} new begin afresh ({named(new, 3)})" if new else ""
-    return theirs, said + (f", {len(gone):,} are left out ({named(gone, 3)})" if gone else "")
+    said = f"its classifier is matched by the names of the classes: kept for {len(known):,}"
+    said += f", fresh for {len(new):,} ({named(new, 3)})" if new else ""
+    return theirs, said + (f"; {len(gone):,} of its own left out ({named(gone, 3)})" if gone else "")
 
 
 def _why_fresh_head(model: Classifier, located: Located) -> str | None:
