@@ -28,6 +28,9 @@ def test_what_is_not_finite_is_null_and_still_counts_as_measured(tmp_path):
 def test_metrics_by_name_and_by_split():
     metrics = some_metrics(top1=50.0, top1_low=40.0, top1_high=60.0, nll=0.25)
     assert metrics.interval("top1") == (50.0, 40.0, 60.0) and metrics.nll == 0.25
+    assert metrics.estimate("top1") == (50.0, 40.0, 60.0)
+    corrected = metrics.model_copy(update={"top1_corrected": 45.0})
+    assert corrected.estimate("top1") == (45.0, 40.0, 60.0) and corrected.interval("top1") == (50.0, 40.0, 60.0)
     assert not metrics.has("another") and metrics.interval("another") == (None, None, None)
     summary = a_summary(val={"top1": 10.0}, test={"top1": 20.0})
     assert (summary.of("val").top1, summary.of("test").top1) == (10.0, 20.0)

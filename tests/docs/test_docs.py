@@ -241,7 +241,8 @@ def test_the_files_of_the_package_that_are_named_exist(document):
 def test_results_on_cars_are_marked_until_they_are_measured_anew():
     mark = "was measured on an earlier copy of the photographs whose red and blue channels were exchanged; to be measured anew"
     marks = {path.name: path.read_text(encoding="utf-8").count(mark) for path in [*RESULTS.glob("*.md"), ROOT / "docs" / "tried.md"]}
-    assert marks == {"birds.md": 0, "cars.md": 1, "ensembles.md": 1, "index.md": 0, "speed.md": 0, "studies.md": 1, "tried.md": 1}
+    marked = {name for name, count in marks.items() if count}
+    assert marked == {"cars.md", "ensembles.md", "studies.md", "tried.md"} and max(marks.values()) == 1
 
 
 # ---- the table of layouts -----------------------------------------------------------------------------------------------------------

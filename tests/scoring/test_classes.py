@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -41,10 +43,23 @@ def test_undefined_shares_are_none_not_zero() -> None:
         class_names=("seen", "missed", "absent"),
     )
     assert per_class(some) == [
-        ClassFigures("seen", 1, 1, 50.0, 100.0, pytest.approx(200 / 3)),
-        ClassFigures("missed", 1, 0, None, 0.0, 0.0),
-        ClassFigures("absent", 0, 0, None, None, None),
+        ClassFigures("seen", 1, 1, 50.0, 100.0, pytest.approx(200 / 3), pytest.approx(2.5), 100.0),
+        ClassFigures("missed", 1, 0, None, 0.0, 0.0, 0.0, pytest.approx(97.5)),
+        ClassFigures("absent", 0, 0, None, None, None, None, None),
     ]
+
+
+def test_the_recall_of_a_class_has_its_exact_interval() -> None:
+    labels = np.repeat([0, 2, 1], [12, 5, 30])
+    some = predictions(labels)
+    some.logits[:] = 4 * np.eye(9)[np.where(np.arange(47) < 5, 1, labels)]
+    found = per_class(some)
+    assert (found[0].correct, found[0].n) == (7, 12)
+    for each in found[:3]:
+        exact = scipy.stats.binomtest(each.correct, each.n).proportion_ci(method="exact")
+        assert (each.recall_low, each.recall_high) == pytest.approx((100 * exact.low, 100 * exact.high))
+    together = per_class(replace(some, groups=np.repeat([0, 1, 2, 3], [6, 6, 5, 30]).astype(np.int32)))
+    assert together[0].recall_high - together[0].recall_low > found[0].recall_high - found[0].recall_low  # type: ignore[operator]
 
 
 def test_averages_agree_with_scikit_learn() -> None:
@@ -83,10 +98,14 @@ def test_head_medium_and_tail_are_thirds_of_the_classes_by_training_images() -> 
         assert (each.low, each.high) == pytest.approx((100 * test.low, 100 * test.high))
 
 
-def test_equal_classes_have_no_tail_and_equal_counts_stay_together() -> None:
+def test_classes_of_about_one_size_have_no_tail_and_equal_counts_stay_together() -> None:
     some = predictions(np.repeat(np.arange(8), 2))
-    assert head_to_tail(some, np.full(9, 5)) == []
-    shares = head_to_tail(some, np.array([1, 9, 9, 9, 9, 9, 9, 9, 9]))
-    assert [(each.name, each.classes) for each in shares] == [("tail", 9)] or sum(each.classes for each in shares) == 9
-    alone = head_to_tail(some, np.array([3, 3, 3, 4, 4, 4, 4, 4, 1]))
-    assert {(each.fewest, each.most) for each in alone if each.n == 0} <= {(1, 1)}
+    for trained in ([5] * 9, [1, 9, 9, 9, 9, 9, 9, 9, 9], [70, 70, 72, 72, 71, 70, 73, 75, 90], [20] * 3 + [25] * 3 + [29] * 3):
+        assert head_to_tail(some, np.array(trained)) == []
+    shares = head_to_tail(some, np.array([3, 3, 3, 4, 4, 4, 9, 9, 9]))
+    assert [(each.name, each.classes, each.fewest, each.most) for each in shares] == [
+        ("head", 3, 9, 9),
+        ("medium", 3, 4, 4),
+        ("tail", 3, 3, 3),
+    ]
+    assert len(head_to_tail(some, np.array([3, 3, 3, 3, 3, 3, 9, 9, 9]))) == 2

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fieldmark.core.errors import InputError
 from fieldmark.scoring import metrics
 from fieldmark.scoring.classes import per_class
 from fieldmark.scoring.predictions import Predictions
-from fieldmark.scoring.summary import calibration_harm, evaluate_predictions
+from fieldmark.scoring.summary import calibration_harm, evaluate_predictions, metrics_table
 
 
 def predictions(labels: np.ndarray, classes: int = 9) -> Predictions:
@@ -25,12 +28,16 @@ def test_metrics_are_per_cent_with_their_intervals_and_nll_is_nats() -> None:
     some = predictions(np.random.default_rng(1).integers(0, 9, 80))
     summary = evaluate_predictions(some, 200, seed=0).model_dump()
     names = ["top1", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "ece_adaptive"]
-    assert list(summary) == ["n"] + [name + end for name in names for end in ("", "_low", "_high")]
+    biased = ["macro_f1", "ece", "ece_adaptive"]
+    ends = {name: ("", "_low", "_high", "_corrected") if name in biased else ("", "_low", "_high") for name in names}
+    assert list(summary) == ["n"] + [name + end for name in names for end in ends[name]]
     assert summary["n"] == 80
     assert summary["top1"] == pytest.approx(100 * (some.logits.argmax(axis=1) == some.labels).mean())
     assert summary["nll"] == pytest.approx(metrics.nll(some.logits, some.labels))
     assert summary["ece"] == pytest.approx(100 * metrics.ece(some.logits, some.labels))
-    assert all(summary[f"{name}_low"] <= summary[name] <= summary[f"{name}_high"] for name in names)
+    for name in names:
+        belongs = summary[f"{name}_corrected" if name in biased else name]
+        assert summary[f"{name}_low"] <= belongs <= summary[f"{name}_high"]
     assert all(type(value) in (int, float) for value in summary.values())
 
 
@@ -58,3 +65,14 @@ def test_a_calibration_that_made_test_worse_is_said() -> None:
     said = calibration_harm(sharper, 1)
     assert said is not None and said.startswith("calibration, fitted on 1 image of val, made the probabilities of test worse: NLL from ")
     assert f"to {sharper.nll_calibrated:.3f} nats" in said
+
+
+def test_the_table_has_the_corrected_value_with_its_interval_and_the_plain_one_below() -> None:
+    metrics_of = evaluate_predictions(predictions(np.random.default_rng(1).integers(0, 9, 80)), 200, seed=0)
+    stream = io.StringIO()
+    Console(width=200, file=stream).print(metrics_table({"test": metrics_of}))
+    text = " ".join(stream.getvalue().split())
+    for key in ("macro_f1", "ece"):
+        value, low, high = metrics_of.estimate(key)
+        assert value != getattr(metrics_of, key)
+        assert f"{value:.1f} [{low:.1f}, {high:.1f}] as computed │ {getattr(metrics_of, key):.1f}" in text

@@ -13,8 +13,9 @@ MeasuredInterval = tuple[Measured, Measured, Measured]
 class SplitMetrics(Record):
     """The metrics of one split over its `n` labelled images.
 
-    Every metric of scoring.metrics.METRICS is an attribute under its key, followed by the ends of its 95 % interval, KEY_low and KEY_high;
-    if the run is calibrated, some are there once more as KEY_calibrated. Shares are in per cent, the others in their units.
+    Every metric of scoring.metrics.METRICS is an attribute under its key, followed by the ends of its 95 % interval, KEY_low and KEY_high,
+    and, if few images bias it, by the value without that bias, KEY_corrected; if the run is calibrated, some are there once more as
+    KEY_calibrated. Shares are in per cent, the others in their units.
     """
 
     __pydantic_extra__: dict[str, Measured]
@@ -36,6 +37,12 @@ class SplitMetrics(Record):
         """A metric by its key, such as "ece_calibrated"; None for one that was not measured."""
         value, low, high = (getattr(self, f"{key}{end}", None) for end in ("", "_low", "_high"))
         return value, low, high
+
+    def estimate(self, key: str) -> MeasuredInterval:
+        """The same with the value that belongs to the interval, corrected for what few images bias."""
+        value, low, high = self.interval(key)
+        corrected = getattr(self, f"{key}_corrected", None)
+        return value if corrected is None else corrected, low, high
 
 
 class DatasetSummary(Record):

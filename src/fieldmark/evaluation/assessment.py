@@ -186,7 +186,7 @@ def write_assessment(found: Assessment) -> None:
     """
     folder = found.evidence.run.folder
     write_json(folder.evaluation_file, found.to_dict())
-    fields = ("name", "n", "correct", "precision", "recall", "f1")
+    fields = ("name", "n", "correct", "precision", "recall", "f1", "recall_low", "recall_high")
     rows = [[getattr(each, field) for field in fields] for each in per_class(found.answers)]
     _write_csv(folder.classes_file, ("class", "images", *fields[2:]), rows)
     names = found.test.class_names

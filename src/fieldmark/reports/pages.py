@@ -60,8 +60,13 @@ def with_interval(measured: MeasuredInterval, digits: int = 1, unit: str = "") -
 
 
 def stated(metric: Metric, figures: SplitMetrics, state: str = "") -> tuple[str, str]:
-    """A metric of a split and its interval, written out as it is to be; `state` is "" or "_calibrated"."""
-    return with_interval(figures.interval(f"{metric.key}{state}"), metric.digits, "\u00a0%" if metric.unit == "%" else "")
+    """A metric of a split, corrected for what few images bias, and its interval, written out; `state` is "" or "_calibrated"."""
+    return with_interval(figures.estimate(f"{metric.key}{state}"), metric.digits, unit_of(metric))
+
+
+def unit_of(metric: Metric) -> str:
+    """As it is written after a value."""
+    return "\u00a0%" if metric.unit == "%" else ""
 
 
 def accuracy(value: float) -> str:

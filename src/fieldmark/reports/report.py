@@ -23,13 +23,12 @@ from fieldmark.reports.charts.confusion import confusion_charts
 from fieldmark.reports.charts.curves import curve_charts, stage_starts
 from fieldmark.reports.gallery import cards, large_images, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
-from fieldmark.reports.pages import render, stated
+from fieldmark.reports.pages import render, stated, unit_of, with_interval
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.confusion import cluster_order
-from fieldmark.scoring.intervals import units_of
 from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 
 _START = b"<!doctype html>\n<!-- a report of Fieldmark -->\n"
@@ -79,14 +78,12 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
     mistakes, hits = ranked(predictions)
     epochs = read_json_lines(run.folder.metrics_file)
     matrix, *close_ups = confusion_charts(found.matrix, predictions.class_names)
-    units = int(units_of(found.test.groups, len(found.test)).max()) + 1
     return {
         "summary": summary,
         "test": summary.test,
         "grouped": found.test.is_grouped,
-        "units": units,
-        "unseen_error": 100 * (1 - 0.05 ** (1 / units)),
         "resamples": run.recipe.evaluate.resamples,
+        "corrected": [metric.title for metric in headline_metrics(summary.dataset.classes) if summary.test.has(f"{metric.key}_corrected")],
         "figures": _figures(summary, run.recipe.evaluate.monitor),
         "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
         "aside": list(aside.items())[:_NAMED],
@@ -131,7 +128,7 @@ def _figures(summary: Summary, monitor: str) -> list[_Figure]:
     if summary.ensemble is not None:
         chosen = "the same on val; see the members for what that is"
     below = [metric for metric in headline_metrics(summary.dataset.classes) if metric.key != "top1"]
-    figures = [_figure(metric, metric.title, summary.test, metric.meaning + _once_calibrated(metric, summary.test)) for metric in below]
+    figures = [_figure(metric, metric.title, summary.test, metric.meaning + _also(metric, summary.test)) for metric in below]
     return [*figures, _figure(METRICS["top1"], "Val top-1", summary.val, chosen)]
 
 
@@ -140,10 +137,12 @@ def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _
     return _Figure(name, value, interval and interval + ("\u00a0%" if metric.unit == "%" else ""), meaning)
 
 
-def _once_calibrated(metric: Metric, figures: SplitMetrics) -> str:
-    if not figures.has(f"{metric.key}_calibrated"):
-        return ""
-    return f"; {stated(metric, figures, '_calibrated')[0]} once calibrated"
+def _also(metric: Metric, figures: SplitMetrics) -> str:
+    """What the figure is once calibrated, and without its correction for few images."""
+    said = f"; {stated(metric, figures, '_calibrated')[0]} once calibrated" if figures.has(f"{metric.key}_calibrated") else ""
+    if not figures.has(f"{metric.key}_corrected"):
+        return said
+    return f"{said}; {with_interval(figures.interval(metric.key), metric.digits, unit_of(metric))[0]} as computed, without correction"
 
 
 def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[SplitRow, int]:

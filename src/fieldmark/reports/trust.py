@@ -48,6 +48,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "decisions": None if decisions is None else decisions.record,
         "scaling": "" if decisions is None else _scaling(found),
         "calibrated": [] if decisions is None else _calibrated(test),
+        "corrected": [metric.name for metric in METRICS.values() if metric.calibrated and test.has(f"{metric.key}_corrected")],
         "reliability": reliability_charts(*found.reliability) if decisions is not None else [],
         "selective": risk_coverage_chart({"the run": found.risk_coverage}),
         "answered": [(risk, coverage_at(found.risk_coverage, risk / 100)) for risk in RISKS],

@@ -21,7 +21,7 @@ COLDEST, HOTTEST = 0.05, 20.0
 _EVIDENCE = 4.0
 """Twice the log-likelihood that a temperature other than 1 has to gain on val: the square of two standard errors."""
 _STEPS = 50
-_IMAGES_A_NUMBER = 16
+_IMAGES_A_NUMBER = 32
 """For each number of a vector, so many further images speak for what it starts from."""
 Scaling = Literal["temperature", "vector"]
 

@@ -10,12 +10,16 @@ from fieldmark.scoring import metrics
 from fieldmark.scoring.intervals import share_interval
 from fieldmark.scoring.predictions import Predictions
 
+_UNEQUAL = 1.5
+"""How many times as many training images the largest classes need to have as the smallest to be looked at apart."""
+
 
 @dataclass(frozen=True)
 class ClassFigures:
     """One class: `n` images, of which `correct` were recognised; the rest in per cent, None where it is undefined.
 
     precision: undefined for a class that was never predicted; recall: for one without images; f1: for one with neither.
+    recall_low, recall_high: the 95 % interval of the recall (`share_interval`), which of few images is wide.
     """
 
     name: str
@@ -24,15 +28,23 @@ class ClassFigures:
     precision: float | None
     recall: float | None
     f1: float | None
+    recall_low: float | None = None
+    recall_high: float | None = None
 
 
 def per_class(predictions: Predictions) -> list[ClassFigures]:
     """One row for each class, in the order of class_names. Images without a label are left out."""
     hits, actual, predicted = (counts.tolist() for counts in _counts(predictions))
-    return [
-        ClassFigures(name, n, correct, _per_cent(correct, guesses), _per_cent(correct, n), _per_cent(2 * correct, n + guesses))
-        for name, correct, n, guesses in zip(predictions.class_names, hits, actual, predicted, strict=True)
-    ]
+    known = predictions.labelled()
+    right = metrics.top_k_hits(known.logits, known.labels, 1)
+    rows = np.split(np.argsort(known.labels, kind="stable"), np.cumsum(actual)[:-1])
+    figures = []
+    for name, correct, n, guesses, of_class in zip(predictions.class_names, hits, actual, predicted, rows, strict=True):
+        groups = None if known.groups is None else known.groups[of_class]
+        low, high = (100 * each for each in share_interval(right[of_class], groups)[1:]) if n else (None, None)
+        shares = (_per_cent(correct, guesses), _per_cent(correct, n), _per_cent(2 * correct, n + guesses))
+        figures.append(ClassFigures(name, n, correct, *shares, low, high))
+    return figures
 
 
 def averages(predictions: Predictions) -> dict[str, dict[str, float]]:
@@ -77,14 +89,16 @@ class Share:
 def head_to_tail(predictions: Predictions, trained: np.ndarray) -> list[Share]:
     """Head, medium and tail: the third of the classes with most images in train, the middle and the last, as near as equal counts allow.
 
-    trained: int (C,), images of each class in train. Empty where all classes have as many.
+    trained: int (C,), images of each class in train. Empty where the classes are about equally large: where the median of the first third
+    is not at least half again that of the last one.
     """
-    if trained.min() == trained.max():
-        return []
     known = predictions.labelled()
     hits = metrics.top_k_hits(known.logits, known.labels, 1)
     rank = np.searchsorted(np.sort(trained), trained, side="left")  # classes with fewer images
     third = 2 - np.minimum(3 * rank // len(trained), 2)
+    largest, smallest = (np.median(trained[third == each]) for each in (third.min(), third.max()))
+    if largest < _UNEQUAL * smallest or third.min() == third.max():
+        return []
     shares = []
     for index, name in enumerate(("head", "medium", "tail")):
         members = third == index

@@ -154,7 +154,8 @@ class Metric:
     meaning: in reports
     headline: whether it is among the few that a table or a report begins with
     calibrated: whether it is of probabilities, and so stated after calibration too
-    biased: whether its value on few images is biased, so that its interval is reversed about it
+    biased: whether its value on few images is biased, so that a corrected one belongs to its interval
+    gaps: of a sum of distances from 0, these distances from the Sums, over the number of images: float64 (..., bins)
     """
 
     key: str
@@ -167,6 +168,7 @@ class Metric:
     headline: bool = False
     calibrated: bool = False
     biased: bool = False
+    gaps: Callable[[Sums], np.ndarray] | None = None
 
     @property
     def title(self) -> str:
@@ -243,6 +245,7 @@ METRICS = {
             headline=True,
             calibrated=True,
             biased=True,
+            gaps=lambda sums: sums.gaps,
         ),
         Metric(
             "ece_adaptive",
@@ -252,6 +255,7 @@ METRICS = {
             meaning="calibration error over bins that are equally full",
             calibrated=True,
             biased=True,
+            gaps=lambda sums: sums.adaptive_gaps,
         ),
     )
 }

@@ -18,7 +18,7 @@ _VISIBLE_NLL = 0.001
 
 
 def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, calibrated: np.ndarray | None = None) -> SplitMetrics:
-    """Every metric of metrics.METRICS with its 95 % interval.
+    """Every metric of metrics.METRICS with its 95 % interval and, if few images bias it, its corrected value.
 
     Shares are in per cent, the others in their units. Images without a label are left out and not counted in n.
     calibrated: calibrated logits, float32 (n, C), which add the metrics of probabilities after calibration, such as nll_calibrated, and
@@ -32,10 +32,12 @@ def evaluate_predictions(predictions: Predictions, resamples: int, seed: int, ca
         after = intervals(calibrated[predictions.labels >= 0], known.labels, resamples, seed, known.groups)
         changed = ["top1"] if after["top1"] != found["top1", ""] else []
         found |= {(key, "_calibrated"): after[key] for key in (*(key for key, metric in METRICS.items() if metric.calibrated), *changed)}
-    for (key, state), interval in found.items():
+    for (key, state), each in found.items():
         scale = 100 if METRICS[key].unit == "%" else 1
         name = f"{key}{state}"
-        values |= {name: scale * interval.value, f"{name}_low": scale * interval.low, f"{name}_high": scale * interval.high}
+        values |= {name: scale * each.value, f"{name}_low": scale * each.low, f"{name}_high": scale * each.high}
+        if each.corrected is not None:
+            values[f"{name}_corrected"] = scale * each.corrected
     return SplitMetrics.model_validate(values)
 
 
@@ -52,15 +54,17 @@ def calibration_harm(test: SplitMetrics, val_images: int) -> str | None:
 
 
 def metrics_table(metrics: Mapping[str, SplitMetrics]) -> Table:
-    """The headline metrics by split, with their intervals, for the console."""
+    """The headline metrics by split, with their intervals, for the console; below the corrected ones what they are without."""
     shown = [metric for metric in METRICS.values() if metric.headline]
 
     def cell(split: str, metric: Metric) -> str:
-        value, low, high = (f"{each:.{metric.digits}f}" for each in metrics[split].interval(metric.key))
+        value, low, high = (f"{each:.{metric.digits}f}" for each in metrics[split].estimate(metric.key))
         return f"{value}  [{low}, {high}]"
 
-    columns = ("", *metrics)
-    names = [f"{metric.name} %" if metric.unit == "%" else metric.name for metric in shown]
     rows = [("images", *(each.n for each in metrics.values()))]
-    rows += [(name, *(cell(split, metric) for split in metrics)) for name, metric in zip(names, shown, strict=True)]
-    return table("with 95 % intervals", columns, rows)
+    for metric in shown:
+        rows.append((f"{metric.name} %" if metric.unit == "%" else metric.name, *(cell(split, metric) for split in metrics)))
+        if metric.biased:
+            rows.append(("  as computed", *(f"{getattr(each, metric.key):.{metric.digits}f}" for each in metrics.values())))
+    corrected = " and ".join(metric.name for metric in shown if metric.biased)
+    return table(f"with 95 % intervals; {corrected} corrected for few images", ("", *metrics), rows)

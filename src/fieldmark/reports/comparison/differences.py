@@ -28,9 +28,9 @@ class Pair:
 
     @property
     def digits(self) -> int:
-        """Decimals with which an interval that excludes zero does not seem to touch it."""
-        nearest = min(abs(self.difference.low), abs(self.difference.high))
-        return 2 if self.difference.significant and nearest < 0.05 else 1
+        """Decimals with which an interval that excludes zero does not seem to touch it, nor one that holds it to exclude it."""
+        ends = (self.difference.low, self.difference.high)
+        return 2 if any(0 < abs(end) < 0.05 for end in ends) else 1
 
 
 def compare_with_first(first: Entry, others: Sequence[Entry]) -> list[Pair]:
@@ -54,7 +54,13 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def small(p: float) -> str:
-    return "<\u00a00.0001" if p < 0.0001 else f"{p:.2g}"
+    """With as many digits as it takes to see on which side of 0.05 it is."""
+    if p < 0.0001:
+        return "<\u00a00.0001"
+    digits = 2
+    while digits < 9 and (p < 0.05) != (float(f"{p:.{digits}g}") < 0.05):
+        digits += 1
+    return f"{p:.{digits}g}"
 
 
 def of_chance(p: float) -> str:

@@ -64,6 +64,7 @@ def _content(entries: Sequence[Entry]) -> dict[str, Any]:
         "rival": rival,
         "pair": pair,
         "pairs": pairs,
+        "significant": [each for each in pairs if each.significant and each.difference.points > 0],
         "end": scale_end(pairs),
         "resamples": first.run.recipe.evaluate.resamples,
         "grouped": first.test.is_grouped,

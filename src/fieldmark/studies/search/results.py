@@ -167,13 +167,14 @@ def result_text(result: SearchResult) -> list[RenderableType]:
     ]
     if result.epochs < result.epochs_in_all:
         said.append(f"halving saved {result.epochs_in_all - result.epochs:,} of {result.epochs_in_all:,} epochs")
-    val = f"{figure_text(result.monitor, result.best.value)}{_interval(result, result.val)}"
+    value = result.best.value if result.val is None else result.val.estimate(result.monitor)[0]
+    val = f"{figure_text(result.monitor, value)}{_interval(result, result.val)}"
     said.append(f"chosen on val: trial {result.best.number}, {val}")
     alike = _alike(result)
     if alike and result.val is not None:
         said.append(f"{alike} more trials lie within that interval: val, with {result.val.n:,} images, hardly distinguishes them")
     if result.test is not None:
-        test = figure_text(result.monitor, result.test.interval(result.monitor)[0], "test")
+        test = figure_text(result.monitor, result.test.estimate(result.monitor)[0], "test")
         said.append(
             f"{test}{_interval(result, result.test)}: reported for this trial only. Its val figure, the best of many, is "
             "optimistically biased"
