@@ -290,3 +290,8 @@ def test_a_class_that_train_lacks_and_val_has(tmp_path: Path) -> None:
 def test_a_run_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a run or study of Fieldmark, and no dataset"):
         read_dataset(make(tmp_path, "{recipe.yaml,manifest.json,figures/1.png}"))
+
+
+def test_a_folder_of_annotations_among_classes_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"class folder marks has no images, but 2 annotations \(1.xml, 2.xml\); it is no class"):
+        read_dataset(make(tmp_path, "{cats,dogs}/1.jpg", "marks/{1,2}.xml"))

@@ -73,6 +73,7 @@ def read(source: Source) -> Dataset:
     )
 
 
+_ANNOTATIONS = (".xml", ".json", ".csv", ".mat")
 _Class = tuple[ClassFolder, list[str]]
 """A class folder, and the paths of its images."""
 
@@ -240,7 +241,13 @@ def _train_classes(survey: Survey, classes: dict[str, list[_Class]]) -> tuple[st
             elsewhere = {split: sum(len(found) for each, found in classes[split] if each.name == folder.name) for split in classes}
             others = [f"{split} has {count:,}" for split, count in elsewhere.items() if count]
             what = f"class folder {folder.path} has no images"
-            survey.wrong(f"{what}, and {' and '.join(others)}" if others else what, remedy="add some, or move it elsewhere")
+            notes = [
+                name for name in sorted(survey.look(folder.path).passed_over.get(OTHER_FILES, [])) if name.lower().endswith(_ANNOTATIONS)
+            ]
+            if notes:
+                survey.wrong(f"{what}, but {len(notes):,} annotations ({some(notes, 2)})", "it is no class: move it out of the folder")
+            else:
+                survey.wrong(f"{what}, and {' and '.join(others)}" if others else what, "add some, or move it elsewhere")
     _check_distinct(survey, classes["train"])
     return tuple(in_order({folder.name for folder, _ in classes["train"]}))
 

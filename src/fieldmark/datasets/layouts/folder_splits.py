@@ -55,8 +55,9 @@ def _are_splits(survey: Survey, plain: dict[str, str], folders: Sequence[str]) -
     if holders:
         inside = some([last(folder) for folder in survey.inside(holders[0])], 3)
         reason = f"{names} could be a split, with the classes {inside} inside, or a class like {beside} beside it"
-        alone = Choice(train(join(survey.root, holders[0])), f"{len(survey.inside(holders[0])):,} classes, in {last(holders[0])} alone")
-        choices = [*level_choices(survey), alone]
+        choices = level_choices(survey)
+        if (count := len(survey.with_images(holders[0]))) > 1:
+            choices.append(Choice(train(join(survey.root, holders[0])), f"{count:,} classes, in {last(holders[0])} alone"))
     else:
         reason = f"{names} sound like splits and hold images and no class folders, and {beside} lie beside them"
         choices = level_choices(survey)
