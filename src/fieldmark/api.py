@@ -723,7 +723,6 @@ def _given(settings: Sequence[Settings], keys: Mapping[str, Any]) -> list[Settin
 
 
 def _folder(run: Run | str | Path) -> Path:
-    from fieldmark.core.run_folder import RunFolder
-
+    """The folder of a run, whether or not there is one."""
     given: Any = getattr(run, "path", run)
-    return RunFolder.open(given).path
+    return Path(path_of(given, "a run is given as the path of its folder, or as a Run"))

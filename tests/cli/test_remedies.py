@@ -52,7 +52,7 @@ def test_each_option_has_a_line_of_its_own(capsys):
         ("predict runs/mine photo.jpg --device cpu", ("part of the run's recipe", "CUDA_VISIBLE_DEVICES=")),
         ("resume runs/mine --epochs 10", ("part of the run's recipe", "--recipe RUN/recipe.yaml train.epochs=10")),
         ("predict runs/mine photo.jpg --tpo 3", ("Did you mean --top?",)),
-        ("evaluate runs/mine photos", ("evaluate does not take photos", "fieldmark evaluate runs/mine")),
+        ("calibrate runs/mine photos", ("calibrate does not take photos", "fieldmark calibrate runs/mine")),
         ("predict runs/mine", ("SOURCES is missing", "fieldmark predict runs/mine photo.jpg")),
         ("explain runs/mine --out x", ("IMAGES is missing", "fieldmark explain runs/mine")),
         ("report", ("RUNS is missing", "fieldmark report runs/mine")),
