@@ -295,3 +295,8 @@ def test_a_run_is_no_dataset(tmp_path: Path) -> None:
 def test_a_folder_of_annotations_among_classes_is_called_that(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"class folder marks has no images, but 2 annotations \(1.xml, 2.xml\); it is no class"):
         read_dataset(make(tmp_path, "{cats,dogs}/1.jpg", "marks/{1,2}.xml"))
+
+
+def test_masks_are_counted(tmp_path: Path) -> None:
+    notes = read_dataset(make(tmp_path, "{a,b}/{images,masks}/{1,2}.png")).notes
+    assert "passed over images in folders of masks: 4 (first: a/masks/1.png)" in notes

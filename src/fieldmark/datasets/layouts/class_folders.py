@@ -14,7 +14,15 @@ from fieldmark.core.recipe.data import class_levels
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, Level
 from fieldmark.datasets.images import Files
 from fieldmark.datasets.layouts.car_names import car_levels
-from fieldmark.datasets.layouts.class_levels import ClassFolder, class_folders_at, divided, levels_above, paths_of, splits_by_name
+from fieldmark.datasets.layouts.class_levels import (
+    IMAGE_FOLDERS,
+    ClassFolder,
+    class_folders_at,
+    divided,
+    levels_above,
+    paths_of,
+    splits_by_name,
+)
 from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders
 from fieldmark.datasets.layouts.folder_survey import LOOSE, OTHER_FILES, OURS, Survey, join, last
 from fieldmark.datasets.layouts.label_files import label_files
@@ -230,6 +238,9 @@ def _images(survey: Survey, reading: _Reading, split: str) -> list[_Class]:
             paths = survey.listing(folder.path)[1] if folder.alone else survey.images_below(folder.path, split, reading.splits[split])
             if paths is not None:
                 found.append((folder, paths))
+            if last(folder.path).lower() in IMAGE_FOLDERS and last(folder.path) != folder.name:
+                beside = [path for path in survey.with_images(folder.path.rpartition("/")[0]) if path != folder.path]
+                survey.passed_over("images in folders of masks", [path for each in beside for path in survey.images_in(each)])
     return found
 
 
