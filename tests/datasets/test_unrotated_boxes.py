@@ -11,7 +11,7 @@ from PIL import Image
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.load import load_recipe
-from fieldmark.datasets.loading import LoadedData, check_readable, load_data
+from fieldmark.datasets.loading import LoadedData, check_readable, find_data, load_data
 from fieldmark.datasets.unrotated_boxes import UNROTATED
 
 STORED = (60, 40)
@@ -38,7 +38,7 @@ def loaded(data: Path, *settings: str, said: list[str] | None = None) -> LoadedD
     console = Console(quiet=True)
     if said is not None:
         console.say = lambda *lines: said.extend(map(str, lines))  # type: ignore[method-assign]
-    return load_data(data, load_recipe("default", settings).data, console)
+    return load_data(find_data(data, load_recipe("default", settings).data, console), console)
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
