@@ -90,7 +90,6 @@ def test_commands_that_need_torch_say_what_to_install_in_one_line(birds: Path, t
     commands = (
         ["train", str(birds), "--out", str(tmp_path / "run")],
         ["demo", "--out", str(tmp_path / "run")],
-        ["predict", str(tmp_path / "run"), str(birds)],
         ["models", "resnet*"],
     )
     done = python(NO_TORCH + RUN_ALL, json.dumps(commands))

@@ -68,9 +68,11 @@ def demo(*settings: Settings, out: str | Path | None = None, quiet: bool = False
     from fieldmark.core.recipe.load import load_recipe
     from fieldmark.datasets.birds.folder import SHEET, birds_folder
     from fieldmark.reports import changes
+    from fieldmark.training.admission import require_torch
 
     console = Console(quiet)
     recipe = load_recipe("demo", _given(settings, keys), console.say)
+    require_torch()
     folder = birds_folder(console=console)
     console.say(f"Drawn birds whose species differ, within a genus, by one field mark: look at {folder / SHEET}")
     return Demo(changes.train("birds", recipe, out, console), folder)

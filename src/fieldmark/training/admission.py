@@ -23,10 +23,15 @@ def admit(data: str | Path, recipe: Recipe, out: Path | None, console: Console) 
     weights = recipe.model.weights
     if weights not in ("pretrained", "none") and not Path(weights).expanduser().exists():
         raise InputError(f"there is no weights file {weights}", hint=WEIGHTS)
-    _require("torch", "train", "training")
+    require_torch()
     if recipe.train.tensorboard:
         _require("tensorboard", "tensorboard", "train.tensorboard=true")
     return find_data(data, recipe.data, console)
+
+
+def require_torch() -> None:
+    """Raise InputError, with the command that installs it, if PyTorch is not there."""
+    _require("torch", "train", "this command")
 
 
 def _require(module: str, extra: Extra, what: str) -> None:
