@@ -14,16 +14,14 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder, refuse_existing
 from fieldmark.datasets.moved_data import move_data
-from fieldmark.ensembles.members import open_members
-from fieldmark.ensembles.method import Method
-from fieldmark.evaluation.run import Run
-from fieldmark.reports.lost_images import refuse_losing_images
-from fieldmark.scoring.decisions import Decisions, Wanted
 from fieldmark.training.admission import admit
 
 if TYPE_CHECKING:
+    from fieldmark.ensembles.method import Method
     from fieldmark.evaluation.robustness import Robustness
+    from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.unknowns import UnknownEvaluation
+    from fieldmark.scoring.decisions import Decisions, Wanted
 
 
 def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Console) -> Run:
@@ -53,6 +51,8 @@ def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
 def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, console: Console) -> Run:
     """As make_ensemble, of the runs in these folders."""
     refuse_existing(Path(out))
+    from fieldmark.ensembles.members import open_members
+
     members = open_members(paths)
     from fieldmark.models.process import borrowed_process
 
@@ -64,12 +64,15 @@ def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, conso
 
 def complete_ensemble(path: str | Path, console: Console) -> Run:
     """The report of an ensemble whose process was killed before it was written."""
+    from fieldmark.evaluation.run import Run
+
     return _with_results(Run.load(path), console)
 
 
 def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: Console) -> Decisions:
     """As calibrate_run. Raises InputError if the report would lose images."""
     from fieldmark.evaluation.calibrate import calibrate_run
+    from fieldmark.reports.lost_images import refuse_losing_images
 
     refuse_losing_images(run, console)
     decisions = calibrate_run(run, wanted, unknown, console)
@@ -80,6 +83,7 @@ def calibrate(run: Run, wanted: Wanted, unknown: Sequence[str | Path], console: 
 def measure_unknown(run: Run, images: Sequence[str | Path], console: Console) -> UnknownEvaluation:
     """As evaluate_unknown. Raises InputError if the report would lose images."""
     from fieldmark.evaluation.unknown_images import evaluate_unknown
+    from fieldmark.reports.lost_images import refuse_losing_images
 
     refuse_losing_images(run, console)
     found = evaluate_unknown(run, images, console)
