@@ -41,7 +41,10 @@ class Overview:
         splits = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
         found = [f"{self.name} ({self.layout})", *self.notes, f"{self.classes:,} classes, {self.images:,} images: {splits}"]
         smallest, largest = (f"{count:,} ({name})" for name, count in (self.smallest, self.largest))
-        found.append(f"labelled images a class: from {smallest} to {largest}")
+        if self.smallest[1] == self.largest[1]:
+            found.append(f"{self.smallest[1]:,} labelled image{'s' * (self.smallest[1] != 1)} in each class")
+        else:
+            found.append(f"labelled images a class: from {smallest} to {largest}")
         if self.levels:
             found.append("taxonomy: " + ", ".join(f"{name} ({count:,})" for name, count in self.levels.items()))
         if self.boxes:

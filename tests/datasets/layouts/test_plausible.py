@@ -240,10 +240,29 @@ def test_levels_above_a_class_are_its_taxonomy(tmp_path: Path) -> None:
     assert {level.name: level.of_classes() for level in dataset.levels} == {
         "folder-2": ["Audi"] * 4 + ["BMW"] * 4,
         "folder-3": ["x", "x", "y", "y"] * 2,
-        "folder-4": ["2011", "2012"] * 4,
     }
     years = read_dataset(data, class_depth=4)
     assert of(years) == (("2011", "2012"), {"train": 16, "test": 8}) and not years.levels
+
+
+def test_folders_of_one_name_that_become_one_class_are_named(tmp_path: Path) -> None:
+    data = make(tmp_path, "Parus/{major,ater}/1.jpg", "Dendrocopos/{major,medius}/1.jpg", "Sitta/{europaea,lonely}/1.jpg")
+    alike = "major: in Dendrocopos and Parus, read as one class"
+    dataset = read_dataset(data, class_depth=2)
+    assert len(dataset.class_names) == 5 and f"{alike}; data.class_depth=1-2 keeps them apart" in dataset.notes
+    assert not dataset.levels
+    by_command = dict(COMMAND.findall(asked(data)))
+    (one,) = (meaning for command, meaning in by_command.items() if command.endswith("class_depth=2"))
+    assert alike in one and not any("one class" in meaning for command, meaning in by_command.items() if meaning != one)
+    both = read_dataset(data, class_depth="1-2")
+    assert [level.name for level in both.levels] == ["folder-1"] and not any("one class" in note for note in both.notes)
+
+
+def test_names_that_only_the_split_tells_apart_are_no_merged_classes(tmp_path: Path) -> None:
+    dataset = read_dataset(make(tmp_path, "train/{a,b}/{x,y}{1,2}/1.jpg", "test/{a,b}/{x,y}{1,2}/1.jpg"), class_depth=3)
+    (note,) = (note for note in dataset.notes if "one class" in note)
+    assert note.startswith("x1: in a and b; x2: in a and b; y1: in a and b; and 1 more: each read as one class; data.class_depth=2-3 keeps")
+    assert not any("one class" in note for note in read_dataset(tmp_path, class_depth=2).notes)
 
 
 def test_images_above_the_level_are_counted(tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ from fieldmark.datasets.layouts.car_names import car_levels
 from fieldmark.datasets.layouts.class_levels import (
     IMAGE_FOLDERS,
     ClassFolder,
+    apart,
     class_folders_at,
     divided,
     levels_above,
+    merged,
     paths_of,
+    said_of_merged,
     splits_by_name,
 )
 from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders
@@ -220,6 +223,11 @@ def _at_levels(survey: Survey, depth: int | str) -> _Reading:
     reading.notes.append(
         f"read as class folders: {said} name the classes" + (f", in splits: {', '.join(found)}" if found != ["train"] else "")
     )
+    if alike := merged(survey, folders, first):
+        remedy = apart(survey, folders, first, final)
+        survey.notes.append(
+            said_of_merged(alike) + (f"; data.class_depth={remedy} keeps {'them' if len(alike) == 1 else 'all'} apart" if remedy else "")
+        )
     for top, split in tops.items():
         if split not in found and (images := survey.images_in(images_inside(survey, top))):
             reading.unlabelled += images

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import Level
 from fieldmark.datasets.layouts.folder_survey import Survey, last
 from fieldmark.datasets.layouts.split_names import split_word
@@ -24,6 +25,8 @@ MASK_FOLDERS = frozenset(
     }
 )
 """Names of folders whose images are not photographs of a class but say where something is in one, in lower case."""
+
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,42 @@ def splits_by_name(folders: Sequence[str]) -> dict[str, str]:
     return whole[0] if len(whole) == 1 else {}
 
 
+def merged(survey: Survey, folders: Sequence[ClassFolder], first: int) -> dict[str, list[str]]:
+    """Classes that several folders become since they have one name from level `first` on: what these folders are in, by the class."""
+    parents: dict[str, set[str]] = defaultdict(set)
+    for folder in folders:
+        if survey.count(folder.path):
+            parents[folder.name].add("/".join(name for level, name in folder.levels if level < first))
+    return {name: sorted(parents[name]) for name in sorted(parents) if len(parents[name]) > 1}
+
+
+def apart(survey: Survey, folders: Sequence[ClassFolder], first: int, final: int | None) -> str | None:
+    """The `data.class_depth` with the fewest further levels by which no folders of one name become one class; None for none."""
+    for above in range(first - 1, 0, -1):
+        found = class_folders_at(survey, above, final)
+        if not {(each.path, each.split) for each in folders} <= {(each.path, each.split) for each in found}:
+            return None
+        if not merged(survey, found, above):
+            return f"{above}-{final or ''}"
+    return None
+
+
+def said_of_merged(classes: Mapping[str, Sequence[str]]) -> str:
+    """As in "major: in Dendrocopos and Parus, read as one class"."""
+    named = "; ".join(
+        f"{shown(name)}: in {' and '.join(map(shown, parents)) if len(parents) < 3 else some(parents, 2)}"
+        for name, parents in list(classes.items())[:_NAMED]
+    )
+    if len(classes) == 1:
+        return f"{named}, read as one class"
+    return f"{named}{f'; and {len(classes) - _NAMED:,} more' if len(classes) > _NAMED else ''}: each read as one class"
+
+
 def levels_above(folders: Sequence[ClassFolder], class_names: Sequence[str]) -> tuple[Level, ...]:
-    """The levels that folders above the classes make: each that is alike for all folders of a class, and tells some classes apart."""
+    """The levels that folders above those of the classes make: each that is alike for all folders of a class, and tells some apart."""
     parents: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for folder in folders:
-        for level, name in folder.levels:
+        for level, name in folder.levels[:-1]:
             parents[level][folder.name].add(name)
     found = []
     for level, of_class in sorted(parents.items()):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some, typed
-from fieldmark.datasets.layouts.class_levels import class_folders_at, paths_of, splits_by_name
+from fieldmark.datasets.layouts.class_levels import class_folders_at, merged, paths_of, said_of_merged, splits_by_name
 from fieldmark.datasets.layouts.folder_survey import Survey
 
 _DEEPEST = 5
@@ -84,4 +84,6 @@ def _choice(survey: Survey, first: int, final: int | None) -> Choice | None:
         return None
     depth = str(first) if first == final else f"{first}-{final or ''}"
     left = f"; leaves out {every - used:,} of {every:,} images" if used < every else ""
-    return Choice(train(survey.root, f"data.class_depth={depth}"), f"{len(names):,} classes: {some(names, 4)}{left}")
+    alike = merged(survey, folders, first)
+    one = f"; {said_of_merged(alike)}" if alike else ""
+    return Choice(train(survey.root, f"data.class_depth={depth}"), f"{len(names):,} classes: {some(names, 4)}{one}{left}")
