@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
-from fieldmark.answering.images import decoded_in_chunks, find_images, images_in
+from fieldmark.answering.images import decoded_in_chunks, find_images, images_in, streamed_images
 from fieldmark.core.errors import InputError
 
 
@@ -31,6 +32,27 @@ def test_files_and_bytes_come_in_the_order_of_the_sources(tmp_path: Path) -> Non
     assert len(raised.value.problems) == 2
     with pytest.raises(InputError, match="no images are named"):
         images_in([])
+
+
+def test_a_stream_draws_each_source_when_it_is_its_turn(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png"):
+        (tmp_path / name).touch()
+    folder = [tmp_path / "a.png", tmp_path / "b.png"]
+    drawn: list[object] = []
+
+    def endless():
+        for number in count():
+            drawn.append(number)
+            yield (str(tmp_path), b"bytes", tmp_path / "missing.png", str(tmp_path / "b*"), 7)[number]
+
+    stream = streamed_images(endless())
+    assert next(stream) == folder[0] and drawn == [0]
+    assert list(islice(stream, 4)) == [folder[1], b"bytes", tmp_path / "missing.png", folder[1]]
+    with pytest.raises(InputError, match=r"image 5 is 7 \(int\)"):
+        next(stream)
+    assert list(streamed_images(str(folder[0]))) == [folder[0]] and list(streamed_images([])) == []
+    with pytest.raises(InputError, match="is empty"):
+        list(streamed_images(["", tmp_path]))
 
 
 def test_images_are_decoded_by_threads_at_most_two_chunks_ahead() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from PIL.ImageCms import ImageCmsProfile, createProfile
 
 from fieldmark.answering.images import images_in
 from fieldmark.answering.in_memory import encoded
@@ -98,6 +99,40 @@ def test_everything_may_be_given_alone_or_in_a_list(tmp_path):
     assert several[0] == tmp_path / "a.png" and [isinstance(image, bytes) for image in several] == [False, True, True]
     batch = list(images_in(np.stack([array, array[::-1]])))
     assert len(batch) == 2 and (decode(batch[1]) == array[::-1]).all()
+
+
+def test_a_picture_that_was_only_opened_is_its_file(tmp_path):
+    file = saved(Image.effect_noise((64, 48), 90).convert("RGB"), "JPEG", quality=95, exif=turned())
+    (tmp_path / "a.jpg").write_bytes(file)
+    with Image.open(tmp_path / "a.jpg") as opened, Image.open(io.BytesIO(file)) as other:
+        position = opened.fp.tell()
+        assert list(images_in([opened, other])) == [file, file]
+        assert opened.fp.tell() == position
+        assert (np.asarray(opened) == np.asarray(Image.open(io.BytesIO(file)))).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture.load(),
+        lambda picture: picture.draft("RGB", (8, 6)),
+        lambda picture: picture.thumbnail((8, 8)),
+        lambda picture: picture.paste((255, 0, 0), (0, 0, 9, 9)),
+        lambda picture: picture.info.pop("icc_profile"),
+        lambda picture: picture.getexif().pop(0x0112),
+    ],
+    ids=["loaded", "at a lower resolution", "made smaller", "painted on", "without its profile", "not turned"],
+)
+def test_a_picture_that_was_read_or_changed_is_its_pixels(change):
+    file = saved(
+        Image.effect_noise((64, 48), 90).convert("RGB"), "JPEG", exif=turned(), icc_profile=ImageCmsProfile(createProfile("sRGB")).tobytes()
+    )
+    picture = Image.open(io.BytesIO(file))
+    change(picture)
+    (image,) = images_in(picture)
+    assert image != file
+    assert Image.open(io.BytesIO(image)).size == picture.size
+    assert (np.asarray(Image.open(io.BytesIO(image))) == np.asarray(picture)).all()
 
 
 class Tensor:

@@ -208,6 +208,9 @@ def test_images_in_memory_have_the_answers_of_their_files(finished_run: Run, bir
     for answer in answers:
         assert answer.classes == expected.classes and answer.unknown == expected.unknown
         np.testing.assert_allclose(answer.probabilities, expected.probabilities, atol=1e-6)
+    streamed = list(finished_run.stream([str(file), picture, np.asarray(picture), tmp_path / "missing.png"]))
+    assert [answer.path for answer in streamed] == [str(file), "", "", str(tmp_path / "missing.png")]
+    assert [answer.best for answer in streamed] == [*[expected.best] * 3, None] and "No such file" in streamed[3].note
     assert finished_run.predict(picture)[0].best == finished_run.predict(np.asarray(picture))[0].best == expected.best
     with pytest.raises(InputError, match="image 1 is an array of float"):
         finished_run.predict(np.asarray(picture) / 255)

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from fieldmark.answering.in_memory import Source, encoded, listed, opened
+from fieldmark.answering.in_memory import Source, each_of, encoded, opened
 from fieldmark.answering.patterns import matches
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.names import shown
@@ -33,8 +33,7 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
     Raises InputError naming every source in which nothing is found, before anything is predicted.
     """
     named = [sources] if isinstance(sources, str | Path) else list(sources)
-    if any(isinstance(source, str) and not source.strip() for source in named):
-        raise InputError("the name of an image or folder is empty", hint="Was a variable meant that is not set?")
+    _refuse_empty(named)
     found = [(source, matches(source)) for source in named]
     if not found:
         raise InputError("no images are named", hint="Name files, folders or patterns, such as photo.jpg, photos or 'photos/*.jpg'.")
@@ -50,13 +49,27 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
 
 def images_in(sources: Source | Iterable[Source], passed_over: PassedOver | None = None) -> Iterator[Path | bytes]:
     """As find_images, and images in memory as bytes, in the order of the sources. Raises InputError also for what is no image."""
-    given = [opened(source, number) for number, source in enumerate(listed(sources), 1)]
+    given = [opened(source, number) for number, source in enumerate(each_of(sources), 1)]
     named = [source for source in given if isinstance(source, str | Path)]
     if named or not given:
         find_images(named)  # all problems at once
     return (
         image for source in given for image in (find_images(source, passed_over) if isinstance(source, str | Path) else [encoded(source)])
     )
+
+
+def streamed_images(sources: Source | Iterable[Source]) -> Iterator[Path | bytes]:
+    """As images_in, but a source is drawn, and looked at, only when it is its turn, so that there may be any number of them.
+
+    A name for which there is no file is the path of one, which cannot be read. Raises InputError at the first that is no image.
+    """
+    for number, source in enumerate(each_of(sources), 1):
+        given = opened(source, number)
+        if isinstance(given, str | Path):
+            _refuse_empty([given])
+            yield from _images(matches(given) or [Path(given)], PassedOver())
+        else:
+            yield encoded(given)
 
 
 def without_answer(sources: Sequence[str | Path], problems: Mapping[str, str]) -> CheckFailed | None:
@@ -89,3 +102,8 @@ def decoded_in_chunks(
 
 def _images(paths: Sequence[Path], passed_over: PassedOver) -> Iterator[Path]:
     return (image for path in paths for image in (images_below(path, passed_over) if os.path.isdir(path) else [path]))
+
+
+def _refuse_empty(named: Sequence[str | Path]) -> None:
+    if any(isinstance(source, str) and not source.strip() for source in named):
+        raise InputError("the name of an image or folder is empty", hint="Was a variable meant that is not set?")

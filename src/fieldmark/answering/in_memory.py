@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from fieldmark.core.arguments import described
 from fieldmark.core.errors import InputError
@@ -25,16 +25,19 @@ _NEAREST_MODE = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA", "YCbCr
 """Modes of Pillow that no file has, and those that hold the same colours."""
 
 
-def listed(sources: Any) -> list[Any]:
-    """One source or several as a list. A batch, uint8 (n, height, width, channels), is its images."""
+def each_of(sources: Any) -> Iterable[Any]:
+    """One source or several, one by one. A batch, uint8 (n, height, width, channels), is its images."""
     if isinstance(sources, np.ndarray):
-        return list(sources) if sources.ndim == 4 else [sources]
+        return sources if sources.ndim == 4 else [sources]
     several = isinstance(sources, Iterable) and not isinstance(sources, str | bytes | bytearray | memoryview | Mapping)
-    return list(sources) if several and not hasattr(sources, "read") and not _is_tensor(sources) else [sources]
+    return sources if several and not hasattr(sources, "read") and not _is_tensor(sources) else [sources]
 
 
 def opened(source: Any, number: int) -> str | Path | InMemory:
-    """The same source, read if it is an open file; `number` is its place among all, from 1.
+    """The same source, or what its file holds if that is open; `number` is its place among all, from 1.
+
+    A JPEG file is decoded at a lower resolution where that is enough, which gives slightly other pixels than decoding all of them and
+    resizing. So a picture of one that Pillow has only opened is its file.
 
     Raises InputError, with the remedy, for what is no image or could be understood in several ways.
     """
@@ -43,6 +46,8 @@ def opened(source: Any, number: int) -> str | Path | InMemory:
     if isinstance(source, np.ndarray):
         problem, remedy = _wrong_with_array(source)
     elif isinstance(source, Image.Image):
+        if (file := _jpeg_file(source)) is not None:
+            return file
         problem, remedy = _wrong_with_picture(source)
     elif callable(getattr(source, "read", None)):
         return _read(source, number)
@@ -90,6 +95,25 @@ def _wrong_with_picture(picture: Image.Image) -> tuple[str, str]:
     if picture.mode in ("F", "I"):
         return f"a PIL image of mode {picture.mode}, whose range is unknown", "Convert it to 8 bits: PIL.Image.fromarray of a uint8 array."
     return ("a PIL image without pixels", "Leave it out.") if 0 in picture.size else ("", "")
+
+
+def _jpeg_file(picture: Image.Image) -> bytes | None:
+    """The JPEG file that a picture was opened from, if nobody has read or changed the picture since; the file's position stays."""
+    if not isinstance(picture, JpegImagePlugin.JpegImageFile) or picture.fp is None:
+        return None
+    try:
+        position = picture.fp.tell()
+        picture.fp.seek(0)
+        content = picture.fp.read()
+        picture.fp.seek(position)
+        return content if _told(Image.open(io.BytesIO(content))) == _told(picture) else None
+    except (OSError, ValueError):  # the file was closed, or the picture is a part of it
+        return None
+
+
+def _told(picture: Image.Image) -> tuple[Any, ...]:
+    """What a picture says of itself before it is read."""
+    return picture.size, picture.mode, picture.info, picture.tell(), dict(picture.getexif())
 
 
 def _read(file: Any, number: int) -> bytes:

@@ -31,7 +31,7 @@ def predict_images(
     boxes: Boxes | str | Path | None = None,
     top: int = 5,
 ) -> Iterator[Answer]:
-    """The predictions of Run.stream; `csv` is the table of answer_writer, and appears after the last.
+    """The predictions of Run.predict; `csv` is the table of answer_writer, and appears after the last.
 
     Raises InputError now if there are no images or the boxes cannot be used, with the first prediction if the table cannot be written.
     """
@@ -59,7 +59,7 @@ def _predicted(
     with ExitStack() as opened:
         add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(run.class_names)), levels))
         advance = opened.enter_context(console.progress("predicting", "files"))
-        for count, answer in enumerate(run.stream(files, top, boxes), 1):
+        for count, answer in enumerate(run.answerer.stream(files, top, boxes), 1):
             unanswered += not answer.classes
             unknown = unknown if answer.unknown is None else (unknown or 0) + answer.unknown
             classes.update([answer.classes[0]] if answer.classes and not answer.unknown else [])

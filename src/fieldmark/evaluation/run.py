@@ -20,7 +20,7 @@ import safetensors
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
-from fieldmark.answering.images import images_in
+from fieldmark.answering.images import images_in, streamed_images
 from fieldmark.answering.in_memory import Source
 from fieldmark.answering.networks import Networks
 from fieldmark.core.console import Console
@@ -252,7 +252,7 @@ class Run:
         """
         if warning := self.box_warning(boxes is not None):
             warnings.warn(warning, stacklevel=2)
-        return list(self.stream(images_in(images), top, boxes))
+        return list(self.answerer.stream(images_in(images), top, boxes))
 
     def box_warning(self, boxes: bool) -> str | None:
         """What to say before images are predicted with or without boxes, if the run was trained the other way."""
@@ -262,9 +262,13 @@ class Run:
             return f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already"
         return None
 
-    def stream(self, files: Iterable[Path | bytes], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
-        """The same, one by one and in bounded memory, whatever the number of files. `top` is cut to the number of classes."""
-        return self.answerer.stream(files, top, boxes)
+    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
+        """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
+
+        So a file that does not exist has an answer without classes, whose note says why, and there is an InputError for what is no image
+        only when it is its turn. `top` is cut to the number of classes.
+        """
+        return self.answerer.stream(streamed_images(images), top, boxes)
 
     @cached_property
     def session(self) -> TorchSession:
