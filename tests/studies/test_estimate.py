@@ -16,7 +16,7 @@ def run_of(birds, tmp_path, name, *settings):
 
 
 def needing(run_bytes):
-    return Estimate(seconds={}, decode_seconds=0, run_bytes=run_bytes, working_bytes=10, cache_bytes=10, jobs=1)
+    return Estimate(seconds={}, executions={}, decode_seconds=0, run_bytes=run_bytes, working_bytes=10, cache_bytes=10, jobs=1)
 
 
 def test_each_kind_of_run_is_timed_once(birds, tiny, tmp_path, monkeypatch):

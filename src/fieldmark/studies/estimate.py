@@ -31,10 +31,12 @@ class Estimate:
     """What runs will take, `jobs` of them at once.
 
     seconds: of each run, by its path, without the decoding that runs share
+    executions: precision and memory format that were measured for each run, by its path
     run_bytes: of all run folders; working_bytes: in addition while `jobs` runs train; cache_bytes: of decoded images, at most
     """
 
     seconds: dict[Path, float]
+    executions: dict[Path, tuple[str, str]]
     decode_seconds: float
     run_bytes: int
     working_bytes: int
@@ -72,6 +74,7 @@ def estimate(runs: Sequence[PlannedRun], jobs: int, threads: int, console: Conso
     largest = sorted((cost.working_bytes - cost.run_bytes for cost in by_run.values()), reverse=True)[:jobs]
     return Estimate(
         seconds=seconds,
+        executions={path: (cost.precision, cost.memory_format) for path, cost in by_run.items()},
         decode_seconds=sum(cost.decode_seconds for cost in decoded.values()),
         run_bytes=sum(cost.run_bytes for cost in by_run.values()),
         working_bytes=sum(largest),

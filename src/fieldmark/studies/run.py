@@ -15,9 +15,10 @@ from fieldmark.core.console import Console, duration, table
 from fieldmark.core.errors import InputError, Interrupted
 from fieldmark.core.files import storage_error
 from fieldmark.core.run_folder import read_json_lines
-from fieldmark.studies.engines import Ended, Engine, EngineName, Job, open_engine
+from fieldmark.studies.engines import Ended, Engine, EngineName, Job, LocalEngine, open_engine
 from fieldmark.studies.ensembles import make_ensembles
 from fieldmark.studies.estimate import Estimate, check_room, estimate
+from fieldmark.studies.executions import with_executions
 from fieldmark.studies.failure import Failure
 from fieldmark.studies.plan import QUICK, DamagedStudy, PlannedRun, Study, StudyPlan, named_datasets, require_there
 from fieldmark.studies.progress import Progress
@@ -73,7 +74,7 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
             console.say("Dry run: nothing was trained or written.")
             return Done(0, {})
         plan.save()
-        done = _train(todo, opened, expected, console) if todo else Done(0, {})
+        done = _train(plan, todo, opened, expected, console) if todo else Done(0, {})
         done = replace(done, failed=done.failed | make_ensembles(plan, console))
     if done.failed:
         console.say(f"{len(done.failed)} failed:")
@@ -104,8 +105,10 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise storage_error(error, lock) from error
 
 
-def _train(todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, console: Console) -> Done:
-    waiting = deque(Job(run.name, run.dataset.given, run.recipe, run.path) for run in todo)
+def _train(plan: StudyPlan, todo: Sequence[PlannedRun], engine: Engine, expected: Estimate, console: Console) -> Done:
+    # Machines of a cluster may have other processors than the one that measured.
+    decided = with_executions(plan.runs(), expected.executions) if isinstance(engine, LocalEngine) else {}
+    waiting = deque(Job(run.name, run.dataset.given, decided.get(run.path, run.recipe), run.path) for run in todo)
     progress = Progress(len(todo), {run.name: expected.seconds[run.path] for run in todo}, expected.jobs)
     failed: dict[str, str] = {}
     not_started: list[Ended] = []

@@ -39,7 +39,8 @@ class Cost:
 
     start: reading the data and building the model; decode: of all images, which only the first run that sees them so has to do;
     train: all epochs; predict: validation after each, and the predictions at the end. `cache_bytes` of decoded images are shared too.
-    `working_bytes` are those of the run folder while it trains, `run_bytes` those that stay.
+    `working_bytes` are those of the run folder while it trains, `run_bytes` those that stay. `precision` and `memory_format` are those of
+    the measurement, the fastest if the recipe leaves them open.
     """
 
     steps: int
@@ -50,6 +51,8 @@ class Cost:
     cache_bytes: int
     working_bytes: int
     run_bytes: int
+    precision: str
+    memory_format: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,6 +115,8 @@ def measure(data: str | Path, recipe: Recipe, console: Console) -> Cost:
         cache_bytes=(train + val) * tiles.pixels[0].nbytes + everything * pixels[0].nbytes,
         working_bytes=job.keeper.checkpoints.most * state_bytes + 2 * weights_bytes + answers_bytes + feature_bytes,
         run_bytes=recipe.train.keep_checkpoints * state_bytes + weights_bytes + answers_bytes,
+        precision=setup.execution.precision,
+        memory_format=setup.execution.layout,
     )
 
 

@@ -511,6 +511,7 @@ def timed(monkeypatch):
         calls.append("timed")
         return Estimate(
             seconds={run.path: 100.0 for run in runs},
+            executions={},
             decode_seconds=0.0,
             run_bytes=2 * GB,
             working_bytes=3 * GB,
