@@ -20,7 +20,7 @@ def test_the_table_leaves_out_what_was_not_measured() -> None:
 
 def test_figures_fit_80_columns_with_whole_intervals(finished_run):
     printed = RichConsole(width=80, record=True, force_terminal=False)
-    printed.print(metrics_table({"val": finished_run.summary.val, "test": finished_run.summary.test}))
+    printed.print(metrics_table({"val": finished_run.summary.val, "test": finished_run.summary.test}, finished_run.summary.dataset.classes))
     lines = printed.export_text().splitlines()
     assert all(len(line) <= 80 for line in lines)
     rows = [line for line in lines if "[" in line]

@@ -83,3 +83,49 @@ def test_a_bar_says_what_is_left_and_fits_80_columns():
         advance(123, 456, "1234 images/s, loss 1.234", 725)
     bar = next(line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue())) if "123/456" in line)
     assert bar.rstrip().endswith("1234 images/s, loss 1.234 12 min 5 s left") and len(bar) <= 80
+
+
+def bar_after(monkeypatch, *steps: tuple[float, int]) -> str:
+    """The bar of 100 files after it was told, at these seconds, of so many done."""
+    now = 50.0
+    monkeypatch.setattr("fieldmark.core.console.time.monotonic", lambda: now)
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    console._terminal = RichConsole(file=stream, width=80, force_terminal=True, color_system=None)
+    with console.progress("reading", "files") as advance:
+        for seconds, done in steps:
+            now = 50.0 + seconds
+            advance(done, 100)
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", stream.getvalue()).strip())[-1]
+
+
+def test_a_bar_has_its_rate_since_it_began_and_none_in_its_first_moments(monkeypatch):
+    assert bar_after(monkeypatch, (0.01, 4), (0.02, 80)).endswith("80/100")
+    assert bar_after(monkeypatch, (3.9, 10), (4.0, 80)).endswith("80/100 20 files/s 1 s left")
+
+
+def test_columns_without_room_stand_in_a_table_below_and_names_are_whole():
+    name = "random_erasing_and_flip"
+    figures = ("81.3 [78.9, 83.6]", "+0.3 [-0.8, 1.4] *", "+1.3 [-0.9, 2.4]  ", "12 min 30 s")
+    lines = printed(80, table("gains", ("rung", "test top-1 %", "over before", "over base", "time"), [(name, *figures)]))
+    text = "\n".join(lines)
+    assert all(len(line) <= 80 for line in lines)
+    assert text.count(name) == 2 and text.count("gains") == 1
+    assert all(text.count(figure.strip()) == 1 for figure in figures)
+
+
+def test_text_beside_numbers_is_wrapped_between_words_only():
+    columns = ("split", "classes", "images", "smallest class", "largest class", "where from")
+    row = ("train", 12, 1200, "Chestnut-sided_Warbler (12)", "Black-footed Albatross (33)", "from the data")
+    lines = printed(80, table(None, columns, [row], columns[3:]))
+    assert all(len(line) <= 80 for line in lines)
+    assert all(word in "\n".join(lines) for text in (*columns, row[0], *row[3:]) for word in text.split())
+
+
+def test_tables_in_a_pipe_are_as_wide_as_columns_says(monkeypatch):
+    wide = table(None, ("name", "text"), [("a", "word " * 50)], ("text",))
+    for given, width in (("60", 60), ("", 140), ("none", 140), ("0", 140)):
+        monkeypatch.setenv("COLUMNS", given)
+        stream = io.StringIO()
+        Console(stream=stream).say(wide)
+        assert width - 10 < max(map(len, stream.getvalue().splitlines())) <= width

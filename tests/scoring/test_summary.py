@@ -70,9 +70,20 @@ def test_a_calibration_that_made_test_worse_is_said() -> None:
 def test_the_table_has_the_corrected_value_with_its_interval_and_the_plain_one_below() -> None:
     metrics_of = evaluate_predictions(predictions(np.random.default_rng(1).integers(0, 9, 80)), 200, seed=0)
     stream = io.StringIO()
-    Console(width=200, file=stream).print(metrics_table({"test": metrics_of}))
+    Console(width=200, file=stream).print(metrics_table({"test": metrics_of}, 9))
     text = " ".join(stream.getvalue().split())
     for key in ("macro_f1", "ece"):
         value, low, high = metrics_of.estimate(key)
         assert value != getattr(metrics_of, key)
         assert f"{value:.1f} [{low:.1f}, {high:.1f}] as computed │ {getattr(metrics_of, key):.1f}" in text
+
+
+def test_the_table_has_probabilities_before_and_after_calibration_and_no_top_5_of_five_classes() -> None:
+    some = predictions(np.random.default_rng(1).integers(0, 5, 80), 5)
+    both = evaluate_predictions(some, 200, 0, (0.1 * some.logits).astype(np.float32))
+    stream = io.StringIO()
+    Console(width=200, file=stream).print(metrics_table({"test": both, "unseen": evaluate_predictions(some, 200, 0)}, 5))
+    text = " ".join(stream.getvalue().split())
+    assert f"NLL │ {both.nll:.3f} [{both.nll_low:.3f}, {both.nll_high:.3f}]" in text
+    assert f"after calibration │ {both.nll_calibrated:.3f} [{both.nll_calibrated_low:.3f}, {both.nll_calibrated_high:.3f}] │" in text
+    assert text.count("after calibration") == 2 and "top-5" not in text

@@ -34,7 +34,11 @@ def as_text(found: _Found) -> list[RenderableType]:
     listed = found if isinstance(found, tuple) else (found,)
     metrics = {each.split + _SEEN[each.crop]: each.metrics for each in listed}
     unseen = {f"{each.split}{_SEEN[each.crop]}, {_UNSEEN}": each.unseen for each in listed if each.unseen is not None}
-    return [metrics_table(metrics | unseen), *_learnt_from(listed[0]), *(f"predictions: {each.predictions}" for each in listed)]
+    return [
+        metrics_table(metrics | unseen, listed[0].classes),
+        *_learnt_from(listed[0]),
+        *(f"predictions: {each.predictions}" for each in listed),
+    ]
 
 
 def _learnt_from(found: Evaluation) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldmark.core.console import Console, table
+from fieldmark.core.console import Console, table, wanted_width
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,10 +26,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> None:
-    """The columns named in `left` are aligned left, and so is the first; 200 characters wide where no terminal says how wide."""
+    """The columns named in `left` are aligned left, and so is the first; 200 characters wide where neither a terminal nor COLUMNS says
+    how wide.
+    """
     from rich.console import Console as Rich
 
-    Rich(highlight=False, width=None if sys.stdout.isatty() else 200).print(table(None, columns, rows, left))
+    Rich(highlight=False, width=None if sys.stdout.isatty() else wanted_width() or 200).print(table(None, columns, rows, left))
 
 
 def print_error(problems: Iterable[str | Problem], hint: str | None) -> None:

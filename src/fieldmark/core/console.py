@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 import time
@@ -14,12 +15,16 @@ from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _PLAIN_SECONDS = 30.0
 _PLAIN_WIDTH = 140
 _BAR_WIDTH = 15
+_RATE_AFTER = 0.5
+"""Seconds from which on a rate says something."""
+_LONGEST_WORD = 32
+"""Characters of a word that a column is made wide enough for; a longer one is cut."""
 
 
 class Advance(Protocol):
@@ -43,7 +48,7 @@ class Console:
         self.quiet = quiet
         self._terminal = _Terminal(file=stream, stderr=stream is None, quiet=quiet, highlight=False)
         if not self._terminal.is_terminal:
-            self._terminal.width = _PLAIN_WIDTH
+            self._terminal.width = wanted_width() or _PLAIN_WIDTH
         self._log: RichConsole | None = None
 
     @contextmanager
@@ -127,10 +132,15 @@ class Console:
             to_terminal = sys.stdout.isatty()
             with Progress(*columns, console=self._terminal, transient=True, refresh_per_second=4, redirect_stdout=to_terminal) as bar:
                 task = bar.add_task(title, total=None, note="", left="")
+                began = time.monotonic()
 
                 def advance(done: int, total: int | None, note: str = "", left: float | None = None) -> None:
-                    bar.update(task, completed=done, total=total, note=note or _rate(bar.tasks[0].speed, unit))
-                    bar.update(task, left=_left(bar.tasks[0].time_remaining if left is None else left))
+                    seconds = time.monotonic() - began
+                    rate = done / seconds if seconds >= _RATE_AFTER else 0.0
+                    if left is None and rate and total is not None:
+                        left = (total - done) / rate
+                    shown = note or (f"{rate:,.0f} {unit}/s" if rate else "")
+                    bar.update(task, completed=done, total=total, note=shown, left=_left(left))
 
                 yield advance
         else:
@@ -150,27 +160,81 @@ class Console:
 
 
 class _FittingTable(Table):
-    """A table that wraps its headers between words where there is no room for them on one line."""
+    """A table that breaks neither words nor numbers where there is little room.
+
+    Its headers and its text are wrapped between words; columns that still have no room stand in another table below, after the first.
+    """
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
-        if Measurement.get(console, options.update(width=10**4), self).maximum > options.max_width:
-            for column in self.columns:
-                column.header = _wrapped(str(column.header), max((cell_len(str(cell)) for cell in column.cells), default=0))
-        return super().__rich_console__(console, options)
+        if Measurement.get(console, options.update(width=10**4), self).maximum <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        for part, columns in enumerate(self._parts(options.max_width)):
+            if part:
+                yield ""
+            yield self._part(columns, options.max_width, None if part else str(self.title or ""))
+
+    def _parts(self, room: int) -> list[list[Column]]:
+        """The columns of each table, the first column at the head of all."""
+        head, *others = self.columns
+        parts = [[head]]
+        for column in others:
+            if len(parts[-1]) > 1 and _together([_least(each) for each in (*parts[-1], column)]) > room:
+                parts.append([head])
+            parts[-1].append(column)
+        return parts
+
+    def _part(self, columns: Sequence[Column], room: int, title: str | None) -> Table:
+        """The columns as wide as they have to be; the room that is left is first that of the first column, which has the names."""
+        widths = [_least(column) for column in columns]
+        most = [max(cell_len(str(text)) for text in (column.header, *column.cells)) for column in columns]
+        widths[0] += max(0, min(most[0] - widths[0], room - _together(widths)))
+        while _together(widths) < room and (narrow := [at for at, width in enumerate(widths) if width < most[at]]):
+            widths[min(narrow, key=lambda at: widths[at] / most[at])] += 1
+        part = _empty(title or None)
+        for column, width in zip(columns, widths, strict=True):
+            part.add_column(
+                _wrapped(str(column.header), width), justify=column.justify, overflow="fold", no_wrap=column.no_wrap, width=width
+            )
+        for row in zip(*(column.cells for column in columns), strict=True):
+            part.add_row(*row)
+        return part
+
+
+def _least(column: Column) -> int:
+    """The width that breaks no word of a column, and none of its cells if they stay on one line."""
+    words = [word for text in (column.header, *(() if column.no_wrap else column.cells)) for word in str(text).split()]
+    whole = [str(cell) for cell in column.cells] if column.no_wrap else []
+    return max([*(min(cell_len(word), _LONGEST_WORD) for word in words), *map(cell_len, whole), 1])
+
+
+def _together(widths: Sequence[int]) -> int:
+    return sum(widths) + len(" │ ") * (len(widths) - 1)
+
+
+def _empty(title: str | None, kind: type[Table] = Table) -> Table:
+    return kind(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[str] = ()) -> Table:
     """A table whose numbers stand right; the columns named in `left` stand left, and so does the first.
 
-    Where there is little room, headers and what stands left are wrapped; numbers with their intervals stay on one line.
+    Where there is little room, headers and what stands left are wrapped between words, and columns that have none stand in another table
+    below; numbers with their intervals stay on one line.
     """
-    built = _FittingTable(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    built = _empty(title, _FittingTable)
     for index, column in enumerate(columns):
         stands_left = index == 0 or column in left
         built.add_column(column, justify="left" if stands_left else "right", overflow="fold", no_wrap=not stands_left)
     for row in rows:
         built.add_row(*(_cell(value) for value in row))
     return built
+
+
+def wanted_width() -> int | None:
+    """The columns that the environment asks for, which tools set for what reads their output."""
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else None
 
 
 def _wrapped(header: str, width: int) -> str:
@@ -183,10 +247,6 @@ def _cell(value: Any) -> Text:
 
 def _left(seconds: float | None) -> str:
     return "" if seconds is None else f"{duration(seconds)} left"
-
-
-def _rate(speed: float | None, unit: str) -> str:
-    return f"{speed:,.0f} {unit}/s" if speed else ""
 
 
 def duration(seconds: float) -> str:

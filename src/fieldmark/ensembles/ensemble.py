@@ -214,7 +214,7 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
         test=metrics["test"],
     )
     summary.write(folder.summary_file)
-    console.say("", _members_table(record, of_members), "", metrics_table(metrics))
+    console.say("", _members_table(record, of_members), "", metrics_table(metrics, summary.dataset.classes))
     if decisions is not None:
         console.say(*trust_notes(decisions, made["test"], summary.test))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))

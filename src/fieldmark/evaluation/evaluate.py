@@ -29,9 +29,9 @@ CROPS: tuple[Crop, ...] = ("none", "box")
 class Evaluation:
     """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`.
 
-    `data` is None for the run's own data, `crop` where it was not asked for. Of other data, `in_train` and `in_val` of the images are in
-    the run's own train and val, byte for byte; `unseen` are then the metrics of all others, None if there are none. `moved`: whether these
-    seem to be the run's own data.
+    `classes`: how many the run has. `data` is None for the run's own data, `crop` where it was not asked for. Of other data, `in_train` and
+    `in_val` of the images are in the run's own train and val, byte for byte; `unseen` are then the metrics of all others, None if there
+    are none. `moved`: whether these seem to be the run's own data.
     """
 
     run: Path
@@ -40,6 +40,7 @@ class Evaluation:
     crop: Crop | None
     predictions: Path
     metrics: SplitMetrics
+    classes: int
     in_train: int = 0
     in_val: int = 0
     unseen: SplitMetrics | None = None
@@ -114,7 +115,7 @@ def evaluate_run(
     resamples = run.recipe.evaluate.resamples
     with console.busy(f"figures and their intervals from {resamples:,} resamples"):
         metrics = evaluate_predictions(predictions, resamples, run.recipe.train.seed, calibrated)
-    found = Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics)
+    found = Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics, len(run.class_names))
     return found if data is None else _without_the_familiar(found, run, loaded, predictions, calibrated)
 
 

@@ -138,8 +138,8 @@ def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _
 
 
 def _also(metric: Metric, figures: SplitMetrics) -> str:
-    """What the figure is once calibrated, and without its correction for few images."""
-    said = f"; {stated(metric, figures, '_calibrated')[0]} once calibrated" if figures.has(f"{metric.key}_calibrated") else ""
+    """What the figure is after calibration, and without its correction for few images."""
+    said = f"; {stated(metric, figures, '_calibrated')[0]} after calibration" if figures.has(f"{metric.key}_calibrated") else ""
     if not figures.has(f"{metric.key}_corrected"):
         return said
     return f"{said}; {with_interval(figures.interval(metric.key), metric.digits, unit_of(metric))[0]} as computed, without correction"

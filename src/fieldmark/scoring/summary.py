@@ -10,7 +10,7 @@ from rich.table import Table
 from fieldmark.core.console import table
 from fieldmark.core.summary import SplitMetrics
 from fieldmark.scoring.intervals import intervals
-from fieldmark.scoring.metrics import METRICS, Metric
+from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 from fieldmark.scoring.predictions import Predictions
 
 _VISIBLE_NLL = 0.001
@@ -53,18 +53,30 @@ def calibration_harm(test: SplitMetrics, val_images: int) -> str | None:
     )
 
 
-def metrics_table(metrics: Mapping[str, SplitMetrics]) -> Table:
-    """The headline metrics by split, with their intervals, for the console; below the corrected ones what they are without."""
-    shown = [metric for metric in METRICS.values() if metric.headline]
+def metrics_table(metrics: Mapping[str, SplitMetrics], classes: int) -> Table:
+    """The headline metrics of so many classes by split, with their intervals, for the console.
 
-    def cell(split: str, metric: Metric) -> str:
-        value, low, high = (f"{each:.{metric.digits}f}" for each in metrics[split].estimate(metric.key))
+    Below those of probabilities stands what they are after calibration, below corrected ones what they are without the correction.
+    """
+    shown = headline_metrics(classes)
+
+    def cell(split: str, metric: Metric, state: str = "") -> str:
+        figures, key = metrics[split], f"{metric.key}{state}"
+        if not figures.has(key):
+            return ""
+        value, low, high = (_written(each, metric.digits) for each in figures.estimate(key))
         return f"{value}  [{low}, {high}]"
 
     rows = [("images", *(each.n for each in metrics.values()))]
     for metric in shown:
         rows.append((f"{metric.name} %" if metric.unit == "%" else metric.name, *(cell(split, metric) for split in metrics)))
         if metric.biased:
-            rows.append(("  as computed", *(f"{getattr(each, metric.key):.{metric.digits}f}" for each in metrics.values())))
+            rows.append(("  as computed", *(_written(getattr(each, metric.key), metric.digits) for each in metrics.values())))
+        if any(each.has(f"{metric.key}_calibrated") for each in metrics.values()):
+            rows.append(("  after calibration", *(cell(split, metric, "_calibrated") for split in metrics)))
     corrected = " and ".join(metric.name for metric in shown if metric.biased)
     return table(f"with 95 % intervals; {corrected} corrected for few images", ("", *metrics), rows)
+
+
+def _written(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

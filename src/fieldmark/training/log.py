@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.console import Advance, Console, duration
+from fieldmark.core.console import Advance, Console
 from fieldmark.core.files import json_text, write_text
 from fieldmark.core.run_folder import RunFolder, read_json_lines
 from fieldmark.training.meter import Meter
@@ -16,6 +16,7 @@ from fieldmark.training.pace import Pace
 from fieldmark.training.position import Position
 
 _PROGRESS_EVERY = 5
+_EPOCHS_ABOUT = "after each epoch: loss and top-1 of train and of val (*: the best so far)"
 
 
 class TrainingLog:
@@ -39,6 +40,7 @@ class TrainingLog:
         self._pace.begin(stage)
         if self._began is None:
             self._began = time.monotonic(), self._done(at)
+            self._console.say(_EPOCHS_ABOUT)
         if self._tensorboard and self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -94,11 +96,19 @@ class TrainingLog:
 
 
 def _epoch_text(row: dict[str, Any], epochs: int, best: bool, left: float | None) -> str:
-    text = f"epoch {row['epoch']:>3}/{epochs}  train loss {row['train_loss']:.3f} top-1 {row['train_top1']:5.1f} %"
+    """At most 80 columns; what it leaves out is in metrics.jsonl."""
+    text = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  train {row['train_loss']:.3f} {row['train_top1']:5.1f} %"
     if "val_top1" in row:
-        text += f"  val loss {row['val_nll']:.3f} top-1 {row['val_top1']:5.1f} %{' *' if best else '  '}"
-    text += f"  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
-    return f"{text}  {duration(left)} left" if left and row["epoch"] < epochs else text
+        text += f"  val {row['val_nll']:.3f} {row['val_top1']:5.1f} %{' *' if best else '  '}"
+    text += f"  {row['images_per_second']:.0f} img/s"
+    return f"{text}  {_about(left)} left" if left and row["epoch"] < epochs else text
+
+
+def _about(seconds: float) -> str:
+    """12 s, 13 min, 2.5 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

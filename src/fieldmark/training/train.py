@@ -276,7 +276,7 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     summary.write(folder.summary_file)
     folder.set_status("finished")
     _drop_working_files(folder)
-    console.say("", metrics_table(metrics))
+    console.say("", metrics_table(metrics, summary.dataset.classes))
     console.say(*trust_notes(fitted.decisions, test, summary.test))
     console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
 
