@@ -33,6 +33,20 @@ def test_every_kind_of_error_has_its_exit_code(
     assert captured.err.startswith("fieldmark: ") and "Traceback" not in captured.err and captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [("version", "--version"), ("help", "--help"), ("help train", "train --help"), ("help study run", "study run --help")],
+)
+def test_help_and_version_are_words_as_well_as_options(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for typed in (words, option):
+        with pytest.raises(SystemExit) as stop:
+            main(typed.split())
+        assert stop.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+
+
 def test_a_crash_is_never_exit_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "list_recipes", lambda name: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -164,6 +165,28 @@ def test_unknown_images_are_told_without_the_predictions_of_train_or_from_them_a
     fit_score("msp", None).save(run.folder.rejection_file)
     with pytest.raises(InputError, match="holds the score msp, and calibration"):
         Run.load(run.path).predict(images(run, birds))
+
+
+def test_a_run_whose_training_was_stopped_says_so_before_it_answers(
+    finished_run: Run, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my run"
+    shutil.copytree(finished_run.path, folder)
+    (folder / "calibration.json").unlink()
+    stopped = Run.load(folder)
+    stopped.folder.set_status("interrupted")
+    image = images(stopped, birds)[0]
+    said = rf"not finished \(interrupted\): these answers .* are not calibrated; `fieldmark resume '{folder}'`"
+    with pytest.warns(UserWarning, match=said):
+        stopped.predict(image)
+    for command in (["predict", str(folder), str(image)], ["explain", str(folder), str(image), "--out", str(tmp_path / "explained")]):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0 and re.search(f"^warning: .*{said}", capsys.readouterr().err)
+    assert "not finished (interrupted)" in (tmp_path / "explained" / "explain.html").read_text(encoding="utf-8")
+    stopped.folder.set_status("finished")
+    list(fieldmark.predict(folder, image))
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

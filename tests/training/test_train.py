@@ -232,6 +232,7 @@ def test_a_signal_saves_the_state_and_exits_130(birds, tiny, tmp_path, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "\nstopping after this step; a second Ctrl-C stops at once\n" in errors
     assert f"Continue with: fieldmark resume {run}" in errors
     assert RunFolder.open(run).manifest().status == "interrupted"
     state, _ = Checkpoints(run / "checkpoints", 2).newest()

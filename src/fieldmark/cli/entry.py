@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command; exit 0, 1 (a check failed), 2 (bad input), 130 (interrupted) or, for a crash, 1 with a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     prepare_streams()
-    tokens = sys.argv[1:] if arguments is None else arguments
+    tokens = _with_options(sys.argv[1:] if arguments is None else arguments)
     try:
         _refuse_empty(tokens)
         with needed_for("this command"):
@@ -61,6 +61,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (FieldmarkError, NobodyReads):
         drop_output()
     sys.exit(code)
+
+
+def _with_options(tokens: list[str]) -> list[str]:
+    """`help COMMAND` and `version`, as other tools have them, as our options."""
+    if tokens[:1] == ["help"]:
+        return [*tokens[1:], "--help"]
+    return ["--version"] if tokens == ["version"] else tokens
 
 
 def _refuse_empty(tokens: list[str]) -> None:

@@ -37,8 +37,7 @@ def predict_images(
     """
     passed_over = PassedOver()
     files, given = images_in(sources, passed_over), given_boxes(boxes)
-    if warning := run.box_warning(given is not None):
-        console.say(f"warning: {warning}")
+    console.say(*(f"warning: {caution}" for caution in run.cautions(given is not None)))
     return _predicted(run, files, console, csv, given, top, passed_over)
 
 

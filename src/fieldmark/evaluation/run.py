@@ -26,6 +26,7 @@ from fieldmark.answering.networks import Networks
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
@@ -247,15 +248,28 @@ class Run:
         Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
         bytes of files, and files that are open for reading. A batch of arrays is its images.
 
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the run
-        was trained on images cropped to boxes and these have none, or the other way round.
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the
+        training is not finished, and if the run was trained on images cropped to boxes and these have none, or the other way round.
         """
-        if warning := self.box_warning(boxes is not None):
-            warnings.warn(warning, stacklevel=2)
+        for caution in self.cautions(boxes is not None):
+            warnings.warn(caution, stacklevel=2)
         return list(self.answerer.stream(images_in(images), top, boxes))
 
-    def box_warning(self, boxes: bool) -> str | None:
-        """What to say before images are predicted with or without boxes, if the run was trained the other way."""
+    def cautions(self, boxes: bool) -> tuple[str, ...]:
+        """What to say before images are answered, with or without boxes."""
+        return tuple(each for each in (self._unfinished(), self._box_caution(boxes)) if each is not None)
+
+    def _unfinished(self) -> str | None:
+        """That the answers are not yet those of the run, if its training has not come to its end."""
+        status = self.folder.manifest().status
+        if status == "finished":
+            return None
+        uncalibrated = " and are not calibrated" if self.decisions is None else ""
+        answers = f"these answers come from its best epoch so far{uncalibrated}"
+        return f"the training of {self.path} is not finished ({status}): {answers}; `fieldmark resume {typed(self.path)}` completes it"
+
+    def _box_caution(self, boxes: bool) -> str | None:
+        """That the run was trained the other way."""
         if self.preprocess.margin is not None and not boxes:
             return f"{self.path} was trained on images cropped to boxes and sees these whole: expect worse answers without a sign of it"
         if self.preprocess.margin is None and boxes:

@@ -45,8 +45,8 @@ def predict_unknown(run: Run, sources: Sequence[str | Path], console: Console) -
     NAME is that of the first source. The same images keep it, and others of the same name get a number behind it. Raises CheckFailed, and
     saves nothing, if a file that was named itself cannot be read.
     """
-    if warning := run.box_warning(False):
-        console.say(f"warning: {warning}; test, which they are held against, it saw cropped")
+    for caution in run.cautions(boxes=False):
+        console.say(f"warning: {caution}; test, which they are held against, it saw cropped")
     files = [Path(os.path.abspath(path)) for path in find_images(sources)]
     with run.folder.locked():
         with console.timed("predicting unknown images"):

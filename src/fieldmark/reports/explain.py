@@ -183,8 +183,8 @@ def explain_run(
     names = [readable(image) if isinstance(image, Path) else f"image {number}" for number, image in enumerate(files, start=1)]
     names_of_maps = [_map_name(number, len(files), name) for number, name in enumerate(names, start=1)]
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
-    if warning := run.box_warning(boxes is not None):
-        console.say(f"warning: {warning}")
+    cautions = run.cautions(boxes is not None)
+    console.say(*(f"warning: {caution}" for caution in cautions))
     explainer = _Explainer(run, method, boxes)
     panels = []
     with run.computing(), console.progress("explaining", "images") as advance:
@@ -196,7 +196,7 @@ def explain_run(
             advance(len(panels), len(files))
     maps = [panel.answer.map for panel in panels if panel.answer is not None and panel.answer.map is not None]
     summary = deletion_summary([each.check for each in maps]) if maps else None
-    page = render("reports/explain.html.j2", _content(explainer, panels, summary, warning or ""))
+    page = render("reports/explain.html.j2", _content(explainer, panels, summary, cautions))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for stale in earlier - {each.file for each in maps}:
@@ -364,7 +364,7 @@ def _said(predictions: Predictions) -> np.ndarray:
     return said
 
 
-def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, box_warning: str) -> dict[str, Any]:
+def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str]) -> dict[str, Any]:
     """What the template shows."""
     run = explainer.run
     answers = [panel.answer for panel in panels if panel.answer is not None]
@@ -386,7 +386,7 @@ def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "without_map": explainer.without_map,
         "without_neighbours": explainer.without_neighbours,
         "data_gone": explainer.data_gone,
-        "box_warning": box_warning,
+        "cautions": cautions,
         "scale": data_uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
         "version": versions()["fieldmark"],
     }

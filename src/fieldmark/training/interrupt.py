@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 
 class Interrupt:
-    """Inside the `with` block the signals set `requested` instead of ending the process."""
+    """Inside the `with` block the signals set `requested` instead of ending the process, and `announce` is called at the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[], object] | None = None) -> None:
         self.requested = False
+        self._announce = announce
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -29,3 +31,5 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if self._announce is not None:  # in a thread, because the signal may have come in the middle of a message
+            threading.Thread(target=self._announce).start()

@@ -39,6 +39,8 @@ from fieldmark.training.position import Position
 from fieldmark.training.setup import Setup, prepare, restore
 from fieldmark.training.stages import stage_accounts
 
+_STOPPING = "stopping after this step; a second Ctrl-C stops at once"
+
 
 def train_run(data: str | Path | FoundData, recipe: Recipe, out: str | Path | None = None, console: Console | None = None) -> Run:
     """Train on DATA, or on data that were found already, by a recipe; leaves a run folder behind (`out`, or a new one under runs/).
@@ -167,7 +169,7 @@ def _readable(error: Exception, folder: RunFolder) -> Exception:
 
 def _train(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> Position:
     """Fit, then refit if the recipe asks for it; best.safetensors holds the weights to be used."""
-    with Interrupt() as interrupt:
+    with Interrupt(lambda: setup.console.say(_STOPPING)) as interrupt:
         if state is not None and state["position"]["phase"] == "refit":
             at = _refit(setup, folder, interrupt, Position(**state["position"]), state)
         else:

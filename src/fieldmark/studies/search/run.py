@@ -104,7 +104,8 @@ def run_search(
 
     budget.check()
     import_optuna()
-    with _held(out), Interrupt() as interrupt:
+    stopping = "stopping once the trials have saved their state; a second Ctrl-C stops at once"
+    with _held(out), Interrupt(lambda: console.say(stopping)) as interrupt:
         proposals = _open(search, dataset, out, console)
         work = Trials(search, dataset, out, engine, proposals, console)
         if search.space.largest <= (budget.trials or math.inf) and search.space.largest < math.inf:
