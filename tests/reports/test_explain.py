@@ -280,7 +280,7 @@ def test_an_architecture_without_a_map_is_explained_without_one(
     def none(*_: Any) -> None:
         raise InputError("mixer does not end in one feature map", hint="No heat map can be made of this architecture.")
 
-    monkeypatch.setattr(explain, "heat_maps", none)
+    monkeypatch.setattr("fieldmark.evaluation.explanation.heat_maps", none)
     assert maps_of(finished_run, np.zeros((1, 3, 32, 32), np.uint8), np.zeros(1, np.int64)) is None
     made = explain_run(finished_run, [images], tmp_path / "out", QUIET)
     found, page = written(made)
