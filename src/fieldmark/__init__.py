@@ -79,7 +79,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that the command line starts fast."""
     if name not in __all__:
-        raise AttributeError(f"module 'fieldmark' has no attribute {name!r}")
+        from fieldmark.core.names import suggest
+
+        raise AttributeError(f"module 'fieldmark' has no attribute {name!r}{suggest(name, __all__)}")
     import importlib
 
     return getattr(importlib.import_module(_ELSEWHERE.get(name, "fieldmark.api")), name)

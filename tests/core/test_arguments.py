@@ -55,6 +55,37 @@ def test_what_cannot_be_used_is_an_input_error_that_names_it(call, wanted, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (lambda: fieldmark.evaluate("x", splt="val"), "evaluate takes no argument splt; did you mean split?"),
+        (lambda: fieldmark.evaluate("x", zzz=1), "evaluate takes no argument zzz"),
+        (lambda: fieldmark.explain("x", ["a.png"]), "explain needs out"),
+        (lambda: fieldmark.train(), "train needs data"),
+        (lambda: fieldmark.ensemble("x", "y"), "ensemble needs out"),
+        (lambda: fieldmark.evaluate(), "evaluate needs run"),
+        (lambda: fieldmark.evaluate("x", run="x"), "evaluate is given run twice"),
+        (lambda: fieldmark.list_recipes("default", "demo"), "list_recipes takes at most 1 argument without a name, not 2"),
+        (
+            lambda: fieldmark.evaluate_corruptions("x", (1,), True, 4),
+            "evaluate_corruptions takes at most 3 arguments without a name, not 4",
+        ),
+        (lambda: fieldmark.load_recipe("default", overides=[]), "load_recipe takes no argument overides; did you mean overrides?"),
+        (lambda: fieldmark.read_dataset("x", colums={}), "read_dataset takes no argument colums; did you mean columns?"),
+        (lambda: fieldmark.Run("runs/cars"), "Run.load(path) opens a run"),
+    ],
+)
+def test_arguments_that_a_function_does_not_take_are_one_line(call, wanted):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value) == wanted
+
+
+def test_a_function_that_does_not_exist_suggests_one():
+    with pytest.raises(AttributeError, match="has no attribute 'evalaute'; did you mean evaluate"):
+        fieldmark.evalaute  # noqa: B018
+
+
 def test_settings_are_given_in_many_ways():
     recipes = [
         fieldmark.load_recipe("default", given)

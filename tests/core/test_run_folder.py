@@ -32,6 +32,22 @@ def test_a_run_folder_appears_whole(tmp_path):
     ]
 
 
+def test_a_part_of_a_run_names_the_run(tmp_path):
+    folder = make(tmp_path / "run")
+    for part, kind in ((folder.recipe_file, "file"), (folder.checkpoints, "folder")):
+        with pytest.raises(InputError) as error:
+            RunFolder.open(part)
+        assert str(error.value) == f"{part} is a {kind} of the run {folder.path}: give {folder.path}"
+    (tmp_path / "loose.pt").touch()
+    for path, wanted in (
+        ("loose.pt", "is not a run folder: it is a file"),
+        ("gone", "there is no run folder"),
+        ("run/gone", "there is no"),
+    ):
+        with pytest.raises(InputError, match=wanted):
+            RunFolder.open(tmp_path / path)
+
+
 def test_a_failure_while_making_it_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), RunFolder.create(tmp_path / "run") as folder:
         folder.write_recipe(load_recipe("default"))

@@ -222,6 +222,18 @@ def test_an_answer_that_is_not_a_number_names_nothing(
     assert rows[2] == f"{files[1]}{',' * 11}the answer is not a number"
 
 
+def test_a_run_says_what_it_is(finished_run: Run, tmp_path: Path) -> None:
+    top1 = finished_run.summary.test.top1
+    assert repr(finished_run).startswith(
+        f"Run('{finished_run.path}', {finished_run.recipe.model.name}, {len(finished_run.class_names)} classes"
+    )
+    assert repr(finished_run).endswith(f", finished, {top1:.1f} % right on test)")
+    copy = Run.load(shutil.copytree(finished_run.path, tmp_path / "copy"))
+    copy.folder.summary_file.unlink()
+    copy.folder.manifest_file.write_text("{")
+    assert repr(copy) == f"Run('{copy.path}')"
+
+
 def test_images_in_memory_have_the_answers_of_their_files(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     file = next((birds / "test").rglob("*.png"))
     picture = Image.open(file)

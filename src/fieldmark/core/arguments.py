@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import suggest
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -34,8 +35,21 @@ _WORDS: dict[str, str] = {
 _KINDS = {name: kind for kind, names in _WORDS.items() for name in names.split()}
 
 
+def fitting(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function, which raises InputError for arguments that it does not take, and for those that it lacks."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*given: Parameters.args, **named: Parameters.kwargs) -> Result:
+        if problems := _unfit(function.__name__, signature, len(given), named):
+            raise InputError(*problems)
+        return function(*given, **named)
+
+    return call
+
+
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """The function, which raises InputError for an argument of the wrong kind. None is fine where it is the default."""
+    """As fitting, and for an argument of the wrong kind. None is fine where it is the default."""
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -50,7 +64,7 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             raise InputError(*problems, hint=f"help(fieldmark.{function.__name__}) says what it takes.")
         return function(*given, **named)
 
-    return call
+    return fitting(call)
 
 
 def described(value: object) -> str:
@@ -77,6 +91,27 @@ def paths_of(values: object, what: str) -> list[str | Path]:
         [values] if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable) or isinstance(values, Mapping) else values
     )
     return [path_of(each, what) for each in listed]
+
+
+def _unfit(function: str, signature: inspect.Signature, given: int, named: Mapping[str, object]) -> list[str]:
+    """Why a function cannot be called with so many arguments by their place, and these by their names."""
+    parameters = signature.parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    by_place = [name for name, parameter in parameters.items() if parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
+    by_name = [*by_place, *(name for name, parameter in parameters.items() if parameter.kind == parameter.KEYWORD_ONLY)]
+    strangers = [] if inspect.Parameter.VAR_KEYWORD in kinds else [name for name in named if name not in by_name]
+    needed = [name for name in by_name if parameters[name].default is inspect.Parameter.empty]
+    too_many = given > len(by_place) and inspect.Parameter.VAR_POSITIONAL not in kinds
+    return [
+        *(f"{function} takes no argument {name}{suggest(name, by_name)}" for name in strangers),
+        *(
+            [f"{function} takes at most {len(by_place)} argument{'s' * (len(by_place) != 1)} without a name, not {given}"]
+            if too_many
+            else []
+        ),
+        *(f"{function} is given {name} twice" for name in by_place[:given] if name in named),
+        *(f"{function} needs {name}" for name in needed if name not in named and name not in by_place[:given]),
+    ]
 
 
 def _fits(value: object, kind: str) -> bool:

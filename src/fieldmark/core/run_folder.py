@@ -61,12 +61,16 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """An existing run. Raises InputError if `path` is not one."""
         folder = cls(path_of(path, "a run is given as the path of its folder, or as a Run"))
-        if not folder.path.is_dir():
-            raise InputError(f"there is no run folder {folder.path}")
         missing = [file.name for file in (folder.recipe_file, folder.manifest_file, folder.split_file) if not file.is_file()]
-        if missing:
-            raise InputError(f"{folder.path} is not a run folder: it has no {', '.join(missing)}")
-        return folder
+        if not missing:
+            return folder
+        if not folder.path.exists():
+            raise InputError(f"there is no run folder {folder.path}")
+        kind = "folder" if folder.path.is_dir() else "file"
+        if (above := next(filter(_holds_run, folder.path.parents), None)) is not None:
+            raise InputError(f"{folder.path} is a {kind} of the run {above}: give {above}")
+        why = "it is a file" if kind == "file" else f"it has no {', '.join(missing)}"
+        raise InputError(f"{folder.path} is not a run folder: {why}")
 
     @classmethod
     @contextmanager
@@ -142,7 +146,7 @@ class RunFolder:
 
 def refuse_existing(path: Path) -> None:
     """Raise InputError if a new run folder would touch something that is already there."""
-    if (path / "recipe.yaml").exists() and (path / "manifest.json").exists():
+    if _holds_run(path):
         raise InputError(
             f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {path}`, or choose another folder with --out."
         )
@@ -151,6 +155,10 @@ def refuse_existing(path: Path) -> None:
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"{path} cannot be made: {above} is a file", hint="Choose another folder with --out.")
+
+
+def _holds_run(path: Path) -> bool:
+    return (path / "recipe.yaml").exists() and (path / "manifest.json").exists()
 
 
 def new_run_path(parent: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -50,8 +50,21 @@ class Run:
     """A finished run, ready to be used: `Run.load(path).predict(images)`."""
 
     def __init__(self, folder: RunFolder):
+        if not isinstance(folder, RunFolder):
+            raise InputError("Run.load(path) opens a run")
         self.folder = folder
         self.recipe: Recipe = folder.recipe()
+
+    def __repr__(self) -> str:
+        """Its path, network, classes, status and accuracy on test, as far as they can be read."""
+        known = [repr(str(self.path))]
+        with suppress(InputError):
+            manifest, ensemble = self.folder.manifest(), self.ensemble
+            network = self.recipe.model.name if ensemble is None else f"{ensemble.method} of {len(ensemble.members)} networks"
+            known += [network, f"{len(manifest.class_names)} classes", manifest.status]
+        with suppress(InputError):
+            known.append(f"{self.summary.test.top1:.1f} % right on test")
+        return f"Run({', '.join(known)})"
 
     @classmethod
     def load(cls, path: Run | str | os.PathLike[str]) -> Run:

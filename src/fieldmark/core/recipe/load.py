@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldmark.core.arguments import path_of
+from fieldmark.core.arguments import fitting, path_of
 from fieldmark.core.errors import Problem
 from fieldmark.core.recipe.few_epochs import fitted
 from fieldmark.core.recipe.layers import Setting, file_layers, read_layer, settings_layer
@@ -14,6 +14,7 @@ from fieldmark.core.recipe.merge import build_recipe
 from fieldmark.core.recipe.recipe import Recipe
 
 
+@fitting
 def load_recipe(
     name: str | Path | Recipe = "default", overrides: Sequence[str | Mapping[str, Any]] = (), say: Callable[..., None] | None = None
 ) -> Recipe:
