@@ -18,9 +18,13 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     n = len(labels)
     logits = 5 * np.eye(3, dtype=np.float32)[labels]
     logits[given.get("broken", []), 0] = np.nan
-    test = Predictions(np.array([str(k) for k in range(n)]), np.array(labels, np.int32), logits, np.zeros((n, 0), np.float32), NAMES)
+    test = Predictions(
+        np.array([str(k) for k in range(n)]), np.array(labels, np.int32), logits, np.zeros((n, 0), np.float32), given.get("names", NAMES)
+    )
     summary = a_summary(top1=90.0, test={"top1_calibrated": 80.0} if given.get("vector") else {})
-    used: list[dict[str, Any]] = [dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in rows]
+    used: list[dict[str, Any]] = [
+        dict(zip(("path", "hash", "label", "split"), row, strict=True)) for row in [*rows, *given.get("also", [])]
+    ]
     for split, groups in given.get("groups", {}).items():
         used += [{"path": f"{split}-{k}", "hash": "", "label": "ant", "split": split, "group": group} for k, group in enumerate(groups)]
     folder = SimpleNamespace(manifest=lambda: SimpleNamespace(cautions=given.get("augmentation", ())))
@@ -28,7 +32,7 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     return cautions(Assessment(evidence, test, logits, np.array([9, 9, 9]), {}, None, (), None))
 
 
-FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test")]
+FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test"), ("v", "4", "ant", "val"), ("w", "5", "cow", "val")]
 ENOUGH = [0, 1, 2] * 10
 
 
@@ -40,16 +44,31 @@ def test_what_was_found_of_the_augmentation_is_repeated() -> None:
     assert said(FINE, ENOUGH, augmentation=("A flip.",)) == ["A flip."]
 
 
-def test_copies_across_splits_and_across_classes() -> None:
-    (leak,) = said([*FINE, ("d", "1", "ant", "test"), ("e", "2", "bee", "test")], ENOUGH)
-    assert leak == "2 images of test are also in train or val, byte for byte, so the figures are optimistically biased: d, e."
-    (again,) = said([*FINE, ("d", "3", "cow", "test"), ("e", "3", "cow", "test")], ENOUGH)
-    assert again == "2 of 5 images are copies of others in the same split, byte for byte, and figures and intervals count each of them: c."
+def test_copies_name_the_files_of_each_group() -> None:
+    in_1 = "(1 group of copies)"
+    leak, again = said([*FINE, ("d", "1", "ant", "test"), ("e", "1", "ant", "test")], ENOUGH)
+    assert leak.startswith("2 images of test are also in train or val, byte for byte, so the figures are optimistically biased")
+    assert leak.endswith(f"{in_1}: a (train) = d (test) = e (test).")
+    assert (
+        again == f"2 of 7 images have copies in the same split, byte for byte, and figures and intervals count each of them {in_1}: d = e."
+    )
     assert said([*FINE, ("d", "1", "ant", "unknown"), ("e", "", "ant", "train"), ("f", "", "bee", "test")], ENOUGH) == []
-    _, doubt = said([*FINE, ("d", "1", "bee", "train")], ENOUGH)
-    assert doubt == "1 image lies in several classes at once, and at most one of these labels can be right: a."
-    many = [(f"t{k}", f"h{k}", "ant", split) for k in range(5) for split in ("train", "test")]
-    assert said(many, ENOUGH)[0].endswith("t0, t1, t2 and 2 more.")
+    _, doubt = said([*FINE, ("d", "1", "bee", "train"), ("e", "1", "cow", "val")], ENOUGH)
+    several = "1 image lies in several classes at once, and at most one of these labels can be right"
+    assert doubt == f"{several}: a (ant) = d (bee) = e (cow)."
+    many = [(f"{split}{k}", f"h{k}", "ant", split) for k in range(5) for split in ("train", "test")]
+    (leak,) = said([*FINE, *many], ENOUGH)
+    assert leak.startswith("5 images of test are") and "(5 groups of copies): train0 (train) = test0 (test); train1" in leak
+    assert leak.endswith("train2 (train) = test2 (test); and 2 more groups.")
+    (blank,) = said([*FINE, *((f"b{k}", "blank", "ant", "train") for k in range(1000))], ENOUGH)
+    assert blank.startswith("1,000 of 1,005 images have copies") and blank.endswith(" = b11 = 988 more.")
+
+
+def test_classes_of_one_name_and_classes_that_val_lacks() -> None:
+    (alike,) = said(FINE, ENOUGH, names=("ant", "Ant", "cow"), also=[("x", "8", "Ant", "val")])
+    assert alike == "Classes that differ only in capitals, blanks or hyphens: 'ant' and 'Ant'; are they one?"
+    (lacking,) = said(FINE[:3], ENOUGH)
+    assert lacking.startswith("2 classes of 3 have no images in val, so ") and lacking.endswith(" without them: ant, cow.")
 
 
 def test_groups_that_test_shares() -> None:

@@ -1,29 +1,42 @@
-"""What a reader has to know of the images before believing figures: copies, shared groups, classes with few images."""
+"""What a reader has to know of the images before believing figures: copies, shared groups, classes of one name or with few images."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fieldmark.core.names import some
+from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS
 from fieldmark.datasets.splits import straddling
 
 _FEW = 10
 _NAMED = 3
+_PLACES = 12
 _BIASED = "so the figures are optimistically biased"
 
 
-def data_cautions(images: Sequence[Mapping[str, Any]], tested: np.ndarray) -> list[str]:
+def data_cautions(images: Sequence[Mapping[str, Any]], tested: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """One sentence or two for each; none if nothing was found.
 
     images: rows of a split table, with path, hash, label, split and, if there are any, group and true_label. tested: images of each class
-    in test, int (C,).
+    in test, int (C,). class_names: the C names.
     """
-    return [*_copies(images), *_shared_groups(images), *_few_images(tested)]
+    alike = [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in twins(class_names)]
+    return [*_copies(images), *_shared_groups(images), *alike, *_not_in_val(images, class_names), *_few_images(tested)]
+
+
+def twins(class_names: Sequence[str]) -> list[str]:
+    """A sentence on classes whose names differ only in capitals, blanks, hyphens or how an accent is encoded; none if there are none."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold(), []).append(name)
+    found = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    return [f"classes that differ only in capitals, blanks or hyphens: {some(found)}; are they one?"] if found else []
 
 
 def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -33,25 +46,45 @@ def _copies(images: Sequence[Mapping[str, Any]]) -> list[str]:
         if image["hash"] and image["split"] in SPLITS:
             by_hash[image["hash"]].append(image)
     alike = [each for each in by_hash.values() if len(each) > 1]
-    leaked = [row["path"] for each in alike if {"train", "val"} & {row["split"] for row in each} for row in each if row["split"] == "test"]
-    counted = len({(row["hash"], row["split"]) for each in alike for row in each})
-    again = sum(map(len, alike)) - counted
-    doubtful = [each[0]["path"] for each in alike if len({row.get("true_label", row["label"]) for row in each}) > 1]
+    splits = [{row["split"] for row in each} for each in alike]
+    leaked = [each for each, found in zip(alike, splits, strict=True) if "test" in found and len(found) > 1]
+    within = [[row for row in each if row["split"] == split] for each in alike for split in SPLITS]
+    again = [each for each in within if len(each) > 1]
+    doubtful = [each for each in alike if len({_label(row) for row in each}) > 1]
     said = []
     if leaked:
-        are = "is" if len(leaked) == 1 else "are"
-        said.append(f"{_images(leaked)} of test {are} also in train or val, byte for byte, {_BIASED}: {some(leaked, _NAMED)}.")
+        count = sum(row["split"] == "test" for each in leaked for row in each)
+        are = "image of test is" if count == 1 else "images of test are"
+        places = _named(leaked, lambda row: str(row["split"]))
+        said.append(f"{count:,} {are} also in train or val, byte for byte, {_BIASED} ({_counted(leaked)}): {places}.")
     if again:
-        are = "is a copy" if again == 1 else "are copies"
         used = sum(image["split"] in SPLITS for image in images)
-        first = [each[0]["path"] for each in alike if len({row["split"] for row in each}) < len(each)]
         counts = "figures and intervals count each of them"
-        said.append(f"{again:,} of {used:,} images {are} of others in the same split, byte for byte, and {counts}: {some(first, _NAMED)}.")
+        copies = f"{sum(map(len, again)):,} of {used:,} images have copies in the same split, byte for byte, and {counts}"
+        said.append(f"{copies} ({_counted(again)}): {_named(again)}.")
     if doubtful:
-        lie = "lies" if len(doubtful) == 1 else "lie"
-        several = f"{_images(doubtful)} {lie} in several classes at once, and at most one of these labels can be right"
-        said.append(f"{several}: {some(doubtful, _NAMED)}.")
+        images_lie = "image lies" if len(doubtful) == 1 else "images lie"
+        several = f"{len(doubtful):,} {images_lie} in several classes at once, and at most one of these labels can be right"
+        said.append(f"{several}: {_named(doubtful, _label)}.")
     return said
+
+
+def _label(image: Mapping[str, Any]) -> str:
+    return str(image.get("true_label", image["label"]))
+
+
+def _counted(groups: Sequence[object]) -> str:
+    return f"{len(groups):,} group{'s' * (len(groups) != 1)} of copies"
+
+
+def _named(groups: Sequence[Sequence[Mapping[str, Any]]], mark: Callable[[Mapping[str, Any]], str] | None = None) -> str:
+    """The files of each group of copies, with `mark` of each in brackets."""
+    named = [[row["path"] + (f" ({mark(row)})" if mark else "") for row in each] for each in groups[:_NAMED]]
+    listed = "; ".join(
+        " = ".join(map(shown, each[:_PLACES])) + f" = {len(each) - _PLACES:,} more" * (len(each) > _PLACES) for each in named
+    )
+    more = f"; and {len(groups) - _NAMED:,} more groups" if len(groups) > _NAMED + 1 else "; and 1 more group" * (len(groups) > _NAMED)
+    return f"{listed}{more}"
 
 
 def _shared_groups(images: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -62,6 +95,16 @@ def _shared_groups(images: Sequence[Mapping[str, Any]]) -> list[str]:
     if not shared:
         return []
     return [f"{len(shared):,} of {len(tested):,} groups of test also have images in train or val, {_BIASED}."]
+
+
+def _not_in_val(images: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+    held = {_label(image) for image in images if image["split"] == "val"}
+    without = [name for name in class_names if name not in held] if held else []
+    if not without:
+        return []
+    has, them = ("has", "it") if len(without) == 1 else ("have", "them")
+    chosen = f"so the best epoch, temperature and thresholds are chosen without {them}"
+    return [f"{_classes(len(without))} of {len(class_names):,} {has} no images in val, {chosen}: {some(without, _NAMED)}."]
 
 
 def _few_images(counts: np.ndarray) -> list[str]:
@@ -76,10 +119,6 @@ def _few_images(counts: np.ndarray) -> list[str]:
             "so figures of a single class are imprecise."
         )
     return said
-
-
-def _images(paths: Sequence[str]) -> str:
-    return f"{len(paths):,} image{'s' * (len(paths) != 1)}"
 
 
 def _classes(count: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldmark.core.names import some
+from fieldmark.datasets.cautions import twins
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset
 from fieldmark.runtime.decode import UnreadableImage
 
@@ -66,7 +67,7 @@ def overview(dataset: Dataset) -> Overview:
         name=dataset.name,
         layout=dataset.layout,
         root=str(dataset.root),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *twins(dataset.class_names)),
         classes=len(dataset.class_names),
         images=len(dataset),
         splits={split: by_split[split] for split in (*SPLITS, UNLABELLED) if by_split[split]},

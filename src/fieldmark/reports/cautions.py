@@ -13,9 +13,9 @@ from fieldmark.scoring.summary import calibration_harm
 
 def cautions(found: Assessment) -> list[str]:
     """One sentence or two for each; none if nothing was found. Those of the data were said before the first epoch as well."""
-    run = found.evidence.run
+    run, names = found.evidence.run, found.test.class_names
     return [
-        *data_cautions(found.evidence.used, np.bincount(found.test.labels, minlength=len(found.test.class_names))),
+        *data_cautions(found.evidence.used, np.bincount(found.test.labels, minlength=len(names)), names),
         *run.folder.manifest().cautions,
         *_no_answers(found),
         *_calibration(found),

@@ -150,7 +150,8 @@ def _cautions(loaded: LoadedData) -> list[str]:
     """What the report will say of the data before its figures are believed."""
     used = [row for row in rows_of(split_columns(loaded)) if not row["note"]]
     labels = loaded.dataset.labels[loaded.rows("test")]
-    return data_cautions(used, np.bincount(labels, minlength=len(loaded.dataset.class_names)))
+    class_names = loaded.dataset.class_names
+    return data_cautions(used, np.bincount(labels, minlength=len(class_names)), class_names)
 
 
 def _readable(error: Exception, folder: RunFolder) -> Exception:

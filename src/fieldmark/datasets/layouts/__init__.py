@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import get_args
 from fieldmark.core.arguments import fitting
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import some, suggest
+from fieldmark.core.names import suggest
 from fieldmark.core.recipe.data import Data, LayoutName, MissingLabels, SeveralObjects
 from fieldmark.datasets.dataset import Dataset
 from fieldmark.datasets.layouts import hub
@@ -84,20 +82,11 @@ def read_dataset(
         dataset = replace(dataset, boxes=None)
     if dataset.boxes is not None:
         refuse_shares(dataset.boxes, str(path), "; or leave them out with data.columns=box=" if "columns" in chosen.settings else "")
-    return replace(dataset, notes=(*notes, *dataset.notes, *_twins(dataset.class_names)))
+    return replace(dataset, notes=(*notes, *dataset.notes))
 
 
 _KEPT = ("missing_labels", "several_objects")
 """Settings that say what labels mean, whatever data they are of."""
-
-
-def _twins(class_names: Sequence[str]) -> list[str]:
-    """A note on classes whose names differ only in capitals, blanks, hyphens or how an accent is encoded."""
-    alike: dict[str, list[str]] = {}
-    for name in class_names:
-        alike.setdefault(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold(), []).append(name)
-    twins = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
-    return [f"classes that differ only in capitals, blanks or hyphens: {some(twins)}; are they one?"] if twins else []
 
 
 def _as_usual(source: Source, own: Data, usual: Mapping[str, str], layout: Layout) -> Source:
