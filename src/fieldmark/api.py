@@ -178,7 +178,7 @@ def evaluate(
     unknown: Sequence[str | Path] = (),
     moved_to: str | Path | None = None,
     settings: Settings | Sequence[Settings] = (),
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Evaluation | tuple[Evaluation, ...] | Robustness | UnknownEvaluation:
     """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
 
@@ -226,7 +226,7 @@ def evaluate(
 
 
 @checked
-def evaluate_unknowns(run: Run | str | Path, unknown: Sequence[str | Path], quiet: bool = True) -> UnknownEvaluation:
+def evaluate_unknowns(run: Run | str | Path, unknown: Sequence[str | Path], quiet: bool = False) -> UnknownEvaluation:
     """Measure how many images of none of a run's classes it rejects; the run's evaluation.json and report say so from then on.
 
     Args:
@@ -244,7 +244,7 @@ def evaluate_unknowns(run: Run | str | Path, unknown: Sequence[str | Path], quie
 
 
 @checked
-def evaluate_corruptions(run: Run | str | Path, severities: Sequence[int] = (1, 2, 3, 4, 5), quiet: bool = True) -> Robustness:
+def evaluate_corruptions(run: Run | str | Path, severities: Sequence[int] = (1, 2, 3, 4, 5), quiet: bool = False) -> Robustness:
     """Measure top-1 on test under every corruption; the run's robustness.json, evaluation.json and report say so from then on.
 
     Args:
@@ -271,7 +271,7 @@ def calibrate(
     score: str | None = None,
     unknown: Sequence[str | Path] = (),
     moved_to: str | Path | None = None,
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Decisions:
     """Refit a run's temperature, rejection threshold, prediction sets and back-off on val. Training fits them with the defaults.
 
@@ -310,7 +310,7 @@ def predict(
     boxes: Boxes | str | Path | None = None,
     top: int = 5,
     quiet: bool = False,
-) -> Iterator[Answer]:
+) -> Iterator[Answer] | list[Answer]:
     """Classify images.
 
     Predictions come one by one, in the order of the images, and memory does not grow with their number.
@@ -326,9 +326,26 @@ def predict(
         top: How many classes to name.
         quiet: Print nothing.
 
+    Returns:
+        Without a table, an iterator: an image is predicted when its answer is asked for. With `csv`, all images are predicted now, and the
+        answers are a list; for more than fit into memory, use Run.stream or the command line.
+
     Raises:
         InputError: the run has no weights, there are no such images, or the table cannot be read or written.
     """
+    answers = answers_of(run, sources, csv, boxes, top, quiet)
+    return answers if csv is None else list(answers)
+
+
+def answers_of(
+    run: Run | str | Path,
+    sources: Source | Iterable[Source],
+    csv: str | Path | None,
+    boxes: Boxes | str | Path | None,
+    top: int,
+    quiet: bool,
+) -> Iterator[Answer]:
+    """What `predict` returns, one by one also if there is a table: the command line prints them, and need not hold them all."""
     from fieldmark.evaluation.predict import predict_images
     from fieldmark.evaluation.run import Run
 
@@ -342,7 +359,7 @@ def explain(
     out: str | Path,
     method: str = "auto",
     boxes: Boxes | str | Path | None = None,
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> Explained:
     """Show where a run looked in images, whether that place matters, and the training images nearest to them.
 
@@ -370,7 +387,7 @@ def submit(
     out: str | Path,
     data: str | Path | None = None,
     columns: str | None = None,
-    quiet: bool = True,
+    quiet: bool = False,
     like: str | Path | None = None,
     settings: Settings | Sequence[Settings] = (),
 ) -> Submission:
@@ -553,7 +570,7 @@ def search(
 
 
 @checked
-def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: int = 96, seed: int = 0, quiet: bool = True) -> Path:
+def draw_birds(out: str | Path, species: int = 18, per_class: int = 180, size: int = 96, seed: int = 0, quiet: bool = False) -> Path:
     """Draw a set of birds into a new folder: class folders in train, val and test, species that are in none of them, and a table.
 
     Args:

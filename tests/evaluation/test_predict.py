@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fieldmark
+from fieldmark import api
 from fieldmark.cli import main
 from fieldmark.core.errors import InputError
 from fieldmark.evaluation.run import Run
@@ -20,7 +21,7 @@ def rows(table: Path) -> list[dict[str, str]]:
 
 def test_predictions_come_one_by_one_and_the_table_with_the_last(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
-    answers = fieldmark.predict(finished_run.path, birds / "test", csv=table, top=2, quiet=True)
+    answers = api.answers_of(finished_run.path, birds / "test", table, None, 2, quiet=True)
     first = next(answers)
     assert not table.exists()
     everything = [first, *answers]
@@ -28,15 +29,22 @@ def test_predictions_come_one_by_one_and_the_table_with_the_last(finished_run: R
     assert [answer.best for answer in everything] == [answer.best for answer in finished_run.predict(birds / "test", top=2)]
 
 
+def test_with_a_table_everything_is_predicted_at_once(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    table, images = tmp_path / "answers.csv", sorted((birds / "test").rglob("*.png"))[:3]
+    answers = fieldmark.predict(finished_run, images, csv=table, quiet=True)
+    assert [row["path"] for row in rows(table)] == [str(image) for image in images]
+    assert isinstance(answers, list) and [answer.path for answer in answers] == [str(image) for image in images]
+    assert next(fieldmark.predict(finished_run, images, quiet=True)).best == answers[0].best
+
+
 def test_a_table_that_is_not_finished_leaves_the_old_one(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
     table.write_text("mine")
-    answers = fieldmark.predict(finished_run.path, birds / "test", csv=table, quiet=True)
     with pytest.raises(InputError, match="was not written by this command"):
-        next(answers)
-    list(fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=1, quiet=True))
+        fieldmark.predict(finished_run.path, birds / "test", csv=table, quiet=True)
+    fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=1, quiet=True)
     before = (tmp_path / "other.csv").read_text()
-    answers = fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=2, quiet=True)
+    answers = api.answers_of(finished_run.path, birds / "test", tmp_path / "other.csv", None, 2, quiet=True)
     next(answers)
     answers.close()
     assert (tmp_path / "other.csv").read_text() == before

@@ -152,7 +152,7 @@ def predict(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    answers = api.predict(run, sources, csv=csv, boxes=boxes, top=top, quiet=quiet)
+    answers = api.answers_of(run, sources, csv, boxes, top, quiet)
     from fieldmark.answering.images import without_answer
     from fieldmark.cli.answers import answer_as_json, answer_line
 
