@@ -94,7 +94,7 @@ def test_the_answer_comes_first(finished_run: Run, report: tuple[str, Page]) -> 
     assert f"Macro F1 {test.macro_f1_corrected:.1f} % {test.macro_f1_low:.1f}–{test.macro_f1_high:.1f} %" in text
     assert f"{test.macro_f1:.1f} % as computed, without correction" in text
     assert f"NLL {test.nll:.3f} {test.nll_low:.3f}–{test.nll_high:.3f}" in text
-    assert f"ECE {test.ece_corrected:.1f} % {test.ece_low:.1f}–{test.ece_high:.1f} %" in text
+    assert f"ECE {test.ece:.1f} % {test.ece_low:.1f}–{test.ece_high:.1f} %" in text
     assert f"Val top-1 {finished_run.summary.val.top1:.1f} %" in text
     assert "Top-5" not in text, "of three classes, the right one is always among the first five"
     assert "Dataset birds3 Classes 3 Model test_efficientnet" in text

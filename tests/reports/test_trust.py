@@ -33,7 +33,7 @@ def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run)
     shown = trust(assess(run), run.summary.test)
     assert [each.name for each in shown["calibrated"]] == ["NLL", "Brier score", "ECE", "Adaptive ECE"]
     nll, _, ece, _ = shown["calibrated"]
-    assert ece.before == f"{test.ece_corrected:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    assert ece.before == f"{test.estimate('ece')[0]:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
     after = test.interval("nll_calibrated")
     assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
     assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]

@@ -87,3 +87,16 @@ def test_the_table_has_probabilities_before_and_after_calibration_and_no_top_5_o
     assert f"NLL │ {both.nll:.3f} [{both.nll_low:.3f}, {both.nll_high:.3f}]" in text
     assert f"after calibration │ {both.nll_calibrated:.3f} [{both.nll_calibrated_low:.3f}, {both.nll_calibrated_high:.3f}] │" in text
     assert text.count("after calibration") == 2 and "top-5" not in text
+
+
+def test_what_is_not_corrected_is_not_said_to_be() -> None:
+    many, few = (evaluate_predictions(predictions(np.random.default_rng(1).integers(0, 9, n)), 200, seed=0) for n in (80, 12))
+    stream = io.StringIO()
+    Console(width=200, file=stream).print(metrics_table({"val": few, "test": many}, 9))
+    lines = stream.getvalue().splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("ECE %"))
+    assert lines[at + 1].split() == ["as", "computed", "│", "│", f"{many.ece:.1f}"]
+    assert f"{few.ece:.1f}  [" in lines[at]
+    stream = io.StringIO()
+    Console(width=200, file=stream).print(metrics_table({"val": few}, 9))
+    assert " ".join(stream.getvalue().split()).startswith("with 95 % intervals; macro F1 corrected for few images ")

@@ -18,6 +18,8 @@ from fieldmark.scoring import metrics
 _DRAWS_AT_ONCE = 2_000_000
 _FACTORS = 121
 _PARTS = 1000
+_FEW = 30
+"""Images, or groups, below which the spread of a figure is uncertain itself."""
 
 
 class Interval(NamedTuple):
@@ -29,7 +31,8 @@ class Interval(NamedTuple):
 class Estimate(NamedTuple):
     """A figure of the images, and the 95 % interval for that of all images like them.
 
-    corrected: of a figure that few images bias, the value without that bias, which is inside the interval where `value` need not be.
+    corrected: of a figure that few images bias, the value without that bias, which is inside the interval where `value` need not be; None
+        where there are too few to tell the bias.
     """
 
     value: float
@@ -45,8 +48,9 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
     Every resample draws as many images, or groups if there are any, as there are, with replacement, and computes every metric from them;
     resample r depends on (seed, r) alone.
     Shares have the interval of `share_estimate`, macro_f1 with the bias and the spread of a `jackknife`; calibration errors that of
-    `gap_estimate`; nll and brier the middle 95 % of the resamples. With few mistakes, 10 or fewer, these two are covered less often than
-    that, because no resample knows of a worse mistake; and so is macro_f1 with two images a class.
+    `gap_estimate`, or that of `wide_gap_estimate`, uncorrected, of fewer than 30 images or groups and where all answers are right or all
+    wrong; nll and brier the middle 95 % of the resamples. With few mistakes, 10 or fewer, these two are covered less often than that,
+    because no resample knows of a worse mistake; and so is macro_f1 with two images a class.
     """
     found = metrics.figures(logits, labels)
     samples, gaps = _resampled(logits, labels, resamples, seed, groups)
@@ -54,17 +58,25 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
     own = metrics.Sums.of(np.asarray(counted.sum(axis=0)), classes)
     units = units_of(groups, len(labels))
     n = int(units.max()) + 1
+    hits = metrics.top_k_hits(logits, labels, 1)
     estimates = {}
     for key, metric in metrics.METRICS.items():
-        if metric.gaps is not None:
+        if metric.gaps is not None and (n < _FEW or hits.all() or not hits.any()):
+            estimates[key] = wide_gap_estimate(found[key], metrics.confidences(logits), hits, groups)
+        elif metric.gaps is not None:
             estimates[key] = gap_estimate(metric.gaps(own) / own.images, gaps[key])
         elif metric.unit == "%":
             spread, corrected = float(samples[key].std()), None
-            if metric.biased:
-                corrected, spread = jackknife(found[key], partial(_figure, metric, classes), counted, units, seed)
+            if metric.left is not None:
+                figure = partial(_figure, metric.of, classes)
+                left = partial(_figure, partial(metric.left, own), classes) if n < _FEW else figure
+                corrected, spread = jackknife(found[key], figure, left, counted, units, seed)
             estimates[key] = share_estimate(found[key], spread, n, corrected)
         else:
             estimates[key] = Estimate(*interval(found[key], samples[key]))
+            if n < _FEW:
+                possible = [metrics.figures(logits, chosen)[key] for chosen in (logits.argmax(axis=1), logits.argmin(axis=1))]
+                estimates[key] = _widened(estimates[key], n, *possible)
     return {key: each._replace(value=found[key]) for key, each in estimates.items()}
 
 
@@ -76,27 +88,56 @@ def interval(value: float, samples: np.ndarray) -> Interval:
     return Interval(value, min(float(ordered[outside]), value), max(float(ordered[-1 - outside]), value))
 
 
+def _widened(each: Estimate, units: int, least: float, most: float) -> Estimate:
+    """Of so few images or groups that their spread is uncertain, as Student's t has it, within what the mean loss of any labels could be.
+
+    One alone, or several that are alike, say nothing of the spread, and the interval is all of that.
+    """
+    value, low, high = each[:3]
+    if high - low > 1e-12:
+        wider = _reach(units) / _reach(_FEW)
+        low, high = max(value - wider * (value - low), least), min(value + wider * (high - value), most)
+    else:
+        low, high = least, most
+    return each._replace(low=min(low, each.low), high=max(high, each.high))
+
+
+def _reach(units: int) -> float:
+    """How many standard deviations an interval reaches to each side."""
+    return float(t.ppf(0.975, units - 1) if units < _FEW else norm.ppf(0.975))
+
+
 def share_estimate(value: float, spread: float, units: int, corrected: float | None = None) -> Estimate:
     """Of a share in [0, 1] with so large a standard deviation, over so many images or groups, on the scale of its logit.
 
-    On that scale it is 1.96 standard deviations to both sides of the value, or of the corrected one, so that it stays within [0, 1] and is
-    the longer the nearer it comes to an end. Without spread, as without a single mistake, it is that of as many images by Clopper and
-    Pearson.
+    On that scale it is 1.96 standard deviations, or as many more as Student's t has for fewer than 30 units, to both sides of the value, or
+    of the corrected one, so that it stays within [0, 1] and is the longer the nearer it comes to an end. It goes to the end itself from a
+    value less than half a unit away. Without spread, as without a single mistake, it is that of as many images by Clopper and Pearson.
     """
     if spread < 1e-12:  # the rounding of equal figures
         return Estimate(value, *clopper_pearson(value, units), None if corrected is None else value)
     estimate = value if corrected is None else corrected
-    inside = float(np.clip(estimate, 0.5 / units, 1 - 0.5 / units))
-    ends = expit(logit(inside) + np.array([-1.0, 1.0]) * norm.ppf(0.975) * spread / (inside * (1 - inside)))
-    return Estimate(value, min(float(ends[0]), estimate), max(float(ends[1]), estimate), corrected)
+    least = 0.5 / units
+    inside = float(np.clip(estimate, least, 1 - least))
+    ends = expit(logit(inside) + np.array([-1.0, 1.0]) * _reach(units) * spread / (inside * (1 - inside)))
+    low = 0.0 if estimate < least else float(ends[0])
+    high = 1.0 if estimate > 1 - least else float(ends[1])
+    return Estimate(value, low, high, corrected)
 
 
 def jackknife(
-    value: float, figure: Callable[[np.ndarray], np.ndarray], per_image: sparse.csr_array, units: np.ndarray, seed: int
+    value: float,
+    figure: Callable[[np.ndarray], np.ndarray],
+    left: Callable[[np.ndarray], np.ndarray],
+    per_image: sparse.csr_array,
+    units: np.ndarray,
+    seed: int,
 ) -> tuple[float, float]:
     """A share in [0, 1] without the bias that few images make, and its standard deviation, by leaving out each image, or group, in turn.
 
-    figure: of the column sums of `per_image` (n, k) over sets of images, float64 (some, k)
+    figure: of the column sums of `per_image` (n, k) over sets of images, float64 (some, k), for the standard deviation
+    left: the same for the bias, in which a class that is left out entirely may count as before, since nothing is known of its bias; of
+        many classes it does no harm to leave it out
     Of more than 1,000 units, 1,000 random parts of them are left out (Busing, Meijer and van der Leeden, Statistics and Computing 1999).
     One unit alone has no spread.
     """
@@ -108,15 +149,23 @@ def jackknife(
     of_parts = sparse.csr_array((np.ones(len(units)), (part, np.arange(len(units)))), shape=(parts, len(units))) @ per_image
     total = np.asarray(per_image.sum(axis=0))
     some = max(1, _DRAWS_AT_ONCE // per_image.shape[1])
-    without = np.concatenate([figure(total - of_parts[start : start + some].toarray()) for start in range(0, parts, some)])
+    without, kept = [], []
+    for start in range(0, parts, some):
+        rest = total - of_parts[start : start + some].toarray()
+        without.append(figure(rest))
+        kept.append(left(rest))
     larger = n / np.bincount(np.arange(n) % parts)  # how many times as large as a part all of them are
-    corrected = float(parts * value - ((1 - 1 / larger) * without).sum())
-    variance = float(((larger * value - (larger - 1) * without - corrected) ** 2 / (larger - 1)).mean())
-    return float(np.clip(corrected, 0, 1)), math.sqrt(variance)
+
+    def average(figures: np.ndarray) -> float:
+        return float(parts * value - ((1 - 1 / larger) * figures).sum())
+
+    each = np.concatenate(without)
+    variance = float(((larger * value - (larger - 1) * each - average(each)) ** 2 / (larger - 1)).mean())
+    return float(np.clip(average(np.concatenate(kept)), 0, 1)), math.sqrt(variance)
 
 
-def _figure(metric: metrics.Metric, classes: int, sums: np.ndarray) -> np.ndarray:
-    return metric.of(metrics.Sums.of(sums, classes))
+def _figure(figure: Callable[[metrics.Sums], np.ndarray], classes: int, sums: np.ndarray) -> np.ndarray:
+    return figure(metrics.Sums.of(sums, classes))
 
 
 def gap_estimate(gaps: np.ndarray, samples: np.ndarray) -> Estimate:
@@ -139,6 +188,18 @@ def gap_estimate(gaps: np.ndarray, samples: np.ndarray) -> Estimate:
     corrected = value * float(np.interp(value, np.maximum.accumulate(middle), factors)) if value > middle[0] else 0.0
     low, high = (value * held.min(), value * held.max()) if len(held) else (0.0, value)
     return Estimate(value, min(float(low), corrected), min(max(float(high), corrected), 1.0), corrected)
+
+
+def wide_gap_estimate(value: float, confidence: np.ndarray, hits: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+    """Of a calibration error, in [0, 1], of so few images or so few mistakes that resamples do not tell how much chance makes of it.
+
+    It is at least as far as the mean confidence, float (n,), is from the accuracy. So the interval begins at the distance to that of the
+    accuracy, which `share_interval` has, and goes as far beyond the value as that goes beyond the accuracy.
+    """
+    accuracy, low, high = share_interval(hits, groups)
+    mean = float(confidence.mean())
+    reach = max(accuracy - low, high - accuracy)
+    return Estimate(value, min(max(low - mean, mean - high, 0.0), value), min(value + reach, 1.0))
 
 
 def drawn_units(n: int, resamples: np.ndarray, seed: int) -> np.ndarray:

@@ -155,6 +155,8 @@ class Metric:
     headline: whether it is among the few that a table or a report begins with
     calibrated: whether it is of probabilities, and so stated after calibration too
     biased: whether its value on few images is biased, so that a corrected one belongs to its interval
+    left: of a biased one that is a mean over classes, the metric from the Sums of a whole set and of what is left of it, float64 (...), in
+        which classes that no image is left of count as in the whole
     gaps: of a sum of distances from 0, these distances from the Sums, over the number of images: float64 (..., bins)
     """
 
@@ -168,6 +170,7 @@ class Metric:
     headline: bool = False
     calibrated: bool = False
     biased: bool = False
+    left: Callable[[Sums, Sums], np.ndarray] | None = None
     gaps: Callable[[Sums], np.ndarray] | None = None
 
     @property
@@ -187,6 +190,12 @@ def _balanced_accuracy(sums: Sums) -> np.ndarray:
 
 def _macro_f1(sums: Sums) -> np.ndarray:
     return np.asarray(np.nanmean(f1_scores(sums.hits, sums.actual, sums.predicted), axis=-1))
+
+
+def _macro_f1_left(whole: Sums, left: Sums) -> np.ndarray:
+    scores = f1_scores(left.hits, left.actual, left.predicted)
+    before = f1_scores(whole.hits, whole.actual, whole.predicted)
+    return np.asarray(np.nanmean(np.where(left.actual > 0, scores, before), axis=-1))
 
 
 def _nll(sums: Sums) -> np.ndarray:
@@ -212,6 +221,7 @@ METRICS = {
             meaning="mean over classes, small ones counting as much as large ones",
             headline=True,
             biased=True,
+            left=_macro_f1_left,
         ),
         Metric(
             "nll",

@@ -59,6 +59,7 @@ def metrics_table(metrics: Mapping[str, SplitMetrics], classes: int) -> Table:
     Below those of probabilities stands what they are after calibration, below corrected ones what they are without the correction.
     """
     shown = headline_metrics(classes)
+    corrected = [metric for metric in shown if any(each.has(f"{metric.key}_corrected") for each in metrics.values())]
 
     def cell(split: str, metric: Metric, state: str = "") -> str:
         figures, key = metrics[split], f"{metric.key}{state}"
@@ -67,15 +68,18 @@ def metrics_table(metrics: Mapping[str, SplitMetrics], classes: int) -> Table:
         value, low, high = (_written(each, metric.digits) for each in figures.estimate(key))
         return f"{value}  [{low}, {high}]"
 
+    def computed(figures: SplitMetrics, metric: Metric) -> str:
+        return _written(getattr(figures, metric.key), metric.digits) if figures.has(f"{metric.key}_corrected") else ""
+
     rows = [("images", *(each.n for each in metrics.values()))]
     for metric in shown:
         rows.append((f"{metric.name} %" if metric.unit == "%" else metric.name, *(cell(split, metric) for split in metrics)))
-        if metric.biased:
-            rows.append(("  as computed", *(_written(getattr(each, metric.key), metric.digits) for each in metrics.values())))
+        if metric in corrected:
+            rows.append(("  as computed", *(computed(each, metric) for each in metrics.values())))
         if any(each.has(f"{metric.key}_calibrated") for each in metrics.values()):
             rows.append(("  after calibration", *(cell(split, metric, "_calibrated") for split in metrics)))
-    corrected = " and ".join(metric.name for metric in shown if metric.biased)
-    return table(f"with 95 % intervals; {corrected} corrected for few images", ("", *metrics), rows)
+    names = " and ".join(metric.name for metric in corrected)
+    return table("with 95 % intervals" + (f"; {names} corrected for few images" if names else ""), ("", *metrics), rows)
 
 
 def _written(value: float | None, digits: int) -> str:
