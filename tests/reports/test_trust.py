@@ -61,6 +61,16 @@ def test_the_share_that_can_be_answered_is_the_largest_whose_answers_hold(run: R
         assert share == pytest.approx((kept[-1] + 1) / len(order) if len(kept) else 0)
 
 
+def test_a_run_that_cannot_tell_unknown_images_says_so(run: Run) -> None:
+    blind = "This run cannot tell images of none of its classes: "
+    assert run.decisions is not None and run.decisions.record.n < 19
+    assert blind in Page(write_report(run).read_text(encoding="utf-8")).text
+    calibrate_run(run, Wanted(accept=0.5), (), QUIET)
+    again = Run.load(run.path)
+    assert again.decisions is not None and (again.decisions.blindness is None or "chance" in again.decisions.blindness)
+    assert (blind in Page(write_report(again).read_text(encoding="utf-8")).text) == (again.decisions.blindness is not None)
+
+
 def test_vector_scaling_is_named(run: Run) -> None:
     calibrate_run(run, replace(Wanted(), scaling="vector"), (), QUIET)
     again = Run.load(run.path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,20 @@ def test_the_threshold_accepts_what_it_promises_and_unknown_images_choose_the_sc
     assert not unknown_figures("x", fitted_scores(train), test, unknown, told, ["another"]).chose
     by_hand = fit_decisions(train, val, {}, Wanted(score="msp"), {"x": unknown}).decisions
     assert by_hand.record.rejection.unknown is None and by_hand.record.rejection.scores["msp"].auroc is not None
+
+
+def test_decisions_say_when_they_cannot_tell_unknown_images() -> None:
+    few = fit_decisions(made(400), made(17, 1), LEVELS, Wanted()).decisions
+    assert few.threshold == -np.inf and few.blindness is not None
+    assert "there are 17 images of val, and it takes 19 to accept 95 % of known images" in few.blindness
+    assert fit_decisions(made(400), made(17, 1), LEVELS, Wanted(accept=0.9)).decisions.blindness is None
+    assert fit_decisions(made(400), made(300, 1), LEVELS, Wanted()).decisions.blindness is None
+    noise = np.random.default_rng(0).normal(size=(700, 6)).astype(np.float32)
+    train, val = (replace(made(n, seed), logits=rows, features=rows) for n, seed, rows in ((400, 0, noise[:400]), (300, 1, noise[400:])))
+    blind = fit_decisions(train, val, LEVELS, Wanted()).decisions
+    assert np.isfinite(blind.threshold) and blind.blindness is not None and "where chance alone gets 50 %" in blind.blindness
+    given = fit_decisions(train, val, LEVELS, Wanted(), {"same": replace(val, labels=val.labels * 0 - 1)}).decisions
+    assert given.blindness is not None and "the unknown images that were given below known images in 50 % of pairs" in given.blindness
 
 
 def test_new_figures_agree_with_scikit_learn() -> None:

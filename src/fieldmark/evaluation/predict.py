@@ -70,7 +70,8 @@ def _predicted(
     console.say(*passed_over.notes())
     if unanswered:
         console.say(f"{unanswered:,} of {count:,} images have no answer; their rows say why")
-    console.say(*_summary(count, unknown, classes))
+    blindness = None if run.decisions is None else run.decisions.blindness
+    console.say(*_summary(count, unknown if unknown or not blindness else None, classes), *filter(None, [blindness]))
     if csv is not None:
         console.say(f"the answers are in {csv}")
     console.say(*(f"{noted:,} of {count:,} images: {note}" for note, noted in notes.most_common()))

@@ -56,6 +56,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "set_coverage": found.set_coverage,
         "resplit": found.resplit,
         "unknown": [_unknown(each, found) for each in found.unknown],
+        "blindness": None if decisions is None else decisions.blindness,
         "levels": found.level_figures,
         "severity": found.severity,
         "backoff": found.backoff,

@@ -29,6 +29,9 @@ from fieldmark.scoring.taxonomy import Backoff, fit_backoff
 
 SCHEMA = 2
 Chosen = Literal["held-out classes", "unknown images", "by the user"]
+_BLIND = "this run cannot tell images of none of its classes: "
+_TELLING = 0.6
+"""The AUROC below which a score is near chance. That of held-out classes flatters: the network has seen them."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -148,6 +151,21 @@ class Decisions:
         found = self.record.rejection.scores[score].threshold
         return -math.inf if found is None else found
 
+    @cached_property
+    def blindness(self) -> str | None:
+        """Why answers do not tell images of none of the classes, as a sentence; None if val gives no such reason."""
+        rejection, known = self.record.rejection, f"{self.record.n:,} images of val"
+        chosen = rejection.scores[self.score]
+        if chosen.threshold is None:
+            needed = math.ceil(rejection.accept / (1 - rejection.accept) - 1e-9)
+            few = f"there are {known}, and it takes {needed:,} to accept {100 * rejection.accept:g} % of known images and reject others"
+            return _BLIND + (few if self.record.n < needed else f"the threshold from {known} rejects nothing")
+        found = chosen.held_out_auroc if chosen.auroc is None else chosen.auroc
+        if found is None or found >= _TELLING:
+            return None
+        others = "held-out classes of val" if chosen.auroc is None else "the unknown images that were given"
+        return f"{_BLIND}its score ranks {others} below known images in {100 * found:.0f} % of pairs, where chance alone gets 50 %"
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated: float32 (n, C), NaN in rows that are not finite."""
         return softmax(self.calibration(logits))
@@ -216,11 +234,12 @@ def fit_decisions(
 
 
 def trust_notes(decisions: Decisions, test: Predictions, figures: SplitMetrics) -> list[str]:
-    """What they do on test, whose `figures` are these: how often the sets hold the right class, and whether calibration did harm."""
+    """What they do on test, whose `figures` are these: how often the sets hold the right class, whether calibration did harm, and whether
+    unknown images can be told."""
     known = test.labelled()
     covered = set_coverage(decisions.sets, decisions.probabilities(known.logits), known.labels, known.groups)
     harm = calibration_harm(figures, decisions.record.n)
-    return [str(covered), *([] if harm is None else [f"warning: {harm}"])]
+    return [str(covered), *([] if harm is None else [f"warning: {harm}"]), *filter(None, [decisions.blindness])]
 
 
 def _rejection(
