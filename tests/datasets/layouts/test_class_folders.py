@@ -149,6 +149,7 @@ def test_one_class_only(tmp_path: Path) -> None:
 def test_a_folder_above_the_splits_is_recognised(tmp_path: Path) -> None:
     message = error_of(make(tmp_path, "cars/train/a/1.jpg", "cars/train/b/1.jpg"))
     assert "at least two classes" in message and f"give {tmp_path / 'cars'}." in message
+    assert f"\n  fieldmark train {tmp_path / 'cars'}" in message
 
 
 @pytest.mark.parametrize("files", [(), ("a/notes.txt", "b/x.csv"), ("notes.txt",)])

@@ -74,6 +74,16 @@ READ = {
         "Apple_Red_1 Banana",
         {"train": 2, "test": 2},
     ),
+    "chest X-rays in a folder of downloads": (
+        ["chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/1.jpeg", "readme.txt"],
+        "NORMAL PNEUMONIA",
+        {"train": 2, "val": 2, "test": 2},
+    ),
+    "splits in two folders that hold nothing else": (
+        ["x/x/{train,test}/{a,b}/1.jpeg"],
+        "a b",
+        {"train": 2, "test": 2},
+    ),
     "chest X-rays, packed twice": (
         ["{train,val,test}/{NORMAL,PNEUMONIA}/1.jpeg", "chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/1.jpeg", "__MACOSX/x/._1.jpg"],
         "NORMAL PNEUMONIA",

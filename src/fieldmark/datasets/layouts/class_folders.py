@@ -26,12 +26,12 @@ from fieldmark.datasets.layouts.class_levels import (
     said_of_merged,
     splits_by_name,
 )
-from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders
+from fieldmark.datasets.layouts.folder_splits import images_inside, split_folders, wrapped_splits
 from fieldmark.datasets.layouts.folder_survey import LOOSE, OTHER_FILES, OURS, Survey, join, last
 from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Layout, Source
 from fieldmark.datasets.layouts.plausible import Candidates, check
-from fieldmark.datasets.layouts.question import level_choices, question
+from fieldmark.datasets.layouts.question import level_choices, question, train
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -128,6 +128,8 @@ def _as_found(survey: Survey, source: Source) -> _Reading:
     base = ""
     splits = split_folders(survey, survey.inside(base))
     if not splits and (base := images_inside(survey, "")):
+        splits = split_folders(survey, survey.inside(base))
+    if not splits and (base := wrapped_splits(survey, base) or base):
         splits = split_folders(survey, survey.inside(base))
     if not splits:
         return _without_splits(survey, base, source)
@@ -306,7 +308,7 @@ def _one_class(survey: Survey, reading: _Reading, name: str) -> InputError:
     in_splits = len(reading.splits) > 1 or reading.splits["train"]
     return InputError(
         f"{shown(join(survey.root, reading.splits['train']))} has one class only ({name}): a classifier needs at least two classes",
-        hint=f"If the classes are the folders inside, give {shown(join(survey.root, folder))}."
+        hint=f"If the classes are the folders inside, give {shown(join(survey.root, folder))}.\n  {train(join(survey.root, folder))}"
         if inside and not in_splits
         else "Put the images of each class into a folder of its own.",
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED
-from fieldmark.datasets.layouts.class_levels import without_masks
+from fieldmark.datasets.layouts.class_levels import splits_by_name, without_masks
 from fieldmark.datasets.layouts.folder_survey import Survey, join, last
 from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES, split_word
@@ -35,6 +35,20 @@ def split_folders(survey: Survey, folders: Sequence[str]) -> dict[str, str]:
     if whole:
         raise _words_in_class_names(survey, [folder for named in whole for folder in named])
     return {}
+
+
+def wrapped_splits(survey: Survey, folder: str) -> str | None:
+    """The folder, however deep in folders that hold nothing else, that holds train and another split, each with class folders inside.
+
+    None if there is none, or `folder` is not such a wrapping itself.
+    """
+    while not survey.images_in(folder) and len(inside := survey.with_images(folder)) == 1:
+        (folder,) = inside
+        splits = splits_by_name(survey.with_images(folder))
+        held = {split: survey.with_images(path) for path, split in splits.items() if not survey.images_in(path)}
+        if len(set(splits.values())) > 1 and len(held.get("train", ())) > 1:
+            return folder
+    return None
 
 
 def _are_splits(survey: Survey, plain: dict[str, str], folders: Sequence[str]) -> bool:
