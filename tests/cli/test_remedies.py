@@ -1,6 +1,8 @@
 """What is said of a command line that cannot be parsed; the command to copy can be."""
 
 import shlex
+import shutil
+import subprocess
 
 import pytest
 
@@ -79,3 +81,12 @@ def test_completion_is_installed(tmp_path, monkeypatch, capsys):
     assert stop.value.code == 0
     (script,) = (tmp_path / ".local").rglob("fieldmark")
     assert "predict" in script.read_text() and str(script) in (tmp_path / ".bashrc").read_text()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="this system has no bash")
+def test_bash_completes_names_of_files_where_there_is_nothing_else_to_offer(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["--install-completion", "--shell", "bash"])
+    done = subprocess.run(["bash", "--norc", "-c", '. "$HOME/.bashrc"; complete -p fieldmark'], capture_output=True, text=True, check=True)
+    assert done.stdout == "complete -o default -F _fieldmark fieldmark\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from cyclopts import App, Group
 
@@ -14,7 +14,17 @@ START, TRAIN, LOOK, USE, STUDY, DATA = (
     for place, title in enumerate(("Start", "Train", "Look at a run", "Use a run", "Find out what helps", "Data, and what there is"))
 )
 
-app = App(
+
+class _CompletingApp(App):
+    def generate_completion(
+        self, *, prog_name: str | None = None, shell: Literal["zsh", "bash", "fish", "powershell"] | None = None
+    ) -> str:
+        """Cyclopts's, which in Bash completes names of files wherever it has nothing to offer, such as for DATA."""
+        script = super().generate_completion(prog_name=prog_name, shell=shell)
+        return script.replace("\ncomplete -F ", "\ncomplete -o default -F ")
+
+
+app = _CompletingApp(
     name="fieldmark",
     help="Train, prove and ship fine-grained image classifiers.",
     help_epilogue="`fieldmark COMMAND --help` explains a command and shows examples.",
