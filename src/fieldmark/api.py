@@ -415,12 +415,13 @@ def submit(
 
 
 @checked
-def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
+def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool = False) -> Path:
     """Write the report of a run, or of several side by side: one HTML file that opens offline.
 
     Args:
         runs: A finished run, or several that were tested on the same images; the others are compared with the first.
         out: The file to write; by default report.html in the run's folder. Several runs need a name.
+        quiet: Print nothing.
 
     Returns:
         The file.
@@ -434,11 +435,12 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     from fieldmark.reports.report import write_report
 
     target = None if out is None else Path(out)
-    if len(runs) == 1:
-        run = Run.load(runs[0])
-        refuse_losing_images(run, Console(quiet=True), target)
-        return write_report(run, target)
-    return write_comparison([Run.load(run) for run in runs], target)
+    with Console(quiet).busy("writing the report"):
+        if len(runs) == 1:
+            run = Run.load(runs[0])
+            refuse_losing_images(run, Console(quiet=True), target)
+            return write_report(run, target)
+        return write_comparison([Run.load(run) for run in runs], target)
 
 
 # ---- studies ----------------------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def submit(
 
 @command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)
 def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False) -> None:
-    say(quiet, f"the report is {api.report(*runs, out=out)}")
+    say(quiet, f"the report is {api.report(*runs, out=out, quiet=quiet)}")
 
 
 @command(
