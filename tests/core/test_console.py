@@ -1,6 +1,7 @@
 import contextlib
 import io
 import re
+import time
 
 from rich.console import Console as RichConsole
 
@@ -129,3 +130,22 @@ def test_tables_in_a_pipe_are_as_wide_as_columns_says(monkeypatch):
         stream = io.StringIO()
         Console(stream=stream).say(wide)
         assert width - 10 < max(map(len, stream.getvalue().splitlines())) <= width
+
+
+def test_what_takes_long_is_said_while_it_goes_on_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr("fieldmark.core.console._PATIENCE_SECONDS", 0.05)
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    with console.waiting("loading"):
+        ends = time.monotonic() + 60
+        while not stream.getvalue() and time.monotonic() < ends:
+            time.sleep(0.01)
+    assert stream.getvalue() == "loading …\n"
+
+
+def test_what_is_soon_done_is_not_said(monkeypatch):
+    stream = io.StringIO()
+    with Console(stream=stream).waiting("loading"):
+        pass
+    time.sleep(0.1)
+    assert stream.getvalue() == ""

@@ -47,9 +47,12 @@ class Answerer:
             top: how many classes to name, cut to the number of classes.
             boxes: of the objects; an image without one is seen whole, and its note says so.
 
-        Raises InputError for a `top` below 1.
+        Raises InputError for a `top` below 1, before the first answer is asked for.
         """
         _check(top)
+        return self._streamed(images, top, boxes)
+
+    def _streamed(self, images: Iterable[Image], top: int, boxes: Boxes | None) -> Iterator[Answer]:
         by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
 
         def box_of(image: Image) -> Box | None:

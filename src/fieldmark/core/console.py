@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _PLAIN_SECONDS = 30.0
+_PATIENCE_SECONDS = 2.0
 _PLAIN_WIDTH = 140
 _BAR_WIDTH = 15
 _RATE_AFTER = 0.5
@@ -81,13 +83,24 @@ class Console:
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        """Work whose steps cannot be counted: on a terminal its name while it goes on, and the same line."""
-        with self.timed(what):
-            if self._terminal.is_terminal and not self.quiet:
-                with self._terminal.status(what):
-                    yield
-            else:
+        """Work whose steps cannot be counted: its name while it goes on, and a line with its time once it is done."""
+        with self.timed(what), self.waiting(what):
+            yield
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """On a terminal `what` while it goes on; elsewhere a line, if it takes longer than two seconds."""
+        if self._terminal.is_terminal and not self.quiet:
+            with self._terminal.status(what):
                 yield
+            return
+        timer = threading.Timer(_PATIENCE_SECONDS, self._terminal.print, (f"{what} …",), {"markup": False, "soft_wrap": True})
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextmanager
     def board(self) -> Iterator[Callable[[RenderableType, str], None]]:

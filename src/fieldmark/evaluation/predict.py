@@ -18,6 +18,7 @@ from fieldmark.core.console import Console, table
 from fieldmark.datasets.boxes_file import given_boxes
 from fieldmark.datasets.image_files import PassedOver
 from fieldmark.evaluation.run import Run
+from fieldmark.models.libraries import load_libraries
 
 _CLASSES = 30
 """How many classes are listed at the end."""
@@ -57,8 +58,10 @@ def _predicted(
     levels = () if run.decisions is None else tuple(run.decisions.backoff)
     with ExitStack() as opened:
         add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(run.class_names)), levels))
+        answers = run.answerer.stream(files, top, boxes)
+        load_libraries(console)
         advance = opened.enter_context(console.progress("predicting", "files"))
-        for count, answer in enumerate(run.answerer.stream(files, top, boxes), 1):
+        for count, answer in enumerate(answers, 1):
             unanswered += not answer.classes
             unknown = unknown if answer.unknown is None else (unknown or 0) + answer.unknown
             classes.update([answer.classes[0]] if answer.classes and not answer.unknown else [])

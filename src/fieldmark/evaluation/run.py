@@ -32,6 +32,7 @@ from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.session import TorchSession
+from fieldmark.models.libraries import load_libraries
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities, load_decisions
@@ -248,6 +249,7 @@ class Run:
         if crop is not None:
             preprocess = replace(preprocess, margin=None if crop == "none" else preprocess.margin or 0.0)
         seen = self.recipe.data.corrupt if corrupt is None else corrupt
+        load_libraries(console)
         with self.computing() as execution:
             from fieldmark.evaluation.split import open_split
 

@@ -18,6 +18,7 @@ from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import UnknownEvaluation, that_chose, unknown_figures, unknown_sets
+from fieldmark.models.libraries import load_libraries
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import fitted_scores
@@ -67,6 +68,7 @@ def _predict_files(run: Run, files: Iterable[Path], console: Console) -> tuple[P
     ids: list[str] = []
     problems: dict[str, str] = {}
     parts: list[Outputs] = []
+    load_libraries(console)
     with console.progress("predicting", "files") as advance:
         for chunk, outputs in run.networks.stream(files):
             console.say(*(f"left out: {looked.image}: {looked.problem}" for looked in chunk if looked.problem))

@@ -14,6 +14,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder, refuse_existing
 from fieldmark.datasets.moved_data import move_data
+from fieldmark.models.libraries import load_libraries
 from fieldmark.training.admission import admit
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Console) -> Run:
     """As train_run."""
     found = admit(data, recipe, None if out is None else Path(out), console)
+    load_libraries(console)
     from fieldmark.models.process import borrowed_process
 
     with borrowed_process():
@@ -39,6 +41,7 @@ def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
     """As resume_run. A run whose process was killed after its training, before its report, gets the report."""
     folder = RunFolder.open(path)
     complete = folder.manifest().status == "finished" and folder.report_file.is_file()
+    load_libraries(console)
     from fieldmark.models.process import borrowed_process
 
     with borrowed_process():
@@ -54,6 +57,7 @@ def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, conso
     from fieldmark.ensembles.members import open_members
 
     members = open_members(paths)
+    load_libraries(console)
     from fieldmark.models.process import borrowed_process
 
     with borrowed_process():

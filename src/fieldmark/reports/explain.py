@@ -30,6 +30,7 @@ from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, dele
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.heat_map_methods import METHODS
 from fieldmark.evaluation.run import Run
+from fieldmark.models.libraries import load_libraries
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
@@ -187,6 +188,7 @@ def explain_run(
     console.say(*(f"warning: {caution}" for caution in cautions))
     explainer = _Explainer(run, method, boxes)
     panels = []
+    load_libraries(console)
     with run.computing(), console.progress("explaining", "images") as advance:
         for image, name, file in zip(files, names, names_of_maps, strict=True):
             panel = explainer.panel(image, name, file)
