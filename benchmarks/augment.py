@@ -31,6 +31,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.augment import Augment, NoiseErasing, TrivialAugment
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
+from fieldmark.datasets.loading import find_data
 from fieldmark.models.device import synchronise
 from fieldmark.training.setup import prepare
 
@@ -50,8 +51,8 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
-    recipe = load_recipe("default", given)
-    setup = prepare(args.data, recipe, Console(quiet=True))
+    recipe, console = load_recipe("default", given), Console(quiet=True)
+    setup = prepare(find_data(args.data, recipe.data, console), recipe, console)
     execution, device = setup.execution, setup.execution.device
     model = execution.prepare(setup.model)
     for tile in setup.tiles.pixels:

@@ -25,6 +25,7 @@ from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.stages import Stage
+from fieldmark.datasets.loading import find_data
 from fieldmark.models.device import synchronise
 from fieldmark.training.features import CachedBatches, CachedFeatures, cached_features
 from fieldmark.training.interrupt import Interrupt
@@ -48,9 +49,8 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     given = [f"model.name={args.model}", f"model.weights={args.weights}", f"data.size={args.size}", *args.settings]
-    recipe = load_recipe("default", given)
-    console = Console(quiet=True)
-    setup = prepare(args.data, recipe, console)
+    recipe, console = load_recipe("default", given), Console(quiet=True)
+    setup = prepare(find_data(args.data, recipe.data, console), recipe, console)
     model, execution = setup.model, setup.execution
     execution.prepare(model)
     for tile in setup.tiles.pixels:  # as in all epochs but the first

@@ -219,7 +219,8 @@ def test_planted_scales_and_biases_are_found_on_many_images() -> None:
     np.testing.assert_allclose(fitted.calibration.scale, scale, rtol=0.1)
     np.testing.assert_allclose(fitted.calibration.bias - fitted.calibration.bias.mean(), bias, atol=0.12)
     assert fitted.nll["vector"] < fitted.nll["temperature"] - 0.05 < fitted.nll["none"] - 0.05
-    assert fitted.nll["vector"] == pytest.approx(metrics.nll(true.logits, true.labels), abs=0.002)
+    # Twelve numbers fitted on 4,800 images cost 0.00125 on others; as much again is for drawing them towards no change.
+    assert fitted.nll["vector"] == pytest.approx(metrics.nll(true.logits, true.labels), abs=0.003)
     truth = metrics.top_k(fitted.calibration((true.logits - bias) / scale), true.labels, 1)
     assert truth > metrics.top_k((true.logits - bias) / scale, true.labels, 1) + 0.02  # a vector does change answers
 

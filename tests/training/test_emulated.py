@@ -8,6 +8,7 @@ from tests.runs import train
 
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.datasets.loading import find_data
 from fieldmark.evaluation.run import Run
 from fieldmark.models import execution
 from fieldmark.training.setup import EMULATED, prepare, restore
@@ -22,7 +23,8 @@ def in_bfloat16(birds, tiny, tmp_path_factory):
 @pytest.mark.parametrize("native", [True, False])
 def test_training_and_resuming_say_so(native, in_bfloat16, birds, tiny, capfd, monkeypatch):
     monkeypatch.setattr(execution, "computes_bfloat16", lambda: native)
-    prepare(birds, in_bfloat16.recipe, Console())
+    recipe, console = in_bfloat16.recipe, Console()
+    prepare(find_data(birds, recipe.data, console), recipe, console)
     assert (EMULATED in " ".join(capfd.readouterr().err.split())) is not native
     setup = restore(RunFolder(in_bfloat16.path), Console())
     assert (EMULATED in " ".join(capfd.readouterr().err.split())) is not native
