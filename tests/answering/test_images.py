@@ -74,3 +74,16 @@ def test_images_are_decoded_by_threads_at_most_two_chunks_ahead() -> None:
     assert [len(images) for images, _ in rest] == [4, 4, 4, 4, 4, 1]
     assert [number for images, _ in rest for number in images] == list(range(4, 25))
     assert threading.get_ident() not in threads
+
+
+def test_the_nearest_path_is_proposed_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new photos").mkdir()
+    (tmp_path / "new photos" / "first.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    for wrong, near in (("new photosx", "'new photos'"), ("new photos/frist.jpg", "'new photos/first.jpg'")):
+        with pytest.raises(InputError, match="there is no file or folder") as error:
+            find_images(wrong)
+        assert error.value.hint == f"Did you mean {near}?"
+    with pytest.raises(InputError) as error:
+        find_images("zzz")
+    assert error.value.hint is None

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,20 @@ def test_bash_completes_names_of_files_where_there_is_nothing_else_to_offer(tmp_
         main(["--install-completion", "--shell", "bash"])
     done = subprocess.run(["bash", "--norc", "-c", '. "$HOME/.bashrc"; complete -p fieldmark'], capture_output=True, text=True, check=True)
     assert done.stdout == "complete -o default -F _fieldmark fieldmark\n"
+
+
+def test_a_path_whose_blanks_tore_it_apart_is_put_in_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "Parus major").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for command, whole in (
+        ("train photos/Parus major train.epochs=3", "train 'photos/Parus major' train.epochs=3"),
+        ("layouts photos/Parus major", "layouts 'photos/Parus major'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(command.split())
+        assert stop.value.code == 2 and capsys.readouterr().err.splitlines()[-1] == f"A path with blanks needs quotes: fieldmark {whole}"
+    with pytest.raises(SystemExit):
+        main(["train", "photos", "major"])
+    assert "quotes" not in capsys.readouterr().err

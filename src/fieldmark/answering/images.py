@@ -16,6 +16,7 @@ from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.names import shown
 from fieldmark.core.processor import available_cores
 from fieldmark.datasets.image_files import PassedOver, images_below
+from fieldmark.datasets.layouts.location import nearest_path
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
 _NAMED = 10
@@ -37,8 +38,10 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
     found = [(source, matches(source)) for source in named]
     if not found:
         raise InputError("no images are named", hint="Name files, folders or patterns, such as photo.jpg, photos or 'photos/*.jpg'.")
-    if missing := [shown(source) for source, paths in found if not paths]:
-        raise InputError(*(f"there is no file or folder {source}, and no file matches it as a pattern" for source in missing))
+    if missing := [source for source, paths in found if not paths]:
+        problems = (f"there is no file or folder {shown(source)}, and no file matches it as a pattern" for source in missing)
+        near = nearest_path(Path(os.path.abspath(os.path.expanduser(missing[0]))), files=True)
+        raise InputError(*problems, hint=near if near.startswith("Did you mean") else None)
     empty = [source for source, paths in found if next(_images(paths, PassedOver()), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))

@@ -14,7 +14,7 @@ from cyclopts import CycloptsError
 import fieldmark.cli.commands  # noqa: F401  (registers the commands)
 from fieldmark.cli.printing import print_error
 from fieldmark.cli.registration import app
-from fieldmark.cli.remedies import remedied
+from fieldmark.cli.remedies import remedied, unquoted
 from fieldmark.cli.streams import NobodyReads, drop_output, prepare_streams
 from fieldmark.core.errors import FieldmarkError, InputError
 from fieldmark.core.extras import needed_for
@@ -35,10 +35,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
         code = 0
     except CycloptsError as error:
-        print_error(*remedied(error, tokens))
+        said, hint = remedied(error, tokens)
+        print_error(said, unquoted(tokens) or hint)
         code = InputError.exit_code
     except FieldmarkError as error:
-        print_error(error.problems, error.hint)
+        torn = unquoted(tokens) if isinstance(error, InputError) else None
+        print_error(error.problems, torn or error.hint)
         code = error.exit_code
     except KeyboardInterrupt:
         print_error(["stopped; nothing was left half done"], None)

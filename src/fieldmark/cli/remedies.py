@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from cyclopts import ArgumentCollection, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
@@ -18,6 +20,9 @@ _OURS = dict.fromkeys(("o", "output", "output-dir", "work-dir", "save-dir", "pro
 )
 _BARE = {"data", "data-dir", "data-path", "dataset", "run", "model", "weights", "checkpoint", "source", "sources", "input", "images"}
 """What other tools have options for and our commands take by its place."""
+
+_MOST_WORDS = 6
+"""Of a path that its blanks have torn apart."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,16 @@ def remedied(error: CycloptsError, tokens: Sequence[str]) -> tuple[list[str], st
     if isinstance(error, UnusedCliTokensError):
         return [f"{command} does not take {shlex.join(error.unused_tokens or ())}"], example
     return [str(error)], f"`fieldmark {command} --help` explains the command."
+
+
+def unquoted(tokens: Sequence[str]) -> str | None:
+    """The command with quotes around the path that its blanks have torn apart; None if there is no such path."""
+    for start, count in product(range(len(tokens)), range(2, _MOST_WORDS + 1)):
+        end = start + count
+        path = " ".join(tokens[start:end])
+        if end <= len(tokens) and not all(map(os.path.exists, tokens[start:end])) and os.path.exists(path):
+            return f"A path with blanks needs quotes: fieldmark {shlex.join([*tokens[:start], path, *tokens[end:]])}"
+    return None
 
 
 def _said(words: tuple[str, ...], unknown: _Unknown, error: CycloptsError) -> str:

@@ -164,8 +164,8 @@ def test_only_loose_images(tmp_path: Path) -> None:
 
 def test_missing_folder_suggests_the_nearest(tmp_path: Path) -> None:
     make(tmp_path, "photos/Garden Birds/a/1.jpg")
-    assert f"Did you mean {tmp_path}/photos/Garden Birds?" in error_of(tmp_path / "photo" / "Garden Birds")
-    assert f"Did you mean {tmp_path}/photos/Garden Birds?" in error_of(tmp_path / "photos" / "garden_birds")
+    assert f"Did you mean '{tmp_path}/photos/Garden Birds'?" in error_of(tmp_path / "photo" / "Garden Birds")
+    assert f"Did you mean '{tmp_path}/photos/Garden Birds'?" in error_of(tmp_path / "photos" / "garden_birds")
     assert f"{tmp_path / 'photos'} exists and holds Garden Birds." in error_of(tmp_path / "photos" / "xyz")
 
 

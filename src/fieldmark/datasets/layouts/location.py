@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.names import nearest, shown, some
+from fieldmark.core.names import nearest, shown, some, typed
 from fieldmark.datasets.image_files import is_hidden
 
 
@@ -25,7 +25,7 @@ def locate(data: str | Path) -> Path:
         raise InputError(f"{shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
     except OSError as error:
         reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
-        raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=_nearest(path)) from None
+        raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=nearest_path(path)) from None
     return path
 
 
@@ -38,23 +38,26 @@ def folders(path: Path) -> list[Path]:
         return []
 
 
-def _nearest(missing: Path) -> str:
-    """What exists nearest to a path that does not: corrects misspelt parts from the first one that is missing."""
+def nearest_path(missing: Path, files: bool = False) -> str:
+    """A sentence on what exists nearest to a path that does not; its misspelt parts are corrected from the first one that is missing.
+
+    Only folders are proposed or, with `files`, files as well.
+    """
     path = Path(missing.anchor)
     parts = missing.parts[1:]
     for depth, part in enumerate(parts):
         try:
             with os.scandir(path) as entries:
-                folders = sorted(entry.name for entry in entries if entry.is_dir())
+                found = sorted(entry.name for entry in entries if files or entry.is_dir())
         except OSError:
             return f"{path} cannot be read."
-        if part in ("..", *folders):
+        if part in ("..", *found):
             path = path / part
             continue
-        if near := nearest(part, folders):
+        if near := nearest(part, found):
             guess = path / near[0]
             rest = guess.joinpath(*parts[depth + 1 :])
-            return f"Did you mean {shown(rest if rest.is_dir() else guess)}?"
-        visible = [folder for folder in folders if not folder.startswith(".")]
-        return f"{shown(path)} exists" + (f" and holds {some(visible)}." if visible else " and holds no folders.")
-    return f"{path} exists."
+            return f"Did you mean {typed(rest if rest.exists() and (files or rest.is_dir()) else guess)}?"
+        visible = [name for name in found if not name.startswith(".")]
+        return f"{typed(path)} exists" + (f" and holds {some(visible)}." if visible else " and holds no folders.")
+    return f"{typed(path)} exists."
