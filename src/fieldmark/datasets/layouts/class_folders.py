@@ -30,6 +30,7 @@ from fieldmark.datasets.layouts.folder_splits import images_inside, split_folder
 from fieldmark.datasets.layouts.folder_survey import LOOSE, OTHER_FILES, OURS, Survey, join, last
 from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Layout, Source
+from fieldmark.datasets.layouts.mask_files import ask, mask_files
 from fieldmark.datasets.layouts.plausible import Candidates, check
 from fieldmark.datasets.layouts.question import level_choices, question, train
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
@@ -63,6 +64,7 @@ def read(source: Source) -> Dataset:
         raise InputError(f"{shown(root)} is a run or study of Fieldmark, and no dataset", hint="Give the folder of images.")
     reading = _as_found(survey, source) if source.class_depth is None else _at_levels(survey, source.class_depth)
     classes: dict[str, list[_Class]] = {split: _images(survey, reading, split) for split in reading.splits}
+    classes = _without_masks(survey, source, classes)
     class_names = _fit_for_training(survey, reading, classes) if source.for_training else _whatever_there_is(survey, reading, classes)
     survey.stop_at_problems()
 
@@ -252,6 +254,20 @@ def _images(survey: Survey, reading: _Reading, split: str) -> list[_Class]:
                 beside = [path for path in survey.with_images(folder.path.rpartition("/")[0]) if path != folder.path]
                 survey.passed_over("images in folders of masks", [path for each in beside for path in survey.images_in(each)])
     return found
+
+
+def _without_masks(survey: Survey, source: Source, classes: dict[str, list[_Class]]) -> dict[str, list[_Class]]:
+    """Without masks that lie next to their images. Raises InputError if it cannot be told whether they are masks."""
+    by_name: dict[str, list[list[str]]] = {}
+    for folder, paths in (each for found in classes.values() for each in found):
+        by_name.setdefault(folder.name, []).append(paths)
+    masks, sure = mask_files(by_name)
+    if masks and not sure and source.for_training and not source.chosen:
+        raise ask(survey, masks, in_order(by_name), source.class_depth)
+    if not sure:
+        return classes
+    survey.passed_over("masks next to their images", sorted(masks))
+    return {split: [(folder, [path for path in paths if path not in masks]) for folder, paths in classes[split]] for split in classes}
 
 
 def _train_classes(survey: Survey, classes: dict[str, list[_Class]]) -> tuple[str, ...]:
