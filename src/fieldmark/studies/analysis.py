@@ -179,12 +179,17 @@ def _measured(outcomes: Sequence[Outcome], accuracy: Gain | None, metrics: Seque
 
 
 def _figure(key: str, summaries: Sequence[Summary]) -> Figure | None:
-    values = [value for each in summaries for value in each.test.interval(key)[:1] if value is not None]
+    corrected = all(each.test.has(f"{key}_corrected") for each in summaries)
+    of_test = [each.test.estimate(key) if corrected else each.test.interval(key) for each in summaries]
+    values = [value for value, _, _ in of_test if value is not None]
     if len(values) < len(summaries):
         return None
     over_seeds = spread(values)
-    _, low, high = summaries[0].test.interval(key) if len(summaries) == 1 else (None, None, None)
-    return Figure(mean=over_seeds.mean, sd=over_seeds.sd, low=low, high=high)
+    _, low, high = of_test[0] if len(summaries) == 1 else (None, None, None)
+    computed = None
+    if corrected:
+        computed = fmean(value for each in summaries for value in each.test.interval(key)[:1] if value is not None)
+    return Figure(mean=over_seeds.mean, sd=over_seeds.sd, low=low, high=high, computed=computed)
 
 
 def _noise(rungs: Sequence[Sequence[Outcome]]) -> float | None:

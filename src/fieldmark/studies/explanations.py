@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fieldmark.scoring.metrics import METRICS
+from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import DatasetTable, StudyTable
 
 _ALONE = "the intervals of figures of test are for new test images alone (a bootstrap)"
@@ -10,7 +12,7 @@ _IN_PARENTHESES = "In parentheses: 95 % intervals for new test images alone, by 
 
 def about(dataset: DatasetTable) -> list[str]:
     """What the figures of a dataset's table mean."""
-    return [*_accuracies(dataset), *_gains(dataset)]
+    return [*_accuracies(dataset), *_corrected(dataset), *_gains(dataset)]
 
 
 def _accuracies(dataset: DatasetTable) -> list[str]:
@@ -20,6 +22,15 @@ def _accuracies(dataset: DatasetTable) -> list[str]:
         return [f"Accuracies in per cent, of one seed; {_ALONE}."]
     sentences = ["Accuracies in per cent: mean over seeds ± standard deviation."]
     return [*sentences, f"Of a rung with one seed, {_ALONE}."] if single else sentences
+
+
+def _corrected(dataset: DatasetTable) -> list[str]:
+    """Of metrics that few images bias."""
+    figures = [row.measured.metrics for row in dataset.rows if row.measured is not None]
+    keys = dict.fromkeys(key for each in figures for key, figure in each.items() if figure is not None and figure.computed is not None)
+    if not keys:
+        return []
+    return [f"{' and '.join(METRICS[key].title for key in keys)} corrected for few images, as in the reports; as computed: table.csv."]
 
 
 def sources(table: StudyTable) -> list[str]:
@@ -33,7 +44,7 @@ def _gains(dataset: DatasetTable) -> list[str]:
     comparisons = dataset.sensitivity.comparisons
     if not comparisons:
         return []
-    if dataset.sensitivity.smallest is None:
+    if not _any_interval(dataset):
         return [f"Gains in points; none has an interval for new seeds, which takes two seeds or more of both rungs. {_IN_PARENTHESES}."]
     if comparisons == 1:
         return ["The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."]
@@ -43,10 +54,19 @@ def _gains(dataset: DatasetTable) -> list[str]:
     return [sentence, single] if _any_single(dataset) else [sentence]
 
 
+def _found(dataset: DatasetTable) -> list[Gain]:
+    over = [gain for row in dataset.rows for gain in (row.over_before, row.over_base) if gain is not None]
+    return over + [effect.gain for effect in dataset.effects]
+
+
 def _any_single(dataset: DatasetTable) -> bool:
     """Whether a gain has no interval for new seeds because a rung has one."""
-    found = [gain for row in dataset.rows for gain in (row.over_before, row.over_base)] + [effect.gain for effect in dataset.effects]
-    return any(gain is not None and gain.significant is None for gain in found)
+    return any(gain.significant is None for gain in _found(dataset))
+
+
+def _any_interval(dataset: DatasetTable) -> bool:
+    """Whether a gain has an interval for new seeds."""
+    return any(gain.significant is not None for gain in _found(dataset))
 
 
 def limits(dataset: DatasetTable) -> list[str]:
@@ -57,6 +77,10 @@ def limits(dataset: DatasetTable) -> list[str]:
     if dataset.sensitivity.smallest is not None:
         sentences.append(
             f"A true gain of {dataset.sensitivity.smallest:.1f} points would be significant in about four of five such studies."
+        )
+    elif _any_interval(dataset):
+        sentences.append(
+            "How large a gain such a study would find cannot be estimated: the seeds are too few or too much alike, or the images too few."
         )
     return sentences
 

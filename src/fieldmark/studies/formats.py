@@ -138,6 +138,8 @@ def _record(row: Row, table: StudyTable) -> dict[str, Any]:
         unit = "_percent" if metric.unit == "%" else ""
         record |= {f"test_{metric.key}{unit}": found and found.mean, f"test_{metric.key}_sd": found and found.sd}
         record |= {f"test_{metric.key}_low{unit}": found and found.low, f"test_{metric.key}_high{unit}": found and found.high}
+        if metric.biased:
+            record[f"test_{metric.key}_as_computed{unit}"] = found and found.computed
     record |= {f"published{number}_percent": figure for number, figure in _published(row, table)}
     for name, gain in (("over_before", row.over_before), ("over_base", row.over_base)):
         record |= {f"{name}_{part}points": gain and getattr(gain, part.strip("_") or "value") for part in ("", "low_", "high_")}

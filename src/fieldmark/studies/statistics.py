@@ -110,17 +110,18 @@ def _over_images(hits: Sequence[np.ndarray], contrast: np.ndarray) -> tuple[floa
 
 
 def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | None:
-    """The true gain, in points, that 80 % of such studies would find significant; None without intervals.
+    """The true gain, in points, that 80 % of such studies would find significant; None without intervals, or if it cannot be estimated.
 
-    "Such" means with the same seeds, images and comparisons. It is an average over the comparisons that have intervals, which differ in
-    width. With two seeds it is itself uncertain, by a factor of up to two.
+    It cannot where all seeds of each rung are equally accurate, or where it would be larger than any gain can be. "Such" means with the
+    same seeds, images and comparisons. It is an average over the comparisons that have intervals, which differ in width. With two seeds it
+    is itself uncertain, by a factor of up to two.
     """
     import scipy.optimize
     import scipy.stats
 
     _, errors, freedom = _estimates(hits, weights)
     known = ~np.isnan(errors)
-    if not known.any():
+    if not known.any() or not any(len({int(run.sum()) for run in each}) > 1 for each in hits):
         return None
     errors, freedom = errors[known], freedom[known]
     reach = scipy.stats.t.isf(_tail(len(weights)), freedom) * errors
@@ -128,7 +129,10 @@ def smallest_gain(hits: Sequence[np.ndarray], weights: np.ndarray) -> float | No
     def found(gain: float) -> float:
         return float(scipy.stats.t.cdf((gain - reach) / errors, freedom).mean())
 
-    return 100 * float(scipy.optimize.brentq(lambda gain: found(gain) - POWER, 0, float((reach + 10 * errors).max())))
+    largest = float(_bounds(weights)[1].max())
+    if found(largest) < POWER:
+        return None
+    return 100 * float(scipy.optimize.brentq(lambda gain: found(gain) - POWER, 0, largest))
 
 
 def _tail(comparisons: int) -> float:
@@ -180,7 +184,8 @@ def _estimates(hits: Sequence[np.ndarray], weights: np.ndarray) -> _Estimates:
     free = np.minimum(len(seeds) * (fewest - 1), (seeds - 1).sum())
     doubt = of_images**2 / max(n - 1, 1) + (of_seeds + share @ chance) ** 2 / free
     total = of_images + of_seeds
-    errors[known], freedom[known] = np.sqrt(total), total**2 / doubt
+    # The sum has no fewer than the least of its parts, which leaving chance out of it would hide where seeds vary less than by chance.
+    errors[known], freedom[known] = np.sqrt(total), np.maximum(total**2 / doubt, np.minimum(free, max(n - 1, 1)))
     return _Estimates(values, errors, freedom)
 
 

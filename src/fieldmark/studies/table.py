@@ -34,12 +34,18 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A further metric of test: per cent if it is a share. mean, sd: over the seeds; low, high: with one seed, for new images."""
+    """A further metric of test: per cent if it is a share.
+
+    mean, sd: over the seeds, of the value that belongs to the intervals of the runs: if few images bias it, the corrected one
+    low, high: with one seed, for new images
+    computed: the mean as it is computed, without the correction; None where `mean` has none
+    """
 
     mean: float
     sd: float | None
     low: float | None
     high: float | None
+    computed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ class Sensitivity:
 
     comparisons: how many the intervals are corrected for
     noise: standard deviation of test top-1 over seeds in points, pooled over the rungs; None with one seed each
-    smallest: the gain in points that 80 % of such studies would find significant; None without intervals
+    smallest: the gain in points that 80 % of such studies would find significant; None without intervals, and where it cannot be estimated
     """
 
     comparisons: int
