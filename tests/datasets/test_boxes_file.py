@@ -71,7 +71,7 @@ def test_files_that_are_no_tables_of_boxes(tmp_path: Path) -> None:
     assert "has no column of boxes; its columns are path, label" in error_of(put(tmp_path / "t.csv", "path,label", "1.jpg,a"))
     assert "has no column of paths and none of boxes" in error_of(put(tmp_path / "t.csv", "colour", "red"))
     assert "2 columns could be the path: path, file" in error_of(put(tmp_path / "t.csv", "path,file,x,y,w,h"))
-    assert "none.csv is not a table that is there" in error_of(tmp_path / "none.csv")
+    assert "there is no file " in error_of(tmp_path / "none.csv")
     (tmp_path / "t.csv").write_bytes(b"\xff\xfep\0")
     assert "t.csv, line 1: " in error_of(tmp_path / "t.csv")
 

@@ -76,7 +76,7 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     assert "taxa.txt is not a table" in error_of(put(tmp_path, "class,genus", name="taxa.txt"), "a")
     (tmp_path / "taxa.csv").touch()
     assert "taxa.csv has one column only" in error_of(tmp_path / "taxa.csv", "a")
-    assert "none.csv is not a table that is there" in error_of(tmp_path / "none.csv", "a")
+    assert "there is no file " in error_of(tmp_path / "none.csv", "a")
     (tmp_path / "taxa.csv").write_bytes(b"class,genus\na,\xff\n")
     assert "taxa.csv, line 2: it is not UTF-8 text" in error_of(tmp_path / "taxa.csv", "a")
 

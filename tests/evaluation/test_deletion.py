@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from torch import nn
 
-from fieldmark.evaluation.deletion import MOVED, Deletion, _moved, deletion_check, deletion_summary
+from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, _moved, deletion_check, deletion_summary
 from fieldmark.evaluation.explanation import heat_maps
 from fieldmark.evaluation.inference import Normalisation, logits_and_features
 from fieldmark.models.execution import Execution
@@ -49,6 +49,12 @@ def test_a_map_of_the_object_is_shown_to_mark_it():
     assert summary.significant and summary.points == pytest.approx(100 * np.mean([check.gain for check in checks]))
     assert 30 < summary.low < summary.points < summary.high and summary.n == 12
     assert str(summary) == f"+{summary.points:.1f} points [{summary.low:.1f}, {summary.high:.1f}] over 12 images"
+
+
+def test_cost_and_interval_have_the_same_sign_convention():
+    assert DeletionSummary(-5.2, -13.0, 2.5, 8).cost == "5.2 points of probability less"
+    assert DeletionSummary(-5.2, -13.0, 2.5, 8).interval == "95 % interval 13.0 less to 2.5 more"
+    assert DeletionSummary(5.2, float("nan"), float("nan"), 1).interval == ""
 
 
 def test_a_shuffled_map_and_one_of_the_surroundings_are_not():

@@ -69,7 +69,10 @@ def test_images_without_a_box_or_an_answer_are_counted(
     assert [answer.best is None for answer in answers] == [False, False, True]
     said = capsys.readouterr().err
     assert "warning: " in said and "was trained on whole images" in said
-    assert "1 of 3 images have no answer" in said and "1 of 3 images: it has no box, and was seen whole" in said
+    assert "1 of 3 images has no answer" in said and "1 of 3 images: it has no box, and was seen whole" in said
+    list(fieldmark.predict(finished_run.path, [second], boxes=boxes))
+    said = capsys.readouterr().err
+    assert "the image: it has no box, and was seen whole" in said and "1 image\n" in said and "of 1 image" not in said
 
 
 def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(
@@ -89,7 +92,7 @@ def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(
     assert code == 1 and out.count("\n") == 4
     assert err.splitlines()[-1] == f"fieldmark: {tmp_path / 'notes.txt'}: not an image in a format that can be read"
     code, _, err = predict(tmp_path)
-    assert code == 0 and "passed over files that are not images: 1" in err and "1 of 2 images have no answer" in err
+    assert code == 0 and "passed over files that are not images: 1" in err and "1 of 2 images has no answer" in err
 
 
 def test_it_ends_with_how_many_images_there_were_of_each_class(finished_run, birds, tmp_path, capsys):

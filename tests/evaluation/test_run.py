@@ -214,7 +214,7 @@ def test_an_answer_that_is_not_a_number_names_nothing(
     assert stop.value.code == 1  # a file that was named itself has no answer
     printed = capsys.readouterr()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in printed.out.splitlines()]
-    assert [len(line["classes"]) for line in lines] == [3, 0, 3] and "1 of 3 images have no answer; their rows say why" in printed.err
+    assert [len(line["classes"]) for line in lines] == [3, 0, 3] and "1 of 3 images has no answer; its row says why" in printed.err
     assert [tuple(line["among"]) for line in lines] == [answer.among for answer in (one, none, other)]
     assert [line["coarser"] for line in lines] == [answer.coarser for answer in (one, none, other)]
     rows = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()

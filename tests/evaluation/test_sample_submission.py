@@ -73,7 +73,7 @@ def test_a_column_that_says_too_little_is_asked_for(tmp_path: Path, value: str) 
 
 
 def test_what_is_no_sample(tmp_path: Path) -> None:
-    for file, what in ((tmp_path / "none.csv", "is not a table that is there"), (put(tmp_path / "s.csv", "id", "9a"), "has no records")):
+    for file, what in ((tmp_path / "none.csv", "--like: there is no file "), (put(tmp_path / "s.csv", "id", "9a"), "has no records")):
         with pytest.raises(InputError, match=what):
             read_sample(file, PATHS)
     with pytest.raises(InputError, match=r"s\.csv, line 3: it has 1 fields"):

@@ -225,6 +225,14 @@ def test_images_that_cannot_be_shown_are_replaced_by_the_reason(finished_run: Ru
     assert "the file cannot be read (No such file or directory)" in page.text and "the file has changed since the run began" in page.text
 
 
+def test_what_was_passed_over_when_the_data_were_read_is_said(finished_run: Run, tmp_path: Path) -> None:
+    assert "passed over" not in written(finished_run, tmp_path / "plain.html")[1].text
+    notes = ("passed over <b> files: 3", "1 row has no label.")
+    origin = finished_run.folder.manifest().data.model_copy(update={"notes": notes})
+    _, page = written(copied(finished_run, tmp_path / "run", data=origin), tmp_path / "report.html")
+    assert "Passed over <b> files: 3." in page.text and "1 row has no label." in page.text
+
+
 @pytest.mark.parametrize("root", ["/moved & gone", "/no file system takes " + "this" * 100])
 def test_data_that_moved_away_leave_a_report(finished_run: Run, tmp_path: Path, root: str) -> None:
     run = copied(finished_run, tmp_path / "run", data=Origin(name="birds3", root=root, layout="class-folders"))

@@ -339,6 +339,24 @@ def test_a_ladder_fits_the_console(tables: dict[str, StudyTable]) -> None:
     assert len(rows) == 6 and all("over" not in row for row in rows), "no cell takes two lines"
 
 
+def test_tables_fit_80_columns_and_say_once_what_all_rows_share(tables: dict[str, StudyTable], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("ladder", "grid", "branches"):
+        stream = io.StringIO()
+        Console(stream=stream).say(*console_table(tables[name]))
+        lines = stream.getvalue().splitlines()
+        drawn = [line for line in lines if "│" in line or "┃" in line]
+        assert all(len(line) <= 80 for line in drawn)
+        words = {word for row in tables[name].datasets[0].rows for word in row.name.split()}
+        assert all(any(word in line for line in drawn) for word in words)
+        rows = tables[name].datasets[0].rows
+        for column in (column for column in rung_columns(tables[name]) if column.console and not column.head):
+            alike = {column.cell(row) for row in rows}
+            assert any(f"{column.title} {column.cell(rows[0])}" in line for line in lines if "The same in all rows: " in line) == (
+                len(alike) == 1
+            )
+
+
 def test_files_are_written_whole(tables: dict[str, StudyTable], plans: dict[str, StudyPlan], tmp_path: Path) -> None:
     for name in ("ladder", "grid"):
         write_table(replace(plans[name], folder=tmp_path), tables[name])

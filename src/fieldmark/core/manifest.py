@@ -19,12 +19,17 @@ Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat)]
 
 
 class Origin(Record):
-    """Where a run's data are. `banner` is that of the dataset: rows of pixels at the bottom of every image that are not part of it."""
+    """Where a run's data are.
+
+    banner: that of the dataset: rows of pixels at the bottom of every image that are not part of it.
+    notes: what was found when they were read, such as what was passed over; none in older runs.
+    """
 
     name: str
     root: str
     layout: str
     banner: Count = 0
+    notes: tuple[str, ...] = ()
 
 
 class Preprocessing(Record):

@@ -12,7 +12,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, refuse_shares
-from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.datasets.layouts.records import SUFFIXES, is_table, no_table, open_table
 
 
 def given_boxes(boxes: Mapping[str, Sequence[float]] | str | Path | None) -> Mapping[str, Sequence[float]] | None:
@@ -35,7 +35,7 @@ def read_boxes(file: Path) -> dict[str, Box]:
     the current directory. Raises InputError, with all problems at once.
     """
     if not is_table(file):
-        raise InputError(f"{shown(str(file))} is not a table that is there", hint=f"The name of a table ends in {', '.join(SUFFIXES)}.")
+        raise InputError(no_table(file), hint=f"The name of a table ends in {', '.join(SUFFIXES)}.")
     notes = Annotations(file.parent)
     table = open_table(notes, file.name)
     notes.check()

@@ -63,7 +63,8 @@ def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def origin_of(dataset: Dataset) -> Origin:
-    return Origin(name=dataset.name, root=str(dataset.root.resolve()), layout=dataset.layout, banner=dataset.banner)
+    root = str(dataset.root.resolve())
+    return Origin(name=dataset.name, root=root, layout=dataset.layout, banner=dataset.banner, notes=dataset.notes)
 
 
 def images_of(origin: Origin) -> Images:

@@ -9,7 +9,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.names import nearest, shown
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations, Place
-from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.datasets.layouts.records import SUFFIXES, is_table, no_table, open_table
 from fieldmark.datasets.layouts.table_rows import plain_name
 
 _CLASS_COLUMNS = ("class", "label", "name", "species")
@@ -24,7 +24,7 @@ def read_levels(file: Path, class_names: Sequence[str]) -> dict[str, list[str]]:
     Classes that the dataset does not have are ignored. Raises InputError, with all problems at once.
     """
     if not is_table(file):
-        raise InputError(f"{shown(str(file))} is not a table that is there", hint=f"The name of a table ends in {', '.join(SUFFIXES)}.")
+        raise InputError(no_table(file), hint=f"The name of a table ends in {', '.join(SUFFIXES)}.")
     notes = Annotations(file.parent)
     table = open_table(notes, file.name)
     notes.check()

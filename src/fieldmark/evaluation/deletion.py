@@ -68,12 +68,22 @@ class DeletionSummary:
     @property
     def cost(self) -> str:
         """What stands before "than deleting as much elsewhere"."""
-        return f"{abs(self.points):.1f} points of probability {'more' if self.points >= 0 else 'less'}"
+        return f"{abs(self.points):.1f} points of probability {_more(self.points)}"
+
+    @property
+    def interval(self) -> str:
+        """Of the cost, in the same words; nothing for one image."""
+        low, high = (f"{abs(end):.1f} {_more(end)}" for end in (self.low, self.high))
+        return f"95 % interval {low} to {high}" if self.n > 1 else ""
 
     def __str__(self) -> str:
         interval = f" [{self.low:.1f}, {self.high:.1f}]" if self.n > 1 else ""
         text = f"{self.points:+.1f} points{interval} over {self.n} image{'s' * (self.n != 1)}"
         return text if self.significant else f"{text}: no significant evidence that the maps mark what matters"
+
+
+def _more(points: float) -> str:
+    return "more" if points >= 0 else "less"
 
 
 def deletion_check(probability: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, heat: np.ndarray, seed: int) -> Deletion:

@@ -72,17 +72,24 @@ def _predicted(
             advance(count, None)
     console.say(*passed_over.notes())
     if unanswered:
-        console.say(f"{unanswered:,} of {count:,} images have no answer; their rows say why")
+        console.say(f"{_part(unanswered, count)} no answer; {'its row says' if unanswered == 1 else 'their rows say'} why")
     blindness = None if run.decisions is None else run.decisions.blindness
     console.say(*_summary(count, unknown if unknown or not blindness else None, classes), *filter(None, [blindness]))
     if csv is not None:
         console.say(f"the answers are in {csv}")
-    console.say(*(f"{noted:,} of {count:,} images: {note}" for note, noted in notes.most_common()))
+    console.say(*(f"{noted:,} of {count:,} images: {note}" if count > 1 else f"the image: {note}" for note, noted in notes.most_common()))
+
+
+def _part(few: int, count: int) -> str:
+    """1 of 3 images has, 2 of 3 images have, the image has."""
+    return "the image has" if count == 1 else f"{few:,} of {count:,} images {'has' if few == 1 else 'have'}"
 
 
 def _summary(count: int, unknown: int | None, classes: Counter[str]) -> Iterator[RenderableType]:
     """How many images there were, how many are of none of the classes (None: it was not judged), and how many of each class."""
     none = "" if unknown is None else f", {unknown:,} of them probably of none of the classes"
+    if count == 1 and unknown is not None:
+        none = ", probably of none of the classes" if unknown else ""
     yield f"{count:,} image{'s' * (count != 1)}{none}"
     if count > 1 and classes:
         rows = classes.most_common(_CLASSES)

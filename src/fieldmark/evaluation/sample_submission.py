@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import nearest, shown, some
 from fieldmark.datasets.layouts.annotations import Annotations
-from fieldmark.datasets.layouts.records import is_table, open_table
+from fieldmark.datasets.layouts.records import is_table, no_table, open_table
 
 NAMES: dict[str, Callable[[str], str]] = {
     "stem": lambda path: PurePosixPath(path).stem,
@@ -80,7 +80,7 @@ class Sample:
 def read_sample(file: Path, paths: Sequence[str]) -> Sample:
     """The sample in a table. The ids are in the column that names most of the images at `paths`. Raises InputError."""
     if not is_table(file):
-        raise InputError(f"--like: {shown(file)} is not a table that is there", hint="It is a CSV with the ids of the images.")
+        raise InputError(f"--like: {no_table(file)}", hint="It is a CSV with the ids of the images.")
     notes = Annotations(file.parent)
     table = open_table(notes, file.name)
     rows = [texts for _, texts in table.rows(range(len(table.header)))] if len(table.header) > 1 else []

@@ -433,7 +433,7 @@ def _deletion(check: Deletion) -> Mapping[str, float]:
 def _sentence(summary: DeletionSummary) -> str:
     cost = f"deleting what the map marks costs {summary.cost} than deleting as much elsewhere"
     found = "on average the maps mark what matters" if summary.significant else "no significant evidence that the maps mark what matters"
-    return f"Over {summary.n} images, {cost} (95 % interval {summary.low:.1f} to {summary.high:.1f}): {found}."
+    return f"Over {summary.n} images, {cost} ({summary.interval}): {found}."
 
 
 def _shared(paths: Sequence[str]) -> int:

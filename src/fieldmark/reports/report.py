@@ -12,7 +12,7 @@ import numpy as np
 from fieldmark.core.files import check_output, write_text
 from fieldmark.core.run_folder import read_json_lines, versions
 from fieldmark.core.summary import SplitMetrics, Summary
-from fieldmark.datasets.dataset import SPLITS
+from fieldmark.datasets.dataset import SPLITS, UNLABELLED
 from fieldmark.datasets.splits import SplitRow, split_row
 from fieldmark.evaluation.assessment import Assessment, assess
 from fieldmark.evaluation.evidence import Evidence
@@ -86,6 +86,8 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "corrected": [metric.title for metric in headline_metrics(summary.dataset.classes) if summary.test.has(f"{metric.key}_corrected")],
         "figures": _figures(summary, run.recipe.evaluate.monitor),
         "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
+        "unlabelled": sum(row["split"] == UNLABELLED for row in evidence.rows),
+        "data_notes": manifest.data.notes,
         "aside": list(aside.items())[:_NAMED],
         "aside_unnamed": max(len(aside) - _NAMED, 0),
         "curves": curve_charts(epochs, summary.training.best_epoch) if run.ensemble is None else (),

@@ -48,7 +48,8 @@ def _gains(dataset: DatasetTable) -> list[str]:
         return [f"Gains in points; none has an interval for new seeds, which takes two seeds or more of both rungs. {_IN_PARENTHESES}."]
     if comparisons == 1:
         return ["The gain in points with a 95 % interval for new seeds and new test images alike; *: significant, it excludes zero."]
-    together = f"corrected for all {comparisons:,} comparisons on this dataset; *: significant, the interval excludes zero."
+    number = "both" if comparisons == 2 else f"all {comparisons:,}"
+    together = f"corrected for {number} comparisons on this dataset; *: significant, the interval excludes zero."
     sentence = f"Gains in points with 95 % intervals for new seeds and new test images alike, {together}"
     single = f"The gain of a rung with one seed, or over such a rung, has no such interval. {_IN_PARENTHESES}."
     return [sentence, single] if _any_single(dataset) else [sentence]

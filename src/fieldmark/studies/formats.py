@@ -41,11 +41,11 @@ def console_table(table: StudyTable) -> list[RenderableType]:
     """What Console.say prints: for each dataset its table, and the answer in words below it."""
     shown: list[RenderableType] = ["", QUICK] if table.quick else []
     for dataset in table.datasets:
-        shown += ["", heading(dataset), _console_table(rung_columns(table), dataset.rows)]
+        shown += ["", heading(dataset), *_console_table(rung_columns(table), dataset.rows)]
         if dataset.effects:
-            shown += ["", _console_table(EFFECT_COLUMNS, dataset.effects)]
+            shown += ["", *_console_table(EFFECT_COLUMNS, dataset.effects)]
         if dataset.ensembles:
-            shown += ["", _console_table(ENSEMBLE_COLUMNS, dataset.ensembles)]
+            shown += ["", *_console_table(ENSEMBLE_COLUMNS, dataset.ensembles)]
         shown += [
             "",
             dataset.conclusions.answer,
@@ -56,10 +56,16 @@ def console_table(table: StudyTable) -> list[RenderableType]:
     return shown
 
 
-def _console_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> RenderableType:
-    chosen = [column for column in columns if column.console]
-    cells = [[column.cell(row) for column in chosen] for row in rows]
-    return rich_table(None, [column.title for column in chosen], cells, [column.title for column in chosen if column.left])
+def _console_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> list[RenderableType]:
+    """Columns that are the same in several rows are no columns, but said in a line below."""
+    cells = {column.title: [column.cell(row) for row in rows] for column in columns if column.console}
+    named = {column.title for column in columns if column.head}
+    same = {title: texts[0] for title, texts in cells.items() if title not in named and len(rows) > 1 and len(set(texts)) == 1}
+    chosen = [column for column in columns if column.console and column.title not in same]
+    lines = list(zip(*(cells[column.title] for column in chosen), strict=True))
+    shown = rich_table(None, [column.title for column in chosen], lines, [column.title for column in chosen if column.left])
+    said = ", ".join(f"{title} {text}" for title, text in same.items())
+    return [shown, f"The same in all rows: {said}."] if same else [shown]
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------------------

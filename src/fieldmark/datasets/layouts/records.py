@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from fieldmark.core.names import shown
 from fieldmark.datasets.layouts.annotations import Annotations, Place, is_text, reason
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -32,6 +33,11 @@ _FIRST_RECORDS = 100
 def is_table(path: Path) -> bool:
     """Whether it is a file that by its name is a table."""
     return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
+
+
+def no_table(path: Path) -> str:
+    """What is wrong with a path that is no table."""
+    return f"{shown(str(path))} is not a table" if os.path.lexists(path) else f"there is no file {shown(str(path))}"
 
 
 class Table(ABC):
