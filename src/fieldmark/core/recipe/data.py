@@ -116,6 +116,7 @@ LayoutName = Literal[
     "cub",
     "nabirds",
     "stanford-cars",
+    "cifar10",
     "cifar100",
     "aircraft",
     "flowers",
