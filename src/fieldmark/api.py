@@ -606,6 +606,7 @@ def describe_dataset(
     suffix: str | None = None,
     missing_labels: Literal["words", "blank"] = "words",
     several_objects: Literal["ask", "largest", "leave-out"] = "ask",
+    settings: Settings | Sequence[Settings] = (),
 ) -> Overview:
     """Say what a dataset is and contains, without opening its images.
 
@@ -619,28 +620,25 @@ def describe_dataset(
         suffix: What is added to the names in a table, as in data.suffix.
         missing_labels: Which labels of a table say that there is none, as in data.missing_labels.
         several_objects: What happens to an image that shows several classes, as in data.several_objects.
+        settings: The same as recipe keys, such as data.class_depth=2.
 
     Raises:
         InputError: the data cannot be read, with all reasons.
     """
+    from fieldmark.core.recipe.data import Data
+    from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.layouts import read_dataset
     from fieldmark.datasets.layouts.columns import parse
+    from fieldmark.datasets.loading import reading
     from fieldmark.datasets.overview import overview
 
-    asked = parse(columns) if isinstance(columns, str) else columns
-    return overview(
-        read_dataset(
-            path_of(data, _DATA),
-            layout,
-            asked,
-            Console(quiet),
-            images=images,
-            suffix=suffix,
-            missing_labels=missing_labels,
-            several_objects=several_objects,
-            class_depth=class_depth,
-        )
-    )
+    read = reading(setting_texts(_given((), {"settings": settings})), "settings can only say here how data are read")
+    options: dict[str, Any] = {"layout": layout, "columns": columns, "images": images, "suffix": suffix, "class_depth": class_depth}
+    options |= {"missing_labels": missing_labels, "several_objects": several_objects}
+    asked = {key: value if value != getattr(Data(), key) else getattr(read, key) for key, value in options.items()}
+    named = asked.pop("columns")
+    by_name = parse(named) if isinstance(named, str) else named
+    return overview(read_dataset(path_of(data, _DATA), asked.pop("layout"), by_name, Console(quiet), **asked))
 
 
 @checked

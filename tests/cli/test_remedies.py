@@ -108,3 +108,16 @@ def test_a_path_whose_blanks_tore_it_apart_is_put_in_quotes(
     with pytest.raises(SystemExit):
         main(["train", "photos", "major"])
     assert "quotes" not in capsys.readouterr().err
+
+
+def test_a_dataset_is_described_by_the_keys_that_training_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("finch/a", "finch/b", "wren/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").touch()
+    described = []
+    for by in (["data.class_depth=1"], ["--class-depth", "1"], ["data.class_depth=2"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["layouts", str(tmp_path), *by, "--json"])
+        described.append((stop.value.code, capsys.readouterr().out))
+    assert described[0] == described[1] != described[2] and described[0][0] == 0
+    assert "data.class_depth" in said(f"layouts {tmp_path} train.epochs=3", capsys)

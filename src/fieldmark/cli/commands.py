@@ -281,13 +281,14 @@ def birds(out: Path, /, *, species: int = 18, per_class: int = 180, size: int = 
     api.describe_dataset,
     "layouts",
     "layouts photos",
+    "layouts photos data.class_depth=2",
     group=DATA,
     help="List the layouts of datasets that can be read, or say what a dataset contains.",
 )
 def layouts(
     data: str | None = None,
     /,
-    *,
+    *settings: str,
     layout: str = "auto",
     columns: str | None = None,
     class_depth: str | None = None,
@@ -307,6 +308,7 @@ def layouts(
             suffix=suffix,
             missing_labels=missing_labels,
             several_objects=several_objects,
+            settings=settings,
             quiet=json,
         )
         print_json(found.to_dict()) if json else print(*found.lines(), sep="\n")

@@ -13,11 +13,13 @@ import numpy as np
 from fieldmark.core.console import Console, table
 from fieldmark.core.errors import InputError
 from fieldmark.core.recipe.data import BoxCrop, Data
+from fieldmark.core.recipe.load import load_recipe
 from fieldmark.datasets.content import MISSING, Content, fingerprint, scan
 from fieldmark.datasets.corruptions import parse as parse_corruption
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset, Level, at_level, hold_out, some_classes
 from fieldmark.datasets.layouts import read_dataset
 from fieldmark.datasets.layouts.columns import parse as parse_columns
+from fieldmark.datasets.layouts.layout import SETTINGS
 from fieldmark.datasets.pixel_cache import Selection, default_cache_dir
 from fieldmark.datasets.regions import margin_of, seen_regions
 from fieldmark.datasets.splits import Carved, Folds, carve, copies, own_splits, split_table, straddling
@@ -133,6 +135,16 @@ def load_data(found: FoundData, console: Console) -> LoadedData:
         boxes = "box leaves its image" if len(turned) == 1 else "boxes leave their images"
         console.say(f"{len(turned):,} {boxes} and would fit without the turn by EXIF (first: {used.paths[turned[0]]}). {REMEDY}")
     return loaded.without_empty(margin)
+
+
+def reading(settings: Sequence[str], others: str) -> Data:
+    """The section `data` of recipe keys that say how DATA is read. Raises InputError for other keys, with the sentence `others`."""
+    plain, given = load_recipe(), load_recipe("default", settings)
+    read = {key: getattr(given.data, key) for key in ("layout", *SETTINGS)}
+    if given != plain.model_copy(update={"data": plain.data.model_copy(update=read)}):
+        known = ", ".join(f"data.{key}" for key in ("layout", *SETTINGS))
+        raise InputError(others, hint=f"The keys for that are {known}.")
+    return given.data
 
 
 def read_as(data: str | Path, settings: Data, console: Console, own: Data | None = None) -> Dataset:

@@ -15,19 +15,17 @@ import numpy as np
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some
-from fieldmark.core.recipe.data import Data
-from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.sources import Sources
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, at_level
-from fieldmark.datasets.layouts.layout import SETTINGS
-from fieldmark.datasets.loading import LoadedData, read_as
+from fieldmark.datasets.loading import LoadedData, read_as, reading
 from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.run import Run
 
 ALL = "all"
 """What stands for the split of data without splits."""
+_SEEN = "other data are seen and answered as the run was trained; settings can only say how they are read"
 
 
 def read_other(run: Run, data: str | Path, console: Console, settings: Sequence[str]) -> LoadedData:
@@ -35,7 +33,7 @@ def read_other(run: Run, data: str | Path, console: Console, settings: Sequence[
 
     `settings` are recipe keys that say how the data are read. Raises InputError.
     """
-    dataset = read_as(data, _reading(settings), console, own=run.recipe.data)
+    dataset = read_as(data, reading(settings, _SEEN), console, own=run.recipe.data)
     if run.recipe.data.level is not None and not set(dataset.class_names) <= set(run.class_names):
         dataset = at_level(dataset, run.recipe.data.level)
     dataset = replace(dataset, class_names=_as_known(dataset, run))
@@ -44,19 +42,6 @@ def read_other(run: Run, data: str | Path, console: Console, settings: Sequence[
     loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
     console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
     return loaded
-
-
-def _reading(settings: Sequence[str]) -> Data:
-    """The section `data` of these settings. Raises InputError for others than of how DATA is read."""
-    plain, given = load_recipe(), load_recipe("default", settings)
-    read = {key: getattr(given.data, key) for key in ("layout", *SETTINGS)}
-    if given != plain.model_copy(update={"data": plain.data.model_copy(update=read)}):
-        known = ", ".join(f"data.{key}" for key in ("layout", *SETTINGS))
-        raise InputError(
-            "other data are seen and answered as the run was trained; settings can only say how they are read",
-            hint=f"The keys for that are {known}.",
-        )
-    return given.data
 
 
 def _as_known(dataset: Dataset, run: Run) -> tuple[str, ...]:
