@@ -1,9 +1,12 @@
 import re
+from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from fieldmark.cli.evaluations import robustness_table
+from fieldmark.cli.evaluations import as_text, robustness_table
+from fieldmark.evaluation.evaluate import Evaluation
 from fieldmark.evaluation.robustness import Robustness
+from fieldmark.scoring.metrics import AbsentClasses
 from fieldmark.scoring.summary import metrics_table
 
 
@@ -25,3 +28,18 @@ def test_figures_fit_80_columns_with_whole_intervals(finished_run):
     assert all(len(line) <= 80 for line in lines)
     rows = [line for line in lines if "[" in line]
     assert len(rows) >= 4 and all(len(re.findall(r"[\d.]+  \[[\d.]+, [\d.]+\]", row)) == 2 for row in rows)
+
+
+def test_classes_that_no_image_has_are_said_where_macro_f1_counts_them(finished_run):
+    def said(*absent):
+        found = Evaluation(finished_run.path, "new", "all", None, Path("new-all.npz"), finished_run.summary.test, 6, AbsentClasses(*absent))
+        return [line for line in as_text(found) if isinstance(line, str) and "no image" in line]
+
+    assert said(3, 2, 0.873) == [
+        "3 of 6 classes have no image here: macro F1 counts 2 of them, which were predicted, as 0; "
+        "over the classes that are here it is 87.3."
+    ]
+    assert said(1, 1, 0.5) == [
+        "1 of 6 classes has no image here: it was predicted, and macro F1 counts it as 0; over the classes that are here it is 50.0."
+    ]
+    assert said(3, 0, 0.9) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from fieldmark.scoring.conformal import SetRule
+from fieldmark.scoring.conformal import SetRule, fit_class_sets
 from fieldmark.scoring.coverage import set_coverage
 
 
@@ -28,3 +28,16 @@ def test_fewer_than_chance_allows_is_said_and_rules_of_old_runs_say_less() -> No
     assert found.below_chance and str(found).endswith("%, and hold fewer: test is unlike val")
     old = set_coverage(SetRule("aps", 0.9, 0.5), probabilities, labels)
     assert old.allowed_low is None and not old.below_chance and str(old).endswith("of test [39.8, 60.2]")
+
+
+def test_images_of_a_group_count_as_one_and_sets_of_all_classes_are_said() -> None:
+    probabilities, labels = np.tile([0.8, 0.2], (10, 1)), np.zeros(10, np.int64)
+    groups = np.repeat(np.arange(25), 6)
+    rule = fit_class_sets(np.tile([0.8, 0.2], (150, 1)), np.arange(150) % 2, 0.9, "aps", groups=groups)
+    assert (rule.n, rule.units) == (150, 25)
+    found = set_coverage(rule, probabilities, labels)
+    place = 136 / 151 * 26
+    assert (found.allowed_low, found.allowed_high) == pytest.approx(tuple(100 * beta.ppf([0.025, 0.975], place, 26 - place)))
+    assert "; fitted on 150 images of val in 25 groups they may hold " in str(found)
+    few = set_coverage(fit_class_sets(probabilities[:3], labels[:3], 0.9, "aps"), probabilities, labels)
+    assert few.holds_all and str(few) == "90 % sets: 3 images of val are too few for any but sets of all classes"

@@ -280,3 +280,12 @@ def test_the_sums_have_a_part_for_all_that_metrics_are_made_of() -> None:
     sums = metrics.Sums.of(np.asarray(metrics.contributions(logits, labels).sum(axis=0)), 4)
     assert (sums.images.item(), sums.top1.item(), sums.top5.item()) == (3, 2, 3)
     assert (sums.hits.tolist(), sums.actual.tolist(), sums.predicted.tolist()) == ([1, 1, 0, 0], [1, 1, 1, 0], [1, 2, 0, 0])
+
+
+def test_classes_without_an_image_are_counted_and_the_f1_of_the_others_is_that_of_scikit_learn() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    predicted = np.array([0, 0, 4, 1, 1, 0])
+    found = metrics.absent_classes(np.eye(6)[predicted], labels)
+    assert (found.number, found.predicted) == (4, 1)
+    assert found.macro_f1_of_others == pytest.approx(sklearn.metrics.f1_score(labels, predicted, labels=[0, 1], average="macro"))
+    assert metrics.macro_f1(np.eye(6)[predicted], labels) == pytest.approx(found.macro_f1_of_others * 2 / 3)

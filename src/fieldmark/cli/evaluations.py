@@ -36,9 +36,22 @@ def as_text(found: _Found) -> list[RenderableType]:
     unseen = {f"{each.split}{_SEEN[each.crop]}, {_UNSEEN}": each.unseen for each in listed if each.unseen is not None}
     return [
         metrics_table(metrics | unseen, listed[0].classes),
+        *(f"{name}: {said}" if len(listed) > 1 else said for name, each in zip(metrics, listed, strict=True) for said in _absent(each)),
         *_learnt_from(listed[0]),
         *(f"predictions: {each.predictions}" for each in listed),
     ]
+
+
+def _absent(found: Evaluation) -> list[str]:
+    """What macro F1 makes of classes that no image has."""
+    number, predicted, of_others = found.absent
+    if not predicted:
+        return []
+    if number == 1:
+        has, what = "has", "it was predicted, and macro F1 counts it as 0"
+    else:
+        has, what = "have", f"macro F1 counts {predicted} of them, which {'was' if predicted == 1 else 'were'} predicted, as 0"
+    return [f"{number} of {found.classes} classes {has} no image here: {what}; over the classes that are here it is {100 * of_others:.1f}."]
 
 
 def _learnt_from(found: Evaluation) -> list[str]:

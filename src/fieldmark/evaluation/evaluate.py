@@ -19,6 +19,7 @@ from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.other_data import ALL, familiar, predictions_name, read_other
 from fieldmark.evaluation.run import Crop, Run
 from fieldmark.scoring.calibration import fit_calibration
+from fieldmark.scoring.metrics import AbsentClasses, absent_classes
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.summary import evaluate_predictions
 
@@ -29,9 +30,9 @@ CROPS: tuple[Crop, ...] = ("none", "box")
 class Evaluation:
     """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`.
 
-    `classes`: how many the run has. `data` is None for the run's own data, `crop` where it was not asked for. Of other data, `in_train` and
-    `in_val` of the images are in the run's own train and val, byte for byte; `unseen` are then the metrics of all others, None if there
-    are none. `moved`: whether these seem to be the run's own data.
+    `classes`: how many the run has; `absent`: those of them that no image has. `data` is None for the run's own data, `crop` where it was
+    not asked for. Of other data, `in_train` and `in_val` of the images are in the run's own train and val, byte for byte; `unseen` are then
+    the metrics of all others, None if there are none. `moved`: whether these seem to be the run's own data.
     """
 
     run: Path
@@ -41,6 +42,7 @@ class Evaluation:
     predictions: Path
     metrics: SplitMetrics
     classes: int
+    absent: AbsentClasses
     in_train: int = 0
     in_val: int = 0
     unseen: SplitMetrics | None = None
@@ -54,6 +56,8 @@ class Evaluation:
             "split": self.split,
             "predictions": str(self.predictions),
             **self.metrics.model_dump(),
+            "absent_classes": self.absent.number,
+            "macro_f1_of_present_classes": 100 * self.absent.macro_f1_of_others,
             **self._of_other_data(),
         }
 
@@ -115,7 +119,9 @@ def evaluate_run(
     resamples = run.recipe.evaluate.resamples
     with console.busy(f"figures and their intervals from {resamples:,} resamples"):
         metrics = evaluate_predictions(predictions, resamples, run.recipe.train.seed, calibrated)
-    found = Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics, len(run.class_names))
+    known = predictions.labelled()
+    absent = absent_classes(known.logits, known.labels)
+    found = Evaluation(run.path, None if data is None else str(data), split, crop, target, metrics, len(run.class_names), absent)
     return found if data is None else _without_the_familiar(found, run, loaded, predictions, calibrated)
 
 

@@ -50,6 +50,7 @@ class SetRule:
     penalty, k_reg: of RAPS; the penalty is 0 for APS.
     class_quantiles: one for each class, None for a class that goes by `quantile`; empty where all do.
     n: the images whose scores gave the quantile; None in records that do not say.
+    units: how many they are if the images of a group count as one; None in records that do not say.
     """
 
     method: Method
@@ -59,6 +60,7 @@ class SetRule:
     k_reg: int = 1
     class_quantiles: tuple[float | None, ...] = ()
     n: int | None = None
+    units: int | None = None
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which classes are in each image's set: bool (n, C). The best class always is."""
@@ -68,14 +70,21 @@ class SetRule:
     def allowed_coverage(self) -> tuple[float, float] | None:
         """The middle 95 % of the shares of all images that rules fitted on `n` images cover, in [0, 1] (Vovk, ACML 2012).
 
-        None where n is not known or the sets hold all classes. Images of which many score alike, as where the best class alone is right
-        more often than promised, can be covered more often.
+        Images of one group say no more than one of them may: the range is that of as many images as there are `units`. None where n is not
+        known or the sets hold all classes. Images of which many score alike, as where the best class alone is right more often than
+        promised, can be covered more often.
         """
         if self.n is None or math.isinf(self.quantile):
             return None
-        place = _place(self.n, self.coverage)
-        low, high = beta.ppf([0.025, 0.975], place, self.n + 1 - place)
+        total = (self.n if self.units is None else self.units) + 1
+        place = _place(self.n, self.coverage) / (self.n + 1) * total
+        low, high = beta.ppf([0.025, 0.975], place, total - place)
         return float(low), float(high)
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether every set holds all classes, because there were too few images to promise less."""
+        return math.isinf(self.quantile) and all(each is None for each in self.class_quantiles)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, in which an infinite quantile is null."""
@@ -269,7 +278,7 @@ def _fit(
         if len(choosing):
             penalty = min(_PENALTIES, key=lambda each: _size_with(ranked, choosing, coverage, each, k_reg))
     quantile = _quantile(ranked.label_scores(rows, penalty, k_reg), coverage)
-    return SetRule(method, coverage, quantile, penalty, k_reg, n=len(rows)), rows
+    return SetRule(method, coverage, quantile, penalty, k_reg, n=len(rows), units=len(np.unique(units[rows]))), rows
 
 
 def _size_with(ranked: _Ranked, rows: np.ndarray, coverage: float, penalty: float, k_reg: int) -> float:

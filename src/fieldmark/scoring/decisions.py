@@ -92,6 +92,7 @@ class _SetsRecord(_Part):
     k_reg: int
     class_quantiles: list[float | None]
     n: int | None = None
+    units: int | None = None
 
 
 class _BackoffRecord(_Part):

@@ -299,6 +299,21 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.nanmean(f1_scores(*class_counts(logits, labels))))
 
 
+class AbsentClasses(NamedTuple):
+    """Classes without an image among the labels: how many, how many of them were predicted, and the mean F1 of the others, in [0, 1]."""
+
+    number: int
+    predicted: int
+    macro_f1_of_others: float
+
+
+def absent_classes(logits: np.ndarray, labels: np.ndarray) -> AbsentClasses:
+    """Those that were predicted have an F1 of 0, which counts in `macro_f1`."""
+    hits, actual, given = class_counts(logits, labels)
+    absent = actual == 0
+    return AbsentClasses(int(absent.sum()), int((given[absent] > 0).sum()), float(f1_scores(hits, actual, given)[~absent].mean()))
+
+
 def nll(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-likelihood in nats."""
     return float(-log_likelihoods(logits, labels).mean())
