@@ -127,10 +127,13 @@ def load_tensors(
         notes.append(resampled[1])
     differences = _Differences.between(model.state_dict(), found)
     if differences.problems and (metadata is None or not differences.few):
+        recorded = (metadata or {}).get("architecture")
+        if isinstance(recorded, str) and recorded.partition(".")[0] != model.architecture:
+            raise InputError(f"{origin} holds weights of {recorded}, and not of {model.architecture}: set model.name={recorded}")
         raise InputError(
             f"{origin} does not hold the weights of {model.architecture}: {differences.matched:,} of {differences.wanted:,} tensors match",
             *differences.problems,
-            hint=_remedy(model, tensors, metadata or {}),
+            hint=_remedy(model, tensors),
         )
     if differences.problems:
         notes.append(f"{differences.matched:,} of {differences.wanted:,} tensors of {model.architecture} match:")
@@ -194,10 +197,7 @@ def _module(name: str) -> str:
     return name.removeprefix("backbone.").partition(".")[0]
 
 
-def _remedy(model: Classifier, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    recorded = metadata.get("architecture")
-    if isinstance(recorded, str) and recorded.partition(".")[0] != model.architecture:
-        return f"They are weights of {recorded}: set model.name={recorded}."
+def _remedy(model: Classifier, tensors: Mapping[str, Tensor]) -> str:
     for sign, tool in _OTHER_TOOLS:
         if sum(re.search(sign, name) is not None for name in tensors) > len(tensors) / 3:
             return (
