@@ -301,3 +301,9 @@ def test_without_script_every_mistake_is_in_a_part_that_opens(browser: Browser, 
         assert browser.value("document.querySelector('.contents a').checkVisibility()"), "there it is always open"
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_the_pairs_confused_most_need_no_scrolling_on_a_telephone(browser: Browser, large: Path) -> None:
+    browser.open(large, width=420)
+    box = "document.querySelector('.pairs').parentElement"
+    assert browser.value(f"{box}.scrollWidth <= {box}.clientWidth")
