@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,13 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 1.5], "y": None}
     with pytest.raises(InputError, match="no space left"), whole_file(tmp_path / "a.json"):
         raise OSError(28, "No space left on device")
+
+
+def test_the_nearest_run_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "my first").mkdir(parents=True)
+    (tmp_path / "runs" / "my first" / "manifest.json").touch()
+    monkeypatch.chdir(tmp_path)
+    for wrong, hint in (("runs/my frist", "Did you mean 'runs/my first'?"), ("runs/zzz", None), ("nowhere/first", None)):
+        with pytest.raises(InputError, match="there is no run folder") as error:
+            RunFolder.open(wrong)
+        assert error.value.hint == hint

@@ -19,6 +19,7 @@ from fieldmark.core.arguments import path_of
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest, Status
+from fieldmark.core.names import nearest, typed
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import to_yaml
@@ -65,7 +66,9 @@ class RunFolder:
         if not missing:
             return folder
         if not folder.path.exists():
-            raise InputError(f"there is no run folder {folder.path}")
+            near = nearest(folder.path.name, sorted(file.parent.name for file in folder.path.parent.glob("*/manifest.json")))
+            hint = f"Did you mean {typed(folder.path.parent / near[0])}?" if near else None
+            raise InputError(f"there is no run folder {folder.path}", hint=hint)
         kind = "folder" if folder.path.is_dir() else "file"
         if (above := next(filter(_holds_run, folder.path.parents), None)) is not None:
             raise InputError(f"{folder.path} is a {kind} of the run {above}: give {above}")
