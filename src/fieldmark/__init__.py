@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
     from fieldmark.api import search as search
+    from fieldmark.api import stream as stream
     from fieldmark.api import study_table as study_table
     from fieldmark.api import submit as submit
     from fieldmark.api import train as train
@@ -70,6 +71,7 @@ __all__ = [
     "resume",
     "run_study",
     "search",
+    "stream",
     "study_table",
     "submit",
     "train",

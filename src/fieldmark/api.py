@@ -310,7 +310,20 @@ def predict(
     boxes: Boxes | str | Path | None = None,
     top: int = 5,
     quiet: bool = False,
-) -> Iterator[Answer] | list[Answer]:
+) -> list[Answer]:
+    """Classify images; as `stream`, with all answers in a list."""
+    return list(stream(run, sources, csv, boxes, top, quiet))
+
+
+@checked
+def stream(
+    run: Run | str | Path,
+    sources: Source | Iterable[Source],
+    csv: str | Path | None = None,
+    boxes: Boxes | str | Path | None = None,
+    top: int = 5,
+    quiet: bool = False,
+) -> Iterator[Answer]:
     """Classify images.
 
     Predictions come one by one, in the order of the images, and memory does not grow with their number.
@@ -326,26 +339,9 @@ def predict(
         top: How many classes to name.
         quiet: Print nothing.
 
-    Returns:
-        Without a table, an iterator: an image is predicted when its answer is asked for. With `csv`, all images are predicted now, and the
-        answers are a list; for more than fit into memory, use Run.stream or the command line.
-
     Raises:
         InputError: the run has no weights, there are no such images, or the table cannot be read or written.
     """
-    answers = answers_of(run, sources, csv, boxes, top, quiet)
-    return answers if csv is None else list(answers)
-
-
-def answers_of(
-    run: Run | str | Path,
-    sources: Source | Iterable[Source],
-    csv: str | Path | None,
-    boxes: Boxes | str | Path | None,
-    top: int,
-    quiet: bool,
-) -> Iterator[Answer]:
-    """What `predict` returns, one by one also if there is a table: the command line prints them, and need not hold them all."""
     from fieldmark.evaluation.predict import predict_images
     from fieldmark.evaluation.run import Run
 

@@ -21,7 +21,7 @@ def rows(table: Path) -> list[dict[str, str]]:
 
 def test_predictions_come_one_by_one_and_the_table_with_the_last(finished_run: Run, birds: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
-    answers = api.answers_of(finished_run.path, birds / "test", table, None, 2, quiet=True)
+    answers = api.stream(finished_run.path, birds / "test", table, None, 2, quiet=True)
     first = next(answers)
     assert not table.exists()
     everything = [first, *answers]
@@ -34,7 +34,7 @@ def test_with_a_table_everything_is_predicted_at_once(finished_run: Run, birds: 
     answers = fieldmark.predict(finished_run, images, csv=table, quiet=True)
     assert [row["path"] for row in rows(table)] == [str(image) for image in images]
     assert isinstance(answers, list) and [answer.path for answer in answers] == [str(image) for image in images]
-    assert next(fieldmark.predict(finished_run, images, quiet=True)).best == answers[0].best
+    assert next(fieldmark.stream(finished_run, images, quiet=True)).best == answers[0].best
 
 
 def test_a_table_that_is_not_finished_leaves_the_old_one(finished_run: Run, birds: Path, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_table_that_is_not_finished_leaves_the_old_one(finished_run: Run, bird
         fieldmark.predict(finished_run.path, birds / "test", csv=table, quiet=True)
     fieldmark.predict(finished_run.path, birds / "test", csv=tmp_path / "other.csv", top=1, quiet=True)
     before = (tmp_path / "other.csv").read_text()
-    answers = api.answers_of(finished_run.path, birds / "test", tmp_path / "other.csv", None, 2, quiet=True)
+    answers = api.stream(finished_run.path, birds / "test", tmp_path / "other.csv", None, 2, quiet=True)
     next(answers)
     answers.close()
     assert (tmp_path / "other.csv").read_text() == before

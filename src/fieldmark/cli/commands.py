@@ -140,7 +140,7 @@ def calibrate(
         say(quiet, decisions_table(found), f"temperature {found.record.temperature:.3f}; everything is in {run / 'calibration.json'}")
 
 
-@command(api.predict, "predict runs/mine photo.jpg", "predict runs/mine photos --csv answers.csv", group=USE)
+@command(api.stream, "predict runs/mine photo.jpg", "predict runs/mine photos --csv answers.csv", group=USE)
 def predict(
     run: Path,
     sources: list[str],
@@ -152,7 +152,7 @@ def predict(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    answers = api.answers_of(run, sources, csv, boxes, top, quiet)
+    answers = api.stream(run, sources, csv, boxes, top, quiet)
     from fieldmark.answering.images import without_answer
     from fieldmark.cli.answers import answer_as_json, answer_line
 
