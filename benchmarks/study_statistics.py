@@ -13,7 +13,7 @@ method; the others are alternatives, all corrected for the comparisons alike:
   seeds   Welch's t-test on the accuracies of the runs: the images count as fixed
   pooled  as fieldmark's, but all rungs have one seed variance, to which each seed counts alike
   own     as fieldmark's, but each rung has its own seed variance
-`smallest`: the gain in points that Fieldmark says 80 % of such studies would find; the mean over studies.
+`smallest`: the gain in points that Fieldmark says 80 % of such studies would find; the mean over studies that can tell.
 `found`: per cent of studies that find it significant when the last rung has it over the first.
 """
 
@@ -115,7 +115,7 @@ def measured(setting: Setting, number: int, seed: int) -> dict[str, float]:
             false[method] += significant
         if len(smallest) < 300:
             smallest.append(smallest_gain(list(hits), weights))
-    size = float(np.mean(smallest))
+    size = float(np.mean([each for each in smallest if each is not None]))
     found = sum(bool(gains(list(hits), weights)[setting.rungs - 2].significant) for hits in studies(setting, number, rng, size))
     return {**{method: 100 * count / number for method, count in false.items()}, "smallest": size, "found": 100 * found / number}
 
