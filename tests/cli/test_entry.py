@@ -9,6 +9,18 @@ from fieldmark.cli import main
 from fieldmark.core.errors import CheckFailed, InputError, Interrupted, TrainingFailed
 
 
+def code_after(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> object:
+    """The exit code of a command that fails with this error."""
+
+    def fail(name: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "list_recipes", fail)
+    with pytest.raises(SystemExit) as stop:
+        main(["recipes"])
+    return stop.value.code
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -22,13 +34,7 @@ from fieldmark.core.errors import CheckFailed, InputError, Interrupted, Training
 def test_every_kind_of_error_has_its_exit_code(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(name: str | None) -> None:
-        raise error
-
-    monkeypatch.setattr(api, "list_recipes", fail)
-    with pytest.raises(SystemExit) as stop:
-        main(["recipes"])
-    assert stop.value.code == code
+    assert code_after(error, monkeypatch) == code
     captured = capsys.readouterr()
     assert captured.err.startswith("fieldmark: ") and "Traceback" not in captured.err and captured.out == ""
 
@@ -67,13 +73,7 @@ def test_a_crash_is_never_exit_0(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_machine_refuses_is_a_line(
     error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(name: str | None) -> None:
-        raise error
-
-    monkeypatch.setattr(api, "list_recipes", fail)
-    with pytest.raises(SystemExit) as stop:
-        main(["recipes"])
-    assert (stop.value.code, capsys.readouterr().err) == (2, said)
+    assert (code_after(error, monkeypatch), capsys.readouterr().err) == (2, said)
 
 
 def test_an_empty_argument_is_an_unset_variable(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,8 +16,8 @@ from PIL import Image, JpegImagePlugin
 from fieldmark.core.arguments import described
 from fieldmark.core.errors import InputError
 
-InMemory = bytes | bytearray | memoryview | np.ndarray | Image.Image | IO[bytes]
-Source = str | Path | InMemory
+InMemory = bytes | bytearray | memoryview | np.ndarray | Image.Image
+Source = str | Path | InMemory | IO[bytes]
 """A file, a folder or a pattern, or an image in memory."""
 
 _KINDS = "Give files, folders, patterns, PIL images, NumPy arrays, bytes or open files; one, or a list of them."
@@ -64,7 +64,7 @@ def encoded(image: InMemory) -> bytes:
     """The image as the bytes of a file that decodes to the same pixels; `opened` has accepted it."""
     if isinstance(image, np.ndarray):
         return _encoded_array(image)
-    return _encoded_picture(image) if isinstance(image, Image.Image) else bytes(image)  # type: ignore[arg-type]  # open files were read
+    return _encoded_picture(image) if isinstance(image, Image.Image) else bytes(image)
 
 
 def _wrong_with_array(array: np.ndarray) -> tuple[str, str]:

@@ -26,7 +26,7 @@ def write_answers(found: Assessment) -> None:
     run, saved = found.evidence.run, found.evidence.saved_test
     names, probabilities = saved.class_names, run.probabilities(saved.logits)
     logits = saved.logits if found.decisions is None else found.decisions.calibration(saved.logits)
-    predicted, unknown = predicted_classes(logits, np.maximum(saved.labels, 0)), run.rejected(saved)
+    predicted, unknown = predicted_classes(logits, np.maximum(saved.labels, 0)), run.answerer.unknown(logits, saved.features)
     sets = np.zeros(saved.logits.shape, bool) if found.decisions is None else found.decisions.sets.sets(probabilities)
     with whole_file(run.folder.answers_file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

@@ -159,12 +159,6 @@ class Run:
             return load_score(self.folder.rejection_file, name)
         return fit_score(name, None if name in OF_LOGITS else self.predictions("train"))
 
-    def rejected(self, predictions: Predictions) -> np.ndarray | None:
-        """Which images are to be called unknown, by their saved logits and features: bool (n,); None without calibration."""
-        if self.decisions is None or self.score is None:
-            return None
-        return np.asarray(self.score(predictions.logits, predictions.features) < self.decisions.threshold)
-
     @cached_property
     def _metadata(self) -> dict[str, Any]:
         metadata = _metadata(self.folder.best_weights)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,8 @@ from fieldmark.core.processor import computes_bfloat16, instruction_sets
 from fieldmark.core.randomness import key
 from fieldmark.datasets.content import make_folder
 from fieldmark.models.device import synchronise
-from fieldmark.models.execution import Execution
-from fieldmark.models.other_programs import OtherPrograms
+from fieldmark.models.execution import Execution, Layout, Precision
+from fieldmark.models.other_programs import BUSY, OtherPrograms
 from fieldmark.models.spinning import spin_only_if_idle
 
 _SECONDS, _SHARE = 5.0, 0.01
@@ -30,8 +31,6 @@ _FIRST_BATCH, _BATCH = 2, 32
 _ROUNDS = 3
 _FAR_BEHIND = 0.5
 """Of the fastest one's speed: slower candidates are not measured further."""
-_BUSY = 0.25
-"""Cores that others use; what was measured meanwhile is not remembered."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ def choose_execution(
     batch: int,
     images: int,
     device: torch.device,
-    precision: str,
-    layout: str,
+    precision: Literal["auto"] | Precision,
+    layout: Literal["auto"] | Layout,
     memory: Path,
     name: str,
     console: Console,
@@ -69,9 +68,10 @@ def choose_execution(
         memory: folder in which speeds are remembered, unless other programs kept the processor busy when they were measured.
         name: identifies the network with everything that its speed depends on.
     """
-    precisions = (precision,) if precision != "auto" else ("bfloat16", "float32") if _has_bfloat16(device) else ("float32",)
-    layouts = (layout,) if layout != "auto" else ("channels-last", "contiguous")
-    candidates = [Execution(device, p, m) for p in precisions for m in layouts]  # type: ignore[arg-type]
+    native: tuple[Precision, ...] = ("bfloat16", "float32") if _has_bfloat16(device) else ("float32",)
+    precisions = native if precision == "auto" else (precision,)
+    layouts: tuple[Layout, ...] = ("channels-last", "contiguous") if layout == "auto" else (layout,)
+    candidates = [Execution(device, p, m) for p in precisions for m in layouts]
     if len(candidates) == 1:
         return Choice(candidates[0])
     stored = memory / "execution" / f"{key(_capabilities(device), torch.__version__, name, size, batch):016x}.json"
@@ -79,7 +79,7 @@ def choose_execution(
     if any(str(candidate) not in speeds for candidate in candidates):
         others = OtherPrograms()
         speeds |= _race(model, size, batch, images, candidates, console)
-        if (used := others.cores()) > _BUSY:
+        if (used := others.cores()) > BUSY:
             console.say(f"other programs used {used:.1f} cores while precision and memory format were measured: not remembered")
         else:
             make_folder(stored.parent)

@@ -8,6 +8,9 @@ import psutil
 
 from fieldmark.core.processor import available_cores
 
+BUSY = 0.25
+"""Cores that others use: more than this slows threads that wait for one another, and makes a measurement of speed worthless."""
+
 
 class OtherPrograms:
     """Measures from one call to the next; the first measures from the construction on."""

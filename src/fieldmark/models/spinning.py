@@ -15,14 +15,17 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+import torch  # noqa: F401  # its OpenMP library is loaded with it
+
 from fieldmark.core.processor import available_cores
-from fieldmark.models.other_programs import OtherPrograms
+from fieldmark.models.other_programs import BUSY, OtherPrograms
 
 _FIRST_LOOK, _LOOK_EVERY = 0.05, 0.25
-_BUSY, _QUIET = 0.25, 0.10
-"""Cores that others use: above the one the threads sleep, below the other they spin again."""
+_QUIET = 0.10
+"""Cores that others use: above BUSY the threads sleep, below this they spin again."""
 _QUIET_LOOKS = 8
 
 _lock = threading.Lock()
@@ -68,7 +71,7 @@ class _Watch(threading.Thread):
         while not self._over.wait(wait):
             wait, used = _LOOK_EVERY, others.cores()
             quiet = quiet + 1 if used < _QUIET else 0
-            if idle_threads is None and used > _BUSY:
+            if idle_threads is None and used > BUSY:
                 idle_threads = _IdleThreads(self._libraries)
             elif idle_threads is not None and quiet >= _QUIET_LOOKS:
                 idle_threads.end()
@@ -99,8 +102,9 @@ class _IdleThreads:
         self._owner.join()
 
 
+@cache
 def _gnu_openmp() -> list[ctypes.CDLL]:
-    """Each copy of GNU OpenMP that this process has loaded: PyTorch and scikit-learn bring one each."""
+    """Each copy of GNU OpenMP that this process has loaded: PyTorch and scikit-learn bring one each. Looked for once."""
     with suppress(OSError):
         mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
         paths = {line.split(maxsplit=5)[5] for line in mapped if "libgomp" in line}

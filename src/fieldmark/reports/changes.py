@@ -6,7 +6,8 @@ with some of them: what is wrong with a training is said before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
 def train(data: str | Path, recipe: Recipe, out: str | Path | None, console: Console) -> Run:
     """As train_run."""
     found = admit(data, recipe, None if out is None else Path(out), console)
-    load_libraries(console)
-    from fieldmark.models.process import borrowed_process
-
-    with borrowed_process():
+    with _pytorch(console):
         from fieldmark.training.train import train_run
 
         return _with_results(train_run(found, recipe, out, console), console)
@@ -41,10 +39,7 @@ def resume(path: str | Path, console: Console, wait: float = 0) -> Run:
     """As resume_run. A run whose process was killed after its training, before its report, gets the report."""
     folder = RunFolder.open(path)
     complete = folder.manifest().status == "finished" and folder.report_file.is_file()
-    load_libraries(console)
-    from fieldmark.models.process import borrowed_process
-
-    with borrowed_process():
+    with _pytorch(console):
         from fieldmark.training.train import resume_run
 
         run = resume_run(path, console, wait)
@@ -57,10 +52,7 @@ def ensemble(paths: Sequence[str | Path], method: Method, out: str | Path, conso
     from fieldmark.ensembles.members import open_members
 
     members = open_members(paths)
-    load_libraries(console)
-    from fieldmark.models.process import borrowed_process
-
-    with borrowed_process():
+    with _pytorch(console):
         from fieldmark.ensembles.ensemble import make_ensemble
 
         return _with_results(make_ensemble(members, method, out, console), console)
@@ -107,6 +99,16 @@ def measure_robustness(run: Run, severities: Sequence[int], console: Console) ->
     found = evaluate_robustness(run, tuple(severities), console)
     _with_results(run, console)
     return found
+
+
+@contextmanager
+def _pytorch(console: Console) -> Iterator[None]:
+    """Load PyTorch; after the `with` block the caller's process is as it was."""
+    load_libraries(console)
+    from fieldmark.models.process import borrowed_process
+
+    with borrowed_process():
+        yield
 
 
 def _with_results(run: Run, console: Console) -> Run:

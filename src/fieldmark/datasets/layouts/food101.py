@@ -26,8 +26,7 @@ def read(source: Source) -> Dataset:
             notes.wrong(place, f"{text!r:.200} should be a class and an image, such as apple_pie/1005649")
         elif path is not None:
             images.append((place, path, folder, split))
-    has_classes = (source.path / "meta/classes.txt").is_file()
-    named = [line.text.strip() for line in notes.lines("meta/classes.txt")] if has_classes else []
+    named = _lines_of(notes, "meta/classes.txt")
     folders = named or sorted({folder for _, _, folder, split in images if split == "train"})
     index = {folder: position for position, folder in enumerate(folders)}
     for place, _, folder, _ in images:
@@ -55,9 +54,13 @@ def _listed(notes: Annotations, split: str) -> Iterator[tuple[Place, str]]:
 
 def _names(notes: Annotations, folders: list[str]) -> list[str]:
     """The names in meta/labels.txt, if it has one for each class, otherwise those of the folders."""
-    has_labels = (notes.root / "meta/labels.txt").is_file()
-    names = [line.text.strip() for line in notes.lines("meta/labels.txt")] if has_labels else []
+    names = _lines_of(notes, "meta/labels.txt")
     return names if len(names) == len(folders) == len(set(names)) else readable(folders)
+
+
+def _lines_of(notes: Annotations, file: str) -> list[str]:
+    """None if the file is not there."""
+    return [line.text.strip() for line in notes.lines(file)] if (notes.root / file).is_file() else []
 
 
 LAYOUT = Layout(
