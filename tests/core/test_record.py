@@ -31,6 +31,13 @@ def test_a_field_that_was_never_set_is_not_written(file):
     assert json.loads(file.read_text())["reason"] is None and "recipe" not in json.loads(file.read_text())
 
 
+def test_a_field_is_found_by_its_name_in_the_file(file):
+    manifest = Manifest.read(file)
+    assert manifest["data"]["root"] == manifest.data.root
+    with pytest.raises(KeyError, match="reason"):
+        manifest["reason"]
+
+
 def test_a_file_without_a_schema_number_is_of_schema_1_and_another_number_is_refused(file):
     values = json.loads(file.read_text())
     del values["schema"]

@@ -29,6 +29,12 @@ class Record(BaseModel):
     def _what_was_set(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
 
+    def __getitem__(self, key: str) -> Any:
+        """A field by its name in the file: `summary["test"]["top1"]` is `summary.test.top1`."""
+        if key in self.model_fields_set:
+            return getattr(self, key)
+        raise KeyError(key)
+
 
 class RecordFile(Record):
     """A whole file. One without a schema number is of schema 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from fieldmark.core.console import duration
 from fieldmark.core.manifest import Manifest
@@ -53,5 +54,13 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
 
 def training_command(manifest: Manifest) -> str:
     """What trains the run again, from its recipe.yaml."""
+    return shlex.join(["fieldmark", "train", _data(manifest), "--recipe", "recipe.yaml"])
+
+
+def _data(manifest: Manifest) -> str:
+    """DATA in full: what was given may have been named from the folder in which the training was started."""
     given, root = manifest.given, manifest.data.root
-    return shlex.join(["fieldmark", "train", given if given == "birds" or given.startswith("hf:") else root, "--recipe", "recipe.yaml"])
+    if given == "birds" or given.startswith("hf:"):
+        return given
+    table = Path(root) / Path(given).name
+    return str(table) if table.is_file() else root
