@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from fieldmark.api import evaluate_corruptions as evaluate_corruptions
     from fieldmark.api import evaluate_unknowns as evaluate_unknowns
     from fieldmark.api import explain as explain
+    from fieldmark.api import export as export
     from fieldmark.api import image_cache as image_cache
     from fieldmark.api import list_fields as list_fields
     from fieldmark.api import list_layouts as list_layouts
     from fieldmark.api import list_models as list_models
     from fieldmark.api import list_recipes as list_recipes
     from fieldmark.api import list_studies as list_studies
+    from fieldmark.api import load_bundle as load_bundle
     from fieldmark.api import predict as predict
     from fieldmark.api import recipe_schema as recipe_schema
     from fieldmark.api import report as report
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from fieldmark.api import study_table as study_table
     from fieldmark.api import submit as submit
     from fieldmark.api import train as train
+    from fieldmark.bundles.bundle import Bundle as Bundle
     from fieldmark.core.recipe.load import load_recipe as load_recipe
     from fieldmark.datasets.layouts import read_dataset as read_dataset
     from fieldmark.evaluation.run import Run as Run
@@ -41,12 +44,14 @@ _ELSEWHERE = {
     "read_dataset": "fieldmark.datasets.layouts",
     "Run": "fieldmark.evaluation.run",
     "Answer": "fieldmark.answering.answer",
+    "Bundle": "fieldmark.bundles.bundle",
     "load_recipe": "fieldmark.core.recipe.load",
 }
 """Where public names are that are not in fieldmark.api."""
 
 __all__ = [
     "Answer",
+    "Bundle",
     "Run",
     "calibrate",
     "demo",
@@ -57,12 +62,14 @@ __all__ = [
     "evaluate_corruptions",
     "evaluate_unknowns",
     "explain",
+    "export",
     "image_cache",
     "list_fields",
     "list_layouts",
     "list_models",
     "list_recipes",
     "list_studies",
+    "load_bundle",
     "load_recipe",
     "predict",
     "read_dataset",

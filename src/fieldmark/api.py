@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer
     from fieldmark.answering.answerer import Boxes
     from fieldmark.answering.in_memory import Source
+    from fieldmark.bundles.bundle import Bundle
     from fieldmark.core.presets import Preset
     from fieldmark.core.recipe.fields import RecipeField
     from fieldmark.datasets.layouts.layout import Layout
@@ -437,6 +438,77 @@ def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool =
             refuse_losing_images(run, Console(quiet=True), target)
             return write_report(run, target)
         return write_comparison([Run.load(run) for run in runs], target)
+
+
+# ---- deploying --------------------------------------------------------------------------------------------------------------------
+
+
+@checked
+def export(
+    run: Run | str | Path,
+    out: str | Path,
+    format: Literal["onnx", "openvino", "litert", "executorch", "torch"] = "onnx",
+    int8: bool = False,
+    batch: int | Sequence[int] = 1,
+    include: str | Sequence[str] = (),
+    max_loss: float = 0.5,
+    max_changed: float = 5.0,
+    strict: bool = False,
+    quiet: bool = False,
+) -> Bundle:
+    """Export a run as a bundle: a folder that answers as the run does, without the run and mostly without PyTorch.
+
+    The bundle's answers are compared with those of the run in float32 on all images of val, and are written only if they pass: every
+    clear answer equal and every probability within 0.001, or at int8 within the limits below.
+
+    Args:
+        run: A finished run.
+        out: The folder to create.
+        format: onnx for ONNX Runtime, openvino for Intel processors, litert (TensorFlow Lite) and executorch for phones and small boards,
+            or torch for safetensors.
+        int8: Weights and activations of 8 bits, calibrated on images of train: several times faster where the processor multiplies them.
+        batch: How many images the graph takes at once, exactly; several numbers make several graphs.
+        include: What new classes are made from (enroll), or the training images that are nearest to an answer (neighbours).
+        max_loss: At int8, the loss of accuracy on val that is accepted, in points.
+        max_changed: At int8, the share of answers that may change, in per cent.
+        strict: At int8, ask for proof that the loss is within its limit: the upper end of its 95 % interval.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the run is not finished, has no images of val or its data have moved, the folder exists, a library is missing, or the
+            format cannot express the network; nothing was written.
+        CheckFailed: the graph does not answer as the run does; nothing was written.
+    """
+    from fieldmark.bundles.parity import Limits
+    from fieldmark.export.request import Request
+
+    folder = _folder(run)
+    batches = (batch,) if isinstance(batch, int) else tuple(batch)
+    parts = (include,) if isinstance(include, str) else tuple(include)
+    request = Request.of(format, int8, batches, parts, Limits(loss=max_loss, changed=max_changed, strict=strict))
+    from fieldmark.evaluation.run import Run
+    from fieldmark.export.export import export_run
+
+    return export_run(Run.load(folder), request, Path(path_of(out, "a bundle is a folder, given as its path")), Console(quiet))
+
+
+@checked
+def load_bundle(path: str | Path, threads: int | None = None) -> Bundle:
+    """Open a bundle: `load_bundle(path).predict(images)` answers as the run did that it was exported from.
+
+    PyTorch is needed for the formats torch and executorch only; every file is checked against its hash.
+
+    Args:
+        path: The folder.
+        threads: How many threads compute one image; all cores by default.
+
+    Raises:
+        InputError: it is not a bundle, is damaged, was written by a newer version, or its runtime is not installed.
+    """
+    from fieldmark.bundles.bundle import Bundle
+    from fieldmark.export.open_graph import open_graph
+
+    return Bundle.load(path, open_graph, threads)
 
 
 # ---- studies ----------------------------------------------------------------------------------------------------------------------

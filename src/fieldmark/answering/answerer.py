@@ -68,7 +68,7 @@ class Answerer:
         """Which images are to be rejected: bool (n,); None if the run was not calibrated."""
         if self.decisions is None or self.score is None:
             return None
-        return np.asarray(self.score(logits, features) < self.decisions.threshold)
+        return self.decisions.unknown(self.score, logits, features)
 
     def _decided(self, logits: np.ndarray, features: np.ndarray, top: int) -> Iterator[Answer]:
         probabilities, unknown = calibrated_probabilities(self.decisions, logits), self.unknown(logits, features)

@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 
 from fieldmark import api
 from fieldmark.cli.printing import print_json, print_table, say
-from fieldmark.cli.registration import DATA, LOOK, START, TRAIN, USE, command, study
+from fieldmark.cli.registration import DATA, DEPLOY, LOOK, START, TRAIN, USE, command, study
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -206,6 +206,42 @@ def submit(
         say(quiet, f"{found.unanswered:,} of the images could not be read or have no finite probabilities; their predictions are empty")
     if found.unasked:
         say(quiet, f"{found.unasked:,} unlabelled images are not in the sample and were left out")
+
+
+@command(
+    api.export,
+    "export runs/mine --out bundles/mine",
+    "export runs/mine --format openvino --int8 --out bundles/mine-int8",
+    "export runs/mine --format litert --batch 1 --batch 8 --out bundles/phone",
+    group=DEPLOY,
+)
+def export(
+    run: Path,
+    /,
+    *,
+    out: Path,
+    format: Annotated[str, Parameter(show_choices=True)] = "onnx",
+    int8: Switch = False,
+    batch: tuple[int, ...] = (1,),
+    include: Annotated[tuple[str, ...], Parameter(name="--with", negative="", show_default=False)] = (),
+    max_loss: float = 0.5,
+    max_changed: float = 5.0,
+    strict: Switch = False,
+    quiet: Quiet = False,
+) -> None:
+    bundle = api.export(
+        run,
+        out,
+        format=format,  # type: ignore[arg-type]  # checked there
+        int8=int8,
+        batch=batch,
+        include=include,
+        max_loss=max_loss,
+        max_changed=max_changed,
+        strict=strict,
+        quiet=quiet,
+    )
+    say(quiet, f"the bundle is {bundle.path}")
 
 
 @command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)

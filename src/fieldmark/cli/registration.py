@@ -9,10 +9,8 @@ from cyclopts import App, Group
 
 from fieldmark import __version__
 
-START, TRAIN, LOOK, USE, STUDY, DATA = (
-    Group(title, sort_key=place)
-    for place, title in enumerate(("Start", "Train", "Look at a run", "Use a run", "Find out what helps", "Data, and what there is"))
-)
+_GROUPS = ("Start", "Train", "Look at a run", "Use a run", "Deploy a run", "Find out what helps", "Data, and what there is")
+START, TRAIN, LOOK, USE, DEPLOY, STUDY, DATA = (Group(title, sort_key=place) for place, title in enumerate(_GROUPS))
 
 
 class _CompletingApp(App):

@@ -18,6 +18,8 @@ Measured = float | None
 """None for what is not a finite number, which JSON does not have."""
 
 _SHOWN = 40
+_OTHER_VERSION = "Use the version of Fieldmark that wrote it."
+_UPGRADE = "A newer version of Fieldmark wrote it: pip install --upgrade fieldmark"
 
 
 class Record(BaseModel):
@@ -57,7 +59,7 @@ class RecordFile(Record):
         if (schema := values.pop("schema", 1)) != cls.SCHEMA:
             raise InputError(
                 f"{path} has schema {json_text(schema)[:_SHOWN]}, and this version of Fieldmark reads schema {cls.SCHEMA}",
-                hint=cls.REMEDY or "Use the version of Fieldmark that wrote it.",
+                hint=_UPGRADE if isinstance(schema, int) and schema > cls.SCHEMA else cls.REMEDY or _OTHER_VERSION,
             )
         try:
             return cls.model_validate_json(json.dumps(values))
@@ -69,7 +71,7 @@ class RecordFile(Record):
 
     def to_json(self) -> dict[str, Any]:
         """What is written."""
-        return {"schema": self.SCHEMA} | self.model_dump(mode="json")
+        return {"schema": self.SCHEMA} | self.model_dump(mode="json", by_alias=True)
 
 
 def faults(error: ValidationError) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from fieldmark.core.names import nearest, typed
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import to_yaml
+from fieldmark.core.staging import new_folder
 from fieldmark.core.summary import Summary
 
 
@@ -79,25 +79,11 @@ class RunFolder:
     @contextmanager
     def create(cls, path: str | Path) -> Iterator[RunFolder]:
         """A staging folder to fill; when the block ends well it becomes `path`, so that a run folder is never half made."""
-        target = Path(path)
-        refuse_existing(target)
-        staging = target.parent / f".{target.name}.{os.getpid()}.tmp"
-        try:
-            staging.mkdir(parents=True)
+        with new_folder(Path(path), refuse_existing) as staging:
             folder = cls(staging)
             for part in (folder.checkpoints, folder.predictions, folder.figures):
                 part.mkdir()
             yield folder
-            staging.replace(target)
-        except OSError as error:
-            shutil.rmtree(staging, ignore_errors=True)
-            refuse_existing(target)
-            raise storage_error(error, target) from error
-        except BaseException as error:
-            shutil.rmtree(staging, ignore_errors=True)
-            if isinstance(error, InputError) and isinstance(error.__cause__, OSError):
-                raise storage_error(error.__cause__, target) from error
-            raise
 
     @contextmanager
     def locked(self, wait: float = 0) -> Iterator[None]:

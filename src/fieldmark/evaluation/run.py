@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -18,11 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import safetensors
 
-from fieldmark.answering.answer import Answer
-from fieldmark.answering.answerer import Answerer, Boxes
-from fieldmark.answering.images import images_in, streamed_images
-from fieldmark.answering.in_memory import Source
+from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
+from fieldmark.answering.predictor import Predictor
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
@@ -35,7 +32,7 @@ from fieldmark.evaluation.session import TorchSession
 from fieldmark.models.libraries import load_libraries
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Combination, combined, load_combination
-from fieldmark.scoring.decisions import Decisions, calibrated_probabilities, load_decisions
+from fieldmark.scoring.decisions import Decisions, load_decisions
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
@@ -47,13 +44,14 @@ if TYPE_CHECKING:
 Crop = Literal["none", "box"]
 
 
-class Run:
+class Run(Predictor):
     """A finished run, ready to be used: `Run.load(path).predict(images)`."""
 
     def __init__(self, folder: RunFolder):
         if not isinstance(folder, RunFolder):
             raise InputError("Run.load(path) opens a run")
         self.folder = folder
+        self.path = folder.path
         self.recipe: Recipe = folder.recipe()
 
     def __repr__(self) -> str:
@@ -76,10 +74,6 @@ class Run:
         if not run.is_combined and not run.folder.best_weights.is_file():
             raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
         return run
-
-    @property
-    def path(self) -> Path:
-        return self.folder.path
 
     @property
     def name(self) -> str:
@@ -145,10 +139,6 @@ class Run:
         path = self.folder.predictions / f"{split}.npz"
         return Predictions.load(path, features) if path.is_file() else None
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated if the run was: float32 (n, C)."""
-        return calibrated_probabilities(self.decisions, logits)
-
     @cached_property
     def score(self) -> Score | None:
         """What the run rejects by; None without calibration."""
@@ -196,6 +186,17 @@ class Run:
         train = self.recipe.train
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
         return Execution.of(device, train.precision, train.memory_format).native()
+
+    def in_float32(self) -> Run:
+        """The same run, which computes in float32 on the CPU whatever it was trained in."""
+        import torch
+
+        from fieldmark.models.execution import Execution
+
+        run = Run.load(self.path)
+        for member in run.members:
+            member.execution = Execution(torch.device("cpu"), "float32", "contiguous")
+        return run
 
     @contextmanager
     def computing(self) -> Iterator[Execution]:
@@ -251,22 +252,9 @@ class Run:
             console.say(*split.remarks)
             return split.predict(self.model, execution, self.recipe.evaluate.batch, console, self.class_names)
 
-    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
-        """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
-
-        Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
-        bytes of files, and files that are open for reading. A batch of arrays is its images.
-
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the
-        training is not finished, and if the run was trained on images cropped to boxes and these have none, or the other way round.
-        """
-        for caution in self.cautions(boxes is not None):
-            warnings.warn(caution, stacklevel=2)
-        return list(self.answerer.stream(images_in(images), top, boxes))
-
     def cautions(self, boxes: bool) -> tuple[str, ...]:
-        """What to say before images are answered, with or without boxes."""
-        return tuple(each for each in (self._unfinished(), self._box_caution(boxes)) if each is not None)
+        unfinished = self._unfinished()
+        return (*([] if unfinished is None else [unfinished]), *super().cautions(boxes))
 
     def _unfinished(self) -> str | None:
         """That the answers are not yet those of the run, if its training has not come to its end."""
@@ -276,22 +264,6 @@ class Run:
         uncalibrated = " and are not calibrated" if self.decisions is None else ""
         answers = f"these answers come from its best epoch so far{uncalibrated}"
         return f"the training of {self.path} is not finished ({status}): {answers}; `fieldmark resume {typed(self.path)}` completes it"
-
-    def _box_caution(self, boxes: bool) -> str | None:
-        """That the run was trained the other way."""
-        if self.preprocess.margin is not None and not boxes:
-            return f"{self.path} was trained on images cropped to boxes and sees these whole: expect worse answers without a sign of it"
-        if self.preprocess.margin is None and boxes:
-            return f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already"
-        return None
-
-    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
-        """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
-
-        So a file that does not exist has an answer without classes, whose note says why, and there is an InputError for what is no image
-        only when it is its turn. `top` is cut to the number of classes.
-        """
-        return self.answerer.stream(streamed_images(images), top, boxes)
 
     @cached_property
     def session(self) -> TorchSession:

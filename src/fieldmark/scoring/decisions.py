@@ -167,6 +167,10 @@ class Decisions:
         others = "held-out classes of val" if chosen.auroc is None else "the unknown images that were given"
         return f"{_BLIND}its score ranks {others} below known images in {100 * found:.0f} % of pairs, where chance alone gets 50 %"
 
+    def unknown(self, score: Score, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Which images are to be rejected by the fitted score that is named here: bool (n,)."""
+        return np.asarray(score(logits, features) < self.threshold)
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated: float32 (n, C), NaN in rows that are not finite."""
         return softmax(self.calibration(logits))
@@ -297,10 +301,15 @@ def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisio
         raise InputError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}", hint=again) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}", hint=again) from None
+    return checked_decisions(record, path, classes, levels, again)
+
+
+def checked_decisions(record: DecisionsRecord, path: Path, classes: int, levels: Collection[str], remedy: str) -> Decisions:
+    """Of a record that was read from `path`. Raises InputError if it is not of so many classes and of these levels."""
     lengths = {len(each) for each in (record.vector.scale, record.vector.bias)} if record.vector else set()
     lengths |= {len(each.parents) for each in record.backoff.values()} | ({len(record.sets.class_quantiles)} - {0})
     if not lengths <= {classes} or not {record.rejection.score} <= set(record.rejection.scores) <= set(SCORES):
-        raise InputError(f"{path} does not belong to this run, which has {classes} classes", hint=again)
+        raise InputError(f"{path} holds decisions of another network, not of one with {classes} classes", hint=remedy)
     if others := sorted(set(record.backoff) - set(levels)):
-        raise InputError(f"{path} does not belong to this run, which has no level {', '.join(others)}", hint=again)
+        raise InputError(f"{path} holds decisions of another network, one with a level {', '.join(others)}", hint=remedy)
     return Decisions(record, classes)

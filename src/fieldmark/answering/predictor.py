@@ -1,0 +1,76 @@
+"""What a run and a bundle have in common: they answer for images."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fieldmark.answering.answer import Answer
+from fieldmark.answering.answerer import Answerer, Boxes
+from fieldmark.answering.images import images_in, streamed_images
+from fieldmark.answering.in_memory import Source
+from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
+
+
+class Predictor(ABC):
+    """Networks in a folder, with the decisions that were fitted to them."""
+
+    path: Path
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+
+    @property
+    @abstractmethod
+    def preprocess(self) -> Preprocess:
+        """What happens to an image first; in an ensemble, for its first member."""
+
+    @property
+    @abstractmethod
+    def decisions(self) -> Decisions | None:
+        """Temperature, threshold and the like, fitted on val; None without calibration."""
+
+    @property
+    @abstractmethod
+    def answerer(self) -> Answerer:
+        """The networks with the decisions."""
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated if there are decisions: float32 (n, C)."""
+        return calibrated_probabilities(self.decisions, logits)
+
+    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
+        """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
+
+        Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
+        bytes of files, and files that are open for reading. A batch of arrays is its images.
+
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the
+        training is not finished, and if it was on images cropped to boxes and these have none, or the other way round.
+        """
+        for caution in self.cautions(boxes is not None):
+            warnings.warn(caution, stacklevel=2)
+        return list(self.answerer.stream(images_in(images), top, boxes))
+
+    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
+        """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
+
+        So a file that does not exist has an answer without classes, whose note says why, and there is an InputError for what is no image
+        only when it is its turn. `top` is cut to the number of classes.
+        """
+        return self.answerer.stream(streamed_images(images), top, boxes)
+
+    def cautions(self, boxes: bool) -> tuple[str, ...]:
+        """What to say before images are answered, with or without boxes."""
+        if self.preprocess.margin is not None and not boxes:
+            return (f"{self.path} was trained on images cropped to boxes and sees these whole: expect worse answers without a sign of it",)
+        if self.preprocess.margin is None and boxes:
+            return (f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already",)
+        return ()

@@ -1,0 +1,123 @@
+"""A bundle: the folder that an export leaves, checked and ready to answer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from fieldmark.answering.answerer import Answerer
+from fieldmark.answering.networks import Networks
+from fieldmark.answering.predictor import Predictor
+from fieldmark.bundles.graph_session import GraphSession, Run
+from fieldmark.bundles.record import BundleRecord
+from fieldmark.core.arguments import path_of
+from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
+from fieldmark.core.processor import available_cores
+from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.scoring.decisions import Decisions, checked_decisions
+from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
+
+RECORD, PARITY, REJECTION = "bundle.json", "parity.json", "rejection.safetensors"
+Open = Callable[[Path, BundleRecord, int], Run]
+"""Opens a file of the bundle's graph in its runtime, with a number of threads."""
+
+
+class Bundle(Predictor):
+    """A deployed network: `load_bundle(path).predict(images)` answers as the run did.
+
+    `open_graph` runs a file of its graph; `threads` are those of one image's computation, all cores by default.
+    """
+
+    def __init__(self, path: Path, record: BundleRecord, open_graph: Open, threads: int | None = None):
+        self.path = path
+        self.record = record
+        self.threads = available_cores() if threads is None else threads
+        self._open = open_graph
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"Bundle({str(self.path)!r}, {record.network.name}, {record.format} {record.precision}, {len(self.class_names)} classes)"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], open_graph: Open, threads: int | None = None) -> Bundle:
+        """Raises InputError if it is not a bundle, is damaged in any file, or was written by a newer version."""
+        folder = Path(path_of(path, "a bundle is given as the path of its folder"))
+        if not (folder / RECORD).is_file():
+            raise InputError(f"{folder} is not a bundle: it has no {RECORD}", hint=f"fieldmark export RUN --out {typed(folder)} makes one.")
+        record = BundleRecord.read(folder / RECORD)
+        if not record.is_intact:
+            raise InputError(f"{folder / RECORD} was changed after it was written", hint=BundleRecord.REMEDY)
+        _check_files(folder, record)
+        if threads is not None and threads < 1:
+            raise InputError(f"the number of threads must be at least 1, got {threads}")
+        return cls(folder, record, open_graph, threads)
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return os.path.basename(os.path.abspath(self.path))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.record.class_names
+
+    @property
+    def levels(self) -> dict[str, list[str]]:
+        """The parent of each class in the taxonomy, by the name of each level."""
+        return self.record.levels
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        return Preprocess.of(self.record.preprocess)
+
+    @cached_property
+    def decisions(self) -> Decisions | None:
+        if self.record.decisions is None:
+            return None
+        return checked_decisions(self.record.decisions, self.path / RECORD, len(self.class_names), self.levels, str(BundleRecord.REMEDY))
+
+    @cached_property
+    def score(self) -> Score | None:
+        """What the bundle rejects by; None without calibration."""
+        if self.decisions is None:
+            return None
+        name = self.decisions.score
+        return fit_score(name, None) if name in OF_LOGITS else load_score(self.path / REJECTION, name)
+
+    @cached_property
+    def session(self) -> GraphSession:
+        """The graph as a function from pixels to its outputs; it is opened at the first image."""
+        files = self.record.graph.by_batch
+        return GraphSession(
+            self.preprocess,
+            tuple(files),
+            lambda batch: self._open(self.path / files[batch], self.record, self.threads),
+            self.record.graph.layout == "NHWC",
+        )
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        networks = Networks((self.session,), batch=max(32, max(self.record.graph.by_batch)))
+        return Answerer(networks, self.class_names, self.decisions, self.score, self.levels)
+
+
+def _check_files(folder: Path, record: BundleRecord) -> None:
+    """Raise InputError for files that are missing, or are not what was written."""
+    missing = [name for name in record.files if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} is incomplete: {', '.join(missing)} missing", hint=BundleRecord.REMEDY)
+    changed = []
+    for name, expected in record.files.items():
+        try:
+            with (folder / name).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{folder / name} cannot be read: {error.strerror}") from None
+        if digest != expected:
+            changed.append(name)
+    if changed:
+        raise InputError(f"{folder} is damaged: {', '.join(changed)} changed after it was written", hint=BundleRecord.REMEDY)

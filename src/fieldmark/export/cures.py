@@ -1,0 +1,31 @@
+"""What is tried, in order, when an int8 graph does not answer as the run does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fieldmark.core.processor import instruction_sets
+from fieldmark.export.exporter import Cures, FloatPart
+
+_PARTS: tuple[FloatPart, ...] = ("squeeze-excite", "stem", "head")
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor sums products of 8 bits without saturating (VNNI, AMX, or Arm's dot product)."""
+    return any("vnni" in name or name in ("amx_int8", "asimddp", "i8mm") for name in instruction_sets())
+
+
+def after(cures: Cures) -> Iterator[Cures]:
+    """Each further cure on top of these, from the cheapest to the dearest."""
+    if not cures.percentile:
+        yield replace(cures, percentile=True)
+    if not cures.bias_correction:
+        yield replace(cures, bias_correction=True)
+    if not cures.seven_bits and not multiplies_int8():
+        yield replace(cures, seven_bits=True)
+    for place, part in enumerate(_PARTS):
+        if part not in cures.in_float:
+            yield replace(cures, in_float=_PARTS[: place + 1])
+    if not cures.fine_tuned:
+        yield replace(cures, fine_tuned=True)

@@ -1,0 +1,50 @@
+"""A few images in a bundle with the answers that are expected for them, so that any program that uses it can be tested."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from fieldmark.bundles.bundle import Bundle
+from fieldmark.core.files import write_json
+from fieldmark.datasets.loading import LoadedData
+from fieldmark.export.parity import Reference
+from fieldmark.runtime.decode import open_rgb
+
+FOLDER, EXPECTED = "examples", "expected.json"
+_COUNT = 4
+_SIDE = 640
+"""The longest side of an example. They are PNG, which every decoder reads alike."""
+
+
+def write_examples(bundle: Bundle, reference: Reference, loaded: LoadedData) -> None:
+    """Images of val from the surest answer to the least sure, reduced to PNG, and what the bundle answers for them."""
+    folder = bundle.path / FOLDER
+    folder.mkdir()
+    predictions = reference.predictions
+    largest = bundle.probabilities(predictions.logits).max(axis=1)
+    order = np.argsort(-largest, kind="stable")
+    rows = order[np.unique(np.linspace(0, len(order) - 1, _COUNT).round().astype(int))]
+    expected = {}
+    for place, row in enumerate(rows.tolist(), 1):
+        path = str(predictions.ids[row])
+        image = open_rgb(loaded.dataset.images.read(path), path, _SIDE, None, bundle.preprocess.colours)
+        image.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+        file = folder / f"{place}.png"
+        content = io.BytesIO()
+        image.save(content, "PNG", optimize=True)
+        file.write_bytes(content.getvalue())
+        looked, outputs = bundle.answerer.networks.one(file)
+        assert outputs is not None, looked.problem
+        answer = bundle.answerer.answer(file, top=len(bundle.class_names))
+        expected[file.name] = {
+            "logits": [round(float(each), 6) for each in outputs[0][0]],
+            "classes": list(answer.classes[:5]),
+            "probabilities": [round(float(each), 6) for each in answer.probabilities[:5]],
+            "unknown": answer.unknown,
+            "among": list(answer.among),
+            "coarser": dict(answer.coarser),
+        }
+    write_json(folder / EXPECTED, expected)

@@ -1,0 +1,82 @@
+"""A format that networks are exported to: what every one of them can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fieldmark.bundles.record import Format
+from fieldmark.evaluation.run import Run
+from fieldmark.export.network import Deployed
+
+FloatPart = Literal["squeeze-excite", "stem", "head"]
+
+
+@dataclass(frozen=True)
+class Cures:
+    """What is done beyond quantising weights per channel and activations by their extremes.
+
+    percentile: ranges of activations without the most extreme values. bias_correction: of what quantised weights shift on average, layer
+    by layer. seven_bits: weights of seven bits, for processors whose sums of products saturate. in_float: parts that are left in float32.
+    fine_tuned: a short training with the rounding simulated.
+    """
+
+    percentile: bool = False
+    bias_correction: bool = False
+    seven_bits: bool = False
+    in_float: tuple[FloatPart, ...] = ()
+    fine_tuned: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        named = {
+            "percentile ranges": self.percentile,
+            "bias correction": self.bias_correction,
+            "7-bit weights": self.seven_bits,
+            f"{', '.join(self.in_float)} in float32": bool(self.in_float),
+            "fine-tuning": self.fine_tuned,
+        }
+        return tuple(name for name, done in named.items() if done)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A run about to be exported, and its network in float32.
+
+    calibration: images of train, uint8 (n, 3, S, S), to quantise by; None for float formats. work: a folder for files in between.
+    """
+
+    run: Run
+    network: Deployed
+    work: Path
+    calibration: np.ndarray | None = None
+
+
+class Exporter(ABC):
+    """One of the formats."""
+
+    format: ClassVar[Format]
+    layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Whose versions a bundle records."""
+    tool: ClassVar[str] = ""
+    """What quantises; "" where int8 is not offered."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """Raise InputError if a library that this needs is not installed."""
+
+    @abstractmethod
+    def write(self, source: Source, batch: int, folder: Path) -> list[str]:
+        """Write the graph in float32 for exactly `batch` images; returns the names of the files, that of the graph first.
+
+        Raises InputError if the format cannot express the network.
+        """
+
+    def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
+        """As `write`, in int8; for formats with a `tool`."""
+        raise NotImplementedError
