@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer
     from fieldmark.answering.answerer import Boxes
     from fieldmark.answering.in_memory import Source
+    from fieldmark.answering.predictor import Predictor
     from fieldmark.bundles.bundle import Bundle
     from fieldmark.core.presets import Preset
     from fieldmark.core.recipe.fields import RecipeField
@@ -305,7 +306,7 @@ def calibrate(
 
 @checked
 def predict(
-    run: Run | str | Path,
+    run: Run | Bundle | str | Path,
     sources: Source | Iterable[Source],
     csv: str | Path | None = None,
     boxes: Boxes | str | Path | None = None,
@@ -318,7 +319,7 @@ def predict(
 
 @checked
 def stream(
-    run: Run | str | Path,
+    run: Run | Bundle | str | Path,
     sources: Source | Iterable[Source],
     csv: str | Path | None = None,
     boxes: Boxes | str | Path | None = None,
@@ -330,7 +331,7 @@ def stream(
     Predictions come one by one, in the order of the images, and memory does not grow with their number.
 
     Args:
-        run: A finished run.
+        run: A finished run, or a bundle.
         sources: Files, folders (searched for images) and patterns such as `photos/*.jpg`.
         csv: A table to write, complete after the last image: path, whether the image is of none of the classes, the likeliest classes with
             their probabilities, the set that contains the right one with the promised probability, what is sure enough at each level, and
@@ -344,9 +345,8 @@ def stream(
         InputError: the run has no weights, there are no such images, or the table cannot be read or written.
     """
     from fieldmark.evaluation.predict import predict_images
-    from fieldmark.evaluation.run import Run
 
-    return predict_images(Run.load(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
+    return predict_images(_predictor(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
 
 
 @checked
@@ -807,6 +807,16 @@ def _given(settings: Sequence[Settings], keys: Mapping[str, Any]) -> list[Settin
     named = dict(keys)
     more = named.pop("settings", ())
     return [*settings, *(more if isinstance(more, list | tuple) else [more]), *([named] if named else [])]
+
+
+def _predictor(run: Run | Bundle | str | Path) -> Predictor:
+    """A run or a bundle, whichever it is."""
+    from fieldmark.bundles.bundle import Bundle, is_bundle
+    from fieldmark.evaluation.run import Run
+
+    if isinstance(run, Bundle):
+        return run
+    return load_bundle(run) if not isinstance(run, Run) and is_bundle(run) else Run.load(run)
 
 
 def _folder(run: Run | str | Path) -> Path:

@@ -13,6 +13,7 @@ from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
 from fieldmark.answering.images import images_in, streamed_images
 from fieldmark.answering.in_memory import Source
+from fieldmark.core.console import Console
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 
@@ -41,6 +42,10 @@ class Predictor(ABC):
     @abstractmethod
     def answerer(self) -> Answerer:
         """The networks with the decisions."""
+
+    @abstractmethod
+    def load_runtime(self, console: Console) -> None:
+        """Load what computes, which may take seconds, with a sign of it."""
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated if there are decisions: float32 (n, C)."""

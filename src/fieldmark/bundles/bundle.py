@@ -14,6 +14,7 @@ from fieldmark.answering.predictor import Predictor
 from fieldmark.bundles.graph_session import GraphSession, Run
 from fieldmark.bundles.record import BundleRecord
 from fieldmark.core.arguments import path_of
+from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import typed
 from fieldmark.core.processor import available_cores
@@ -99,10 +100,19 @@ class Bundle(Predictor):
             self.record.graph.layout == "NHWC",
         )
 
+    def load_runtime(self, console: Console) -> None:
+        with console.waiting(f"opening {self.name}"):
+            self.session.warm_up()
+
     @cached_property
     def answerer(self) -> Answerer:
         networks = Networks((self.session,), batch=max(32, max(self.record.graph.by_batch)))
         return Answerer(networks, self.class_names, self.decisions, self.score, self.levels)
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether the folder says that it is one."""
+    return isinstance(path, (str, os.PathLike)) and (Path(path) / RECORD).is_file()
 
 
 def _check_files(folder: Path, record: BundleRecord) -> None:

@@ -36,6 +36,15 @@ class GraphSession:
         parts = list(self._parts(pixels))
         return tuple(np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True))
 
+    def warm_up(self) -> None:
+        """Open the graph for the fewest images, so that the first answer does not wait for it."""
+        self._graph(min(self.batches))
+
+    def _graph(self, batch: int) -> Run:
+        if batch not in self._opened:
+            self._opened[batch] = self.open_graph(batch)
+        return self._opened[batch]
+
     def _parts(self, pixels: np.ndarray) -> Iterator[list[np.ndarray]]:
         """Of as many images at a time as the largest graph that they fill; the last part is filled up with its last image."""
         start = 0
@@ -47,7 +56,5 @@ class GraphSession:
                 part = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
             if self.channels_last:
                 part = part.transpose(0, 2, 3, 1)
-            if batch not in self._opened:
-                self._opened[batch] = self.open_graph(batch)
-            yield [each[:left] for each in self._opened[batch](np.ascontiguousarray(part))]
+            yield [each[:left] for each in self._graph(batch)(np.ascontiguousarray(part))]
             start += batch

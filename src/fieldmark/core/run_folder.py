@@ -69,6 +69,9 @@ class RunFolder:
             near = nearest(folder.path.name, sorted(file.parent.name for file in folder.path.parent.glob("*/manifest.json")))
             hint = f"Did you mean {typed(folder.path.parent / near[0])}?" if near else None
             raise InputError(f"there is no run folder {folder.path}", hint=hint)
+        if (folder.path / "bundle.json").is_file():
+            hint = f"fieldmark predict {typed(folder.path)} IMAGES, for example."
+            raise InputError(f"{folder.path} is a bundle, and this needs the run that it was exported from", hint=hint)
         kind = "folder" if folder.path.is_dir() else "file"
         if (above := next(filter(_holds_run, folder.path.parents), None)) is not None:
             raise InputError(f"{folder.path} is a {kind} of the run {above}: give {above}")

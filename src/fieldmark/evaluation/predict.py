@@ -13,37 +13,36 @@ from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in
 from fieldmark.answering.in_memory import Source
+from fieldmark.answering.predictor import Predictor
 from fieldmark.answering.writer import answer_writer
 from fieldmark.core.console import Console, table
 from fieldmark.datasets.boxes_file import given_boxes
 from fieldmark.datasets.image_files import PassedOver
-from fieldmark.evaluation.run import Run
-from fieldmark.models.libraries import load_libraries
 
 _CLASSES = 30
 """How many classes are listed at the end."""
 
 
 def predict_images(
-    run: Run,
+    predictor: Predictor,
     sources: Source | Iterable[Source],
     console: Console,
     csv: Path | None = None,
     boxes: Boxes | str | Path | None = None,
     top: int = 5,
 ) -> Iterator[Answer]:
-    """The predictions of Run.predict; `csv` is the table of answer_writer, and appears after the last.
+    """The predictions of Predictor.predict; `csv` is the table of answer_writer, and appears after the last.
 
     Raises InputError now if there are no images or the boxes cannot be used, with the first prediction if the table cannot be written.
     """
     passed_over = PassedOver()
     files, given = images_in(sources, passed_over), given_boxes(boxes)
-    console.say(*(f"warning: {caution}" for caution in run.cautions(given is not None)))
-    return _predicted(run, files, console, csv, given, top, passed_over)
+    console.say(*(f"warning: {caution}" for caution in predictor.cautions(given is not None)))
+    return _predicted(predictor, files, console, csv, given, top, passed_over)
 
 
 def _predicted(
-    run: Run,
+    predictor: Predictor,
     files: Iterator[Path | bytes],
     console: Console,
     csv: Path | None,
@@ -55,11 +54,11 @@ def _predicted(
     unknown: int | None = None
     classes: Counter[str] = Counter()
     notes: Counter[str] = Counter()
-    levels = () if run.decisions is None else tuple(run.decisions.backoff)
+    levels = () if predictor.decisions is None else tuple(predictor.decisions.backoff)
     with ExitStack() as opened:
-        add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(run.class_names)), levels))
-        answers = run.answerer.stream(files, top, boxes)
-        load_libraries(console)
+        add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(predictor.class_names)), levels))
+        answers = predictor.answerer.stream(files, top, boxes)
+        predictor.load_runtime(console)
         advance = opened.enter_context(console.progress("predicting", "files"))
         for count, answer in enumerate(answers, 1):
             unanswered += not answer.classes
@@ -73,7 +72,7 @@ def _predicted(
     console.say(*passed_over.notes())
     if unanswered:
         console.say(f"{_part(unanswered, count)} no answer; {'its row says' if unanswered == 1 else 'their rows say'} why")
-    blindness = None if run.decisions is None else run.decisions.blindness
+    blindness = None if predictor.decisions is None else predictor.decisions.blindness
     console.say(*_summary(count, unknown if unknown or not blindness else None, classes), *filter(None, [blindness]))
     if csv is not None:
         console.say(f"the answers are in {csv}")

@@ -187,6 +187,9 @@ class Run(Predictor):
         device = choose_device("cpu" if train.device == "cuda" and not torch.cuda.is_available() else train.device)
         return Execution.of(device, train.precision, train.memory_format).native()
 
+    def load_runtime(self, console: Console) -> None:
+        load_libraries(console)
+
     def in_float32(self) -> Run:
         """The same run, which computes in float32 on the CPU whatever it was trained in."""
         import torch
