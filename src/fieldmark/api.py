@@ -480,14 +480,14 @@ def export(
         CheckFailed: the graph does not answer as the run does; nothing was written.
     """
     from fieldmark.bundles.parity import Limits
-    from fieldmark.export.request import Request
+    from fieldmark.exports.request import Request
 
     folder = _folder(run)
     batches = (batch,) if isinstance(batch, int) else tuple(batch)
     parts = (include,) if isinstance(include, str) else tuple(include)
     request = Request.of(format, int8, batches, parts, Limits(loss=max_loss, changed=max_changed, strict=strict))
     from fieldmark.evaluation.run import Run
-    from fieldmark.export.export import export_run
+    from fieldmark.exports.export import export_run
 
     return export_run(Run.load(folder), request, Path(path_of(out, "a bundle is a folder, given as its path")), Console(quiet))
 
@@ -506,7 +506,7 @@ def load_bundle(path: str | Path, threads: int | None = None) -> Bundle:
         InputError: it is not a bundle, is damaged, was written by a newer version, or its runtime is not installed.
     """
     from fieldmark.bundles.bundle import Bundle
-    from fieldmark.export.open_graph import open_graph
+    from fieldmark.exports.open_graph import open_graph
 
     return Bundle.load(path, open_graph, threads)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fieldmark.core.processor import instruction_sets
-from fieldmark.export.exporter import Cures, FloatPart
+from fieldmark.exports.exporter import Cures, FloatPart
 
 _PARTS: tuple[FloatPart, ...] = ("squeeze-excite", "stem", "head")
 

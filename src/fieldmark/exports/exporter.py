@@ -11,7 +11,7 @@ import numpy as np
 
 from fieldmark.bundles.record import Format
 from fieldmark.evaluation.run import Run
-from fieldmark.export.network import Deployed
+from fieldmark.exports.network import Deployed
 
 FloatPart = Literal["squeeze-excite", "stem", "head"]
 

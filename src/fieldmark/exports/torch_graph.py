@@ -17,8 +17,8 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.manifest import Preprocessing
 from fieldmark.core.recipe.model import Model
 from fieldmark.core.record import Record, RecordFile
-from fieldmark.export.exporter import Exporter, Source
-from fieldmark.export.network import Deployed, DeployedEnsemble, DeployedNetwork
+from fieldmark.exports.exporter import Exporter, Source
+from fieldmark.exports.network import Deployed, DeployedEnsemble, DeployedNetwork
 from fieldmark.models.factory import build_model
 from fieldmark.models.process import borrowed_process
 from fieldmark.models.weights import load_weights

@@ -26,13 +26,13 @@ from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.split import SplitPixels, open_split
-from fieldmark.export import cures
-from fieldmark.export.examples import write_examples
-from fieldmark.export.exporter import Cures, Source
-from fieldmark.export.network import deployed
-from fieldmark.export.open_graph import open_graph
-from fieldmark.export.parity import Reference, images_to_prove, is_proven, why_not_float, why_not_int8
-from fieldmark.export.request import Request
+from fieldmark.exports import cures
+from fieldmark.exports.examples import write_examples
+from fieldmark.exports.exporter import Cures, Source
+from fieldmark.exports.network import deployed
+from fieldmark.exports.open_graph import open_graph
+from fieldmark.exports.parity import Reference, images_to_prove, is_proven, why_not_float, why_not_int8
+from fieldmark.exports.request import Request
 from fieldmark.models.libraries import load_libraries
 
 CALIBRATION_IMAGES = 512

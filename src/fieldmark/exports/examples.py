@@ -10,7 +10,7 @@ from PIL import Image
 from fieldmark.bundles.bundle import Bundle
 from fieldmark.core.files import write_json
 from fieldmark.datasets.loading import LoadedData
-from fieldmark.export.parity import Reference
+from fieldmark.exports.parity import Reference
 from fieldmark.runtime.decode import open_rgb
 
 FOLDER, EXPECTED = "examples", "expected.json"

@@ -10,8 +10,8 @@ from typing import get_args
 from fieldmark.bundles.parity import Limits
 from fieldmark.bundles.record import Part, Precision
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.export.exporter import Exporter
-from fieldmark.export.exporters import exporter_of
+from fieldmark.exports.exporter import Exporter
+from fieldmark.exports.exporters import exporter_of
 
 PARTS: tuple[Part, ...] = get_args(Part)
 

@@ -9,8 +9,8 @@ import torch
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
-from fieldmark.export.exporter import Exporter, Source
-from fieldmark.export.network import Deployed
+from fieldmark.exports.exporter import Exporter, Source
+from fieldmark.exports.network import Deployed
 
 OPSET = 18
 

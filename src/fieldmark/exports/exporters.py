@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fieldmark.bundles.record import FORMATS, Format
 from fieldmark.core.errors import InputError
-from fieldmark.export.exporter import Exporter
+from fieldmark.exports.exporter import Exporter
 
 
 def exporter_of(name: str) -> Exporter:
@@ -13,9 +13,9 @@ def exporter_of(name: str) -> Exporter:
     if found is None:
         raise InputError(f"there is no format {name!r}", hint=f"The formats are {', '.join(FORMATS)}.")
     if found == "onnx":
-        from fieldmark.export.onnx import OnnxExporter
+        from fieldmark.exports.onnx import OnnxExporter
 
         return OnnxExporter()
-    from fieldmark.export.torch_graph import TorchExporter
+    from fieldmark.exports.torch_graph import TorchExporter
 
     return TorchExporter()

@@ -15,5 +15,5 @@ def open_graph(path: Path, record: BundleRecord, threads: int) -> Run:
     if (light := open_light(path, record, threads)) is not None:
         return light
     with needed_for(f"{path.parent}, a bundle for {record.format},"):
-        from fieldmark.export.torch_graph import open_torch
+        from fieldmark.exports.torch_graph import open_torch
     return open_torch(path, record, threads)
