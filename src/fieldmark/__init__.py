@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer as Answer
+    from fieldmark.api import benchmark as benchmark
     from fieldmark.api import calibrate as calibrate
     from fieldmark.api import demo as demo
     from fieldmark.api import describe_dataset as describe_dataset
@@ -53,6 +54,7 @@ __all__ = [
     "Answer",
     "Bundle",
     "Run",
+    "benchmark",
     "calibrate",
     "demo",
     "describe_dataset",

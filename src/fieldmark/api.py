@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fieldmark.models.catalog import ModelInfo
     from fieldmark.reports.explain import Explained
     from fieldmark.scoring.decisions import Decisions
+    from fieldmark.speed.benchmark import Benchmark
     from fieldmark.studies.search.results import SearchResult
     from fieldmark.studies.table import StudyTable
 Settings = str | Mapping[str, Any]
@@ -509,6 +510,45 @@ def load_bundle(path: str | Path, threads: int | None = None) -> Bundle:
     from fieldmark.exports.open_graph import open_graph
 
     return Bundle.load(path, open_graph, threads)
+
+
+@checked
+def benchmark(
+    *folders: Run | Bundle | str | Path,
+    threads: int | None = None,
+    alongside: int = 0,
+    budget_ms: float | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> Benchmark:
+    """Measure how fast runs and bundles answer on this machine, side by side: latency, throughput, memory, start and size.
+
+    Each is measured in a process of its own, in turn, so that all meet the same machine: runs by PyTorch in float32, as it is and
+    compiled. An answer begins with the bytes of a JPEG and ends with all decisions.
+
+    Args:
+        folders: Runs and bundles.
+        threads: How many threads compute one image; all cores by default.
+        alongside: How many copies of each compute at the same time, as on a device that does other work.
+        budget_ms: Check that nine in ten answers take no longer than this, in milliseconds; what is slower fails.
+        out: A folder for benchmark.json and benchmark.png.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: a folder is neither a run nor a bundle, or there are no images to measure with.
+        CheckFailed: an answer takes longer than the budget; what was measured is written.
+    """
+    from fieldmark.speed.benchmark import benchmark as measure
+    from fieldmark.speed.files import write_benchmark
+
+    kind = "runs and bundles are given as the paths of their folders"
+    paths = [Path(path_of(getattr(folder, "path", folder), kind)) for folder in folders]
+    found = measure(paths, threads, alongside, Console(quiet))
+    if out is not None:
+        write_benchmark(found, Path(out))
+    if budget_ms is not None:
+        found.check_budget(budget_ms)
+    return found
 
 
 # ---- studies ----------------------------------------------------------------------------------------------------------------------

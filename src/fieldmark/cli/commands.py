@@ -244,6 +244,31 @@ def export(
     say(quiet, f"the bundle is {bundle.path}")
 
 
+@command(
+    api.benchmark,
+    "benchmark runs/mine bundles/mine bundles/mine-int8 --threads 1",
+    "benchmark bundles/mine-int8 --budget-ms 20 --alongside 1",
+    group=DEPLOY,
+)
+def benchmark(
+    folders: list[Path],
+    /,
+    *,
+    threads: int | None = None,
+    alongside: int = 0,
+    budget_ms: float | None = None,
+    out: Path | None = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    from fieldmark.cli.speeds import as_text
+
+    found = api.benchmark(*folders, threads=threads, alongside=alongside, out=out, quiet=quiet)
+    print_json(found.to_dict()) if json else say(quiet, *as_text(found))
+    if budget_ms is not None:
+        found.check_budget(budget_ms)
+
+
 @command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)
 def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False) -> None:
     say(quiet, f"the report is {api.report(*runs, out=out, quiet=quiet)}")

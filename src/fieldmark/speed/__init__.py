@@ -1,0 +1,1 @@
+"""How fast runs and bundles answer: each in a process of its own, in turn."""
