@@ -173,7 +173,7 @@ def ensemble(
 
 @checked
 def evaluate(
-    run: Run | str | Path,
+    run: Run | Bundle | str | Path,
     data: str | Path | None = None,
     split: str = "test",
     crop: Literal["none", "box", "both"] | None = None,
@@ -186,7 +186,7 @@ def evaluate(
     """Evaluate a run on a split of its own data, on other data with classes of the same names, or on images of unknown classes.
 
     Args:
-        run: A finished run.
+        run: A finished run, or a bundle, which needs `data` and takes no other option than the split and the settings.
         data: Other data, all of whose classes the run knows; by default the run's own.
         split: One of train, val and test.
         crop: Evaluate on whole images (none), on the boxes of their objects (box), or on both; by default as the run was trained.
@@ -205,12 +205,22 @@ def evaluate(
     Raises:
         InputError: the run is not finished, or its data have moved or changed, have unknown classes, or lack such a split or boxes.
     """
+    from fieldmark.bundles.bundle import Bundle, is_bundle
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.corruptions import all_corruptions
     from fieldmark.evaluation.evaluate import CROPS, evaluate_run
     from fieldmark.evaluation.run import Run
     from fieldmark.reports import changes
 
+    if isinstance(run, Bundle) or is_bundle(run):
+        from fieldmark.evaluation.evaluate_bundle import evaluate_bundle
+
+        if (crop, corrupt, tuple(unknown), moved_to) != (None, None, (), None):
+            hint = "Give the run that the bundle was exported from."
+            raise InputError("--crop, --corrupt, --unknown and --moved-to are for runs", hint=hint)
+        bundle = run if isinstance(run, Bundle) else load_bundle(run)
+        other = None if data is None else path_of(data, _DATA)
+        return evaluate_bundle(bundle, other, split, Console(quiet), setting_texts(_given((), {"settings": settings})))
     if moved_to is not None:
         if data is not None:
             raise InputError("--moved-to says where the run's own data are, and --data names other data", hint="Give one of them.")
@@ -494,7 +504,7 @@ def export(
 
 
 @checked
-def load_bundle(path: str | Path, threads: int | None = None) -> Bundle:
+def load_bundle(path: str | os.PathLike[str], threads: int | None = None) -> Bundle:
     """Open a bundle: `load_bundle(path).predict(images)` answers as the run did that it was exported from.
 
     PyTorch is needed for the formats torch and executorch only; every file is checked against its hash.
@@ -856,7 +866,7 @@ def _predictor(run: Run | Bundle | str | Path) -> Predictor:
 
     if isinstance(run, Bundle):
         return run
-    return load_bundle(run) if not isinstance(run, Run) and is_bundle(run) else Run.load(run)
+    return load_bundle(run) if is_bundle(run) else Run.load(run)
 
 
 def _folder(run: Run | str | Path) -> Path:

@@ -118,3 +118,16 @@ def test_a_run_without_its_images_or_unfinished_is_not_exported(finished_run, tm
     with pytest.raises(InputError, match="is not finished"):
         fieldmark.export(Run.load(folder.path), tmp_path / "bundle", format="torch", quiet=True)
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_bundle_is_evaluated_on_other_data(torch_bundle, finished_run, birds, tmp_path):
+    shutil.copytree(birds / "test", tmp_path / "photos")
+    of_bundle = fieldmark.evaluate(torch_bundle, data=tmp_path / "photos", quiet=True)
+    of_run = fieldmark.evaluate(Run.load(shutil.copytree(finished_run.path, tmp_path / "run")), data=tmp_path / "photos", quiet=True)
+    assert of_bundle.split == "all" and of_bundle.predictions is None
+    for key in ("n", "top1", "macro_f1", "nll", "nll_calibrated", "ece"):
+        assert of_bundle.metrics[key] == pytest.approx(of_run.metrics[key], abs=1e-3)
+    with pytest.raises(InputError, match=r"is a bundle, which does not know the images of its run"):
+        fieldmark.evaluate(torch_bundle.path, quiet=True)
+    with pytest.raises(InputError, match="are for runs"):
+        fieldmark.evaluate(torch_bundle.path, data=tmp_path / "photos", corrupt="fog:3", quiet=True)

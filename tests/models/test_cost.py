@@ -4,7 +4,7 @@ from torch import nn
 
 from fieldmark.core.errors import CheckFailed
 from fieldmark.core.recipe.model import Model
-from fieldmark.models.cost import check_budget, macs, parameters, summary
+from fieldmark.models.cost import check_budget, check_latency, macs, parameters, summary
 from fieldmark.models.factory import build_model
 
 
@@ -79,3 +79,15 @@ def test_a_budget_is_kept_or_refused(count, budget, shown):
     assert str(caught.value) == (
         f"efficientnet_b2 with 200 classes has {shown[0]} parameters, over the budget of {shown[1]} (model.max_parameters)"
     )
+
+
+def test_a_latency_is_kept_or_refused(monkeypatch):
+    clock = iter(range(0, 10**6, 2))  # each image takes 2 seconds by this clock
+    monkeypatch.setattr("fieldmark.models.cost.perf_counter", lambda: next(clock))
+    model = build("test_efficientnet").train()
+    check_latency(model, 32, 2000, "it")
+    with pytest.raises(
+        CheckFailed, match=r"it takes 2000.0 ms for one image of 32 pixels .* over the limit of 1999 \(model.max_latency_ms\)"
+    ):
+        check_latency(model, 32, 1999, "it")
+    assert model.training

@@ -68,6 +68,7 @@ OTHER = {
     "data.max_unreadable": "0",
     "model.name": "test_resnet",
     "model.max_parameters": "10k",
+    "model.max_latency_ms": "1e-6",
     "model.width": "3",
     "model.depth": "1",
     "model.pooling": "average",

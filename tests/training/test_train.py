@@ -353,6 +353,12 @@ def test_too_many_parameters_refuse_before_anything_is_written(birds, tiny, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_slow_a_network_is_refused_before_anything_is_written(birds, tiny, tmp_path):
+    with pytest.raises(CheckFailed, match=r"takes .* ms for one image of 32 pixels on this machine, over the limit of 0.0001"):
+        train(birds, *tiny("model.max_latency_ms=1e-4"), out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unreadable_images_are_named_and_set_aside_or_stop_the_run(birds, tiny, tmp_path, capfd):
     data = copy_of(birds, tmp_path / "data")
     victim = sorted((data / "train").rglob("*.png"))[0]

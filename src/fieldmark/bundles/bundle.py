@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TypeGuard
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
@@ -110,9 +111,9 @@ class Bundle(Predictor):
         return Answerer(networks, self.class_names, self.decisions, self.score, self.levels)
 
 
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Whether the folder says that it is one."""
-    return isinstance(path, (str, os.PathLike)) and (Path(path) / RECORD).is_file()
+def is_bundle(given: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether it is the path of a folder that says that it is one."""
+    return isinstance(given, (str, os.PathLike)) and (Path(given) / RECORD).is_file()
 
 
 def _check_files(folder: Path, record: BundleRecord) -> None:

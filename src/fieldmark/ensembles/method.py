@@ -71,7 +71,7 @@ def method_of(
     return SoupOf(ingredients != "all")
 
 
-_NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.dropout", "model.drop_path")
+_NOT_OF_THE_NETWORK = ("model.weights", "model.max_parameters", "model.max_latency_ms", "model.dropout", "model.drop_path")
 _OF_THE_VIEW = ("data.size", "data.resize", "data.crop", "data.normalise")
 _OF_THE_IMAGES = ("data.classes", "data.level", "data.subset", "data.label_noise")
 

@@ -28,7 +28,7 @@ CROPS: tuple[Crop, ...] = ("none", "box")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`.
+    """The `metrics` of one split, which is "all" for other data without splits, and the file of its `predictions`; a bundle keeps none.
 
     `classes`: how many the run has; `absent`: those of them that no image has. `data` is None for the run's own data, `crop` where it was
     not asked for. Of other data, `in_train` and `in_val` of the images are in the run's own train and val, byte for byte; `unseen` are then
@@ -39,7 +39,7 @@ class Evaluation:
     data: str | None
     split: str
     crop: Crop | None
-    predictions: Path
+    predictions: Path | None
     metrics: SplitMetrics
     classes: int
     absent: AbsentClasses
@@ -54,7 +54,7 @@ class Evaluation:
             "run": str(self.run),
             "data": self.data,
             "split": self.split,
-            "predictions": str(self.predictions),
+            "predictions": None if self.predictions is None else str(self.predictions),
             **self.metrics.model_dump(),
             "absent_classes": self.absent.number,
             "macro_f1_of_present_classes": 100 * self.absent.macro_f1_of_others,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldmark.answering.predictor import Predictor
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import some
@@ -28,40 +29,44 @@ ALL = "all"
 _SEEN = "other data are seen and answered as the run was trained; settings can only say how they are read"
 
 
-def read_other(run: Run, data: str | Path, console: Console, settings: Sequence[str]) -> LoadedData:
-    """Data whose classes are all known to the run, by the names that it has for them.
+def read_other(predictor: Predictor, data: str | Path, console: Console, settings: Sequence[str]) -> LoadedData:
+    """Data whose classes are all known to the run or bundle, by the names that it has for them.
 
     `settings` are recipe keys that say how the data are read. Raises InputError.
     """
-    dataset = read_as(data, reading(settings, _SEEN), console, own=run.recipe.data)
-    if run.recipe.data.level is not None and not set(dataset.class_names) <= set(run.class_names):
-        dataset = at_level(dataset, run.recipe.data.level)
-    dataset = replace(dataset, class_names=_as_known(dataset, run))
+    own = predictor.recipe.data if isinstance(predictor, Run) else None
+    dataset = read_as(data, reading(settings, _SEEN), console, own=own)
+    if own is not None and own.level is not None and not set(dataset.class_names) <= set(predictor.class_names):
+        dataset = at_level(dataset, own.level)
+    dataset = replace(dataset, class_names=_as_known(dataset, predictor))
     with console.progress("reading", "files") as advance:
         content = scan(dataset, advance, default_cache_dir())
-    loaded = LoadedData(dataset, content).without_empty(run.preprocess.margin)
+    loaded = LoadedData(dataset, content).without_empty(predictor.preprocess.margin)
     console.say(*(f"left out: {dataset.paths[row]}: {reason}" for row, reason in loaded.content.problems.items()))
     return loaded
 
 
-def _as_known(dataset: Dataset, run: Run) -> tuple[str, ...]:
-    """The run's name of each class: the same text, or the same number, so that 7 is 07. Raises InputError for classes that it has not."""
+def _as_known(dataset: Dataset, predictor: Predictor) -> tuple[str, ...]:
+    """The name that the run or bundle has for each class: the same text, or the same number, so that 7 is 07.
+
+    Raises InputError for classes that it does not have.
+    """
     known: dict[str, str] = {}
     for key in (_as_number, _as_text):
-        for name in run.class_names:
+        for name in predictor.class_names:
             known[key(name)] = name
     names = [known.get(_as_text(name)) or known.get(_as_number(name)) for name in dataset.class_names]
     unknown = [name for name, found in zip(dataset.class_names, names, strict=True) if found is None]
     if unknown:
         several = "a class" if len(unknown) == 1 else f"{len(unknown):,} classes"
         raise InputError(
-            f"{dataset.name} has {several} that {run.path} was not trained on: {some(unknown, 10)}",
-            hint=f"Its classes are {some(run.class_names, 10)}.",
+            f"{dataset.name} has {several} that {predictor.path} was not trained on: {some(unknown, 10)}",
+            hint=f"Its classes are {some(predictor.class_names, 10)}.",
         )
     twice, times = Counter(names).most_common(1)[0] if names else ("", 1)
     if times > 1:
         listed = [name for name, found in zip(dataset.class_names, names, strict=True) if found == twice]
-        raise InputError(f"{dataset.name} has several classes that {run.path} knows as one, {twice!r}: {some(listed)}")
+        raise InputError(f"{dataset.name} has several classes that {predictor.path} knows as one, {twice!r}: {some(listed)}")
     return tuple(name for name in names if name is not None)
 
 

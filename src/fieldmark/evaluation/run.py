@@ -220,7 +220,7 @@ class Run(Predictor):
 
         if self.is_combined:
             raise InputError(f"{self.path} is an ensemble of {len(self.members)} networks", hint=f"They are in {self.folder.members}.")
-        settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
+        settings = self.recipe.model.structure()
         model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
         load_weights(model, self.folder.best_weights)
         self.execution.prepare(model)

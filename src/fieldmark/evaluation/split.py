@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fieldmark.answering.networks import Session
 from fieldmark.core.console import Console
 from fieldmark.core.processor import available_cores
 from fieldmark.core.randomness import key
 from fieldmark.datasets.corruptions import corrupt, parse
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.pixel_cache import Decoding, default_cache_dir, open_pixels
-from fieldmark.evaluation.inference import Normalisation, logits_and_features
-from fieldmark.models.execution import Execution
-from fieldmark.models.factory import Classifier
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.predictions import Predictions
+
+if TYPE_CHECKING:
+    from fieldmark.models.execution import Execution
+    from fieldmark.models.factory import Classifier
+
+_TOGETHER = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,8 @@ class SplitPixels:
 
     def logits_and_features(self, model: Classifier, execution: Execution, batch: int, console: Console) -> tuple[np.ndarray, np.ndarray]:
         """Logits and features of the sound images."""
+        from fieldmark.evaluation.inference import Normalisation, logits_and_features
+
         normalisation = Normalisation(self.preprocess.mean, self.preprocess.std)
         change = None if self.corrupt == "none" else self.shown
         with console.progress("predicting", "images") as advance:
@@ -60,8 +67,24 @@ class SplitPixels:
             return np.stack(list(changed)).transpose(0, 3, 1, 2)
 
     def predict(self, model: Classifier, execution: Execution, batch: int, console: Console, class_names: tuple[str, ...]) -> Predictions:
-        """Predictions over `class_names`, which hold all names of the dataset's classes; labels are matched by name."""
-        logits, features = self.logits_and_features(model, execution, batch, console)
+        """Predictions over `class_names`, as in `predictions_of`."""
+        return self.predictions_of(*self.logits_and_features(model, execution, batch, console), class_names)
+
+    def outputs_of(self, session: Session, console: Console) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and features of the sound images by any session."""
+        parts, n = [], len(self.sound)
+        with console.progress("predicting", "images") as advance:
+            for start in range(0, n, _TOGETHER):
+                parts.append(session(self.shown(self.sound[start : start + _TOGETHER])))
+                advance(min(start + _TOGETHER, n), n)
+        logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return logits, features
+
+    def predictions_of(self, logits: np.ndarray, features: np.ndarray, class_names: tuple[str, ...]) -> Predictions:
+        """What a network returned for the sound images, as predictions over `class_names`.
+
+        These hold all names of the dataset's classes; labels are matched by name.
+        """
         columns = np.array([*map(class_names.index, self.loaded.dataset.class_names), -1], np.int32)  # the last is for no label, -1
         ids = np.array([self.loaded.dataset.paths[row] for row in self.rows], np.str_)
         labels = columns[self.labels]

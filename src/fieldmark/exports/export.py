@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.bundles.bundle import PARITY, RECORD, REJECTION, Bundle
-from fieldmark.bundles.graph_session import GraphSession
 from fieldmark.bundles.parity import Agreement, Attempt, Parity
 from fieldmark.bundles.record import BundleRecord, Graph, Network, Provenance, Quantisation
 from fieldmark.core.console import Console
@@ -151,23 +150,12 @@ class _Export:
     def _measured(self, batch: int, files: dict[int, list[str]], how: Cures | None) -> Attempt:
         record = self._record({batch: files[batch]}, () if how is None else how.names)
         bundle = Bundle(self.folder, record, open_graph)
-        logits, features = self._outputs(bundle.session, batch)
+        logits, features = self.val.outputs_of(bundle.session, self.console)
         agreement, loss = self.reference.agreement(logits, features), self.reference.loss(logits)
         reason = why_not_float(agreement) if how is None else why_not_int8(agreement, loss, self.request.limits)
         attempt = Attempt(cures=() if how is None else how.names, agreement=agreement, loss=loss, reason=reason)
         self.console.say(_line(attempt, batch, how is None))
         return attempt
-
-    def _outputs(self, session: GraphSession, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of all images of val."""
-        sound, parts = self.val.sound, []
-        step = -(-32 // batch) * batch
-        with self.console.progress("comparing", "images") as advance:
-            for start in range(0, len(sound), step):
-                parts.append(session(self.val.shown(sound[start : start + step])))
-                advance(min(start + step, len(sound)), len(sound))
-        logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return logits, features
 
     def _through_files(self, bundle: Bundle) -> Agreement:
         """From files of val, decoder and all, against the run's own pass."""

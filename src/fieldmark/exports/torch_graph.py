@@ -57,7 +57,7 @@ class TorchExporter(Exporter):
         for place, member in enumerate(run.members):
             name = "model.safetensors" if len(run.members) == 1 else f"model-{place}.safetensors"
             shutil.copyfile(member.folder.best_weights, folder / name)
-            settings = member.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
+            settings = member.recipe.model.structure()
             members.append(_Member(weights=name, model=settings, preprocess=member.preprocess.record()))
         files = [member.weights for member in members]
         if run.is_combined and run.folder.stack_weights.is_file():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from fieldmark.core.errors import CheckFailed
 from fieldmark.models.evaluating import evaluating
 from fieldmark.models.factory import Classifier
 
+_WARM_UP, _TIMED = 3, 15
 _CONTAINERS = ("blocks", "features", "layers", "levels", "stages")
 
 
@@ -36,6 +39,31 @@ def check_budget(model: nn.Module, max_parameters: int, name: str) -> None:
         raise CheckFailed(
             f"{name} has {_millions(total, max_parameters)} parameters, "
             f"over the budget of {_millions(max_parameters, total)} (model.max_parameters)"
+        )
+
+
+def latency_ms(model: nn.Module, size: int) -> float:
+    """Milliseconds for one image of `size` x `size` in evaluation mode, float32 on the CPU with the threads that PyTorch has: the median of
+    some, after a few that do not count. The model is not changed.
+    """
+    images = torch.zeros(1, 3, size, size)
+    taken = []
+    with evaluating(model), torch.inference_mode():
+        for _ in range(_WARM_UP + _TIMED):
+            begun = perf_counter()
+            model(images)
+            taken.append(1000 * (perf_counter() - begun))
+    return statistics.median(taken[_WARM_UP:])
+
+
+def check_latency(model: nn.Module, size: int, max_latency_ms: float, name: str) -> None:
+    """Raise CheckFailed if the model takes longer for one image than the limit; `name` as in check_budget."""
+    taken = latency_ms(model, size)
+    if taken > max_latency_ms:
+        raise CheckFailed(
+            f"{name} takes {taken:.1f} ms for one image of {size} pixels on this machine, over the limit of {max_latency_ms:g} "
+            "(model.max_latency_ms)",
+            hint="Choose a smaller data.size or model.name. Exported to int8, a network is several times faster: `fieldmark export`.",
         )
 
 

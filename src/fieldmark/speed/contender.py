@@ -11,12 +11,14 @@ import numpy as np
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
-from fieldmark.bundles.bundle import is_bundle
+from fieldmark.bundles.bundle import RECORD, is_bundle
 from fieldmark.bundles.graph_session import GraphSession
+from fieldmark.bundles.record import BundleRecord
 from fieldmark.core.errors import InputError
 
 Way = Literal["eager", "compile", "bundle"]
 """Of computing: PyTorch as it is, PyTorch's compiler, or the runtime of a bundle."""
+_NEEDED = ("model", "network", "stack", "rejection")
 BATCHES = (1, 2, 4, 8, 16, 32)
 """What PyTorch is measured with; a bundle has batch sizes of its own."""
 
@@ -39,11 +41,11 @@ class Contender:
     def size(self) -> int:
         """Bytes of what has to be deployed: of a bundle its graph for the fewest images and what it decides with, of a run its weights."""
         if self.way == "bundle":
-            skipped = {"parity.json", "README.md"}
-            files = [
-                each for each in self.path.rglob("*") if each.is_file() and each.name not in skipped and each.parent.name != "examples"
-            ]
-            return sum(each.stat().st_size for each in files)
+            record = BundleRecord.read(self.path / RECORD)
+            graphs = record.graph.by_batch
+            others = {Path(name).stem for batch, name in graphs.items() if batch != min(graphs)}
+            needed = [name for name in record.files if name.startswith(_NEEDED) and Path(name).stem not in others]
+            return sum((self.path / name).stat().st_size for name in needed)
         return sum(each.stat().st_size for each in self.path.rglob("best.safetensors"))
 
 

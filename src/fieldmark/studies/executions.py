@@ -45,7 +45,7 @@ def _begun_with(run: PlannedRun) -> tuple[str, str] | None:
 def _network(run: PlannedRun) -> str:
     """Equal for runs in which the same execution is fastest, and which leave the same open."""
     recipe, train = run.recipe, run.recipe.train
-    model = recipe.model.model_copy(update={"weights": "none", "max_parameters": None}).model_dump(mode="json")
+    model = recipe.model.structure().model_dump(mode="json")
     decides = (
         run.dataset.given,
         model,

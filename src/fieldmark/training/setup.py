@@ -30,7 +30,7 @@ from fieldmark.datasets.pixel_cache import default_cache_dir
 from fieldmark.datasets.regions import margin_of
 from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.split import SplitPixels, open_split
-from fieldmark.models.cost import check_budget, macs, parameters
+from fieldmark.models.cost import check_budget, check_latency, macs, parameters
 from fieldmark.models.device import choose_device, device_name, keep_freed_memory, set_threads
 from fieldmark.models.execution import Execution
 from fieldmark.models.factory import Built, Classifier, build_model, check_name
@@ -99,7 +99,7 @@ class Setup:
 def prepare(found: FoundData, recipe: Recipe, console: Console) -> Setup:
     """Read the data, build the model, decode the images and choose the execution.
 
-    Raises InputError if they cannot be used, and CheckFailed if the model is over `model.max_parameters`.
+    Raises InputError if they cannot be used, and CheckFailed if the model is over `model.max_parameters` or `model.max_latency_ms`.
     """
     loaded, built = read_and_build(found, recipe, console)
     tiles = Tiles.decode(loaded, recipe.data, console)
@@ -116,8 +116,11 @@ def read_and_build(found: FoundData, recipe: Recipe, console: Console) -> tuple[
     loaded = load_data(found, console)
     classes = len(loaded.dataset.class_names)
     built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
+    name = f"{recipe.model.name} with {classes:,} classes"
     if recipe.model.max_parameters is not None:
-        check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
+        check_budget(built.model, recipe.model.max_parameters, name)
+    if recipe.model.max_latency_ms is not None:
+        check_latency(built.model, recipe.data.size, recipe.model.max_latency_ms, name)
     check_stages(built.model, recipe)
     _check_steps(recipe, len(loaded.rows("train")))
     build_optimizer(built.model, recipe.optim)  # refuses unusable settings
@@ -204,7 +207,7 @@ def _fastest_execution(built: Built, recipe: Recipe, images: int, console: Conso
         recipe.train.precision,
         recipe.train.memory_format,
         default_cache_dir(),
-        str(recipe.model.model_copy(update={"weights": "none", "max_parameters": None})),
+        str(recipe.model.structure()),
         console,
     )
     console.say(f"training on {device_name(device)} in {choice}")

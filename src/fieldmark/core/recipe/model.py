@@ -59,6 +59,9 @@ class Model(Section):
     )
     weights: str = setting("pretrained", "pretrained (from the hub), none (random), a run folder, or a file of weights")
     max_parameters: Count | None = setting(None, "refuse a model with more parameters than this, such as 10M")
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = setting(
+        None, "refuse a model that takes longer than this for one image, by PyTorch in float32 on this machine's processor"
+    )
     width: Annotated[int, Field(ge=1)] | None = setting(None, "channels of the first convolution, for small_cnn and plain_cnn")
     depth: Annotated[int, Field(ge=1)] | None = setting(None, "number of stages, for plain_cnn")
     pooling: Literal["own", "average"] = setting(
@@ -67,3 +70,7 @@ class Model(Section):
     dropout: Fraction = setting(0.0, "dropout of the features before the head")
     drop_path: Fraction = setting(0.0, "stochastic depth in the backbone, for architectures that have it")
     head: Annotated[Head, Field(discriminator="name")] = setting(LinearHead(), "the classifier on the features")
+
+    def structure(self) -> Model:
+        """The same without starting weights and limits, which decide nothing about how the network is built."""
+        return self.model_copy(update={"weights": "none", "max_parameters": None, "max_latency_ms": None})
