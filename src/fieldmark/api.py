@@ -107,9 +107,12 @@ def train(
     """
     from fieldmark.core.recipe.load import load_recipe
     from fieldmark.reports import changes
+    from fieldmark.training.starting_weights import changed_weights
 
     console = Console(quiet)
-    return changes.train(path_of(data, _DATA), load_recipe(recipe, _given(settings, keys), console.say), out, console)
+    wanted = load_recipe(recipe, _given(settings, keys), console.say)
+    console.say(*(changed_weights(Path(recipe), wanted) if isinstance(recipe, str | os.PathLike) else ()))
+    return changes.train(path_of(data, _DATA), wanted, out, console)
 
 
 @checked

@@ -40,6 +40,7 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
     return [
         *made,
         ("Starting weights", "; ".join(manifest.notes).removeprefix("weights: ")),
+        *([] if manifest.weights is None else [("Their SHA-256", manifest.weights.sha256)]),
         ("Parameters", f"{model.parameters:,}, {trained} trained"),
         size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),

@@ -13,6 +13,7 @@ from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import refuse_existing
 from fieldmark.datasets.loading import FoundData, find_data
 from fieldmark.models.catalog import refuse_unknown
+from fieldmark.models.weights_file import is_file
 
 
 def admit(data: str | Path, recipe: Recipe, out: Path | None, console: Console) -> FoundData:
@@ -21,7 +22,7 @@ def admit(data: str | Path, recipe: Recipe, out: Path | None, console: Console) 
         refuse_existing(out)
     refuse_unknown(recipe.model.name)
     weights = recipe.model.weights
-    if weights not in ("pretrained", "none") and not Path(weights).expanduser().exists():
+    if is_file(weights) and not Path(weights).expanduser().exists():
         raise InputError(f"there is no weights file {weights}", hint=WEIGHTS)
     require_torch()
     if recipe.train.tensorboard:
