@@ -392,18 +392,21 @@ def submit(
 ) -> Submission:
     """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
+    Where a folder such as test holds unlabelled images alone, those without a label between the images of training are left out.
+
     Args:
         run: A finished run.
         out: The CSV file to write.
         data: Other data with unlabelled images; by default the run's own.
         columns: HEADER=WHAT, separated by commas; by default id=stem,label=class. WHAT is path, name, stem (the name without its suffix),
-            class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class).
+            class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class, headed by its
+            name alone).
         quiet: Print nothing.
         like: A sample submission, whose ids and columns are written in their order.
         settings: As for `evaluate`.
 
     Raises:
-        InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
+        InputError: the columns are wrong or call two images alike, the run is not finished, or there are no unlabelled images.
     """
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.evaluation.run import Run

@@ -74,7 +74,7 @@ def numbered(root: Path, names: list[str], start: int = 0) -> Path:
     for name in names:
         (root / name).mkdir(parents=True)
         for image in range(8):
-            noise = random.integers(0, 20, (32, 32, 3)) + 15 * int(name)
+            noise = random.integers(0, 20, (32, 32, 3)) + 15 * int(float(name))
             Image.fromarray(noise.astype(np.uint8)).save(root / name / f"{image}.png")
     return root
 
@@ -90,11 +90,11 @@ def test_numbers_are_classes_in_their_own_order(counted: Run) -> None:
     assert counted.class_names == ("0", "1", "2", "3", "4", "5", "6", "07", "8", "9", "10", "11")
 
 
-@pytest.mark.parametrize("names", [["7", "10"], ["007", "010", "000"]])
+@pytest.mark.parametrize("names", [["7", "10"], ["007", "010", "000"], ["7.0", "10.0"]])
 def test_numbers_are_matched_by_value_whatever_else_is_there(counted: Run, tmp_path: Path, names: list[str]) -> None:
     evaluated = evaluate_run(counted, numbered(tmp_path / "others", names, 1), "test", QUIET)
     labels = Predictions.load(evaluated.predictions).labels
-    assert sorted(set(labels.tolist())) == sorted(int(name) for name in names)
+    assert sorted(set(labels.tolist())) == sorted(int(float(name)) for name in names)
 
 
 def test_a_class_that_is_there_twice_or_unknown_is_refused(counted: Run, tmp_path: Path) -> None:

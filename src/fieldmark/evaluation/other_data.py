@@ -71,8 +71,8 @@ def _as_text(name: str) -> str:
 
 
 def _as_number(name: str) -> str:
-    """A whole number without zeros in front, any other name as it is."""
-    return str(int(name)) if re.fullmatch(r"[0-9]{1,18}", name) else name
+    """A whole number without zeros in front and without decimals, any other name as it is."""
+    return str(int(number[1])) if (number := re.fullmatch(r"([0-9]{1,18})(\.0+)?", name)) else name
 
 
 def predictions_name(run: Run, data: str | Path, dataset: Dataset) -> str:

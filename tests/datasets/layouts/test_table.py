@@ -84,7 +84,7 @@ def test_blank_boxes_and_groups_are_none_at_all(tmp_path: Path) -> None:
     ("labels", "expected"),
     [
         (["10", "9", "-1", "9"], ["-1", "9", "10"]),
-        (["1.0", "10.0", "2.0"], ["1.0", "2.0", "10.0"]),
+        (["1.5", "10.0", "2.0"], ["1.5", "2.0", "10.0"]),
         (["10", "9", "b"], ["10", "9", "b"]),
         (["Zebra", "ant", "Äsche"], ["Zebra", "ant", "Äsche"]),
         ([" robin", "robin ", "wren  (winter)", "wren (winter)"], ["robin", "wren (winter)"]),
@@ -709,3 +709,24 @@ def test_a_table_that_is_written_is_read_back(
     assert dataset.groups is not None
     group_names = [records[path]["group"] for path in dataset.paths]
     assert len(set(zip(dataset.groups.tolist(), group_names, strict=True))) == len(set(group_names)) == len(set(dataset.groups.tolist()))
+
+
+def test_whole_numbers_with_a_decimal_point(tmp_path: Path) -> None:
+    """As pandas writes the numbers of a column in which some are missing."""
+    lines = ["path,label,genus", "a.png,10.0,x", "b.png,,", "c.png,2.0,y", "d.png,10.0,x", "e.png,2.0,x"]
+    put(tmp_path / "train.csv", *lines)
+    put(tmp_path / "val.csv", "path,label,genus", "f.png,2,y")
+    dataset = read_dataset(tmp_path)
+    assert dataset.class_names == ("2", "10")
+    assert [label for _, label, _ in rows(dataset)] == ["10", "", "2", "10", "2", "2"]
+    assert "the labels are whole numbers: 10.0 is read as 10" in dataset.notes
+    assert any(note.startswith("genus is not taken as a level: class '2' has two parents in genus: 'y'") for note in dataset.notes)
+    put(tmp_path / "train.csv", *lines[:-1])
+    (level,) = read_dataset(tmp_path).levels
+    assert level.of_classes() == ["y", "x"]
+
+
+@pytest.mark.parametrize("labels", [["1.5", "2.0"], ["1.0", "two"], ["01", "02"]])
+def test_labels_that_are_not_all_whole_numbers_stay_as_they_are(tmp_path: Path, labels: list[str]) -> None:
+    dataset = read_dataset(put(tmp_path / "labels.csv", "path,label", *(f"{label}.png,{label}" for label in labels)))
+    assert dataset.class_names == tuple(labels)

@@ -27,12 +27,20 @@ _UNLABELLED = ("test", UNLABELLED)
 
 def tables_in(folder: Path) -> list[str]:
     """The names of a folder's tables, but for those of a sample submission, whose labels are made up."""
+    return [name for name in _all_tables(folder) if "submission" not in name.lower()]
+
+
+def sample_submissions(folder: Path) -> list[Path]:
+    """The tables of a folder that a competition publishes to show what is to be handed in."""
+    return [folder / name for name in _all_tables(folder) if "submission" in name.lower() and "sample" in name.lower()]
+
+
+def _all_tables(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path))]
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path)))
     except OSError:
         return []
-    return sorted(name for name in names if "submission" not in name.lower())
 
 
 def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:

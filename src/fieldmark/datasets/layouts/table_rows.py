@@ -32,6 +32,7 @@ _METADATA = "metadata"
 _NO_BOX = (math.nan,) * 4
 _LEFT_OUT = -1
 _NEW = -2
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0+)?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
 
@@ -168,6 +169,7 @@ class TableRows:
         self._count_refusals()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
         self._check_boxes(boxes)
+        self._read_whole_numbers()
         class_names = in_order(self._classes)
         levels = self._agreeing_levels(class_names)
         self.notes.check()
@@ -200,6 +202,23 @@ class TableRows:
             levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
             notes=tuple(remarks),
         )
+
+    def _read_whole_numbers(self) -> None:
+        """Call classes 1, 2 and 3 so where all are whole numbers and some have a decimal point, as pandas writes a column with blanks."""
+        whole = {name: match for name in self._classes if (match := _WHOLE.fullmatch(name))}
+        written = [name for name, match in whole.items() if match[2]]
+        if not written or len(whole) < len(self._classes):
+            return
+        codes: dict[str, int] = {}
+        moved = [codes.setdefault(str(int(match[1])), len(codes)) for match in whole.values()]
+        self._labels = array("i", (code if code < 0 else moved[code] for code in self._labels))
+        for level in self._levels.values():
+            parents, others = level.parents, level.others
+            level.parents, level.others = {}, {moved[code]: other for code, other in others.items()}
+            for code, (parent, place) in parents.items():
+                _add_parent(level, moved[code], parent, place)
+        self._classes = codes
+        self._remarks.append(f"the labels are whole numbers: {shown(written[0])} is read as {whole[written[0]][1]}")
 
     def _named(self, file: str, found: Columns, own_split: str) -> Iterator[tuple[str, str]]:
         """What a table calls its images, and their splits."""
