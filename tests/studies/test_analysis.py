@@ -192,6 +192,19 @@ def test_one_seed_shows_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     assert table.conclusions.verdicts[0] == f"random crop: {gain.words()}"
 
 
+def test_a_tie_on_val_is_said_and_how_it_was_decided(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, independent(3), [60, 66, 65, 70], arrangement="independent", images=200)
+    for rung, values in ((1, (80, 90.1, 70)), (3, (70, 80, 90.1))):
+        for seed, value, summary in zip(plan.seeds, values, figures(plan, rung), strict=True):
+            change(plan, rung, seed, "summary.json", val=summary["val"] | {"top1": value})
+    for rung in (0, 2):
+        for seed, summary in zip(plan.seeds, figures(plan, rung), strict=True):
+            change(plan, rung, seed, "summary.json", val=summary["val"] | {"top1": 50})
+    table = found(plan)
+    assert table.chosen is table.rows[1] and table.tied == (table.rows[3],)
+    assert table.conclusions.answer.endswith(" On val it is tied with label smoothing; of equals, the first in the study is chosen.")
+
+
 def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(3), [60, 66, 99, 70], images=200)
     for seed in plan.seeds:

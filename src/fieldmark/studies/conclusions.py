@@ -32,13 +32,14 @@ def conclusions(
     rows: Sequence[Row],
     effects: Sequence[Effect],
     chosen: Row | None,
+    tied: Sequence[Row],
     images: Images | None,
 ) -> Conclusions:
     """`images` are the test images that rungs are compared on; None before any run has finished."""
     changes = _changes(plan.arrangement, rows, effects)
     return Conclusions(
         headline=_headline(rows, changes, chosen),
-        answer=_answer(plan.arrangement, rows, changes, chosen),
+        answer=_answer(plan.arrangement, rows, changes, chosen, tied),
         verdicts=tuple(map(_verdict, changes)),
         notes=tuple(map(one_line, _notes(plan, results, dataset, images))),
     )
@@ -69,7 +70,7 @@ def _headline(rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | Non
     return f"Of {len(changes)} changes, {_counted(better, 'help')} significantly"
 
 
-def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | None) -> str:
+def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | None, tied: Sequence[Row]) -> str:
     text = _headline(rows, changes, chosen)
     significant = [(change.name, change.gain) for change in changes if change.gain is not None and change.gain.significant]
     text += _listed([name for name, gain in significant if gain.value > 0])
@@ -86,6 +87,9 @@ def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Ch
         text += f" All together: {together} over the base, {'' if together.significant else 'not '}significant."
     if len(rows) > 1 and chosen is not None:
         text += f" Chosen on validation: {chosen.name}, {_tested(chosen)}."
+        if tied:
+            others = some([row.name for row in tied], _NAMED)
+            text += f" On val it is tied with {others}; of equals, the first in the study is chosen."
     return text
 
 
