@@ -730,3 +730,9 @@ def test_whole_numbers_with_a_decimal_point(tmp_path: Path) -> None:
 def test_labels_that_are_not_all_whole_numbers_stay_as_they_are(tmp_path: Path, labels: list[str]) -> None:
     dataset = read_dataset(put(tmp_path / "labels.csv", "path,label", *(f"{label}.png,{label}" for label in labels)))
     assert dataset.class_names == tuple(labels)
+
+
+def test_of_images_that_are_left_out_nothing_else_is_said(tmp_path: Path) -> None:
+    file = put(tmp_path / "t.csv", "path,label,genus", "C:\\x\\1.jpg,a,A", "C:\\x\\2.jpg,b,B")
+    said = error_of(file, parents="genus")
+    assert "leads out of the data's folder" in said and "has no genus" not in said

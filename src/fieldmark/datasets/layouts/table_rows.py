@@ -118,7 +118,7 @@ class TableRows:
                     where = inner
                 elif folder:
                     where = f"{folder}/{where}"
-            path = where
+            path = self._finder.as_on_disk(where)
             if path in self._rows:
                 before = self._place(self._rows[path])
                 self.notes.wrong(table.place(number), f"the image {path[:200]!r} is listed twice (also in {before})")
@@ -167,6 +167,8 @@ class TableRows:
     def dataset(self, layout: str, name: str, for_training: bool = True) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
         self._count_refusals()
+        if self._refused:  # of images that are left out, nothing else would be true
+            self.notes.check()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
         self._check_boxes(boxes)
         self._read_whole_numbers()
@@ -183,7 +185,7 @@ class TableRows:
         labels = label_of[np.frombuffer(self._labels, np.int32)][order]
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
-        remarks = [*self._remarks, *self._finder.remarks, *self._left_out_remark()]
+        remarks = [*self._remarks, *self._finder.remarks, *self._finder.respelt_remark(), *self._left_out_remark()]
         if self._no_label:
             remarks.append(self._no_label_remark())
         if self._unread_labels:
