@@ -38,7 +38,7 @@ def as_text(found: _Found) -> list[RenderableType]:
         metrics_table(metrics | unseen, listed[0].classes),
         *(f"{name}: {said}" if len(listed) > 1 else said for name, each in zip(metrics, listed, strict=True) for said in _absent(each)),
         *_learnt_from(listed[0]),
-        *(f"predictions: {each.predictions}" for each in listed),
+        *(f"{what}: {file}" for each in listed for what, file in (("predictions", each.predictions), ("answers", each.answers))),
     ]
 
 

@@ -26,7 +26,7 @@ def write_results(run: Run, console: Console) -> Run:
         with console.busy("assessing what was predicted"):
             found = assess(run)
             write_assessment(found)
-            write_answers(found)
+            write_answers(run, found.evidence.saved_test, run.folder.answers_file)
         with console.busy("drawing charts and the report"):
             numbered = [path for path in _draw(run, found) if path is not None]
             report = write_report(run, found=found)
