@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.cli import app, main
+from fieldmark.evaluation.run import Run
 
 
 def said(command: str, capsys) -> str:
@@ -121,3 +122,12 @@ def test_a_dataset_is_described_by_the_keys_that_training_takes(tmp_path: Path, 
         described.append((stop.value.code, capsys.readouterr().out))
     assert described[0] == described[1] != described[2] and described[0][0] == 0
     assert "data.class_depth" in said(f"layouts {tmp_path} train.epochs=3", capsys)
+
+
+def test_a_run_that_comes_second_is_put_first(tmp_path: Path, finished_run: Run, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "run").symlink_to(finished_run.path)
+    monkeypatch.chdir(tmp_path)
+    for command, better in (("predict new run", "predict run new"), ("explain new run --out why", "explain run new --out why")):
+        assert said(command, capsys).splitlines()[-1] == f"The run comes first: fieldmark {better}"
+    assert "comes first" not in said("predict new new", capsys)

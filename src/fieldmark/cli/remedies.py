@@ -67,6 +67,22 @@ def unquoted(tokens: Sequence[str]) -> str | None:
     return None
 
 
+def exchanged(tokens: Sequence[str]) -> str | None:
+    """The command with the run in front, where another argument is a run and the first is none; None if that is not so."""
+    words, _, rest = app.parse_commands(tokens)
+    if words not in _KEEP_RECIPE or not rest or _is_option(rest[0]) or _is_run(rest[0]):
+        return None
+    run = next((token for token in rest if _is_run(token)), None)
+    if run is None:
+        return None
+    others = [rest[0] if token == run else token for token in rest[1:]]
+    return f"The run comes first: fieldmark {shlex.join([*words, run, *others])}"
+
+
+def _is_run(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, "manifest.json"))
+
+
 def _said(words: tuple[str, ...], unknown: _Unknown, error: CycloptsError) -> str:
     command = " ".join(words)
     if not unknown.instead:

@@ -23,7 +23,7 @@ from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import storage_error, whole_file, write_json, write_text
+from fieldmark.core.files import check_creatable, storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
@@ -459,10 +459,8 @@ def _earlier(out: Path, names: set[str]) -> set[str]:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out names a folder")
-    above = next(parent for parent in out.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise InputError(f"{out} cannot be made: {above} is a file", hint="Choose another folder with --out.")
     if not out.exists():
+        check_creatable(out)
         return set()
     try:
         found = {name for name in os.listdir(out) if not name.startswith(".")}

@@ -8,6 +8,7 @@ from pathlib import Path
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import Extra, how_to_install
+from fieldmark.core.files import check_creatable
 from fieldmark.core.recipe.model import WEIGHTS
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import refuse_existing
@@ -18,7 +19,9 @@ from fieldmark.models.weights_file import is_file
 
 def admit(data: str | Path, recipe: Recipe, out: Path | None, console: Console) -> FoundData:
     """DATA, found and split. Raises InputError if the training cannot begin, as far as that is known without PyTorch."""
-    if out is not None:
+    if out is None:
+        check_creatable(Path("runs", "run"))
+    else:
         refuse_existing(out)
     refuse_unknown(recipe.model.name)
     weights = recipe.model.weights

@@ -291,7 +291,10 @@ def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
 
 def test_a_header_that_says_nothing(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "1.jpg,a", "2.jpg,b"))
-    assert "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message and "data.columns='path=image" in message
+    assert (
+        "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message
+        and "add one such as path,label in front" in message
+    )
     assert "has no column of labels; its columns are path, colour, size" in error_of(
         put(tmp_path / "t.csv", "path,colour,size", "1.jpg,red,1")
     )
@@ -736,3 +739,16 @@ def test_of_images_that_are_left_out_nothing_else_is_said(tmp_path: Path) -> Non
     file = put(tmp_path / "t.csv", "path,label,genus", "C:\\x\\1.jpg,a,A", "C:\\x\\2.jpg,b,B")
     said = error_of(file, parents="genus")
     assert "leads out of the data's folder" in said and "has no genus" not in said
+
+
+def test_the_columns_that_are_proposed_are_those_of_the_table(tmp_path: Path) -> None:
+    said = error_of(put(tmp_path / "t.csv", "Nr;Datei;Art;Ort", "1;a.jpg;x;y", "2;b.jpg;z;y"))
+    assert said.endswith("Say which are which: data.columns='path=Datei,label=Nr', for example.")
+    assert error_of(put(tmp_path / "u.csv", "Nr;path;Art", "1;a.jpg;x")).endswith("data.columns='path=path,label=Nr', for example.")
+    assert "image,label=species" not in error_of(put(tmp_path / "v.csv", "path,label", "a.jpg,x"), label="species")
+
+
+def test_a_table_that_cannot_be_read_is_named_if_columns_were_given(tmp_path: Path) -> None:
+    touch(tmp_path, "A/1.jpg", "B/1.jpg")
+    (tmp_path / "t.csv").write_text("Datei;Art\nA/1.jpg;A\nB/1.jpg;B\n", encoding="utf-16")
+    assert "t.csv, line 1: it is not UTF-8 text; save it as 'CSV UTF-8'" in error_of(tmp_path, path="Datei", label="Art")
