@@ -207,6 +207,7 @@ def evaluate(
     """
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.corruptions import all_corruptions
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.evaluation.evaluate import CROPS, evaluate_run
     from fieldmark.evaluation.run import Run
     from fieldmark.reports import changes
@@ -223,9 +224,13 @@ def evaluate(
     if severities:
         return evaluate_corruptions(run, severities, quiet)
     loaded, console, other = Run.load(run), Console(quiet), None if data is None else path_of(data, _DATA)
-    if crop == "both":
-        return tuple(evaluate_run(loaded, other, split, console, each, corrupt, read_by) for each in CROPS)
-    return evaluate_run(loaded, other, split, console, crop, corrupt, read_by)
+    options = {"--split": None if split == "test" else split, "--crop": crop, "--corrupt": corrupt}
+    chosen = [word for option, value in options.items() if value is not None for word in (option, value)]
+    with asked_by("evaluate", str(loaded.path), *chosen, "--data"):
+        if crop != "both":
+            return evaluate_run(loaded, other, split, console, crop, corrupt, read_by)
+        boxes_first = {each: evaluate_run(loaded, other, split, console, each, corrupt, read_by) for each in reversed(CROPS)}
+        return tuple(boxes_first[each] for each in CROPS)
 
 
 @checked
@@ -409,11 +414,14 @@ def submit(
         InputError: the columns are wrong or call two images alike, the run is not finished, or there are no unlabelled images.
     """
     from fieldmark.core.recipe.layers import setting_texts
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
     other = None if data is None else path_of(data, _DATA)
-    return submit_run(Run.load(run), Path(out), other, columns, Console(quiet), like, setting_texts(_given((), {"settings": settings})))
+    loaded, read_by = Run.load(run), setting_texts(_given((), {"settings": settings}))
+    with asked_by("submit", str(loaded.path), str(out), "--data"):
+        return submit_run(loaded, Path(out), other, columns, Console(quiet), like, read_by)
 
 
 @checked
@@ -631,6 +639,7 @@ def describe_dataset(
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.layouts import read_dataset
     from fieldmark.datasets.layouts.columns import parse
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.datasets.loading import reading
     from fieldmark.datasets.overview import overview
 
@@ -640,7 +649,8 @@ def describe_dataset(
     asked = {key: value if value != getattr(Data(), key) else getattr(read, key) for key, value in options.items()}
     named = asked.pop("columns")
     by_name = parse(named) if isinstance(named, str) else named
-    return overview(read_dataset(path_of(data, _DATA), asked.pop("layout"), by_name, Console(quiet), **asked))
+    with asked_by("layouts"):
+        return overview(read_dataset(path_of(data, _DATA), asked.pop("layout"), by_name, Console(quiet), **asked))
 
 
 @checked

@@ -59,6 +59,7 @@ def make_ensemble(members: Members, method: Method, out: str | Path, console: Co
     Raises InputError if the runs cannot be combined or the folder cannot be used; nothing is left behind.
     """
     with RunFolder.create(out) as folder, console.logging_to(folder.log_file):
+        console.say(*(f"caution: {sentence}" for sentence in members.identical()))
         if isinstance(method, SoupOf):
             soup = cook(members, method, console)
             record, made = _write_soup(folder, members, soup)
@@ -95,7 +96,7 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
     )
     if isinstance(combination, Stack):
         save_stack(combination, folder.stack_weights)
-    _describe(folder, record, members.runs[0], members.runs)
+    _describe(folder, record, members.runs[0], members)
     made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
     if all((run.folder.predictions / f"{UNKNOWN}.npz").is_file() for run in members.runs):
         made[UNKNOWN] = combined(members.predictions(UNKNOWN), combination)
@@ -119,7 +120,7 @@ def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> _Made:
         chosen_on="val" if soup.greedy else None,
         members=[record.model_copy(update={"used": index in soup.chosen}) for index, record in enumerate(_records(members))],
     )
-    _describe(folder, record, chosen, members.runs)
+    _describe(folder, record, chosen, members)
     return record, soup.predictions
 
 
@@ -145,7 +146,7 @@ def _keep(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Sequence[Run]) -> None:
+def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Members) -> None:
     """Write what describes the run folder; settings, split and preprocessing are those of the run `like`, cautions those of all members."""
     header = f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n"
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
@@ -166,7 +167,8 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Seq
             levels=manifest.levels,
             preprocess=manifest.preprocess,
             notes=(),
-            cautions=tuple(dict.fromkeys(caution for run in members for caution in run.folder.manifest().cautions)),
+            cautions=tuple(dict.fromkeys(each for run in members.runs for each in run.folder.manifest().cautions))
+            + tuple(members.identical()),
             ensemble=record,
         )
     )
