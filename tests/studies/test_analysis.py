@@ -242,10 +242,12 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     change(plan, 1, 1, "manifest.json", status="running")
     change(plan, 2, 0, "manifest.json", status="failed", reason="the loss is\n not finite")
     (plan.run_path(dataset, plan.rungs[3], 2) / "summary.json").unlink()
+    (plan.run_path(dataset, plan.rungs[3], 1) / "report.html").unlink()
     table = found(plan)
     assert table.conclusions.notes == (
         "One seed of random crop: gains of it or over it cannot be distinguished from chance and have no verdict.",
-        "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted).",
+        "3 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted); "
+        "label smoothing, seed 1 (trained, its report is missing).",
         "Left out: label smoothing, seed 2: summary.json is missing",
         "Failed: flips, seed 0: the loss is not finite",
     )

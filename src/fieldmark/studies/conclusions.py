@@ -133,11 +133,12 @@ def _notes(plan: StudyPlan, results: Results, dataset: StudyDataset, images: Ima
         notes.append(f"One seed each: a gain cannot be distinguished from chance, so there is no verdict. {further}")
     elif single:
         notes.append(f"One seed of {some(single, _NAMED)}: gains of it or over it cannot be distinguished from chance and have no verdict.")
-    waiting = [run for run in absent if run.state == "waiting"]
-    if waiting:
-        named = "; ".join(f"{_run(run)} ({run.reason})" for run in waiting[:_NAMED])
-        more = f"; and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
-        notes.append(f"{len(waiting)} of {len(outcomes) + len(absent)} runs are not finished: {named}{more}.")
+    unfinished = [f"{_run(run)} ({run.reason})" for run in absent if run.state == "waiting"]
+    unfinished += [f"{_run(outcome)} (trained, its report is missing)" for outcome in outcomes if not outcome.reported]
+    if unfinished:
+        named = "; ".join(unfinished[:_NAMED])
+        more = f"; and {len(unfinished) - _NAMED:,} more" if len(unfinished) > _NAMED else ""
+        notes.append(f"{len(unfinished)} of {len(outcomes) + len(absent)} runs are not finished: {named}{more}.")
     for name, each in finished.items():
         others = [outcome for outcome in each if images is not None and outcome.images is not images]
         if others and images is not None:
@@ -159,5 +160,5 @@ def _made_with(outcome: Outcome) -> dict[str, str]:
     return made | {f"the version of {package}": outcome.versions.get(package, "unknown") for package in _VERSIONS}
 
 
-def _run(run: Absent) -> str:
+def _run(run: Absent | Outcome) -> str:
     return f"{run.rung.name}, seed {run.seed}"

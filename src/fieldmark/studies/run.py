@@ -130,8 +130,9 @@ def _train(plan: StudyPlan, todo: Sequence[PlannedRun], engine: Engine, expected
                 show(progress.board(engine.running), progress.text(engine.running))
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        left = len(todo) - progress.done
-        raise Interrupted(f"stopped with {left} of {len(todo)} runs left; the same command continues them") from None
+        engine.stop_all()
+        left = sum(not run.finished for run in plan.runs())
+        raise Interrupted(f"stopped with {left} of {len(plan.runs())} runs left; the same command continues them") from None
     return Done(progress.done, failed)
 
 
