@@ -335,18 +335,18 @@ def test_words() -> None:
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_metrics_that_few_images_bias_are_shown_as_runs_show_them(tmp_path: Path, seeds: tuple[int, ...]) -> None:
-    plan = replace(synthetic_study(tmp_path, ladder(1), [60, 66], seeds=seeds), metrics=("macro_f1", "nll"))
+    plan = replace(synthetic_study(tmp_path, ladder(1), [60, 66], seeds=seeds), metrics=("ece", "nll"))
     for rung in range(2):
         for seed in seeds:
             test = figures(plan, rung)[seed]["test"]
-            new = {"macro_f1": 4.8, "macro_f1_low": 10 + seed, "macro_f1_high": 30.0, "macro_f1_corrected": 20.0 + seed}
+            new = {"ece": 4.8, "ece_low": 10 + seed, "ece_high": 30.0, "ece_corrected": 20.0 + seed}
             change(plan, rung, seed, "summary.json", test=test | new)
     table = study_table(plan, read_results(plan))
-    cell = next(column for column in rung_columns(table) if column.title == "test macro F1 %").cell(table.datasets[0].rows[0])
+    cell = next(column for column in rung_columns(table) if column.title == "test ECE %").cell(table.datasets[0].rows[0])
     assert cell == ("20.0 [10.0, 30.0]" if len(seeds) == 1 else "20.5 ± 0.7")
     record = dict(zip(*(line.split(",") for line in csv_text(table).splitlines()[:2]), strict=True))
-    assert record["test_macro_f1_as_computed_percent"] == "4.8" and "test_nll_as_computed" not in record
-    assert "Macro F1 corrected for few images, as in the reports; as computed: table.csv." in about(table.datasets[0])
+    assert record["test_ece_as_computed_percent"] == "4.8" and "test_nll_as_computed" not in record
+    assert "ECE corrected for few images, as in the reports; as computed: table.csv." in about(table.datasets[0])
 
 
 def test_seeds_without_a_difference_do_not_tell_what_the_study_would_find(tmp_path: Path) -> None:

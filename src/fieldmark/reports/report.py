@@ -83,7 +83,9 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "test": summary.test,
         "grouped": found.test.is_grouped,
         "resamples": run.recipe.evaluate.resamples,
-        "corrected": [metric.title for metric in headline_metrics(summary.dataset.classes) if summary.test.has(f"{metric.key}_corrected")],
+        "corrected": [
+            each.title for each in headline_metrics(summary.dataset.classes) if each.biased and summary.test.has(f"{each.key}_corrected")
+        ],
         "figures": _figures(summary, run.recipe.evaluate.monitor),
         "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
         "unlabelled": sum(row["split"] == UNLABELLED for row in evidence.rows),
