@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -64,4 +65,4 @@ def _data(manifest: Manifest) -> str:
     if given == "birds" or given.startswith("hf:"):
         return given
     table = Path(root) / Path(given).name
-    return str(table) if table.is_file() else root
+    return str(table) if os.path.isfile(table) else root  # Path.is_file raises for a name that no file system takes
