@@ -65,8 +65,14 @@ def test_a_run_that_cannot_tell_unknown_images_says_so(run: Run) -> None:
     blind = "This run cannot tell images of none of its classes: "
     assert run.decisions is not None and run.decisions.record.n < 19
     assert blind in Page(write_report(run).read_text(encoding="utf-8")).text
+    assert assess(run).acceptance is None
     calibrate_run(run, Wanted(accept=0.5), (), QUIET)
     again = Run.load(run.path)
+    accepted, text = assess(again).acceptance, Page(write_report(again).read_text(encoding="utf-8")).text
+    assert accepted is not None and f"{accepted.rejected} of 12 images of known classes come out unknown." in text
+    assert accepted.fitted_on == again.decisions.record.n  # type: ignore[union-attr]
+    allowed = f"{accepted.allowed_low:.1f} to {accepted.allowed_high:.1f} %"
+    assert f"a threshold fitted on {accepted.fitted_on} images of it may accept {allowed} of all images of known classes." in text
     assert again.decisions is not None and (again.decisions.blindness is None or "chance" in again.decisions.blindness)
     assert (blind in Page(write_report(again).read_text(encoding="utf-8")).text) == (again.decisions.blindness is not None)
 

@@ -177,13 +177,12 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Mem
 def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    calibrated, decisions = {}, None
+    calibrated, fitted = {}, None
     if not record.folds:  # with folds, all networks answer test, but an image of val only those not trained on it
         train = None if record.val_learnt else made.get("train")
         with console.busy("fitting what the ensemble decides with"):
             fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
             fitted.save(folder)
-        decisions = fitted.decisions
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
     with console.busy(f"figures and their intervals from {resamples:,} resamples"):
         metrics = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
@@ -217,8 +216,8 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     )
     summary.write(folder.summary_file)
     console.say("", _members_table(record, of_members), "", metrics_table(metrics, summary.dataset.classes))
-    if decisions is not None:
-        console.say(*trust_notes(decisions, made["test"], summary.test))
+    if fitted is not None:
+        console.say(*trust_notes(fitted, made["test"], summary.test))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
 
 

@@ -55,6 +55,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "sets": found.sets,
         "set_coverage": found.set_coverage,
         "resplit": found.resplit,
+        "acceptance": found.acceptance,
         "unknown": [_unknown(each, found) for each in found.unknown],
         "blindness": None if decisions is None else decisions.blindness,
         "levels": found.level_figures,

@@ -207,6 +207,17 @@ def clopper_pearson(share: float, n: float) -> tuple[float, float]:
     return low, high
 
 
+def allowed_by_chance(place: int, n: int, units: int | None) -> tuple[float, float]:
+    """The middle 95 % of the shares of all images that lie below the place-th smallest of n values, in [0, 1] (Vovk, ACML 2012).
+
+    Images of one group say no more than one of them may: the range is that of as many images as there are `units`, n if that is None.
+    """
+    total = (n if units is None else units) + 1
+    below = place / (n + 1) * total
+    low, high = beta.ppf([0.025, 0.975], below, total - below)
+    return float(low), float(high)
+
+
 def _independent(hits: np.ndarray, groups: np.ndarray | None) -> float:
     """The number of images, each alone, that would say as much of a share as these."""
     n, share, units = len(hits), hits.mean(), int(units_of(groups, len(hits)).max()) + 1

@@ -282,7 +282,7 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     folder.set_status("finished")
     _drop_working_files(folder)
     console.say("", metrics_table(metrics, summary.dataset.classes))
-    console.say(*trust_notes(fitted.decisions, test, summary.test))
+    console.say(*trust_notes(fitted, test, summary.test))
     console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
 
 
