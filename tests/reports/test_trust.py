@@ -11,6 +11,7 @@ from elements import Page
 
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.run import Run
@@ -33,7 +34,11 @@ def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run)
     shown = trust(assess(run), run.summary.test)
     assert [each.name for each in shown["calibrated"]] == ["NLL", "Brier score", "ECE", "Adaptive ECE"]
     nll, _, ece, _ = shown["calibrated"]
-    assert ece.before == f"{test.estimate('ece')[0]:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    assert ece.before == f"{test.ece:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    corrected = test.model_copy(update={"ece_corrected": 7.5, "ece_calibrated_corrected": 0.0})
+    _, _, ece, _ = trust(assess(run), SplitMetrics.model_validate(corrected.model_dump()))["calibrated"]
+    assert ece.before == f"7.5\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f}), {test.ece:.1f}\u00a0% as computed"
+    assert ece.after.startswith("0.0\u00a0% (") and ece.after.endswith(f", {test.ece_calibrated:.1f}\u00a0% as computed")
     after = test.interval("nll_calibrated")
     assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
     assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from fieldmark.reports.charts.confusion import confusion_charts
 from fieldmark.reports.charts.curves import curve_charts, stage_starts
 from fieldmark.reports.gallery import cards, large_images, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
-from fieldmark.reports.pages import render, stated, unit_of, with_interval
+from fieldmark.reports.pages import as_computed, render, stated
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
@@ -142,11 +142,9 @@ def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _
 
 
 def _also(metric: Metric, figures: SplitMetrics) -> str:
-    """What the figure is after calibration, and without its correction for few images."""
-    said = f"; {stated(metric, figures, '_calibrated')[0]} after calibration" if figures.has(f"{metric.key}_calibrated") else ""
-    if not figures.has(f"{metric.key}_corrected"):
-        return said
-    return f"{said}; {with_interval(figures.interval(metric.key), metric.digits, unit_of(metric))[0]} as computed, without correction"
+    """What the figure is without its correction for few images, and after calibration."""
+    calibrated = f"{stated(metric, figures, '_calibrated')[0]} after calibration" if figures.has(f"{metric.key}_calibrated") else ""
+    return "".join(f"; {said}" for said in (as_computed(metric, figures), calibrated) if said)
 
 
 def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[SplitRow, int]:

@@ -12,7 +12,7 @@ from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.rejection import rejection_charts
 from fieldmark.reports.charts.reliability import reliability_charts
 from fieldmark.reports.charts.selective import risk_coverage_chart
-from fieldmark.reports.pages import stated
+from fieldmark.reports.pages import as_computed, stated
 from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.selective import coverage_at
 
@@ -25,7 +25,7 @@ _CHOSEN = {
 
 @dataclass(frozen=True)
 class _Calibrated:
-    """A figure before and after calibration, with its interval, written out."""
+    """A figure before and after calibration, with its interval and, if that is corrected, the value as computed, written out."""
 
     name: str
     before: str
@@ -82,7 +82,8 @@ def _calibrated(test: SplitMetrics) -> list[_Calibrated]:
 
 def _with_interval(metric: Metric, test: SplitMetrics, state: str = "") -> str:
     value, interval = stated(metric, test, state)
-    return f"{value} ({interval})" if interval else value
+    written = f"{value} ({interval})" if interval else value
+    return ", ".join(filter(None, [written, as_computed(metric, test, state)]))
 
 
 def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:

@@ -55,7 +55,8 @@ def test_areas_grow_with_counts(drawn: list[tuple[Axes, ...]]) -> None:
 def test_titles_state_the_ece_that_metrics_computes() -> None:
     charts = reliability_charts(*(reliability(*predictions(heat)) for heat in (4, 1)))
     eces = [100 * metrics.figures(*predictions(heat))["ece"] for heat in (4, 1)]
-    assert [chart.title for chart in charts] == [f"before calibration: ECE {eces[0]:.1f} %", f"after calibration: ECE {eces[1]:.1f} %"]
+    titles = [f"{when} calibration: ECE {ece:.1f} % as computed" for when, ece in zip(("before", "after"), eces, strict=True)]
+    assert [chart.title for chart in charts] == titles
 
 
 def test_pages_take_the_colours_of_the_page_and_are_said_in_words() -> None:

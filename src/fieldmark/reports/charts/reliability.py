@@ -27,7 +27,9 @@ def reliability_charts(before: Reliability, after: Reliability) -> list[Chart]:
 
 
 def _titled(before: Reliability, after: Reliability) -> list[tuple[str, Reliability]]:
-    return [(f"{when} calibration: ECE {100 * _ece(bins):.1f} %", bins) for when, bins in (("before", before), ("after", after))]
+    return [
+        (f"{when} calibration: ECE {100 * _ece(bins):.1f} % as computed", bins) for when, bins in (("before", before), ("after", after))
+    ]
 
 
 def _ece(bins: Reliability) -> float:
