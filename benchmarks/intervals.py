@@ -4,8 +4,8 @@
         [--resamples 400] [--seed 0]
 
 An image of class c has normal noise about the corner of its class, at a distance of `spread`; the network knows that, and says its logits
-times t: t = 1 is calibrated, t > 1 over-confident. A class has a random number of images, or the same as every other, or a fixed one of
-which the largest is 20 times the smallest. In groups of more than one, images of a group are of one class and share half of their noise.
+times t: t = 1 is calibrated, t > 1 over-confident. A class has a random number of images, or the same as every other, or a fixed one,
+the largest about 20 times the smallest. In groups of more than one, images of a group are of one class and share half of their noise.
 The truth is that of 400,000 images; of macro F1 it is that of as many images of each class as the set has, in the limit. Each line has the
 network, and for each metric how many of the intervals hold the truth, in per cent; a calibrated network's ECE, of 0, lies at the end of its
 range, where 97.5 % is right. The mean errors in points follow, of macro F1, and of the ECE as it is computed and corrected.
