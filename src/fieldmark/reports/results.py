@@ -33,7 +33,7 @@ def write_results(run: Run, console: Console) -> Run:
         if numbered:
             listed = some([f"figures/{path.name}" for path in numbered], 3)
             what = "some names have letters that no font here has, so the figures number them"
-            console.say(f"{what} ({listed}); a font such as Noto Sans CJK may have them")
+            console.say(f"{what} ({listed}); a font for their script, such as a Noto font, draws them")
         console.say(f"the report is {report}")
     return run
 
