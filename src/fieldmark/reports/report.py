@@ -151,7 +151,8 @@ def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[S
     """The readable images of a split, and how many others were set aside."""
     numbers = {label: number for number, label in enumerate(class_names)}
     labels = np.array([numbers[row["label"]] for row in evidence.used if row["split"] == name], np.int64)
-    return split_row(name, labels, class_names), sum(row["split"] == name for row in evidence.rows) - len(labels)
+    groups = np.array([row["group"] for row in evidence.used if row["split"] == name]) if "group" in evidence.split else None
+    return split_row(name, labels, class_names, groups=groups), sum(row["split"] == name for row in evidence.rows) - len(labels)
 
 
 def _classes(found: Assessment) -> list[_Class]:

@@ -61,6 +61,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "levels": found.level_figures,
         "severity": found.severity,
         "backoff": found.backoff,
+        "silent": [] if decisions is None else [(name, each.silent) for name, each in decisions.backoff.items() if each.silent],
         "tail": found.tail,
         "robustness": found.robustness,
         "severities": [] if found.robustness is None else found.robustness.severities,
