@@ -173,6 +173,16 @@ def test_study_killed_again_and_again_ends_as_one_never_stopped(birds, study_fil
         assert [row["val_nll"] for row in here] == [row["val_nll"] for row in there]
 
 
+def test_data_that_were_moved_after_the_study_began(tmp_path):
+    plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=20)
+    run = plan.runs()[0]
+    (run.path / "report.html").unlink()
+    with pytest.raises(
+        InputError, match=r"there is no file or folder /data/cars\nThe study has runs on these data.*ln -s PLACE /data/cars"
+    ):
+        train_study(plan, "local", 1, dry_run=True, console=QUIET)
+
+
 class StoppedLate(Engine):
     """It is interrupted with two runs under way, of which the first ends well while it is stopped."""
 

@@ -69,6 +69,11 @@ class RunFolder:
             near = nearest(folder.path.name, sorted(file.parent.name for file in folder.path.parent.glob("*/manifest.json")))
             hint = f"Did you mean {typed(folder.path.parent / near[0])}?" if near else None
             raise InputError(f"there is no run folder {folder.path}", hint=hint)
+        if (folder.path / "study.json").is_file():
+            raise InputError(
+                f"{folder.path} is the folder of a study, and not a run",
+                hint=f"Its table and page: fieldmark study table {typed(folder.path)}. Its runs are in {typed(folder.path / 'runs')}.",
+            )
         kind = "folder" if folder.path.is_dir() else "file"
         if (above := next(filter(_holds_run, folder.path.parents), None)) is not None:
             raise InputError(f"{folder.path} is a {kind} of the run {above}: give {above}")

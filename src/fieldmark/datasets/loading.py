@@ -121,21 +121,24 @@ def load_data(found: FoundData, console: Console) -> LoadedData:
     if carved.is_drawn and (copies(content.hashes, dataset.rows("train")) >= 0).any():
         carved = found.drawn_by(content.hashes)
         used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
-    labelled = dataset.labels >= 0
-    published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
-    console.say(f"{used.name}: {len(used.class_names):,} classes, {len(used):,} images", *used.notes)
-    console.say(*_said_of(used, settings, published))
-    groups = ("groups",) if used.groups is not None else ()
-    columns = ("split", "classes", "images", *groups, "smallest class", "largest class", "where from")
-    console.say(table(None, columns, _table_rows(used, carved), _LEFT))
     if len(used) < len(read):
         kept = set(used.paths)
         content = content.take(np.array([row for row, path in enumerate(read.paths) if path in kept], np.int64))
-    loaded, margin = LoadedData(used, content), margin_of(settings.crop)
+    margin = margin_of(settings.crop)
+    loaded = LoadedData(used, content).without_empty(margin)
+    labelled = dataset.labels >= 0
+    published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
+    unusable = f", of which {len(loaded.content.problems):,} cannot be used" if loaded.content.problems else ""
+    console.say(f"{used.name}: {len(used.class_names):,} classes, {len(used):,} images{unusable}", *used.notes)
+    console.say(*_said_of(used, settings, published))
+    groups = ("groups",) if used.groups is not None else ()
+    columns = ("split", "classes", "images", *groups, "smallest class", "largest class", "where from")
+    usable = np.setdiff1d(np.arange(len(used)), list(loaded.content.problems)).astype(np.int64)
+    console.say(table(None, columns, _table_rows(used.take(usable), carved), _LEFT))
     if margin is None and (turned := unrotated(used, content)):
         boxes = "box leaves its image" if len(turned) == 1 else "boxes leave their images"
         console.say(f"{len(turned):,} {boxes} and would fit without the turn by EXIF (first: {used.paths[turned[0]]}). {REMEDY}")
-    return loaded.without_empty(margin)
+    return loaded
 
 
 def reading(settings: Sequence[str], others: str) -> Data:

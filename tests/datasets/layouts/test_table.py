@@ -752,3 +752,8 @@ def test_a_table_that_cannot_be_read_is_named_if_columns_were_given(tmp_path: Pa
     touch(tmp_path, "A/1.jpg", "B/1.jpg")
     (tmp_path / "t.csv").write_text("Datei;Art\nA/1.jpg;A\nB/1.jpg;B\n", encoding="utf-16")
     assert "t.csv, line 1: it is not UTF-8 text; save it as 'CSV UTF-8'" in error_of(tmp_path, path="Datei", label="Art")
+
+
+@pytest.mark.parametrize(("file", "name"), [("train.csv", "cars"), ("Labels.csv", "cars"), ("vans.csv", "vans")])
+def test_a_table_whose_name_says_nothing_is_called_after_its_folder(tmp_path: Path, file: str, name: str) -> None:
+    assert read_dataset(put(tmp_path / "cars" / file, "path,label", "a.png,x", "b.png,y")).name == name

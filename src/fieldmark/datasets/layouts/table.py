@@ -13,6 +13,7 @@ from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
 from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
+from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.datasets.layouts.table_files import (
     column_of_images,
     half_a_table,
@@ -24,6 +25,9 @@ from fieldmark.datasets.layouts.table_files import (
 )
 from fieldmark.datasets.layouts.table_images import ImageFinder
 from fieldmark.datasets.layouts.table_rows import TableRows
+
+_NO_NAMES = {*SPLIT_NAMES, "label", "labels", "data", "metadata"}
+"""What tables are called in many datasets, which are then called after the folder."""
 
 
 def read(source: Source) -> Dataset:
@@ -50,7 +54,8 @@ def read(source: Source) -> Dataset:
         return read_tables(path, splits, source, layout=LAYOUT.name, name=path.resolve().name)
     if not is_table(path):
         raise InputError(f"{shown(path)} is not a table", hint=hint)
-    return read_tables(path.parent, {path.name: ""}, source, layout=LAYOUT.name, name=path.stem)
+    name = path.resolve().parent.name if path.stem.lower() in _NO_NAMES else path.stem
+    return read_tables(path.parent, {path.name: ""}, source, layout=LAYOUT.name, name=name)
 
 
 def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout: str, name: str) -> Dataset:

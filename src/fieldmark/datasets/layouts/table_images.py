@@ -104,7 +104,7 @@ class ImageFinder:
         lost = {text for text, _ in named() if text not in found and _is_bare(text)}
         self.remarks.append(
             f"the images of {shown(file)} are looked up by name: {_listed(found.values())}"
-            + (f"; {len(lost):,} are not there" if lost else "")
+            + (f"; {len(lost):,} {'is' if len(lost) == 1 else 'are'} not there" if lost else "")
         )
         return paths | {text: self._path(text, usual) for text in lost}
 

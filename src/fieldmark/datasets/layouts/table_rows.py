@@ -162,7 +162,8 @@ class TableRows:
             self._splits.extend([_CODES.index(UNLABELLED)] * count)
             self._groups.extend([-1] * count)
             self._boxes.extend(_NO_BOX * count)
-            self._remarks.append(f"{shown(folder)}/ holds {count:,} images that no table lists: they are unlabelled")
+            listed = "image" if count == 1 else f"{count:,} images"
+            self._remarks.append(f"no table lists the {listed} in {shown(folder)}/, so {'it is' if count == 1 else 'they are'} unlabelled")
 
     def dataset(self, layout: str, name: str, for_training: bool = True) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
