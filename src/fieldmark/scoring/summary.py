@@ -48,7 +48,7 @@ def calibration_harm(test: SplitMetrics, val_images: int) -> str | None:
         return None
     return (
         f"calibration, fitted on {val_images:,} image{'s' * (val_images != 1)} of val, made the probabilities of test worse: "
-        f"NLL from {before:.3f} to {after:.3f} nats, ECE from {test.ece:.1f} to {test.ece_calibrated:.1f} %. "
+        f"NLL from {before:.3f} to {after:.3f} nats, and ECE, as computed, from {test.ece:.1f} to {test.ece_calibrated:.1f} %. "
         "With more images in val it would be more reliable."
     )
 
