@@ -28,3 +28,14 @@ def test_the_table_of_splits_counts_images_that_can_be_used(birds: Path, tmp_pat
     assert any(line.startswith("photos: 3 classes, 61 images, of which 1 cannot be used") for line in lines)
     (test,) = (line for line in lines if line.startswith("test "))
     assert [cell.strip() for cell in test.split("│")][:3] == ["test", "3", "12"]
+
+
+def test_a_class_held_out_whose_images_cannot_be_used(birds: Path, tmp_path: Path) -> None:
+    rows = [f"{file.relative_to(birds)},{file.parent.name},{file.parent.parent.name}" for file in sorted(birds.rglob("*.png"))]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["path,label,split", *rows, "lost.png,Owl,train", ""]))
+    (tmp_path / "train").symlink_to(birds / "train")
+    (tmp_path / "test").symlink_to(birds / "test")
+    console = Console(stream=io.StringIO())
+    data = load_data(find_data(table, load_recipe("default", ["data.unknown_classes=[Owl]"]).data, console), console)
+    assert len(data.content.problems) == 1 and len(data.rows("train")) > 0

@@ -244,8 +244,8 @@ def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
         rows.append((row.split, row.classes, row.images, *groups(row.groups), smallest, largest, row.source))
     if count := len(dataset.rows(UNLABELLED)):
         rows.append((UNLABELLED, "", count, *groups(""), "", "", "from the data"))
-    if dataset.held_out is not None:
-        held = Counter(name for name in dataset.held_out.tolist() if name)
+    held = Counter(name for name in ([] if dataset.held_out is None else dataset.held_out.tolist()) if name)
+    if held:
         smallest, largest = (f"{name} ({count:,})" for name, count in (held.most_common()[-1], held.most_common(1)[0]))
         rows.append((UNKNOWN, len(held), held.total(), *groups(""), smallest, largest, "held out of training"))
     return rows
