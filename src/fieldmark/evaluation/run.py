@@ -23,6 +23,7 @@ from fieldmark.answering.answerer import Answerer, Boxes
 from fieldmark.answering.images import images_in, streamed_images
 from fieldmark.answering.in_memory import Source
 from fieldmark.answering.networks import Networks
+from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
@@ -68,6 +69,7 @@ class Run:
         return f"Run({', '.join(known)})"
 
     @classmethod
+    @checked
     def load(cls, path: Run | str | os.PathLike[str]) -> Run:
         """The run in a folder; a Run is returned as it is. Raises InputError if it is not a run or has no trained weights yet."""
         if isinstance(path, Run):
@@ -140,6 +142,7 @@ class Run:
         for name in ("decisions", "score", "answerer"):
             self.__dict__.pop(name, None)
 
+    @checked
     def predictions(self, split: str, features: bool = True) -> Predictions | None:
         """What was saved for a split; None if nothing was."""
         path = self.folder.predictions / f"{split}.npz"
@@ -200,6 +203,7 @@ class Run:
     @contextmanager
     def computing(self) -> Iterator[Execution]:
         """Inside the `with` block PyTorch has the run's number of threads; afterwards the caller's process is as it was."""
+        load_libraries(Console(quiet=True))
         from fieldmark.models.device import keep_freed_memory, set_threads
         from fieldmark.models.process import borrowed_process
 
@@ -211,16 +215,17 @@ class Run:
     @cached_property
     def model(self) -> Classifier:
         """The trained model, on its device, in evaluation mode. Raises InputError for an ensemble of several networks."""
-        from fieldmark.models.factory import build_model
-        from fieldmark.models.weights import load_weights
-
         if self.is_combined:
             raise InputError(f"{self.path} is an ensemble of {len(self.members)} networks", hint=f"They are in {self.folder.members}.")
         settings = self.recipe.model.model_copy(update={"weights": "none", "max_parameters": None})
-        model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
-        load_weights(model, self.folder.best_weights)
-        self.execution.prepare(model)
-        return model.eval()
+        with self.computing() as execution:
+            from fieldmark.models.factory import build_model
+            from fieldmark.models.weights import load_weights
+
+            model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
+            load_weights(model, self.folder.best_weights)
+            execution.prepare(model)
+            return model.eval()
 
     def forget_model(self) -> None:
         """Give back the memory of the model until it is asked for again."""
@@ -251,6 +256,7 @@ class Run:
             console.say(*split.remarks)
             return split.predict(self.model, execution, self.recipe.evaluate.batch, console, self.class_names)
 
+    @checked
     def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
 
@@ -261,7 +267,7 @@ class Run:
         training is not finished, and if the run was trained on images cropped to boxes and these have none, or the other way round.
         """
         for caution in self.cautions(boxes is not None):
-            warnings.warn(caution, stacklevel=2)
+            warnings.warn(caution, stacklevel=3)
         return list(self.answerer.stream(images_in(images), top, boxes))
 
     def cautions(self, boxes: bool) -> tuple[str, ...]:
@@ -285,6 +291,7 @@ class Run:
             return f"{self.path} was trained on whole images and sees these cropped: fine only if its images were crops already"
         return None
 
+    @checked
     def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
         """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
-from fieldmark.core.arguments import fitting
+from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
@@ -26,7 +26,7 @@ LAYOUTS: dict[str, Layout] = {name: import_module(f"{__name__}.{name.replace('-'
 """Every layout by its name, each from the module of that name."""
 
 
-@fitting
+@checked
 def read_dataset(
     data: str | Path,
     layout: str = "auto",
