@@ -54,7 +54,7 @@ class Demo:
 
 @checked
 def demo(*settings: Settings, out: str | Path | None = None, quiet: bool = False, **keys: Any) -> Demo:
-    """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two CPU cores.
+    """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two free CPU cores.
 
     Args:
         settings: Recipe keys that differ from `fieldmark recipes demo`, such as train.epochs=5.

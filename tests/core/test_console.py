@@ -76,6 +76,19 @@ def test_the_time_left_of_the_whole_work_is_shown_where_it_is_known(monkeypatch)
     assert stream.getvalue() == "epoch 2/30: 5 of 10 steps, about 12 min 5 s left, 9 images/s\n"
 
 
+def test_of_what_is_done_no_time_is_left(monkeypatch):
+    assert bar_after(monkeypatch, (4.0, 100)).endswith("100/100 25 files/s")
+    monkeypatch.setattr("fieldmark.core.console._PLAIN_SECONDS", -1.0)
+    stream = io.StringIO()
+    with Console(stream=stream).progress("reading", "files") as advance:
+        advance(100, 100)
+    assert stream.getvalue() == "reading: 100 of 100 files\n"
+
+
+def test_a_slow_rate_is_not_rounded_to_none(monkeypatch):
+    assert bar_after(monkeypatch, (10.0, 4)).endswith("4/100 0.4 files/s 4 min 0 s left")
+
+
 def test_a_bar_says_what_is_left_and_fits_80_columns():
     stream = io.StringIO()
     console = Console(stream=stream)

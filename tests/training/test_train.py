@@ -100,6 +100,7 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         "figures and their intervals",
     ):
         assert re.search(rf"^{phase}.*: \d.* s$", log, re.MULTILINE), phase
+    assert re.search(r"^trained in \d.* s, seeing 80 images over all epochs; everything is in ", log, re.MULTILINE)
     rows = read_json_lines(folder.metrics_file)
     assert [row["epoch"] for row in rows] == [1, 2] and all(math.isfinite(row["train_loss"]) for row in rows)
     assert [row["step"] for row in read_json_lines(folder.steps_file)] == [2, 4, 6, 8, 10]

@@ -235,7 +235,9 @@ def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False
 def study_run(
     study: str,
     /,
-    *data: Annotated[str, Parameter(help="One or several datasets, and recipe keys that change the base, such as train.epochs=12.")],
+    *data: Annotated[
+        str, Parameter(required=True, help="One or several datasets, and recipe keys that change the base, such as train.epochs=12.")
+    ],
     out: Path,
     seeds: int | None = None,
     jobs: Jobs | None = None,

@@ -25,6 +25,8 @@ _PLAIN_WIDTH = 140
 _BAR_WIDTH = 15
 _RATE_AFTER = 0.5
 """Seconds from which on a rate says something."""
+_SHORT = 0.5
+"""Seconds that are rounded to none."""
 _LONGEST_WORD = 32
 """Characters of a word that a column is made wide enough for; a longer one is cut."""
 
@@ -152,7 +154,7 @@ class Console:
                     rate = done / seconds if seconds >= _RATE_AFTER else 0.0
                     if left is None and rate and total is not None:
                         left = (total - done) / rate
-                    shown = note or (f"{rate:,.0f} {unit}/s" if rate else "")
+                    shown = note or (f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s" if rate else "")
                     bar.update(task, completed=done, total=total, note=shown, left=_left(left))
 
                 yield advance
@@ -165,8 +167,8 @@ class Console:
                 if now - last >= _PLAIN_SECONDS:
                     last = now
                     text = f"{title}: {done:,}" + (f" of {total:,} {unit}" if total is not None else f" {unit}")
-                    if total is not None:
-                        text += f", about {_left((now - started) / max(done, 1) * (total - done) if left is None else left)}"
+                    if total is not None and (still := _left((now - started) / max(done, 1) * (total - done) if left is None else left)):
+                        text += f", about {still}"
                     self._terminal.print(f"{text}, {note}" if note else text, markup=False)
 
             yield advance
@@ -259,7 +261,8 @@ def _cell(value: Any) -> Text:
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f"{duration(seconds)} left"
+    """Nothing once it is too little to wait for."""
+    return "" if seconds is None or seconds < _SHORT else f"{duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

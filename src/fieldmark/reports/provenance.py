@@ -34,7 +34,7 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
         ("Platform", platform),
     ]
     if run.ensemble is not None:
-        spent = f"{training.samples_seen:,} images in {training.steps:,} steps, {duration(training.seconds)} together"
+        spent = f"{training.samples_seen:,} images seen in {training.steps:,} steps, {duration(training.seconds)} together"
         return [*made, ("Parameters", f"{model.parameters:,}"), size, ("Training of the members", spent), *origin]
     epochs = f"{training.epochs} epoch{'s' * (training.epochs != 1)}, the best was {training.best_epoch}"
     refit = f", then {training.best_epoch} on train and val together" if training.refit else ""
@@ -45,7 +45,7 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
         ("Parameters", f"{model.parameters:,}, {trained} trained"),
         size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
-        ("Training", f"{epochs}{refit}; {training.samples_seen:,} images in {training.steps:,} steps"),
+        ("Training", f"{epochs}{refit}; {training.samples_seen:,} images seen over all epochs, in {training.steps:,} steps"),
         ("Training time", f"{duration(training.seconds)}, {training.images_per_second:,.1f} images/s"),
         ("Device", training.device),
         ("Precision", f"{training.precision}, {recipe.train.memory_format}"),

@@ -283,7 +283,8 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     _drop_working_files(folder)
     console.say("", metrics_table(metrics, summary.dataset.classes))
     console.say(*trust_notes(fitted, test, summary.test))
-    console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+    trained = f"trained in {duration(position.seconds)}, seeing {position.samples_in_all:,} images over all epochs"
+    console.say(f"{trained}; everything is in {folder.path}")
 
 
 def _drop_working_files(folder: RunFolder) -> None:
