@@ -254,7 +254,9 @@ class Run:
 
             split = open_split(loaded, rows, preprocess, seen, console)
             console.say(*split.remarks)
-            return split.predict(self.model, execution, self.recipe.evaluate.batch, console, self.class_names)
+            with console.waiting(f"loading {self.recipe.model.name}"):
+                model = self.model
+            return split.predict(model, execution, self.recipe.evaluate.batch, console, self.class_names)
 
     @checked
     def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:

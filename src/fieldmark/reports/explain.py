@@ -186,9 +186,10 @@ def explain_run(
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
     cautions = run.cautions(boxes is not None)
     console.say(*(f"warning: {caution}" for caution in cautions))
-    explainer = _Explainer(run, method, boxes)
-    panels = []
     load_libraries(console)
+    with console.waiting("loading the run"):
+        explainer = _Explainer(run, method, boxes)
+    panels = []
     with run.computing(), console.progress("explaining", "images") as advance:
         for image, name, file in zip(files, names, names_of_maps, strict=True):
             panel = explainer.panel(image, name, file)

@@ -118,7 +118,8 @@ def read_and_build(found: FoundData, recipe: Recipe, console: Console) -> tuple[
     prepare_machine(recipe)
     loaded = load_data(found, console)
     classes = len(loaded.dataset.class_names)
-    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
+    with console.waiting(f"building {recipe.model.name}"):
+        built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, f"{recipe.model.name} with {classes:,} classes")
     check_stages(built.model, recipe)
