@@ -126,6 +126,19 @@ def test_splits_settings_and_provenance(finished_run: Run, report: tuple[str, Pa
     assert len([given for given in page.all("svg") if "by epoch" in given.get("aria-label", "")]) == 3
 
 
+def test_the_pairs_confused_most_are_said_with_both_names_the_more_frequent_mistake_first(
+    finished_run: Run, report: tuple[str, Page]
+) -> None:
+    own = Predictions.load(finished_run.folder.predictions / "test.npz")
+    answered = zip(own.labels.tolist(), own.logits.argmax(axis=1).tolist(), strict=True)
+    times = Counter((own.class_names[label], own.class_names[said]) for label, said in answered)
+    row = r"<bdi>([^<]+)</bdi> <span class=.soft.>predicted as</span> <bdi>([^<]+)</bdi></th><td[^>]*>(\d+)</td><td[^>]*>(\d+)</td>"
+    rows = re.findall(row, report[0])
+    assert rows
+    for label, said, often, back in rows:
+        assert (int(often), int(back)) == (times[label, said], times[said, label]) and int(often) >= int(back)
+
+
 def test_every_class_has_its_row(finished_run: Run, report: tuple[str, Page]) -> None:
     own = Predictions.load(finished_run.folder.predictions / "test.npz")
     said = own.logits.argmax(axis=1)

@@ -45,6 +45,20 @@ def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run)
     assert len(shown["reliability"]) == 2 and shown["unknown"] == [] and shown["robustness"] is None and shown["severities"] == []
 
 
+def test_calibration_that_changes_nothing_is_said_and_shown_once(run: Run) -> None:
+    record = json.loads(run.folder.calibration_file.read_text())
+    run.folder.calibration_file.write_text(json.dumps(record | {"temperature": 1.0}))
+    test = run.summary.test
+    same = {f"{name}_calibrated{end}": getattr(test, f"{name}{end}") for name in ("nll", "ece") for end in ("", "_low", "_high")}
+    run.summary.model_copy(update={"test": test.model_copy(update=same)}).write(run.folder.summary_file)
+    unchanged = Run.load(run.path)
+    shown = trust(assess(unchanged), unchanged.summary.test)
+    assert not shown["calibrates"] and len(shown["reliability"]) == 1
+    text = Page(write_report(unchanged).read_text(encoding="utf-8")).text
+    assert "calibration left them as they are (a temperature of 1)" in text
+    assert "After" not in text and "after calibration" not in text
+
+
 def test_a_run_without_calibration_has_what_needs_none(run: Run) -> None:
     run.folder.calibration_file.unlink()
     bare = Run.load(run.path)

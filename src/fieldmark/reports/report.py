@@ -142,8 +142,10 @@ def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _
 
 
 def _also(metric: Metric, figures: SplitMetrics) -> str:
-    """What the figure is without its correction for few images, and after calibration."""
-    calibrated = f"{stated(metric, figures, '_calibrated')[0]} after calibration" if figures.has(f"{metric.key}_calibrated") else ""
+    """What the figure is without its correction for few images, and after a calibration that changed it."""
+    state = "_calibrated"
+    changed = figures.has(f"{metric.key}{state}") and figures.estimate(f"{metric.key}{state}") != figures.estimate(metric.key)
+    calibrated = f"{stated(metric, figures, state)[0]} after calibration" if changed else ""
     return "".join(f"; {said}" for said in (as_computed(metric, figures), calibrated) if said)
 
 

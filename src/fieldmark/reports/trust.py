@@ -46,6 +46,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
     decisions = found.decisions
     return {
         "decisions": None if decisions is None else decisions.record,
+        "calibrates": decisions is not None and (decisions.record.vector is not None or decisions.record.temperature != 1),
         "scaling": "" if decisions is None else _scaling(found),
         "calibrated": [] if decisions is None else _calibrated(test),
         "corrected": [metric.name for metric in METRICS.values() if metric.calibrated and test.has(f"{metric.key}_corrected")],
