@@ -94,7 +94,7 @@ def train(
             built-in set.
         settings: Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
             A dictionary such as {"train.epochs": 12} holds several.
-        keys: The same as keywords: train={"epochs": 12}, **{"optim.lr": 0.1} or settings={"train.epochs": 12}.
+        keys: The same as keywords: train={"epochs": 12} or settings={"train.epochs": 12}.
         recipe: A recipe that comes with Fieldmark (`fieldmark recipes` lists them) or a YAML file.
         out: The run folder to create; by default a new one under runs/.
         quiet: Print nothing.
