@@ -95,4 +95,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'fieldmark' has no attribute {name!r}{suggest(name, __all__)}")
     import importlib
 
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, "fieldmark.api")), name)
+    from fieldmark.core.environment import kept_environment
+
+    with kept_environment():  # rich draws a number as it is imported
+        return getattr(importlib.import_module(_ELSEWHERE.get(name, "fieldmark.api")), name)

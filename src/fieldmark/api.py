@@ -57,7 +57,7 @@ class Demo:
 
 @checked
 def demo(*settings: Settings, out: str | Path | None = None, quiet: bool = False, **keys: Any) -> Demo:
-    """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two CPU cores.
+    """Draw the built-in birds and train a small network on them from scratch, in about two minutes on two free CPU cores.
 
     Args:
         settings: Recipe keys that differ from `fieldmark recipes demo`, such as train.epochs=5.
@@ -97,7 +97,7 @@ def train(
             built-in set.
         settings: Recipe keys, such as train.epochs=12 (`fieldmark fields` lists them).
             A dictionary such as {"train.epochs": 12} holds several.
-        keys: The same as keywords: train={"epochs": 12}, **{"optim.lr": 0.1} or settings={"train.epochs": 12}.
+        keys: The same as keywords: train={"epochs": 12} or settings={"train.epochs": 12}.
         recipe: A recipe that comes with Fieldmark (`fieldmark recipes` lists them) or a YAML file.
         out: The run folder to create; by default a new one under runs/.
         quiet: Print nothing.
@@ -110,9 +110,12 @@ def train(
     """
     from fieldmark.core.recipe.load import load_recipe
     from fieldmark.reports import changes
+    from fieldmark.training.starting_weights import changed_weights
 
     console = Console(quiet)
-    return changes.train(path_of(data, _DATA), load_recipe(recipe, _given(settings, keys), console.say), out, console)
+    wanted = load_recipe(recipe, _given(settings, keys), console.say)
+    console.say(*(changed_weights(Path(recipe), wanted) if isinstance(recipe, str | os.PathLike) else ()))
+    return changes.train(path_of(data, _DATA), wanted, out, console)
 
 
 @checked
@@ -208,6 +211,7 @@ def evaluate(
     from fieldmark.bundles.bundle import Bundle, is_bundle
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.corruptions import all_corruptions
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.evaluation.evaluate import CROPS, evaluate_run
     from fieldmark.evaluation.run import Run
     from fieldmark.reports import changes
@@ -233,9 +237,13 @@ def evaluate(
     if severities:
         return evaluate_corruptions(run, severities, quiet)
     loaded, console, other = Run.load(run), Console(quiet), None if data is None else path_of(data, _DATA)
-    if crop == "both":
-        return tuple(evaluate_run(loaded, other, split, console, each, corrupt, read_by) for each in CROPS)
-    return evaluate_run(loaded, other, split, console, crop, corrupt, read_by)
+    options = {"--split": None if split == "test" else split, "--crop": crop, "--corrupt": corrupt}
+    chosen = [word for option, value in options.items() if value is not None for word in (option, value)]
+    with asked_by("evaluate", str(loaded.path), *chosen, "--data"):
+        if crop != "both":
+            return evaluate_run(loaded, other, split, console, crop, corrupt, read_by)
+        boxes_first = {each: evaluate_run(loaded, other, split, console, each, corrupt, read_by) for each in reversed(CROPS)}
+        return tuple(boxes_first[each] for each in CROPS)
 
 
 @checked
@@ -401,25 +409,31 @@ def submit(
 ) -> Submission:
     """Predict the unlabelled images of a dataset, and write the file that a competition asks for.
 
+    Where a folder such as test holds unlabelled images alone, those without a label between the images of training are left out.
+
     Args:
         run: A finished run.
         out: The CSV file to write.
         data: Other data with unlabelled images; by default the run's own.
         columns: HEADER=WHAT, separated by commas; by default id=stem,label=class. WHAT is path, name, stem (the name without its suffix),
-            class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class).
+            class, index (of the class, from 0), number (from 1), probability, or probabilities (a column for each class, headed by its
+            name alone).
         quiet: Print nothing.
         like: A sample submission, whose ids and columns are written in their order.
         settings: As for `evaluate`.
 
     Raises:
-        InputError: the columns are wrong, the run is not finished, or there are no unlabelled images.
+        InputError: the columns are wrong or call two images alike, the run is not finished, or there are no unlabelled images.
     """
     from fieldmark.core.recipe.layers import setting_texts
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.evaluation.run import Run
     from fieldmark.evaluation.submission import submit_run
 
     other = None if data is None else path_of(data, _DATA)
-    return submit_run(Run.load(run), Path(out), other, columns, Console(quiet), like, setting_texts(_given((), {"settings": settings})))
+    loaded, read_by = Run.load(run), setting_texts(_given((), {"settings": settings}))
+    with asked_by("submit", str(loaded.path), str(out), "--data"):
+        return submit_run(loaded, Path(out), other, columns, Console(quiet), like, read_by)
 
 
 @checked
@@ -747,6 +761,7 @@ def describe_dataset(
     from fieldmark.core.recipe.layers import setting_texts
     from fieldmark.datasets.layouts import read_dataset
     from fieldmark.datasets.layouts.columns import parse
+    from fieldmark.datasets.layouts.question import asked_by
     from fieldmark.datasets.loading import reading
     from fieldmark.datasets.overview import overview
 
@@ -756,7 +771,8 @@ def describe_dataset(
     asked = {key: value if value != getattr(Data(), key) else getattr(read, key) for key, value in options.items()}
     named = asked.pop("columns")
     by_name = parse(named) if isinstance(named, str) else named
-    return overview(read_dataset(path_of(data, _DATA), asked.pop("layout"), by_name, Console(quiet), **asked))
+    with asked_by("layouts"):
+        return overview(read_dataset(path_of(data, _DATA), asked.pop("layout"), by_name, Console(quiet), **asked))
 
 
 @checked

@@ -82,7 +82,7 @@ def test_training_ends_with_a_report_that_can_be_written_again(birds, tiny, tmp_
     assert f"the report is {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().err.splitlines()[-1]
     assert run("report", tmp_path / "run", "--out", tmp_path / "mine.html") == 0
     said = capsys.readouterr().err
-    assert said.startswith("writing the report: ") and said.endswith(f"the report is {tmp_path / 'mine.html'}\n")
+    assert "writing the report: " in said and said.endswith(f"the report is {tmp_path / 'mine.html'}\n")
     fieldmark.report(tmp_path / "run", out=tmp_path / "mine.html", quiet=True)
     assert capsys.readouterr().err == ""
     assert (tmp_path / "mine.html").read_bytes() == (tmp_path / "run" / "report.html").read_bytes()

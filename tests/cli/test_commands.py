@@ -99,8 +99,26 @@ def test_help_lists_commands_by_what_people_do(capsys):
     app.help_print([])
     printed = capsys.readouterr().out
     titles = [line.strip("╭─╮ \n") for line in printed.splitlines() if line.startswith("╭")]
-    assert titles == ["Commands", *(group.name for group in (START, TRAIN, LOOK, USE, STUDY, DATA))]
+    assert titles == [*(group.name for group in (START, TRAIN, LOOK, USE, STUDY, DATA)), "Options"]
+    assert printed.index("Options ─") < printed.index("--help")
     assert printed.index("Start ─") < printed.index("│ demo ") < printed.index("│ train ") < printed.index("│ resume ")
+
+
+@pytest.mark.parametrize(
+    "words, usage",
+    [
+        ("train", "train [OPTIONS] DATA [SETTINGS...]"),
+        ("demo", "demo [OPTIONS] [SETTINGS...]"),
+        ("layouts", "layouts [OPTIONS] [DATA] [SETTINGS...]"),
+        ("models", "models [OPTIONS] [PATTERN]"),
+        ("study run", "study run --out PATH [OPTIONS] STUDY DATA..."),
+        ("study list", "study list [NAME]"),
+        ("study", "study COMMAND"),
+    ],
+)
+def test_the_usage_calls_arguments_as_their_table_does(words, usage, capsys):
+    app.help_print(words.split())
+    assert capsys.readouterr().out.splitlines()[0] == f"Usage: fieldmark {usage}"
 
 
 def test_python_can_do_what_the_command_line_can():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fieldmark.cli import app, main
+from fieldmark.evaluation.run import Run
 
 
 def said(command: str, capsys) -> str:
@@ -33,9 +34,20 @@ def said(command: str, capsys) -> str:
         ("demo --epochs 5", "demo train.epochs=5"),
         ("study run noise-floor birds --out x --epochs 3", "study run noise-floor birds --out x train.epochs=3"),
         ("predict --model runs/mine --source photos", "predict runs/mine photos"),
+        ("study run aug.yaml --data cars --out s --dry-run --seed 3", "study run aug.yaml cars --out s --dry-run --seeds 3"),
+        ("study run --out s aug.yaml --dataset cars", "study run --out s aug.yaml cars"),
+        ("train photos --project {here}", "train photos --out {here}/NAME"),
+        ("train photos --project new --name first --epochs 5", "train photos --out new/first train.epochs=5"),
+        ("train photos --name first", "train photos --out runs/first"),
+        ("submit runs/a --output o.csv --sample s.csv", "submit runs/a o.csv --like s.csv"),
+        ("submit --model runs/a --output o.csv", "submit runs/a o.csv"),
+        ("fit photos train.epochs=5", "train photos train.epochs=5"),
+        ("val runs/a", "evaluate runs/a"),
+        ("compare runs/a runs/b", "report runs/a runs/b --out comparison.html"),
     ],
 )
-def test_options_of_other_tools_are_answered_with_a_command_to_copy(typed, wanted, capsys):
+def test_options_of_other_tools_are_answered_with_a_command_to_copy(typed, wanted, tmp_path, capsys):
+    typed, wanted = typed.format(here=tmp_path), wanted.format(here=tmp_path)
     (command,) = (line.removeprefix("Type: fieldmark ") for line in said(typed, capsys).splitlines() if line.startswith("Type: "))
     assert command == wanted
     app.parse_args(command, exit_on_error=False, print_error=False)
@@ -49,9 +61,17 @@ def test_each_option_has_a_line_of_its_own(capsys):
     ]
 
 
+def test_options_without_an_answer_are_left_out_of_the_command(tmp_path, capsys):
+    text = said(f"train --augment {tmp_path} --epochs 5 --resume --nonsense 3", capsys)
+    assert text.splitlines()[-1] == f"Type, without --augment, --resume, --nonsense: fieldmark train {tmp_path} train.epochs=5"
+    assert "train has no option --resume: `fieldmark resume RUN` goes on" in text
+    assert "train has no option --augment: augmentations are settings" in text
+
+
 @pytest.mark.parametrize(
     ("typed", "wanted"),
     [
+        ("train data=photos", ("there is no file or folder data=photos", "without data=: photos")),
         ("predict runs/mine photo.jpg --device cpu", ("part of the run's recipe", "CUDA_VISIBLE_DEVICES=")),
         ("resume runs/mine --epochs 10", ("part of the run's recipe", "--recipe RUN/recipe.yaml train.epochs=10")),
         ("predict runs/mine photo.jpg --tpo 3", ("Did you mean --top?",)),
@@ -121,3 +141,12 @@ def test_a_dataset_is_described_by_the_keys_that_training_takes(tmp_path: Path, 
         described.append((stop.value.code, capsys.readouterr().out))
     assert described[0] == described[1] != described[2] and described[0][0] == 0
     assert "data.class_depth" in said(f"layouts {tmp_path} train.epochs=3", capsys)
+
+
+def test_a_run_that_comes_second_is_put_first(tmp_path: Path, finished_run: Run, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "run").symlink_to(finished_run.path)
+    monkeypatch.chdir(tmp_path)
+    for command, better in (("predict new run", "predict run new"), ("explain new run --out why", "explain run new --out why")):
+        assert said(command, capsys).splitlines()[-1] == f"The run comes first: fieldmark {better}"
+    assert "comes first" not in said("predict new new", capsys)

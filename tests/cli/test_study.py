@@ -37,7 +37,8 @@ def test_table_is_said_and_written(tmp_path, capsys):
     ("arguments", "wanted"),
     [
         (("table", "nowhere"), "nowhere is not the folder of a study"),
-        (("run", "noise-floor", "--out", "x"), "a study needs data"),
+        (("run", "noise-floor", "--out", "x"), "study run: DATA is missing"),
+        (("run", "noise-floor", "train.epochs=3", "--out", "x"), "a study needs data"),
         (("run", "noise-flor", "birds", "--out", "x"), "did you mean noise-floor?"),
         (("run", "noise-floor", "birds", "--out", "x", "--jobs", "0"), "--jobs"),
         (("run", "noise-floor", "birds", "--out", "x", "--seeds", "0"), "--seeds: expected at least 1, got 0"),

@@ -8,17 +8,14 @@ from fieldmark import api
 from fieldmark.core import arguments
 from fieldmark.core.errors import InputError
 
-OF_SEVERAL_KINDS = set(
-    "run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth".split()  # noqa: SIM905
-)
+OF_SEVERAL_KINDS = set("run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth".split())  # noqa: SIM905
 """Arguments that say themselves what they take."""
 PUBLIC = [getattr(api, name) for name in fieldmark.__all__ if hasattr(api, name) and name not in fieldmark._ELSEWHERE]
 
 
 @pytest.mark.parametrize("function", PUBLIC, ids=lambda each: each.__name__)
 def test_every_argument_of_the_api_has_a_kind(function):
-    assert set(inspect.signature(function).parameters) <= set(arguments._KINDS) | OF_SEVERAL_KINDS
-    assert hasattr(function, "__wrapped__")
+    assert set(inspect.signature(function).parameters) <= set(arguments.accepted(function.__wrapped__)) | OF_SEVERAL_KINDS
 
 
 @pytest.mark.parametrize(
@@ -45,6 +42,19 @@ def test_every_argument_of_the_api_has_a_kind(function):
         (lambda: fieldmark.run_study("noise-floor", "birds", out="x", seeds=True), "seeds is a whole number, not True (bool)"),
         (lambda: fieldmark.describe_dataset(3), "DATA is the path"),
         (lambda: fieldmark.list_fields(None), "prefix is text, not None"),
+        (lambda: fieldmark.evaluate("x", crop="cat"), "crop is none, box or both, not 'cat' (str)"),
+        (lambda: fieldmark.describe_dataset("x", several_objects="largst"), "not 'largst' (str); did you mean largest?"),
+        (
+            lambda: fieldmark.read_dataset("x", several_objects="biggest"),
+            "several_objects is ask, largest or leave-out, not 'biggest' (str)",
+        ),
+        (lambda: fieldmark.calibrate("x", scaling="platt"), "scaling is temperature or vector, not 'platt' (str)"),
+        (lambda: fieldmark.ensemble("x", "y", method="soups", out="z"), "did you mean soup?"),
+        (lambda: fieldmark.submit("x", "y.csv", columns=3), "columns is text, not 3 (int)"),
+        (lambda: fieldmark.explain("x", "y.png", out=""), "out is empty"),
+        (lambda: fieldmark.train("birds", out="a\0b"), "out is a path, which cannot hold the character NUL: 'a\\x00b' (str)"),
+        (lambda: fieldmark.train("birds", out="b/" + "a" * 300), "out has a name of 300 bytes, and file systems allow 255"),
+        (lambda: fieldmark.Run.load(), "Run.load needs path"),
     ],
 )
 def test_what_cannot_be_used_is_an_input_error_that_names_it(call, wanted, tmp_path, monkeypatch):
@@ -79,6 +89,23 @@ def test_arguments_that_a_function_does_not_take_are_one_line(call, wanted):
     with pytest.raises(InputError) as error:
         call()
     assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "wanted"),
+    [
+        (["x"], {"top": "3"}, "top is a whole number, not '3' (str)"),
+        (["x"], {"top": 2.0}, "top is a whole number, not 2.0 (float)"),
+        (["x"], {"top": None}, "top is a whole number, not None"),
+        ([], {}, "Run.predict needs images"),
+        (["x"], {"csv": "a.csv"}, "Run.predict takes no argument csv"),
+        (["x", 5, None, 4], {}, "Run.predict takes at most 3 arguments without a name, not 4"),
+    ],
+)
+def test_methods_of_a_run_check_their_arguments(given, named, wanted):
+    with pytest.raises(InputError) as error:
+        fieldmark.Run.predict(object.__new__(fieldmark.Run), *given, **named)
+    assert str(error.value).split("\n")[0] == wanted
 
 
 def test_a_function_that_does_not_exist_suggests_one():

@@ -68,12 +68,57 @@ def test_a_table_fits_80_columns_and_neither_intervals_nor_words_break():
     assert all(word in text for word in (*name.split(), "log-likelihood", "images"))
 
 
-def test_the_time_left_of_the_whole_work_is_shown_where_it_is_known(monkeypatch):
-    monkeypatch.setattr("fieldmark.core.console._PLAIN_SECONDS", -1.0)
+def lines_of(monkeypatch, title: str, unit: str, *steps: tuple) -> str:
+    """What is printed where there is no terminal, if each step takes ten seconds."""
+    now = 50.0
+    monkeypatch.setattr("fieldmark.core.console.time.monotonic", lambda: now)
     stream = io.StringIO()
-    with Console(stream=stream).progress("epoch 2/30", "steps") as advance:
-        advance(5, 10, "9 images/s", 725)
-    assert stream.getvalue() == "epoch 2/30: 5 of 10 steps, about 12 min 5 s left, 9 images/s\n"
+    with Console(stream=stream).progress(title, unit) as advance:
+        for step in steps:
+            now += 10.0
+            advance(*step)
+    return stream.getvalue()
+
+
+def test_the_time_left_of_the_whole_work_is_shown_where_it_is_known(monkeypatch):
+    assert (
+        lines_of(monkeypatch, "epoch 2/30", "steps", (5, 10, "9 images/s", 725))
+        == "epoch 2/30: 5 of 10 steps, about 12 min 5 s left, 9 images/s\n"
+    )
+
+
+def wait_for(stream: io.StringIO) -> None:
+    """Until something is written."""
+    ends = time.monotonic() + 60
+    while not stream.getvalue() and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
+def test_of_what_is_done_no_time_is_left(monkeypatch):
+    assert bar_after(monkeypatch, (4.0, 100)).endswith("100/100 25 files/s")
+    assert lines_of(monkeypatch, "reading", "files", (100, 100)) == "reading: 100 of 100 files\n"
+
+
+def test_without_a_terminal_the_first_line_of_progress_comes_soon_and_the_others_each_half_minute(monkeypatch):
+    lines = lines_of(monkeypatch, "drawing", "birds", *((done, 8) for done in range(1, 9))).splitlines()
+    assert [line.split(",")[0] for line in lines] == ["drawing: 1 of 8 birds", "drawing: 4 of 8 birds", "drawing: 7 of 8 birds"]
+
+
+def test_without_a_terminal_what_has_counted_nothing_yet_is_named(monkeypatch):
+    monkeypatch.setattr("fieldmark.core.console._FIRST_SECONDS", 0.05)
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    with console.progress("explaining", "images"):
+        wait_for(stream)
+    assert stream.getvalue() == "explaining …\n"
+    with console.progress("predicting", "images") as advance:
+        advance(1, 2)
+        time.sleep(0.2)
+    assert "predicting …" not in stream.getvalue()
+
+
+def test_a_slow_rate_is_not_rounded_to_none(monkeypatch):
+    assert bar_after(monkeypatch, (10.0, 4)).endswith("4/100 0.4 files/s 4 min 0 s left")
 
 
 def test_a_bar_says_what_is_left_and_fits_80_columns():
@@ -137,9 +182,7 @@ def test_what_takes_long_is_said_while_it_goes_on_where_there_is_no_terminal(mon
     stream = io.StringIO()
     console = Console(stream=stream)
     with console.waiting("loading"):
-        ends = time.monotonic() + 60
-        while not stream.getvalue() and time.monotonic() < ends:
-            time.sleep(0.01)
+        wait_for(stream)
     assert stream.getvalue() == "loading …\n"
 
 

@@ -139,3 +139,9 @@ def test_the_nearest_run_is_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(InputError, match="there is no run folder") as error:
             RunFolder.open(wrong)
         assert error.value.hint == hint
+
+
+def test_the_folder_of_a_study_is_no_run(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(InputError, match=rf"is the folder of a study, and not a run\n.*fieldmark study table {tmp_path}"):
+        RunFolder.open(tmp_path)

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from fieldmark.core.errors import InputError
 from fieldmark.datasets.dataset import UNLABELLED, Dataset
 from fieldmark.datasets.images import Files
-from fieldmark.datasets.splits import Folds, SplitRow, carve, own_splits, split_table, straddling
+from fieldmark.datasets.splits import Folds, SplitRow, carve, own_splits, split_row, split_table, straddling
 
 
 def dataset_of(counts: list[int], **others: list[int]) -> Dataset:
@@ -334,3 +334,9 @@ def test_unlabelled_images_are_left_alone() -> None:
         carved = carve(given_dataset, 0.1, 0.15, 0).dataset
         assert paths_of(carved, UNLABELLED) == paths_of(dataset, UNLABELLED)
         assert [len(carved.rows(split)) for split in ("train", "val", "test")] == [31, 3, 6]
+
+
+def test_the_split_table_counts_groups_and_images_alone() -> None:
+    row = split_row("train", np.array([0, 0, 1, 1, 1]), ["a", "b"], groups=np.array([4, 4, 7, -1, -1]))
+    assert (row.images, row.groups) == (5, 4)
+    assert split_row("train", np.array([0, 1]), ["a", "b"]).groups is None

@@ -122,3 +122,10 @@ def test_whole_images_and_boxes_do_not_go_together(copies):
     metadata["preprocess"]["margin"] = 0.1
     save_file(load_file(weights), weights, {"fieldmark": json.dumps(metadata)})
     assert "cropped to boxes" in refused(one, other)
+
+
+def test_the_same_network_twice_is_said(copies, members):
+    (caution,) = open_members([*members[:2], copies[0]]).identical()
+    names = open_members([members[0], copies[0]]).names
+    assert caution.startswith(f"The weights of {names[1]} are bit for bit those of {names[0]}")
+    assert open_members(members).identical() == []

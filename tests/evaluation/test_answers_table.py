@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fieldmark.core.console import Console
 from fieldmark.evaluation.answers_table import write_answers
-from fieldmark.evaluation.assessment import assess
+from fieldmark.evaluation.evaluate import evaluate_run
 from fieldmark.evaluation.run import Run
 from fieldmark.scoring.predictions import Predictions
 
@@ -51,8 +52,21 @@ def test_without_label_answer_or_calibration_cells_are_empty(finished_run: Run, 
     saved.labels[0], saved.logits[1, 0] = -1, np.nan
     saved.save(run.folder.predictions / "test.npz")
     run.folder.calibration_file.unlink()
-    write_answers(assess(Run.load(run.path)))
+    again = Run.load(run.path)
+    write_answers(again, saved, again.folder.answers_file)
     unlabelled, unanswered, other = rows_of(run)[:3]
     assert unlabelled["predicted"] and not unlabelled["label"] + unlabelled["correct"] + unlabelled["label_probability"]
     assert [name for name, cell in unanswered.items() if cell] == ["id", "label"]
     assert other["correct"] in ("yes", "no") and not other["unknown"] + other["set"]
+
+
+def test_the_answers_for_other_data_have_their_table(finished_run: Run, birds: Path, tmp_path: Path) -> None:
+    run = copied(finished_run, tmp_path / "run")
+    shutil.copytree(birds / "test", tmp_path / "later")
+    evaluated = evaluate_run(run, tmp_path / "later", "test", Console(quiet=True))
+    assert evaluated.answers == run.folder.predictions / "later-all.csv"
+    with evaluated.answers.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["id"] for row in rows] == Predictions.load(evaluated.predictions).ids.tolist()
+    assert 100 * np.mean([row["correct"] == "yes" for row in rows]) == pytest.approx(evaluated.metrics.top1)
+    assert evaluated.to_dict()["answers"] == str(evaluated.answers)

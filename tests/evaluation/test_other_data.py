@@ -44,7 +44,10 @@ def test_images_that_were_trained_on_are_counted_and_left_out(run: Run, birds: P
     with pytest.raises(SystemExit, match="0"):
         main(["evaluate", str(run.path), "--data", str(mixed)])
     said = " ".join(capsys.readouterr().err.split())
-    assert f"{summary.dataset.train} of the 60 images were trained on, and {summary.dataset.val} were the run's val, byte for byte" in said
+    assert (
+        f"{summary.dataset.train} of the 60 images were trained on, and {summary.dataset.val} were of the run's val, byte for byte" in said
+    )
+    assert "the column 'all, unseen' leaves them out" in said
     assert "all, unseen" in said and f"fieldmark evaluate {run.path} --moved-to {mixed}" in said
 
 
@@ -74,7 +77,7 @@ def numbered(root: Path, names: list[str], start: int = 0) -> Path:
     for name in names:
         (root / name).mkdir(parents=True)
         for image in range(8):
-            noise = random.integers(0, 20, (32, 32, 3)) + 15 * int(name)
+            noise = random.integers(0, 20, (32, 32, 3)) + 15 * int(float(name))
             Image.fromarray(noise.astype(np.uint8)).save(root / name / f"{image}.png")
     return root
 
@@ -90,11 +93,11 @@ def test_numbers_are_classes_in_their_own_order(counted: Run) -> None:
     assert counted.class_names == ("0", "1", "2", "3", "4", "5", "6", "07", "8", "9", "10", "11")
 
 
-@pytest.mark.parametrize("names", [["7", "10"], ["007", "010", "000"]])
+@pytest.mark.parametrize("names", [["7", "10"], ["007", "010", "000"], ["7.0", "10.0"]])
 def test_numbers_are_matched_by_value_whatever_else_is_there(counted: Run, tmp_path: Path, names: list[str]) -> None:
     evaluated = evaluate_run(counted, numbered(tmp_path / "others", names, 1), "test", QUIET)
     labels = Predictions.load(evaluated.predictions).labels
-    assert sorted(set(labels.tolist())) == sorted(int(name) for name in names)
+    assert sorted(set(labels.tolist())) == sorted(int(float(name)) for name in names)
 
 
 def test_a_class_that_is_there_twice_or_unknown_is_refused(counted: Run, tmp_path: Path) -> None:
@@ -175,3 +178,35 @@ def test_folders_need_no_train_no_second_class_and_no_classes(run: Run, birds: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="there are no images in"):
         evaluate_run(run, tmp_path / "empty", "test", QUIET)
+
+
+def test_names_that_are_spelt_a_little_otherwise_are_proposed_and_what_can_be_done_is_said(run: Run, birds: Path, tmp_path: Path) -> None:
+    for folder in sorted((birds / "test").iterdir()):
+        shutil.copytree(folder, tmp_path / "later" / folder.name.lower().replace(" ", "_"))
+    with pytest.raises(InputError) as caught:
+        evaluate_run(run, tmp_path / "later", "test", QUIET)
+    assert all(f"{name.lower().replace(' ', '_')} (did you mean {name!r}?)" in str(caught.value) for name in run.class_names)
+    assert f"fieldmark evaluate {run.path} --unknown FOLDER" in str(caught.value)
+    assert f"train again with model.weights={run.path}" in str(caught.value)
+
+
+def test_a_question_is_answered_by_the_command_that_asked_it(run: Run, birds: Path, tmp_path: Path) -> None:
+    for number, folder in enumerate(sorted((birds / "test").iterdir())):
+        shutil.copytree(folder, tmp_path / "later" / f"genus{number % 2}" / folder.name)
+    with pytest.raises(InputError) as caught:
+        fieldmark.evaluate(run, data=tmp_path / "later", crop="none", quiet=True)
+    evaluate = f"fieldmark evaluate {run.path} --crop none --data {tmp_path / 'later'} data.class_depth=2"
+    assert evaluate in str(caught.value) and "fieldmark train" not in str(caught.value)
+    with pytest.raises(InputError, match=f"fieldmark submit {run.path} out.csv --data {tmp_path / 'later'} data.class_depth=2"):
+        fieldmark.submit(run, "out.csv", data=tmp_path / "later", quiet=True)
+    with pytest.raises(InputError, match=f"fieldmark layouts {tmp_path / 'later'} data.class_depth=2"):
+        fieldmark.describe_dataset(tmp_path / "later")
+    with pytest.raises(InputError, match=f"fieldmark train {tmp_path / 'later'} data.class_depth=2"):
+        fieldmark.read_dataset(tmp_path / "later")
+
+
+def test_both_crops_of_data_without_boxes_are_refused_before_anything_is_predicted(run: Run, birds: Path) -> None:
+    before = sorted(run.folder.predictions.iterdir())
+    with pytest.raises(InputError, match="has no boxes to crop to"):
+        fieldmark.evaluate(run, crop="both", quiet=True)
+    assert sorted(run.folder.predictions.iterdir()) == before

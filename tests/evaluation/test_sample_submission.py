@@ -35,6 +35,26 @@ def test_ids_of_no_image(tmp_path: Path) -> None:
         read_sample(file, PATHS).images(PATHS)
 
 
+def test_an_id_of_no_image_is_not_one_that_several_have(tmp_path: Path) -> None:
+    file = put(tmp_path / "s.csv", "id,breed", "1,pug", "2,pug", "9,pug")
+    paths = ["a/1.jpg", "b/1.jpg", "b/2.jpg"]
+    with pytest.raises(InputError) as caught:
+        read_sample(file, paths).images(paths)
+    assert "s.csv has 1 id that is no unlabelled image of the data: 9\n" in str(caught.value)
+    assert "s.csv has an id that could be any of several images: 1 is that of a/1.jpg, b/1.jpg\n" in str(caught.value)
+    assert read_sample(file, paths[1:]).header == ("id", "breed")
+    file = put(tmp_path / "s.csv", "id,breed", "2,pug")
+    assert read_sample(file, paths).images(paths) == [("2", "b/2.jpg")], "others that are called alike are not asked for"
+
+
+@pytest.mark.parametrize(("first", "count"), [("class_", 4), ("class_", 12), ("p(", 3)])
+def test_columns_that_begin_alike(tmp_path: Path, first: str, count: int) -> None:
+    names = tuple(map(str, range(10, 10 + count) if count == 3 else range(1, count + 1)))
+    titles = [f"{first}{name}" for name in names]
+    file = put(tmp_path / "s.csv", ",".join(["id", *titles]), ",".join(["9a", *["0"] * count]))
+    assert columns(file, names) == [("id", "id"), *((title, number) for number, title in enumerate(titles))]
+
+
 def test_a_column_of_probabilities_for_each_class(tmp_path: Path) -> None:
     file = put(tmp_path / "s.csv", "shih_tzu,id,pug,african_hunting_dog", "0.3,9a,0.3,0.3")
     assert columns(file, BREEDS) == [("shih_tzu", 2), ("id", "id"), ("pug", 1), ("african_hunting_dog", 0)]

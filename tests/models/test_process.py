@@ -3,6 +3,9 @@
 import os
 import random
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 
 import cv2
 import numpy as np
@@ -25,9 +28,52 @@ def state() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "opencv": cv2.getNumThreads(),
         "kernels": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()),
-        "gradients": torch.is_grad_enabled(),
+        "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "type": torch.get_default_dtype(),
     }
+
+
+@pytest.mark.parametrize("call", ["fieldmark.predict(run, photo, quiet=True)", "fieldmark.train(*settings, out=out, quiet=True)"])
+def test_the_first_call_of_a_process_leaves_it_alone(call, finished_run, birds, tiny, tmp_path):
+    """It imports libraries, which draw numbers and set environment variables."""
+    script = f"""
+import os, random, sys
+import numpy as np
+run, photo, out, *settings = sys.argv[1:]
+random.seed(1), np.random.seed(1)
+before = random.getstate(), np.random.get_state()[1].tolist(), dict(os.environ)
+import fieldmark
+{call}
+assert "timm" in sys.modules
+after = random.getstate(), np.random.get_state()[1].tolist(), dict(os.environ)
+print([one == other for one, other in zip(before, after)])
+"""
+    photo = next((birds / "test").rglob("*.png"))
+    given = [str(each) for each in (finished_run.path, photo, tmp_path / "run", birds, *tiny())]
+    process = subprocess.run([sys.executable, "-c", script, *given], capture_output=True, text=True)
+    assert (process.stdout.strip(), process.stderr) == ("[True, True, True]", "")
+
+
+@pytest.mark.parametrize("mode", ["grad", "inference", "dtype"])
+def test_the_callers_modes_of_pytorch_do_not_reach_inside(mode, finished_run, birds, tiny, tmp_path):
+    photos = [str(path) for path in sorted((birds / "test").rglob("*.png"))[:2]]
+    usual = [answer.probabilities for answer in finished_run.predict(photos)]
+    with ExitStack() as opened:
+        if mode == "inference":
+            opened.enter_context(torch.inference_mode())
+        elif mode == "grad":
+            opened.enter_context(torch.no_grad())
+        else:
+            opened.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float64)
+        before = state()
+        trained = fieldmark.train(birds, *tiny(), out=tmp_path / "run", quiet=True)
+        run = fieldmark.Run.load(finished_run.path)
+        answers = [answer.probabilities for answer in run.predict(photos)]
+        fieldmark.explain(run, photos, tmp_path / "explained", quiet=True)
+        assert state() == before
+    np.testing.assert_array_equal(answers, usual)
+    assert trained.summary.test.top1 == finished_run.summary.test.top1
 
 
 @pytest.fixture

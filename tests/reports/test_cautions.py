@@ -32,7 +32,9 @@ def said(rows: list[tuple[str, str, str, str]], labels: list[int], **given: Any)
     return cautions(Assessment(evidence, test, logits, np.array([9, 9, 9]), {}, None, (), None))
 
 
-FINE = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test"), ("v", "4", "ant", "val"), ("w", "5", "cow", "val")]
+VAL = [(f"v{k}", f"v{k}", "bee", "val") for k in range(100)]
+FEW = [("a", "1", "ant", "train"), ("b", "2", "bee", "val"), ("c", "3", "cow", "test"), ("v", "4", "ant", "val"), ("w", "5", "cow", "val")]
+FINE = [*FEW, *VAL]
 ENOUGH = [0, 1, 2] * 10
 
 
@@ -50,7 +52,8 @@ def test_copies_name_the_files_of_each_group() -> None:
     assert leak.startswith("2 images of test are also in train or val, byte for byte, so the figures are optimistically biased")
     assert leak.endswith(f"{in_1}: a (train) = d (test) = e (test).")
     assert (
-        again == f"2 of 7 images have copies in the same split, byte for byte, and figures and intervals count each of them {in_1}: d = e."
+        again
+        == f"2 of 107 images have copies in the same split, byte for byte, and figures and intervals count each of them {in_1}: d = e."
     )
     assert said([*FINE, ("d", "1", "ant", "unknown"), ("e", "", "ant", "train"), ("f", "", "bee", "test")], ENOUGH) == []
     _, doubt = said([*FINE, ("d", "1", "bee", "train"), ("e", "1", "cow", "val")], ENOUGH)
@@ -61,14 +64,24 @@ def test_copies_name_the_files_of_each_group() -> None:
     assert leak.startswith("5 images of test are") and "(5 groups of copies): train0 (train) = test0 (test); train1" in leak
     assert leak.endswith("train2 (train) = test2 (test); and 2 more groups.")
     (blank,) = said([*FINE, *((f"b{k}", "blank", "ant", "train") for k in range(1000))], ENOUGH)
-    assert blank.startswith("1,000 of 1,005 images have copies") and blank.endswith(" = b11 = 988 more.")
+    assert blank.startswith("1,000 of 1,105 images have copies") and blank.endswith(" = b11 = 988 more.")
 
 
 def test_classes_of_one_name_and_classes_that_val_lacks() -> None:
     (alike,) = said(FINE, ENOUGH, names=("ant", "Ant", "cow"), also=[("x", "8", "Ant", "val")])
     assert alike == "Classes that differ only in capitals, blanks or hyphens: 'ant' and 'Ant'; are they one?"
-    (lacking,) = said(FINE[:3], ENOUGH)
+    (lacking,) = said([*FEW[:3], *VAL], ENOUGH)
     assert lacking.startswith("2 classes of 3 have no images in val, so ") and lacking.endswith(" without them: ant, cow.")
+
+
+def test_few_images_of_val_for_all_that_is_chosen_and_fitted_on_them() -> None:
+    (few,) = said([*FEW, *VAL[:21]], ENOUGH)
+    assert few == (
+        "Val has 24 images, 8 a class on average: few to choose the best epoch by, and to fit temperature, prediction sets and thresholds "
+        "on. With other images these could be quite different."
+    )
+    assert len(said([*FEW, *VAL[:96]], ENOUGH)) == 1 and said([*FEW, *VAL[:97]], ENOUGH) == []
+    assert said([row for row in FEW if row[3] != "val"], ENOUGH) == [], "a run without val chooses and fits nothing on it"
 
 
 def test_groups_that_test_shares() -> None:

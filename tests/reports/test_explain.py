@@ -357,3 +357,20 @@ def test_each_image_has_moved_maps_of_its_own(finished_run: Run, images: Path, t
     monkeypatch.setattr(explain, "deletion_check", noted)
     explain_run(finished_run, [images / "0.png", images / "1.png", images / "0.png"], tmp_path / "out", QUIET)
     assert seeds[0] == seeds[2] != seeds[1]
+
+
+def test_that_pytorch_is_loaded_is_said_before_anything_loads_it(
+    finished_run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def loads(run: Run) -> None:
+        raise Enough
+
+    monkeypatch.setattr(Run, "computing", loads)
+    said: list[Console] = []
+    monkeypatch.setattr(explain, "load_libraries", said.append)
+    with pytest.raises(Enough):
+        explain_run(finished_run, [images], tmp_path / "out", QUIET)
+    assert said == [QUIET]

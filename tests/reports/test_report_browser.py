@@ -303,6 +303,19 @@ def test_without_script_every_mistake_is_in_a_part_that_opens(browser: Browser, 
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
+def test_labels_of_mistakes_stay_on_one_line(browser: Browser, large: Path) -> None:
+    browser.open(large, width=1300)
+    labels = "[...document.querySelectorAll('.gallery .said dt')]"
+    lines = browser.value(f"{labels}.map(label => label.offsetHeight / parseFloat(getComputedStyle(label).lineHeight))")
+    assert lines and max(lines) < 1.5
+
+
+def test_the_charts_of_trust_need_no_scrolling_on_a_telephone(browser: Browser, large: Path) -> None:
+    browser.open(large, width=420)
+    boxes = "[...document.querySelectorAll('.charts.wide figure, .beside figure')].filter(figure => !figure.closest('#confusion ~ *'))"
+    assert browser.value(f"{boxes}.length > 0 && {boxes}.every(figure => figure.scrollWidth <= figure.clientWidth)")
+
+
 def test_the_pairs_confused_most_need_no_scrolling_on_a_telephone(browser: Browser, large: Path) -> None:
     browser.open(large, width=420)
     box = "document.querySelector('.pairs').parentElement"

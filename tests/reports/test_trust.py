@@ -11,6 +11,7 @@ from elements import Page
 
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder
+from fieldmark.core.summary import SplitMetrics
 from fieldmark.evaluation.assessment import assess
 from fieldmark.evaluation.calibrate import calibrate_run
 from fieldmark.evaluation.run import Run
@@ -33,11 +34,29 @@ def test_figures_before_and_after_calibration_are_those_of_the_summary(run: Run)
     shown = trust(assess(run), run.summary.test)
     assert [each.name for each in shown["calibrated"]] == ["NLL", "Brier score", "ECE", "Adaptive ECE"]
     nll, _, ece, _ = shown["calibrated"]
-    assert ece.before == f"{test.estimate('ece')[0]:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    assert ece.before == f"{test.ece:.1f}\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f})"
+    corrected = test.model_copy(update={"ece_corrected": 7.5, "ece_calibrated_corrected": 0.0})
+    _, _, ece, _ = trust(assess(run), SplitMetrics.model_validate(corrected.model_dump()))["calibrated"]
+    assert ece.before == f"7.5\u00a0% ({test.ece_low:.1f}–{test.ece_high:.1f}), {test.ece:.1f}\u00a0% as computed"
+    assert ece.after.startswith("0.0\u00a0% (") and ece.after.endswith(f", {test.ece_calibrated:.1f}\u00a0% as computed")
     after = test.interval("nll_calibrated")
     assert nll.after == f"{after[0]:.3f} ({after[1]:.3f}–{after[2]:.3f})"
     assert shown["scaling"] == f"a temperature of {run.decisions.record.temperature:.3f}"  # type: ignore[union-attr]
     assert len(shown["reliability"]) == 2 and shown["unknown"] == [] and shown["robustness"] is None and shown["severities"] == []
+
+
+def test_calibration_that_changes_nothing_is_said_and_shown_once(run: Run) -> None:
+    record = json.loads(run.folder.calibration_file.read_text())
+    run.folder.calibration_file.write_text(json.dumps(record | {"temperature": 1.0}))
+    test = run.summary.test
+    same = {f"{name}_calibrated{end}": getattr(test, f"{name}{end}") for name in ("nll", "ece") for end in ("", "_low", "_high")}
+    run.summary.model_copy(update={"test": test.model_copy(update=same)}).write(run.folder.summary_file)
+    unchanged = Run.load(run.path)
+    shown = trust(assess(unchanged), unchanged.summary.test)
+    assert not shown["calibrates"] and len(shown["reliability"]) == 1
+    text = Page(write_report(unchanged).read_text(encoding="utf-8")).text
+    assert "calibration left them as they are (a temperature of 1)" in text
+    assert "After" not in text and "after calibration" not in text
 
 
 def test_a_run_without_calibration_has_what_needs_none(run: Run) -> None:
@@ -65,8 +84,14 @@ def test_a_run_that_cannot_tell_unknown_images_says_so(run: Run) -> None:
     blind = "This run cannot tell images of none of its classes: "
     assert run.decisions is not None and run.decisions.record.n < 19
     assert blind in Page(write_report(run).read_text(encoding="utf-8")).text
+    assert assess(run).acceptance is None
     calibrate_run(run, Wanted(accept=0.5), (), QUIET)
     again = Run.load(run.path)
+    accepted, text = assess(again).acceptance, Page(write_report(again).read_text(encoding="utf-8")).text
+    assert accepted is not None and f"{accepted.rejected} of 12 images of known classes come out unknown." in text
+    assert accepted.fitted_on == again.decisions.record.n  # type: ignore[union-attr]
+    allowed = f"{accepted.allowed_low:.1f} to {accepted.allowed_high:.1f} %"
+    assert f"a threshold fitted on {accepted.fitted_on} images of it may accept {allowed} of all images of known classes." in text
     assert again.decisions is not None and (again.decisions.blindness is None or "chance" in again.decisions.blindness)
     assert (blind in Page(write_report(again).read_text(encoding="utf-8")).text) == (again.decisions.blindness is not None)
 

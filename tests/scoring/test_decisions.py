@@ -17,10 +17,11 @@ from fieldmark.evaluation.unknowns import unknown_figures, unknown_sets
 from fieldmark.scoring import metrics
 from fieldmark.scoring.calibration import Scaling
 from fieldmark.scoring.conformal import coverage_report
-from fieldmark.scoring.decisions import Wanted, fit_decisions, load_decisions
+from fieldmark.scoring.decisions import Wanted, fit_decisions, load_decisions, trust_notes
 from fieldmark.scoring.intervals import bootstrap, drawn_units, units_of
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, SCORES, fitted_scores, load_score
+from fieldmark.scoring.summary import evaluate_predictions
 from fieldmark.scoring.taxonomy import backoff_report
 from runs import train
 
@@ -101,6 +102,19 @@ def test_decisions_say_when_they_cannot_tell_unknown_images() -> None:
     assert np.isfinite(blind.threshold) and blind.blindness is not None and "where chance alone gets 50 %" in blind.blindness
     given = fit_decisions(train, val, LEVELS, Wanted(), {"same": replace(val, labels=val.labels * 0 - 1)}).decisions
     assert given.blindness is not None and "the unknown images that were given below known images in 50 % of pairs" in given.blindness
+
+
+def test_the_notes_say_how_many_known_images_are_accepted() -> None:
+    val, test = replace(made(300, 1), groups=(np.arange(300) // 3).astype(np.int32)), made(200, 2)
+    fitted = fit_decisions(made(400), val, LEVELS, Wanted())
+    assert fitted.decisions.record.units == 100
+    unknown = int((fitted.score(test.logits, test.features) < fitted.decisions.threshold).sum())
+    sets, accepted = trust_notes(fitted, test, evaluate_predictions(test, 50, 0, fitted.decisions.calibration(test.logits)))
+    size = fitted.decisions.sets.sets(fitted.decisions.probabilities(test.logits)).sum(axis=1).mean()
+    assert f"], with {size:.1f} of 6 classes on average; " in sets
+    assert f": {unknown} of 200 known images come out unknown; fitted on 300 images of val in 100 groups it may accept " in accepted
+    few = fit_decisions(made(400), made(17, 1), LEVELS, Wanted())
+    assert few.decisions.acceptance(few.score, test) is None, "nothing is rejected"
 
 
 def test_new_figures_agree_with_scikit_learn() -> None:

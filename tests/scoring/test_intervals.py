@@ -8,7 +8,6 @@ import scipy.stats
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
 from fieldmark.scoring import intervals as module
 from fieldmark.scoring import metrics
@@ -21,6 +20,13 @@ def simulated(rng: np.random.Generator, n: int, classes: int, scale: float, over
     cumulative = np.exp(z).cumsum(axis=1)
     labels = (cumulative > cumulative[:, -1:] * rng.random((n, 1))).argmax(axis=1)
     return (overconfidence * z).astype(np.float32), labels.astype(np.int32)
+
+
+def macro_f1_of_such_classes(logits: np.ndarray, labels: np.ndarray, top1: float) -> float:
+    """Of ever more images, of the classes in the same shares, of a network that mistakes any class for any other equally often."""
+    _, actual, given = metrics.class_counts(logits, labels)
+    predicted = actual * top1 + (len(labels) - actual) * (1 - top1) / (logits.shape[1] - 1)
+    return float(metrics.f1_scores(actual * top1, actual, predicted)[(actual > 0) | (given > 0)].mean())
 
 
 @pytest.mark.parametrize("n, classes", [(1, 2), (40, 7), (90, 30)])
@@ -47,8 +53,8 @@ def test_intervals_agree_with_an_independent_bootstrap() -> None:
         top1.append(sklearn.metrics.accuracy_score(labels[rows], logits[rows].argmax(axis=1)))
         macro_f1.append(sklearn.metrics.f1_score(labels[rows], logits[rows].argmax(axis=1), average="macro"))
     assert ours["top1"][1:3] == pytest.approx(np.percentile(top1, [2.5, 97.5]), abs=0.008)
-    assert ours["macro_f1"].corrected == pytest.approx(2 * ours["macro_f1"].value - np.mean(macro_f1), abs=0.005)
-    assert ours["macro_f1"][1:3] == pytest.approx(2 * ours["macro_f1"].value - np.percentile(macro_f1, [97.5, 2.5]), abs=0.015)
+    around = np.percentile(macro_f1, [2.5, 97.5]) - np.mean(macro_f1)
+    assert ours["macro_f1"][1:3] == pytest.approx(ours["macro_f1"].value + around, abs=0.015)
     error = math.sqrt(ours["top1"].value * (1 - ours["top1"].value) / 250)
     assert ours["top1"].high - ours["top1"].low == pytest.approx(2 * 1.96 * error, rel=0.07)
 
@@ -68,7 +74,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(n: int, classes: int, sca
     repeats = 60
     held = dict.fromkeys(truth, 0)
     for seed in range(repeats):
-        for name, interval in intervals(*simulated(rng, n, classes, scale, overconfidence), 200, seed).items():
+        logits, labels = simulated(rng, n, classes, scale, overconfidence)
+        truth["macro_f1"] = macro_f1_of_such_classes(logits, labels, truth["top1"])
+        for name, interval in intervals(logits, labels, 200, seed).items():
             held[name] += interval.low <= truth[name] <= interval.high
     # Of 60 intervals of 93 %, fewer than 49 hold with a probability of 0.1 %.
     assert min(held.values()) >= 49, held
@@ -90,7 +98,7 @@ def test_values_are_inside_and_shares_stay_shares() -> None:
             result = intervals(logits, labels, 100, seed=0)
             assert {name: interval.value for name, interval in result.items()} == metrics.figures(logits, labels)
             for name, interval in result.items():
-                assert (interval.corrected is not None) == (name == "macro_f1" or (n == 30 and "ece" in name))
+                assert (interval.corrected is not None) == (n == 30 and "ece" in name)
                 assert 0 <= interval.low <= (interval.value if interval.corrected is None else interval.corrected) <= interval.high
                 assert name in ("nll", "brier") or interval.high <= 1
 
@@ -197,16 +205,24 @@ def test_of_small_sets_every_figure_is_within_an_interval_that_has_a_width(case:
             assert found.corrected is None
 
 
-def test_of_few_images_a_class_with_one_does_not_correct_macro_f1() -> None:
-    """Without it the mean is of other classes, which says nothing of the bias."""
-    logits, labels = np.zeros((6, 6)), np.arange(6)
-    logits[:, 2] = 1  # one of six is right, and all are taken for its class
-    found = intervals(logits, labels, 200, 0)["macro_f1"]
-    value = 2 / 7 / 6
-    assert found.value == pytest.approx(value)
-    without = [2 / 6 / 6] * 5 + [value]  # five leave one image less that is taken for the class; the sixth leaves it as it was
-    assert found.corrected == pytest.approx(6 * value - 5 * np.mean(without))
-    assert found.low == 0 < found.high - 0.1
+@pytest.mark.parametrize("each", [3, 13])
+def test_macro_f1_of_a_balanced_test_is_shown_as_computed_and_its_interval_holds_the_truth(each: int) -> None:
+    """A jackknife over images would make it 3 to 7 points too high. benchmarks/macro_f1.py tries more of them."""
+    rng, classes, held = np.random.default_rng(5), 8, 0
+
+    def draw(images: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(images) % classes
+        return (rng.normal(size=(images, classes)) + 1.4 * np.eye(classes)[labels]).astype(np.float32), labels
+
+    truth = metrics.macro_f1(*draw(80_000))
+    for seed in range(100):
+        logits, labels = draw(classes * each)
+        found = intervals(logits, labels, 200, seed)["macro_f1"]
+        assert found.value == pytest.approx(sklearn.metrics.f1_score(labels, logits.argmax(axis=1), average="macro"))
+        assert found.corrected is None and found.low < found.value < found.high
+        held += found.low <= truth <= found.high
+    # Of 100 intervals of 92 %, fewer than 83 hold with a probability of 0.1 %.
+    assert held >= 83
 
 
 def test_the_calibration_error_of_a_few_images_that_are_all_wrong() -> None:
@@ -271,35 +287,6 @@ def test_a_share_estimate_by_hand() -> None:
     found = module.share_estimate(0.8, 0.05, 64)
     ends = 1 / (1 + np.exp(-(math.log(4) + 1.959964 * 0.05 / 0.16 * np.array([-1, 1]))))
     assert found[1:3] == pytest.approx(ends) and found.corrected is None
-    low = module.share_estimate(0.7, 0.05, 64, 0.8)
-    assert low.corrected == 0.8 and low[1:3] == pytest.approx(ends) and low.value == 0.7
-
-
-@pytest.mark.parametrize(("n", "classes", "groups"), [(40, 7, None), (60, 20, np.arange(60) // 4)])
-def test_the_jackknife_of_macro_f1_equals_a_naive_loop(n: int, classes: int, groups: np.ndarray | None) -> None:
-    logits, labels = simulated(np.random.default_rng(4), n, classes, 3, 1.3)
-    units = units_of(groups, n)
-    value = metrics.macro_f1(logits, labels)
-    without = np.array([metrics.macro_f1(logits[units != each], labels[units != each]) for each in range(units.max() + 1)])
-    parts = len(without)
-    expected = parts * value - (parts - 1) * without.mean()
-    found = intervals(logits, labels, 100, 0, groups)["macro_f1"]
-    assert found.corrected == pytest.approx(expected)
-    spread = math.sqrt((parts - 1) / parts * ((without - without.mean()) ** 2).sum())
-    assert found == pytest.approx(module.share_estimate(value, spread, parts, expected))
-
-
-def test_the_jackknife_of_many_images_leaves_out_parts_of_them() -> None:
-    """The bias of the variance, of one in n, is taken off whatever the parts, and its error stays within a few per cent."""
-    values = np.random.default_rng(0).random(1500)
-    sums = sparse.csr_array(np.stack([values, values**2, np.ones(1500)], axis=1))
-
-    def variance(each: np.ndarray) -> np.ndarray:
-        return each[:, 1] / each[:, 2] - (each[:, 0] / each[:, 2]) ** 2
-
-    corrected, spread = module.jackknife(float(values.var()), variance, variance, sums, np.arange(1500), 0)
-    assert corrected == pytest.approx(values.var(ddof=1), rel=1e-4)  # of a bias of 7e-4
-    assert spread == pytest.approx(math.sqrt(((values - values.mean()) ** 2).var() / 1500), rel=0.05)
 
 
 def test_gaps_that_chance_makes_alone_are_corrected_to_nothing_and_large_ones_are_kept() -> None:
@@ -328,7 +315,9 @@ def test_shares_and_calibration_errors_of_a_hundred_images_hold_the_truth(classe
     truth = metrics.figures(*draw(60_000))
     held = dict.fromkeys(("top1", "balanced_accuracy", "macro_f1", "ece", "ece_adaptive"), 0)
     for seed in range(sets):
-        found = intervals(*draw(100), 200, seed)
+        logits, labels = draw(100)
+        truth["macro_f1"] = macro_f1_of_such_classes(logits, labels, truth["top1"])
+        found = intervals(logits, labels, 200, seed)
         for name in held:
             slack = 0.003 if "ece" in name else 0.0  # that of a calibrated network is 0, and a little more in 60,000 images
             held[name] += found[name].low <= truth[name] + slack and truth[name] <= found[name].high

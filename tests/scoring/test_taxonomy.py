@@ -298,3 +298,13 @@ def test_what_does_not_fit_is_refused() -> None:
     for precision in (0, 1, 95, math.nan):
         with pytest.raises(InputError, match="cannot be asked for"):
             taxonomy.fit_backoff(probabilities, labels, GENERA, precision)
+
+
+@pytest.mark.parametrize(("count", "silent"), [(58, True), (59, False)])
+def test_a_backoff_that_cannot_answer_says_how_many_answers_it_takes(count: int, silent: bool) -> None:
+    """All are right, so the number of images alone decides."""
+    labels = np.zeros(count, np.int64)
+    probabilities = np.tile(np.array([[0.9, 0.1]]), (count, 1))
+    backoff = taxonomy.fit_backoff(probabilities, labels, np.array([0, 1]), 0.95)
+    assert (backoff.silent is not None) == silent
+    assert backoff.silent is None or "takes 59 answers on val without a mistake" in backoff.silent

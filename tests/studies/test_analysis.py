@@ -192,6 +192,19 @@ def test_one_seed_shows_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     assert table.conclusions.verdicts[0] == f"random crop: {gain.words()}"
 
 
+def test_a_tie_on_val_is_said_and_how_it_was_decided(tmp_path: Path) -> None:
+    plan = synthetic_study(tmp_path, independent(3), [60, 66, 65, 70], arrangement="independent", images=200)
+    for rung, values in ((1, (80, 90.1, 70)), (3, (70, 80, 90.1))):
+        for seed, value, summary in zip(plan.seeds, values, figures(plan, rung), strict=True):
+            change(plan, rung, seed, "summary.json", val=summary["val"] | {"top1": value})
+    for rung in (0, 2):
+        for seed, summary in zip(plan.seeds, figures(plan, rung), strict=True):
+            change(plan, rung, seed, "summary.json", val=summary["val"] | {"top1": 50})
+    table = found(plan)
+    assert table.chosen is table.rows[1] and table.tied == (table.rows[3],)
+    assert table.conclusions.answer.endswith(" On val it is tied with label smoothing; of equals, the first in the study is chosen.")
+
+
 def test_a_rung_with_another_test_has_no_gain_and_a_note(tmp_path: Path) -> None:
     plan = synthetic_study(tmp_path, ladder(3), [60, 66, 99, 70], images=200)
     for seed in plan.seeds:
@@ -229,10 +242,12 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     change(plan, 1, 1, "manifest.json", status="running")
     change(plan, 2, 0, "manifest.json", status="failed", reason="the loss is\n not finite")
     (plan.run_path(dataset, plan.rungs[3], 2) / "summary.json").unlink()
+    (plan.run_path(dataset, plan.rungs[3], 1) / "report.html").unlink()
     table = found(plan)
     assert table.conclusions.notes == (
         "One seed of random crop: gains of it or over it cannot be distinguished from chance and have no verdict.",
-        "2 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted).",
+        "3 of 12 runs are not finished: random crop, seed 0 (not begun); random crop, seed 1 (interrupted); "
+        "label smoothing, seed 1 (trained, its report is missing).",
         "Left out: label smoothing, seed 2: summary.json is missing",
         "Failed: flips, seed 0: the loss is not finite",
     )
@@ -320,18 +335,18 @@ def test_words() -> None:
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_metrics_that_few_images_bias_are_shown_as_runs_show_them(tmp_path: Path, seeds: tuple[int, ...]) -> None:
-    plan = replace(synthetic_study(tmp_path, ladder(1), [60, 66], seeds=seeds), metrics=("macro_f1", "nll"))
+    plan = replace(synthetic_study(tmp_path, ladder(1), [60, 66], seeds=seeds), metrics=("ece", "nll"))
     for rung in range(2):
         for seed in seeds:
             test = figures(plan, rung)[seed]["test"]
-            new = {"macro_f1": 4.8, "macro_f1_low": 10 + seed, "macro_f1_high": 30.0, "macro_f1_corrected": 20.0 + seed}
+            new = {"ece": 4.8, "ece_low": 10 + seed, "ece_high": 30.0, "ece_corrected": 20.0 + seed}
             change(plan, rung, seed, "summary.json", test=test | new)
     table = study_table(plan, read_results(plan))
-    cell = next(column for column in rung_columns(table) if column.title == "test macro F1 %").cell(table.datasets[0].rows[0])
+    cell = next(column for column in rung_columns(table) if column.title == "test ECE %").cell(table.datasets[0].rows[0])
     assert cell == ("20.0 [10.0, 30.0]" if len(seeds) == 1 else "20.5 ± 0.7")
     record = dict(zip(*(line.split(",") for line in csv_text(table).splitlines()[:2]), strict=True))
-    assert record["test_macro_f1_as_computed_percent"] == "4.8" and "test_nll_as_computed" not in record
-    assert "Macro F1 corrected for few images, as in the reports; as computed: table.csv." in about(table.datasets[0])
+    assert record["test_ece_as_computed_percent"] == "4.8" and "test_nll_as_computed" not in record
+    assert "ECE corrected for few images, as in the reports; as computed: table.csv." in about(table.datasets[0])
 
 
 def test_seeds_without_a_difference_do_not_tell_what_the_study_would_find(tmp_path: Path) -> None:

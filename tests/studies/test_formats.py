@@ -18,7 +18,7 @@ from synthetic import branched, grid, independent, ladder, synthetic_study
 from fieldmark.core.console import Console
 from fieldmark.core.summary import Summary
 from fieldmark.studies.analysis import study_table
-from fieldmark.studies.columns import gain_text, large, rung_columns, spread_text
+from fieldmark.studies.columns import gain_text, large, rung_columns, spread_text, without_shared
 from fieldmark.studies.formats import as_json, console_table, csv_text, markdown, write_table
 from fieldmark.studies.latex import in_latex, latex
 from fieldmark.studies.plan import Published, Rung, StudyPlan
@@ -198,7 +198,7 @@ def test_latex_is_balanced_and_its_names_are_text(tables: dict[str, StudyTable])
     plain = re.sub(r"\\[{}$&#_%]", "", text)
     assert plain.count("{") == plain.count("}")
     rows = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
-    brief = [column for column in rung_columns(tables["hostile"]) if column.paper]
+    brief, _ = without_shared([column for column in rung_columns(tables["hostile"]) if column.paper], tables["hostile"].datasets[0].rows)
     assert len(rows) == 11
     for row in rows:
         assert row.endswith(" \\\\") and len(re.findall(r"(?<!\\)&", row)) == len(brief) - 1
@@ -219,7 +219,7 @@ def test_latex_compiles_whatever_the_names_are(tmp_path: Path) -> None:
         "?` !` ``q'' \"d\"",
         "\\input{x} ^^M ~",
     ]
-    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{table}\\end{document}"
+    document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\\input{table}\\end{document}"
     plan = synthetic_study(tmp_path / "study", independent(len(names)), [60] * 8, images=30, arrangement="independent", title=names[0])
     table = study_table(plan, read_results(plan))
     rows = [replace(row, name=name) for row, name in zip(table.datasets[0].rows[1:], names, strict=True)]
@@ -233,12 +233,22 @@ def test_latex_compiles_whatever_the_names_are(tmp_path: Path) -> None:
     shutil.which("pdflatex") is None, reason="no pdflatex on PATH: the LaTeX was not compiled (Debian: texlive-latex-recommended)"
 )
 def test_latex_compiles(tables: dict[str, StudyTable], tmp_path: Path) -> None:
-    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{%s}\\end{document}"
+    document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\\input{%s}\\end{document}"
     for name, table in tables.items():
         (tmp_path / f"{name}.tex").write_text(latex(table), encoding="utf-8")
     (tmp_path / "all.tex").write_text(document % "}\\input{".join(tables))
     ended = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
     assert ended.returncode == 0, ended.stdout.decode(errors="replace")[-2000:]
+    assert "Overfull" not in (tmp_path / "all.log").read_text(errors="replace"), "no table is wider than the text"
+
+
+def test_columns_that_are_the_same_in_all_rows_are_said_in_latex(tables: dict[str, StudyTable]) -> None:
+    text = latex(replace(tables["ladder"], title="what helps with few cars"))
+    caption = text[text.index("\\caption") : text.index("\\label")]
+    assert caption.startswith("\\caption{What helps with few cars. On cars: 400 test images of 10 classes. Accuracies")
+    assert caption.rstrip().endswith("The same in all rows: seeds 3.}")
+    titles = text[text.index("\\toprule") : text.index("\\midrule")]
+    assert "test top-1" in titles and "seeds" not in titles
 
 
 @pytest.mark.parametrize(
@@ -286,7 +296,8 @@ def test_the_best_of_a_column_is_bold_in_latex(plans: dict[str, StudyPlan]) -> N
     table = with_metrics(plans["ladder"])
     text = latex(table)
     rows = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
-    place = [column.title for column in rung_columns(table) if column.paper].index("test top-1 %")
+    shown, _ = without_shared([column for column in rung_columns(table) if column.paper], table.datasets[0].rows)
+    place = [column.title for column in shown].index("test top-1 %")
     means = [row.measured.test.mean for row in table.datasets[0].rows if row.measured]
     bold = [row.split(" & ")[place].startswith("\\textbf{") for row in rows]
     assert bold == [f"{mean:.1f}" == f"{max(means):.1f}" for mean in means]
@@ -316,6 +327,7 @@ def test_json_holds_all_and_is_strict(tables: dict[str, StudyTable], plans: dict
     }
     assert crop["settings"] == {"augment.crop.name": "padded"} and crop["cost"]["seconds"] == row.measured.cost.seconds
     assert crop["test_top1"]["mean"] == row.measured.test.mean and crop["test_top1"]["mean_low"] == row.measured.low
+    assert set(crop["test_top1"]) == {"mean", "sd", "sd_low", "sd_high", "mean_low", "mean_high"}
     effects = as_json(tables["grid"])["datasets"][0]["effects"]
     assert [(effect["factor"], effect["option"], effect["over"]) for effect in effects] == [
         ("crop", "padded", "none"),

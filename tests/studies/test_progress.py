@@ -5,6 +5,7 @@ import pytest
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.studies import progress as module
 from fieldmark.studies.engines import Job
+from fieldmark.studies.progress import _ENDING as ENDING
 from fieldmark.studies.progress import Progress
 
 
@@ -45,7 +46,7 @@ def test_time_left_follows_the_estimates_until_runs_say_better(tmp_path, clock):
     clock.now += 50
     assert progress.left([one]) == 250
     wrote(one, 2.5)  # a quarter in 50 s: 200 s a run
-    assert progress.left([one]) == pytest.approx(150 + 400)
+    assert progress.left([one]) == pytest.approx(150 + ENDING + 2 * (200 + ENDING))
     clock.now += 150
     assert progress.end(one, finished=True) == 200
     assert progress.left([]) == pytest.approx(400)
@@ -70,7 +71,33 @@ def test_continued_run_is_timed_from_where_it_stood(tmp_path, clock):
     assert progress.left([one]) == pytest.approx(20)
     clock.now += 30
     wrote(one, 9.0)
-    assert progress.left([one]) == pytest.approx(30)
+    assert progress.left([one]) == pytest.approx(30 + ENDING)
+    clock.now += 30
+    wrote(one, 10.0)
+    assert progress.left([one]) == pytest.approx(ENDING), "trained, without figures and report"
+    clock.now += 100
+    assert progress.left([one]) == 1, "never none"
+
+
+def test_what_follows_the_last_epoch_is_learnt_from_whole_runs(tmp_path, clock):
+    one, two, three = (job_in(tmp_path, name) for name in "abc")
+    wrote(one, 10.0)
+    progress = progress_of(one, two, three, at_once=1)
+    progress.begin(one)
+    assert progress.left([one]) == pytest.approx(ENDING + 200)
+    clock.now += 27
+    progress.end(one, finished=True)
+    assert progress.left([]) == pytest.approx(200), "a run that was trained before says nothing of whole runs"
+    progress.begin(two)
+    clock.now += 100
+    wrote(two, 10.0)
+    assert progress.left([two]) == pytest.approx(27 + 100)
+    clock.now += 50
+    progress.end(two, finished=True)
+    assert progress.left([]) == pytest.approx(150)
+    progress.begin(three)
+    wrote(three, 10.0)
+    assert progress.left([three]) == pytest.approx((27 + 50) / 2)
 
 
 def test_text_says_what_runs(tmp_path, clock):

@@ -6,14 +6,17 @@ import time
 
 import psutil
 import pytest
+from synthetic import ladder, synthetic_study
 
 import fieldmark
 from fieldmark.core.console import Console
-from fieldmark.core.errors import CheckFailed, InputError
+from fieldmark.core.errors import CheckFailed, InputError, Interrupted
 from fieldmark.core.recipe.load import load_recipe
 from fieldmark.core.run_folder import RunFolder, read_json_lines
+from fieldmark.studies.engines import Ended, Engine, Job
+from fieldmark.studies.estimate import Estimate
 from fieldmark.studies.plan import StudyPlan
-from fieldmark.studies.run import only_writer, plan_study, train_study
+from fieldmark.studies.run import _train, only_writer, plan_study, train_study
 from fieldmark.studies.study_file import load_study
 from fieldmark.training.train import train_run
 
@@ -168,6 +171,51 @@ def test_study_killed_again_and_again_ends_as_one_never_stopped(birds, study_fil
         assert alone.folder.best_weights.read_bytes() == RunFolder(run.path).best_weights.read_bytes()
         here, there = (read_json_lines(folder / "metrics.jsonl") for folder in (run.path, alone.path))
         assert [row["val_nll"] for row in here] == [row["val_nll"] for row in there]
+
+
+def test_data_that_were_moved_after_the_study_began(tmp_path):
+    plan = synthetic_study(tmp_path, ladder(1), [60, 66], images=20)
+    run = plan.runs()[0]
+    (run.path / "report.html").unlink()
+    with pytest.raises(
+        InputError, match=r"there is no file or folder /data/cars\nThe study has runs on these data.*ln -s PLACE /data/cars"
+    ):
+        train_study(plan, "local", 1, dry_run=True, console=QUIET)
+
+
+class StoppedLate(Engine):
+    """It is interrupted with two runs under way, of which the first ends well while it is stopped."""
+
+    jobs, threads, running = 2, 1, ()
+
+    def start(self, job: Job) -> None:
+        self.running = (*self.running, job)
+
+    def ended(self) -> list[Ended]:
+        if not self._stopped:
+            raise KeyboardInterrupt
+        (self.running[0].path / "report.html").write_text("")
+        self.running = ()
+        return []
+
+    def _ask_to_stop(self, job: Job) -> None:
+        pass
+
+    def _abandon(self) -> None:
+        pass
+
+
+def test_runs_that_end_while_a_study_is_stopped_are_not_left(tmp_path):
+    plan = synthetic_study(tmp_path, ladder(3), [60, 66, 67, 70], images=20)
+    todo = plan.runs()[:2]
+    for run in todo:
+        (run.path / "report.html").unlink()
+    expected = Estimate(
+        seconds={run.path: 1.0 for run in todo}, executions={}, decode_seconds=0, run_bytes=0, working_bytes=0, cache_bytes=0, jobs=2
+    )
+    with pytest.raises(Interrupted, match=r"stopped with 1 of 12 runs left"):
+        _train(plan, todo, StoppedLate(), expected, QUIET)
+    assert [run.finished for run in todo] == [True, False]
 
 
 @pytest.mark.slow

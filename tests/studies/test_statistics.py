@@ -310,7 +310,7 @@ def test_spread() -> None:
     assert result.mean == pytest.approx(71.333, abs=1e-3)
     assert result.sd == pytest.approx(1.5275, abs=1e-4)
     # sd * sqrt(2 / 7.3778) and sd * sqrt(2 / 0.050636), from a table of the chi-squared distribution
-    assert (result.low, result.high) == pytest.approx((0.7953, 9.600), rel=1e-3)
+    assert (result.sd_low, result.sd_high) == pytest.approx((0.7953, 9.600), rel=1e-3)
     assert spread([70.0]) == Spread(70.0, None, None, None)
     assert spread([70.0, 70.0]) == Spread(70.0, 0.0, 0.0, 0.0)
 
@@ -318,7 +318,7 @@ def test_spread() -> None:
 def test_the_interval_of_a_spread_holds_the_true_one() -> None:
     rng = np.random.default_rng(4)
     intervals = [spread(rng.normal(80, 0.4, 3).tolist()) for _ in range(400)]
-    held = sum(each.low <= 0.4 <= each.high for each in intervals)  # type: ignore[operator]
+    held = sum(each.sd_low <= 0.4 <= each.sd_high for each in intervals)  # type: ignore[operator]
     assert 363 <= held <= 394  # 95 % of 400, outside in 0.1 % of cases on either side
 
 

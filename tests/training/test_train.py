@@ -100,6 +100,7 @@ def test_the_run_folder_holds_what_it_promises(finished_run):
         "figures and their intervals",
     ):
         assert re.search(rf"^{phase}.*: \d.* s$", log, re.MULTILINE), phase
+    assert re.search(r"^trained in \d.* s, seeing 80 images over all epochs; everything is in ", log, re.MULTILINE)
     rows = read_json_lines(folder.metrics_file)
     assert [row["epoch"] for row in rows] == [1, 2] and all(math.isfinite(row["train_loss"]) for row in rows)
     assert [row["step"] for row in read_json_lines(folder.steps_file)] == [2, 4, 6, 8, 10]
@@ -135,9 +136,11 @@ def test_classes_that_the_augmentation_erases_are_named_before_the_first_epoch_a
 def test_what_the_report_cautions_about_the_data_was_said_before_the_first_epoch(finished_run):
     log = finished_run.folder.log_file.read_text()
     cautions = [line.removeprefix("caution: ") for line in log.splitlines() if line.startswith("caution: ")]
-    assert cautions == ["3 classes of 3 have fewer than 10 images in test, so figures of a single class are imprecise."]
+    few_in_val, few_in_test = cautions
+    assert few_in_val.startswith("Val has 5 images, 1.7 a class on average: few to choose the best epoch by, ")
+    assert few_in_test == "3 classes of 3 have fewer than 10 images in test, so figures of a single class are imprecise."
     assert log.index("caution: ") < log.index("epoch")
-    assert cautions[0] in finished_run.folder.report_file.read_text()
+    assert all(caution in finished_run.folder.report_file.read_text() for caution in cautions)
 
 
 def test_the_answer_is_what_the_saved_predictions_say(finished_run):

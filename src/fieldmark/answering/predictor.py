@@ -13,6 +13,7 @@ from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
 from fieldmark.answering.images import images_in, streamed_images
 from fieldmark.answering.in_memory import Source
+from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
@@ -51,6 +52,7 @@ class Predictor(ABC):
         """Calibrated if there are decisions: float32 (n, C)."""
         return calibrated_probabilities(self.decisions, logits)
 
+    @checked
     def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
 
@@ -61,9 +63,10 @@ class Predictor(ABC):
         training is not finished, and if it was on images cropped to boxes and these have none, or the other way round.
         """
         for caution in self.cautions(boxes is not None):
-            warnings.warn(caution, stacklevel=2)
+            warnings.warn(caution, stacklevel=3)
         return list(self.answerer.stream(images_in(images), top, boxes))
 
+    @checked
     def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
         """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
 

@@ -53,10 +53,10 @@ class Tiles:
         if not cache.unreadable:
             console.say(*(cache.remarks([loaded.dataset.paths[row] for row in rows]) if cache_dir is None else ()))
             return cls(loaded, rows, cache.array)
-        loaded = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
+        found = loaded.without({int(rows[index]): reason for index, reason in cache.unreadable.items()})
         if cache_dir is None:
-            check_readable(loaded, settings.max_unreadable, console)
-        return cls.decode(loaded, settings, console, cache_dir, colours)
+            check_readable(found, settings.max_unreadable, console, said=loaded.content.problems)
+        return cls.decode(found, settings, console, cache_dir, colours)
 
     @property
     def labels(self) -> np.ndarray:

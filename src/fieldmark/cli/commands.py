@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from cyclopts import Parameter, validators
 from fieldmark import api
 from fieldmark.cli.printing import print_json, print_table, say
 from fieldmark.cli.registration import DATA, DEPLOY, LOOK, START, TRAIN, USE, command, study
+from fieldmark.core.names import some, typed
 
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -201,11 +203,21 @@ def submit(
     quiet: Quiet = False,
 ) -> None:
     found = api.submit(run, out, data=data, columns=columns, quiet=quiet, like=like, settings=settings)
-    say(quiet, f"the predictions are in {found.file}")
+    say(quiet, f"the predictions of {_in_folders(found.folders)} are in {found.file}")
+    if found.blank:
+        say(quiet, f"left out, because the images beside them have labels and are those of training: {_in_folders(found.blank)}")
+    if found.samples:
+        say(quiet, f"a sample submission lies next to the data: --like {typed(found.samples[0])} takes its ids and columns")
     if found.unanswered:
         say(quiet, f"{found.unanswered:,} of the images could not be read or have no finite probabilities; their predictions are empty")
     if found.unasked:
         say(quiet, f"{found.unasked:,} unlabelled images are not in the sample and were left out")
+
+
+def _in_folders(folders: Sequence[tuple[str, int]]) -> str:
+    """As in "53 images in test"."""
+    said = [f"{count:,} {'image' if count == 1 else 'images'}" + ("" if folder == "." else f" in {folder}") for folder, count in folders]
+    return some(said)
 
 
 @command(
@@ -284,7 +296,9 @@ def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False
 def study_run(
     study: str,
     /,
-    *data: Annotated[str, Parameter(help="One or several datasets, and recipe keys that change the base, such as train.epochs=12.")],
+    *data: Annotated[
+        str, Parameter(required=True, help="One or several datasets, and recipe keys that change the base, such as train.epochs=12.")
+    ],
     out: Path,
     seeds: int | None = None,
     jobs: Jobs | None = None,

@@ -14,7 +14,7 @@ from cyclopts import CycloptsError
 import fieldmark.cli.commands  # noqa: F401  (registers the commands)
 from fieldmark.cli.printing import print_error
 from fieldmark.cli.registration import app
-from fieldmark.cli.remedies import remedied, unquoted
+from fieldmark.cli.remedies import exchanged, remedied, unquoted
 from fieldmark.cli.streams import NobodyReads, drop_output, prepare_streams
 from fieldmark.core.errors import FieldmarkError, InputError
 from fieldmark.core.extras import needed_for
@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print_error(said, unquoted(tokens) or hint)
         code = InputError.exit_code
     except FieldmarkError as error:
-        torn = unquoted(tokens) if isinstance(error, InputError) else None
-        print_error(error.problems, torn or error.hint)
+        typed = (unquoted(tokens) or exchanged(tokens)) if isinstance(error, InputError) else None
+        print_error(error.problems, typed or error.hint)
         code = error.exit_code
     except KeyboardInterrupt:
         print_error(["stopped; nothing was left half done"], None)

@@ -30,7 +30,7 @@ def as_text(found: _Found) -> list[RenderableType]:
     if isinstance(found, Robustness):
         return [robustness_table(found)]
     if isinstance(found, UnknownEvaluation):
-        return [unknown_table(found.figures), f"predictions: {found.predictions}"]
+        return [unknown_table(found.figures), *_of_unknown(found.figures), f"predictions: {found.predictions}"]
     listed = found if isinstance(found, tuple) else (found,)
     metrics = {each.split + _SEEN[each.crop]: each.metrics for each in listed}
     unseen = {f"{each.split}{_SEEN[each.crop]}, {_UNSEEN}": each.unseen for each in listed if each.unseen is not None}
@@ -38,7 +38,12 @@ def as_text(found: _Found) -> list[RenderableType]:
         metrics_table(metrics | unseen, listed[0].classes),
         *(f"{name}: {said}" if len(listed) > 1 else said for name, each in zip(metrics, listed, strict=True) for said in _absent(each)),
         *_learnt_from(listed[0]),
-        *(f"predictions: {each.predictions}" for each in listed if each.predictions is not None),
+        *(
+            f"{what}: {file}"
+            for each in listed
+            for what, file in (("predictions", each.predictions), ("answers", each.answers))
+            if file is not None
+        ),
     ]
 
 
@@ -58,13 +63,29 @@ def _learnt_from(found: Evaluation) -> list[str]:
     """How many images of other data the run has learnt from."""
     if not found.in_train + found.in_val:
         return []
-    said = f"{found.in_train:,} of the {found.metrics.n:,} images were trained on"
-    said += f", and {found.in_val:,} were the run's val" if found.in_val else ""
-    rest = f"the row {_UNSEEN!r} leaves them out" if found.unseen is not None else "no image is left that would test the run"
+    said = f"{found.in_train:,} of the {found.metrics.n:,} images {_were(found.in_train)} trained on"
+    said += f", and {found.in_val:,} {_were(found.in_val)} of the run's val" if found.in_val else ""
+    column = f"{found.split}{_SEEN[found.crop]}, {_UNSEEN}"
+    them = "it" if found.in_train + found.in_val == 1 else "them"
+    rest = f"the column {column!r} leaves {them} out" if found.unseen is not None else "no image is left that would test the run"
     lines = [f"caution: {said}, byte for byte; {rest}."]
     if found.moved:
         lines.append(f"These seem to be the run's own data. If they were moved: fieldmark evaluate {found.run} --moved-to {found.data}")
     return lines
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _of_unknown(found: UnknownFigures) -> list[str]:
+    """What the table's columns mean, and whether the run tells these images at all."""
+    return [
+        "* the score that the run rejects by. AUROC: pairs of a known and an unknown image that a score ranks correctly, by chance 50 %. "
+        "AUPR: average precision of detecting the unknown. FPR95: unknown images accepted where 95 % of test is. "
+        "OSCR: area under correctly classified known images against accepted unknown ones.",
+        *([] if found.blindness is None else [f"caution: {found.blindness}"]),
+    ]
 
 
 def unknown_table(found: UnknownFigures) -> Table:

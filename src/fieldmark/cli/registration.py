@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, Group
+from cyclopts import App, Group, Parameter
 
 from fieldmark import __version__
 
-_GROUPS = ("Start", "Train", "Look at a run", "Use a run", "Deploy a run", "Find out what helps", "Data, and what there is")
-START, TRAIN, LOOK, USE, DEPLOY, STUDY, DATA = (Group(title, sort_key=place) for place, title in enumerate(_GROUPS))
+_GROUPS = ("Start", "Train", "Look at a run", "Use a run", "Deploy a run", "Find out what helps", "Data, and what there is", "Options")
+START, TRAIN, LOOK, USE, DEPLOY, STUDY, DATA, _OPTIONS = (Group(title, sort_key=place) for place, title in enumerate(_GROUPS))
 
 
-class _CompletingApp(App):
+class _App(App):
     def generate_completion(
         self, *, prog_name: str | None = None, shell: Literal["zsh", "bash", "fish", "powershell"] | None = None
     ) -> str:
@@ -21,8 +21,30 @@ class _CompletingApp(App):
         script = super().generate_completion(prog_name=prog_name, shell=shell)
         return script.replace("\ncomplete -F ", "\ncomplete -o default -F ")
 
+    def help_print(
+        self,
+        tokens: Annotated[str | Iterable[str] | None, Parameter(show=False)] = None,
+        *,
+        console: Annotated[Any, Parameter(parse=False)] = None,
+    ) -> None:
+        """Cyclopts's, whose usage calls arguments that may be left out by their names."""
+        words, apps, _ = self.parse_commands(tokens)
+        if apps[-1].default_command is not None:
+            apps[-1].usage = self._usage(words, apps)
+        super().help_print(tokens, console=console)
 
-app = _CompletingApp(
+    def _usage(self, words: Sequence[str], apps: Sequence[App]) -> str:
+        from cyclopts.help import format_usage
+
+        usage = format_usage(self, words, execution_path=apps).plain.rstrip()
+        left_out = [each for each in apps[-1].assemble_argument_collection() if each.field_info.is_positional_only and not each.required]
+        named = " ".join(
+            f"[{each.name}{'...' * (each.field_info.kind is each.field_info.VAR_POSITIONAL)}]" for each in left_out if each.show
+        )
+        return usage.replace("[ARGS...]", named).replace("[ARGS]", named)
+
+
+app = _App(
     name="fieldmark",
     help="Train, prove and ship fine-grained image classifiers.",
     help_epilogue="`fieldmark COMMAND --help` explains a command and shows examples.",
@@ -40,6 +62,9 @@ study = App(
     group=STUDY,
 )
 app.command(study)
+for options in (app, study):
+    for option in [name for name in options if name.startswith("-")]:
+        options[option].group = _OPTIONS
 
 Command = Callable[..., None]
 _examples: dict[tuple[str, ...], tuple[str, ...]] = {}

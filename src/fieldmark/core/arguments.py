@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from dataclasses import dataclass
+from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import NoneType, UnionType
+from typing import Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
+from fieldmark.core.environment import kept_environment
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
 
@@ -24,15 +27,54 @@ _TYPES: dict[str, tuple[type, ...]] = {
     _WHOLE: (Integral,),
     _NUMBER: (Real,),
 }
-_WORDS: dict[str, str] = {
-    _PATH: "out csv folder study moved_to like",
-    _SWITCH: "quiet dry_run quick clear",
-    _TEXT: "split crop corrupt scaling score method of weights fit_on ingredients engine layout pattern name prefix "
-    "suffix missing_labels several_objects",
-    _WHOLE: "top seeds jobs trials species per_class size seed",
-    _NUMBER: "accept coverage precision hours",
+_KINDS = {
+    frozenset([str, Path]): _PATH,
+    frozenset([bool]): _SWITCH,
+    frozenset([str]): _TEXT,
+    frozenset([int]): _WHOLE,
+    frozenset([float]): _NUMBER,
 }
-_KINDS = {name: kind for kind, names in _WORDS.items() for name in names.split()}
+"""By what the annotation of an argument says that it is, None aside."""
+_SAY_THEMSELVES = ("data", "recipe")
+"""Arguments whose own errors say more than that they are paths."""
+_LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on all usual file systems."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What an argument may be: of a kind, or one of some words."""
+
+    kind: str = ""
+    words: tuple[str, ...] = ()
+
+    def wrong(self, name: str, value: object) -> str | None:
+        """Why the value of the argument `name` cannot be used; None if it can."""
+        if self.words:
+            known = f"{', '.join(self.words[:-1])} or {self.words[-1]}" if len(self.words) > 1 else self.words[0]
+            near = suggest(value, self.words) if isinstance(value, str) else ""
+            return None if value in self.words else f"{name} is {known}, not {described(value)}{near}"
+        if not isinstance(value, _TYPES[self.kind]) or (self.kind != _SWITCH and isinstance(value, bool)):
+            return f"{name} is {self.kind}, not {described(value)}"
+        return _no_path(name, value) if self.kind == _PATH and isinstance(value, str | os.PathLike) else None
+
+
+@cache
+def accepted(function: Callable[..., object]) -> dict[str, Accepted]:
+    """What the arguments of a function may be, by their names, as far as their annotations say it."""
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        try:
+            annotation = eval(parameter.annotation, function.__globals__) if isinstance(parameter.annotation, str) else parameter.annotation
+        except NameError:  # a class that is imported only for annotations checks its arguments itself
+            continue
+        options = set(get_args(annotation) if isinstance(annotation, UnionType) or get_origin(annotation) is Union else [annotation])
+        options.discard(NoneType)
+        if all(get_origin(option) is Literal for option in options):
+            found[name] = Accepted(words=tuple(word for option in options for word in get_args(option)))
+        elif (kind := _KINDS.get(frozenset(options))) and name not in _SAY_THEMSELVES:
+            found[name] = Accepted(kind)
+    return found
 
 
 def fitting(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -41,7 +83,7 @@ def fitting(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
     @wraps(function)
     def call(*given: Parameters.args, **named: Parameters.kwargs) -> Result:
-        if problems := _unfit(function.__name__, signature, len(given), named):
+        if problems := _unfit(function.__qualname__, signature, len(given), named):
             raise InputError(*problems)
         return function(*given, **named)
 
@@ -49,22 +91,28 @@ def fitting(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
 
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """As fitting, and for an argument of the wrong kind. None is fine where it is the default."""
+    """As fitting, and for an argument of the wrong kind, or that is none of the words of a Literal. None is fine where it is the default.
+
+    After the call environment variables and global generators are as they were, whatever was imported for it.
+    """
     signature = inspect.signature(function)
 
     @wraps(function)
     def call(*given: Parameters.args, **named: Parameters.kwargs) -> Result:
-        arguments = signature.bind(*given, **named).arguments
+        if unfit := _unfit(function.__qualname__, signature, len(given), named):
+            raise InputError(*unfit)
+        arguments, known = signature.bind(*given, **named).arguments, accepted(function)
         problems = [
-            f"{name} is {_KINDS[name]}, not {described(value)}"
+            known[name].wrong(name, value)
             for name, value in arguments.items()
-            if name in _KINDS and not _fits(value, _KINDS[name]) and (value is not None or signature.parameters[name].default is not None)
+            if name in known and (value is not None or signature.parameters[name].default is not None)
         ]
-        if problems:
-            raise InputError(*problems, hint=f"help(fieldmark.{function.__name__}) says what it takes.")
-        return function(*given, **named)
+        if wrong := [problem for problem in problems if problem is not None]:
+            raise InputError(*wrong, hint=f"help(fieldmark.{function.__qualname__}) says what it takes.")
+        with kept_environment():
+            return function(*given, **named)
 
-    return fitting(call)
+    return call
 
 
 def described(value: object) -> str:
@@ -95,7 +143,10 @@ def paths_of(values: object, what: str) -> list[str | Path]:
 
 def _unfit(function: str, signature: inspect.Signature, given: int, named: Mapping[str, object]) -> list[str]:
     """Why a function cannot be called with so many arguments by their place, and these by their names."""
-    parameters = signature.parameters
+    parameters = dict(signature.parameters)
+    if next(iter(parameters), "") in ("self", "cls"):  # of a method, which nobody gives
+        parameters.pop(next(iter(parameters)))
+        given -= 1
     kinds = {parameter.kind for parameter in parameters.values()}
     by_place = [name for name, parameter in parameters.items() if parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
     by_name = [*by_place, *(name for name, parameter in parameters.items() if parameter.kind == parameter.KEYWORD_ONLY)]
@@ -114,5 +165,14 @@ def _unfit(function: str, signature: inspect.Signature, given: int, named: Mappi
     ]
 
 
-def _fits(value: object, kind: str) -> bool:
-    return isinstance(value, _TYPES[kind]) and (kind == _SWITCH or not isinstance(value, bool))
+def _no_path(name: str, value: str | os.PathLike) -> str | None:
+    """Why the value of the argument `name` cannot be the path of anything; None if it can."""
+    path = os.fsdecode(value)
+    longest = max(map(len, os.fsencode(path).split(os.fsencode(os.sep))))
+    if not path:
+        return f"{name} is empty; was a variable meant that is not set?"
+    if "\0" in path:
+        return f"{name} is a path, which cannot hold the character NUL: {described(path)}"
+    if longest > _LONGEST_NAME:
+        return f"{name} has a name of {longest} bytes, and file systems allow {_LONGEST_NAME}: {described(path)}"
+    return None

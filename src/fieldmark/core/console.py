@@ -20,11 +20,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 _PLAIN_SECONDS = 30.0
+_FIRST_SECONDS = 5.0
+"""Until the first line of progress where there is no terminal; the others follow each after _PLAIN_SECONDS."""
 _PATIENCE_SECONDS = 2.0
 _PLAIN_WIDTH = 140
 _BAR_WIDTH = 15
 _RATE_AFTER = 0.5
 """Seconds from which on a rate says something."""
+_SHORT = 0.5
+"""Seconds that are rounded to none."""
 _LONGEST_WORD = 32
 """Characters of a word that a column is made wide enough for; a longer one is cut."""
 
@@ -94,11 +98,17 @@ class Console:
             with self._terminal.status(what):
                 yield
             return
-        timer = threading.Timer(_PATIENCE_SECONDS, self._terminal.print, (f"{what} …",), {"markup": False, "soft_wrap": True})
+        with self._named_after(_PATIENCE_SECONDS, what):
+            yield
+
+    @contextmanager
+    def _named_after(self, seconds: float, what: str) -> Iterator[threading.Timer]:
+        """A line with the name of what goes on, after so many seconds, unless that has ended or the timer was cancelled."""
+        timer = threading.Timer(seconds, self._terminal.print, (f"{what} …",), {"markup": False, "soft_wrap": True})
         timer.daemon = True
         timer.start()
         try:
-            yield
+            yield timer
         finally:
             timer.cancel()
 
@@ -123,7 +133,10 @@ class Console:
 
     @contextmanager
     def progress(self, title: str, unit: str) -> Iterator[Advance]:
-        """A bar with rate and time left on a terminal, a line every half minute elsewhere; `total` is None if it is not known yet."""
+        """A bar with rate and time left on a terminal; elsewhere a line after five seconds, and then every half minute.
+
+        `total` is None if it is not known yet.
+        """
         if self._terminal.is_terminal and not self.quiet:
             from rich.progress import (
                 BarColumn,
@@ -152,21 +165,24 @@ class Console:
                     rate = done / seconds if seconds >= _RATE_AFTER else 0.0
                     if left is None and rate and total is not None:
                         left = (total - done) / rate
-                    shown = note or (f"{rate:,.0f} {unit}/s" if rate else "")
+                    shown = note or (f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s" if rate else "")
                     bar.update(task, completed=done, total=total, note=shown, left=_left(left))
 
                 yield advance
-        else:
-            started = last = time.monotonic()
+            return
+        started = last = time.monotonic()
+        wait = _FIRST_SECONDS
+        with self._named_after(wait, title) as uncounted:
 
             def advance(done: int, total: int | None, note: str = "", left: float | None = None) -> None:
-                nonlocal last
+                nonlocal last, wait
+                uncounted.cancel()
                 now = time.monotonic()
-                if now - last >= _PLAIN_SECONDS:
-                    last = now
+                if now - last >= wait:
+                    last, wait = now, _PLAIN_SECONDS
                     text = f"{title}: {done:,}" + (f" of {total:,} {unit}" if total is not None else f" {unit}")
-                    if total is not None:
-                        text += f", about {_left((now - started) / max(done, 1) * (total - done) if left is None else left)}"
+                    if total is not None and (still := _left((now - started) / max(done, 1) * (total - done) if left is None else left)):
+                        text += f", about {still}"
                     self._terminal.print(f"{text}, {note}" if note else text, markup=False)
 
             yield advance
@@ -259,7 +275,8 @@ def _cell(value: Any) -> Text:
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f"{duration(seconds)} left"
+    """Nothing once it is too little to wait for."""
+    return "" if seconds is None or seconds < _SHORT else f"{duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

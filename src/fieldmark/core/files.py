@@ -56,6 +56,18 @@ def check_output(path: Path, ours: bytes, option: str) -> None:
                 raise InputError(f"{path} already exists and was not written by this command", hint="Choose another name.")
 
 
+def check_creatable(folder: Path) -> None:
+    """Raise InputError if a folder that the user named with --out cannot be made; nothing is left behind."""
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    probe = above / f".{folder.name}.{os.getpid()}.tmp"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        why = f"{above} is a file" if not above.is_dir() else f"{above} cannot be written ({error.strerror})"
+        raise InputError(f"{folder} cannot be made: {why}", hint="Choose another folder with --out.") from error
+
+
 def write_text(path: Path, text: str) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -43,13 +43,22 @@ class Preprocessing(Record):
     colours: Colours = "stored"
 
 
+class StartingWeights(Record):
+    """The file that a training starts from: its path in full, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+
+
 class Manifest(RecordFile):
     """What a run folder says of itself.
 
     reason: why the run failed. changed: when the status was last set. given: DATA as the user named it.
     recipe: the identity of the recipe that was asked for; None for an ensemble. fingerprint: of the images, labels and splits.
     levels: the taxonomy: by the name of each level, the parent of each class. notes: on the starting weights.
-    cautions: on the augmentation, found before the first epoch; none in older runs. ensemble: what it is made of; None for a training.
+    weights: their file; None where they are random or were fetched by name, and in older runs.
+    cautions: on the augmentation and on images that the starting weights know, found before the first epoch; none in older runs.
+    ensemble: what it is made of; None for a training.
     """
 
     REMEDY: ClassVar[str | None] = "Restore it from a copy, or make the run again."
@@ -68,5 +77,6 @@ class Manifest(RecordFile):
     levels: dict[str, list[str]]
     preprocess: Preprocessing
     notes: tuple[str, ...]
+    weights: StartingWeights | None = None
     cautions: tuple[str, ...] = ()
     ensemble: EnsembleRecord | None = None

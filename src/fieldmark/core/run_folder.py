@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from fieldmark.core.arguments import path_of
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.files import storage_error, write_text
+from fieldmark.core.files import check_creatable, storage_error, write_text
 from fieldmark.core.manifest import Manifest, Status
 from fieldmark.core.names import nearest, typed
 from fieldmark.core.recipe.load import load_recipe
@@ -72,6 +72,11 @@ class RunFolder:
         if (folder.path / "bundle.json").is_file():
             hint = f"fieldmark predict {typed(folder.path)} IMAGES, for example."
             raise InputError(f"{folder.path} is a bundle, and this needs the run that it was exported from", hint=hint)
+        if (folder.path / "study.json").is_file():
+            raise InputError(
+                f"{folder.path} is the folder of a study, and not a run",
+                hint=f"Its table and page: fieldmark study table {typed(folder.path)}. Its runs are in {typed(folder.path / 'runs')}.",
+            )
         kind = "folder" if folder.path.is_dir() else "file"
         if (above := next(filter(_holds_run, folder.path.parents), None)) is not None:
             raise InputError(f"{folder.path} is a {kind} of the run {above}: give {above}")
@@ -137,16 +142,14 @@ class RunFolder:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise InputError if a new run folder would touch something that is already there."""
+    """Raise InputError if a new run folder would touch something that is already there, or cannot be made."""
     if _holds_run(path):
         raise InputError(
             f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {path}`, or choose another folder with --out."
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} already exists and is not empty", hint="Choose another folder with --out.")
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise InputError(f"{path} cannot be made: {above} is a file", hint="Choose another folder with --out.")
+    check_creatable(path)
 
 
 def _holds_run(path: Path) -> bool:

@@ -15,6 +15,7 @@ from fieldmark.datasets.dataset import SPLITS
 from fieldmark.datasets.splits import straddling
 
 _FEW = 10
+_FEW_IN_VAL = 100
 _NAMED = 3
 _PLACES = 12
 _BIASED = "so the figures are optimistically biased"
@@ -27,7 +28,8 @@ def data_cautions(images: Sequence[Mapping[str, Any]], tested: np.ndarray, class
     in test, int (C,). class_names: the C names.
     """
     alike = [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in twins(class_names)]
-    return [*_copies(images), *_shared_groups(images), *alike, *_not_in_val(images, class_names), *_few_images(tested)]
+    of_val = [*_not_in_val(images, class_names), *_few_in_val(images, len(class_names))]
+    return [*_copies(images), *_shared_groups(images), *alike, *of_val, *_few_images(tested)]
 
 
 def twins(class_names: Sequence[str]) -> list[str]:
@@ -105,6 +107,15 @@ def _not_in_val(images: Sequence[Mapping[str, Any]], class_names: Sequence[str])
     has, them = ("has", "it") if len(without) == 1 else ("have", "them")
     chosen = f"so the best epoch, temperature and thresholds are chosen without {them}"
     return [f"{_classes(len(without))} of {len(class_names):,} {has} no images in val, {chosen}: {some(without, _NAMED)}."]
+
+
+def _few_in_val(images: Sequence[Mapping[str, Any]], classes: int) -> list[str]:
+    count = sum(image["split"] == "val" for image in images)
+    if not 0 < count < _FEW_IN_VAL:
+        return []
+    has = f"Val has {count:,} image{'s' * (count != 1)}, {count / classes:.2g} a class on average"
+    chosen = "the best epoch by, and to fit temperature, prediction sets and thresholds on"
+    return [f"{has}: few to choose {chosen}. With other images these could be quite different."]
 
 
 def _few_images(counts: np.ndarray) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,20 +121,24 @@ def load_data(found: FoundData, console: Console) -> LoadedData:
     if carved.is_drawn and (copies(content.hashes, dataset.rows("train")) >= 0).any():
         carved = found.drawn_by(content.hashes)
         used = mislabelled(subset(carved.dataset, settings.subset), settings.label_noise)
-    labelled = dataset.labels >= 0
-    published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
-    console.say(f"{used.name}: {len(used.class_names):,} classes, {len(used):,} images", *used.notes)
-    console.say(*_said_of(used, settings, published))
-    columns = ("split", "classes", "images", "smallest class", "largest class", "where from")
-    console.say(table(None, columns, _table_rows(used, carved), _LEFT))
     if len(used) < len(read):
         kept = set(used.paths)
         content = content.take(np.array([row for row, path in enumerate(read.paths) if path in kept], np.int64))
-    loaded, margin = LoadedData(used, content), margin_of(settings.crop)
+    margin = margin_of(settings.crop)
+    loaded = LoadedData(used, content).without_empty(margin)
+    labelled = dataset.labels >= 0
+    published = 0 if dataset.groups is None else len(straddling(dataset.groups[labelled], dataset.splits[labelled]))
+    unusable = f", of which {len(loaded.content.problems):,} cannot be used" if loaded.content.problems else ""
+    console.say(f"{used.name}: {len(used.class_names):,} classes, {len(used):,} images{unusable}", *used.notes)
+    console.say(*_said_of(used, settings, published))
+    groups = ("groups",) if used.groups is not None else ()
+    columns = ("split", "classes", "images", *groups, "smallest class", "largest class", "where from")
+    usable = np.setdiff1d(np.arange(len(used)), list(loaded.content.problems)).astype(np.int64)
+    console.say(table(None, columns, _table_rows(used.take(usable), carved), _LEFT))
     if margin is None and (turned := unrotated(used, content)):
         boxes = "box leaves its image" if len(turned) == 1 else "boxes leave their images"
         console.say(f"{len(turned):,} {boxes} and would fit without the turn by EXIF (first: {used.paths[turned[0]]}). {REMEDY}")
-    return loaded.without_empty(margin)
+    return loaded
 
 
 def reading(settings: Sequence[str], others: str) -> Data:
@@ -231,20 +235,24 @@ def _refuse_unknown_classes(dataset: Dataset) -> None:
 
 def _table_rows(dataset: Dataset, carved: Carved) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
+
+    def groups(count: int | str | None) -> tuple[Any, ...]:
+        return () if dataset.groups is None else (count,)
+
     for row in split_table(replace(carved, dataset=dataset)):
         smallest, largest = (f"{name} ({count:,})" if name else "" for name, count in (row.smallest, row.largest))
-        rows.append((row.split, row.classes, row.images, smallest, largest, row.source))
+        rows.append((row.split, row.classes, row.images, *groups(row.groups), smallest, largest, row.source))
     if count := len(dataset.rows(UNLABELLED)):
-        rows.append((UNLABELLED, "", count, "", "", "from the data"))
-    if dataset.held_out is not None:
-        held = Counter(name for name in dataset.held_out.tolist() if name)
+        rows.append((UNLABELLED, "", count, *groups(""), "", "", "from the data"))
+    held = Counter(name for name in ([] if dataset.held_out is None else dataset.held_out.tolist()) if name)
+    if held:
         smallest, largest = (f"{name} ({count:,})" for name, count in (held.most_common()[-1], held.most_common(1)[0]))
-        rows.append((UNKNOWN, len(held), held.total(), smallest, largest, "held out of training"))
+        rows.append((UNKNOWN, len(held), held.total(), *groups(""), smallest, largest, "held out of training"))
     return rows
 
 
-def check_readable(data: LoadedData, largest_share: float, console: Console) -> None:
-    """Name the images that are set aside.
+def check_readable(data: LoadedData, largest_share: float, console: Console, said: Collection[int] = ()) -> None:
+    """Name the images that are set aside, but for the rows that were `said` before.
 
     Raises InputError if they are more than `largest_share` of all, or leave a class without images.
     """
@@ -264,7 +272,9 @@ def check_readable(data: LoadedData, largest_share: float, console: Console) -> 
     left = np.bincount(data.dataset.labels[data.rows("train")], minlength=len(data.dataset.class_names))
     if (empty := np.flatnonzero(left == 0)).size:
         raise InputError(*(f"class {data.dataset.class_names[index]} has no readable image in train" for index in empty))
-    images = "1 unreadable image is" if len(problems) == 1 else f"{len(problems):,} unreadable images are"
+    named = [f"{data.dataset.paths[row]}: {reason}" for row, reason in sorted(problems.items()) if row not in said]
+    more = " more" if said else ""
+    images = f"1{more} unreadable image is" if len(named) == 1 else f"{len(named):,}{more} unreadable images are"
     console.say(f"{images} set aside:", *(f"  {line}" for line in named[:20]))
     if len(named) > 20:
         console.say(f"  … and {len(named) - 20:,} more (all are in split.parquet)")

@@ -100,10 +100,10 @@ def restore_data(folder: RunFolder, class_names: Sequence[str], console: Console
     manifest = folder.manifest()
     root = Path(manifest.data.root)
     command = "evaluate" if manifest.status == "finished" else "resume"
-    moved = f"If they were moved: fieldmark {command} {folder.path} --moved-to PLACE. Otherwise"
+    moved = f"fieldmark {command} {folder.path} --moved-to PLACE. Otherwise"
     if not root.exists():
         gone = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")
-        raise InputError(gone, hint=f"{moved} put them back.")
+        raise InputError(gone, hint=f"If it was moved: {moved} put it back.")
     recorded = Recorded.of(folder, class_names)
     loaded, changed = recorded.compare(manifest.data, console)
     if changed:
@@ -111,7 +111,7 @@ def restore_data(folder: RunFolder, class_names: Sequence[str], console: Console
         raise InputError(
             f"the data in {root} have changed since the run began: {len(changed):,} images differ ({missing:,} of them are gone), "
             f"such as {some([loaded.dataset.paths[row] for row in changed], 3)}",
-            hint=f"{moved} put them back as they were, or train a new run.",
+            hint=f"If they were moved: {moved} put them back as they were, or train a new run.",
         )
     return loaded
 

@@ -32,7 +32,10 @@ _OF_THE_DATA = "from the data"
 
 
 class SplitRow(NamedTuple):
-    """One line of the split table. `smallest` and `largest` are a class and its images; a class missing from the split counts with 0."""
+    """One line of the split table. `smallest` and `largest` are a class and its images; a class missing from the split counts with 0.
+
+    `groups`: how many there are, an image alone being one; None without groups.
+    """
 
     split: str
     classes: int
@@ -40,6 +43,7 @@ class SplitRow(NamedTuple):
     smallest: tuple[str, int]
     largest: tuple[str, int]
     source: str
+    groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,14 +118,20 @@ def carve(
 def split_table(carved: Carved) -> list[SplitRow]:
     """Train, val and test."""
     dataset = carved.dataset
-    return [split_row(split, dataset.labels[dataset.rows(split)], dataset.class_names, carved.sources[split]) for split in SPLITS]
+    rows = {split: dataset.rows(split) for split in SPLITS}
+    groups = {split: None if dataset.groups is None else dataset.groups[each] for split, each in rows.items()}
+    return [split_row(each, dataset.labels[rows[each]], dataset.class_names, carved.sources[each], groups[each]) for each in SPLITS]
 
 
-def split_row(split: str, labels: np.ndarray, class_names: Sequence[str], source: str = "") -> SplitRow:
-    """The row of images with these labels, int (n,) in [0, C). Of classes with equally many images, the first is named."""
+def split_row(split: str, labels: np.ndarray, class_names: Sequence[str], source: str = "", groups: np.ndarray | None = None) -> SplitRow:
+    """The row of images with these labels, int (n,) in [0, C), and groups, int (n,) with -1 for an image alone.
+
+    Of classes with equally many images, the first is named.
+    """
     counts = np.bincount(labels, minlength=len(class_names))
     smallest, largest = ((class_names[label], int(counts[label])) for label in (int(counts.argmin()), int(counts.argmax())))
-    return SplitRow(split, int((counts > 0).sum()), int(counts.sum()), smallest, largest, source)
+    grouped = None if groups is None else len(np.unique(groups[groups >= 0])) + int((groups < 0).sum())
+    return SplitRow(split, int((counts > 0).sum()), int(counts.sum()), smallest, largest, source, grouped)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def make_ensemble(members: Members, method: Method, out: str | Path, console: Co
     Raises InputError if the runs cannot be combined or the folder cannot be used; nothing is left behind.
     """
     with RunFolder.create(out) as folder, console.logging_to(folder.log_file):
+        console.say(*(f"caution: {sentence}" for sentence in members.identical()))
         if isinstance(method, SoupOf):
             soup = cook(members, method, console)
             record, made = _write_soup(folder, members, soup)
@@ -95,7 +96,7 @@ def _write_combination(folder: RunFolder, members: Members, method: MeanOf | Sta
     )
     if isinstance(combination, Stack):
         save_stack(combination, folder.stack_weights)
-    _describe(folder, record, members.runs[0], members.runs)
+    _describe(folder, record, members.runs[0], members)
     made = {"val": fitted.val, "test": combined(members.predictions("test"), combination)}
     if all((run.folder.predictions / f"{UNKNOWN}.npz").is_file() for run in members.runs):
         made[UNKNOWN] = combined(members.predictions(UNKNOWN), combination)
@@ -119,7 +120,7 @@ def _write_soup(folder: RunFolder, members: Members, soup: Soup) -> _Made:
         chosen_on="val" if soup.greedy else None,
         members=[record.model_copy(update={"used": index in soup.chosen}) for index, record in enumerate(_records(members))],
     )
-    _describe(folder, record, chosen, members.runs)
+    _describe(folder, record, chosen, members)
     return record, soup.predictions
 
 
@@ -145,7 +146,7 @@ def _keep(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Sequence[Run]) -> None:
+def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Members) -> None:
     """Write what describes the run folder; settings, split and preprocessing are those of the run `like`, cautions those of all members."""
     header = f"# {folder.recipe_file.name}: of {like.path.name}, one of the members of this ensemble\n"
     write_text(folder.recipe_file, header + to_yaml(like.recipe))
@@ -166,7 +167,8 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Seq
             levels=manifest.levels,
             preprocess=manifest.preprocess,
             notes=(),
-            cautions=tuple(dict.fromkeys(caution for run in members for caution in run.folder.manifest().cautions)),
+            cautions=tuple(dict.fromkeys(each for run in members.runs for each in run.folder.manifest().cautions))
+            + tuple(members.identical()),
             ensemble=record,
         )
     )
@@ -175,13 +177,12 @@ def _describe(folder: RunFolder, record: EnsembleRecord, like: Run, members: Seq
 def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, made: dict[str, Predictions], console: Console) -> None:
     recipe = folder.recipe()
     resamples, seed = recipe.evaluate.resamples, recipe.train.seed
-    calibrated, decisions = {}, None
+    calibrated, fitted = {}, None
     if not record.folds:  # with folds, all networks answer test, but an image of val only those not trained on it
         train = None if record.val_learnt else made.get("train")
         with console.busy("fitting what the ensemble decides with"):
             fitted = fit_decisions(train, made["val"], folder.manifest().levels, Wanted())
             fitted.save(folder)
-        decisions = fitted.decisions
         calibrated = {"val": fitted.calibration.cross_fitted, "test": fitted.decisions.calibration(made["test"].logits)}
     with console.busy(f"figures and their intervals from {resamples:,} resamples"):
         metrics = {split: evaluate_predictions(made[split], resamples, seed, calibrated.get(split)) for split in ("val", "test")}
@@ -215,8 +216,8 @@ def _write_summary(folder: RunFolder, record: EnsembleRecord, members: Members, 
     )
     summary.write(folder.summary_file)
     console.say("", _members_table(record, of_members), "", metrics_table(metrics, summary.dataset.classes))
-    if decisions is not None:
-        console.say(*trust_notes(decisions, made["test"], summary.test))
+    if fitted is not None:
+        console.say(*trust_notes(fitted, made["test"], summary.test))
     console.say(f"over {members.names[best]}, the member with the best val: {over}", *val_notes(record))
 
 

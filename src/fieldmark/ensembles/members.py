@@ -16,6 +16,7 @@ from fieldmark.core.recipe.values import identity
 from fieldmark.datasets.split_file import read_split
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
+from fieldmark.models.weights_file import recorded
 from fieldmark.scoring.predictions import Predictions
 
 _Image = tuple[str, str, str]
@@ -43,6 +44,17 @@ class Members:
     def val_learnt(self) -> bool:
         """Whether some of them were trained on images of val: refitted, or folds of which another left it out."""
         return self.folds or any(run.recipe.train.refit for run in self.runs)
+
+    def identical(self) -> list[str]:
+        """A sentence for each of them whose weights are bit for bit those of an earlier one."""
+        first: dict[str, str] = {}
+        said = []
+        for run, name in zip(self.runs, self.names, strict=True):
+            earlier = first.setdefault(recorded(run.folder.best_weights).sha256, name)
+            if earlier != name:
+                same = f"The weights of {name} are bit for bit those of {earlier}"
+                said.append(f"{same}: it is the same network twice, which counts twice and adds nothing. Another train.seed makes another.")
+        return said
 
     def groups(self, ids: np.ndarray) -> np.ndarray:
         """Number of each image's group, int64 (n,); without groups in the dataset, each image has its own."""

@@ -1,14 +1,16 @@
-"""What a run answers for each image of test, as a table for spreadsheets: predictions/test.csv, next to the arrays of test.npz."""
+"""What a run answers for each image, as a table for spreadsheets: predictions/test.csv, next to the arrays of test.npz, and its like."""
 
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 
 from fieldmark.core.files import whole_file
-from fieldmark.evaluation.assessment import Assessment
+from fieldmark.evaluation.run import Run
 from fieldmark.scoring.metrics import predicted_classes
+from fieldmark.scoring.predictions import Predictions
 
 _COLUMNS = (
     *("id", "label", "predicted", "correct", "probability", "second", "second_probability"),
@@ -17,18 +19,18 @@ _COLUMNS = (
 _YES_OR_NO = {True: "yes", False: "no", None: ""}
 
 
-def write_answers(found: Assessment) -> None:
-    """One row for each image of predictions/test.npz, in its order: probabilities in [0, 1], calibrated if the run is.
+def write_answers(run: Run, saved: Predictions, file: Path) -> None:
+    """One row for each image of the predictions `saved`, in their order: probabilities in [0, 1], calibrated if the run is.
 
     Of an image without a label, what depends on it is empty; without an answer that is a number, all but id and label are. `unknown` and
     `set`, the classes of the conformal set in the order of their probability, are empty without calibration.
     """
-    run, saved = found.evidence.run, found.evidence.saved_test
+    decisions = run.decisions
     names, probabilities = saved.class_names, run.probabilities(saved.logits)
-    logits = saved.logits if found.decisions is None else found.decisions.calibration(saved.logits)
+    logits = saved.logits if decisions is None else decisions.calibration(saved.logits)
     predicted, unknown = predicted_classes(logits, np.maximum(saved.labels, 0)), run.answerer.unknown(logits, saved.features)
-    sets = np.zeros(saved.logits.shape, bool) if found.decisions is None else found.decisions.sets.sets(probabilities)
-    with whole_file(run.folder.answers_file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    sets = np.zeros(saved.logits.shape, bool) if decisions is None else decisions.sets.sets(probabilities)
+    with whole_file(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
         for row, (image, label, each) in enumerate(zip(saved.ids.tolist(), saved.labels.tolist(), probabilities, strict=True)):

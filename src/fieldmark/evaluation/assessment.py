@@ -22,9 +22,9 @@ from fieldmark.scoring.calibration import Reliability, reliability
 from fieldmark.scoring.classes import Share, averages, head_to_tail, per_class
 from fieldmark.scoring.conformal import CoverageReport, Resplit, coverage_report, resplit_coverage
 from fieldmark.scoring.confusion import Pair, confusion_matrix, worst_pairs
-from fieldmark.scoring.coverage import SetCoverage, set_coverage
 from fieldmark.scoring.decisions import Decisions
 from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.promises import Acceptance, SetCoverage
 from fieldmark.scoring.selective import RiskCoverage, coverage_at, risk_coverage_of_answers
 from fieldmark.scoring.taxonomy import BackoffReport, LevelFigures, Severity, backoff_report, level_figures, mistake_severity
 
@@ -117,9 +117,13 @@ class Assessment:
     @cached_property
     def set_coverage(self) -> SetCoverage | None:
         """The share of test whose sets hold the label, beside what chance allows."""
-        if self.decisions is None:
-            return None
-        return set_coverage(self.decisions.sets, self.probabilities, self.test.labels, self.test.groups)
+        return None if self.decisions is None else self.decisions.set_coverage(self.test)
+
+    @cached_property
+    def acceptance(self) -> Acceptance | None:
+        """The share of test that the threshold accepts, beside what chance allows; None where it rejects nothing."""
+        score = self.evidence.run.score
+        return None if self.decisions is None or score is None else self.decisions.acceptance(score, self.test)
 
     @cached_property
     def resplit(self) -> Resplit | None:
@@ -134,7 +138,7 @@ class Assessment:
 
     def to_dict(self) -> dict[str, Any]:
         """For evaluation.json: shares in [0, 1] but for what is called top1, low, high, precision, recall, f1, accepted, rejected, the
-        figures of scores and `set_coverage`, which are in per cent."""
+        figures of scores, `set_coverage` and `acceptance`, which are in per cent."""
         names, curve = self.test.class_names, self.risk_coverage
         return {
             "schema": SCHEMA,
@@ -157,6 +161,7 @@ class Assessment:
             "sets": None if self.sets is None else _without(asdict(self.sets), "class_coverage"),
             "set_coverage": None if self.set_coverage is None else asdict(self.set_coverage),
             "sets_resplit": None if self.resplit is None else asdict(self.resplit),
+            "acceptance": None if self.acceptance is None else asdict(self.acceptance),
             "unknown": [each.to_dict() for each in self.unknown],
             "robustness": None if self.robustness is None else self.robustness.model_dump(),
         }

@@ -40,10 +40,10 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
         resamples, seed = run.recipe.evaluate.resamples, run.recipe.train.seed
         with console.busy(f"figures and their intervals from {resamples:,} resamples"):
             metrics = {"val": evaluate_predictions(val, resamples, seed, fitted.calibration.cross_fitted)}
-            if (test := run.predictions("test", features=False)) is not None:
+            if (test := run.predictions("test")) is not None:
                 metrics["test"] = evaluate_predictions(test, resamples, seed, decisions.calibration(test.logits))
         summary = run.summary.model_copy(update=metrics)
         summary.write(run.folder.summary_file)
         if test is not None:
-            console.say(*trust_notes(decisions, test, summary.test))
+            console.say(*trust_notes(fitted, test, summary.test))
     return decisions

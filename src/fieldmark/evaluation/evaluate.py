@@ -16,6 +16,7 @@ from fieldmark.datasets.corruptions import parse as parse_corruption
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.split_file import restore_data
+from fieldmark.evaluation.answers_table import write_answers
 from fieldmark.evaluation.other_data import ALL, familiar, predictions_name, read_other
 from fieldmark.evaluation.run import Crop, Run
 from fieldmark.scoring.calibration import fit_calibration
@@ -48,6 +49,11 @@ class Evaluation:
     unseen: SplitMetrics | None = None
     moved: bool = False
 
+    @property
+    def answers(self) -> Path | None:
+        """The table of answers next to the predictions."""
+        return None if self.predictions is None else self.predictions.with_suffix(".csv")
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -55,6 +61,7 @@ class Evaluation:
             "data": self.data,
             "split": self.split,
             "predictions": None if self.predictions is None else str(self.predictions),
+            "answers": None if self.answers is None else str(self.answers),
             **self.metrics.model_dump(),
             "absent_classes": self.absent.number,
             "macro_f1_of_present_classes": 100 * self.absent.macro_f1_of_others,
@@ -77,7 +84,7 @@ def evaluate_run(
     corrupt: str | None = None,
     settings: Sequence[str] = (),
 ) -> Evaluation:
-    """Predict a split, save the predictions in the run folder and compute their metrics.
+    """Predict a split, save the predictions and the table of answers in the run folder, and compute their metrics.
 
     Args:
         data: other data than the run's own, with classes of the same names.
@@ -111,6 +118,7 @@ def evaluate_run(
         source = [] if data is None else [predictions_name(run, data, loaded.dataset)]
         target = run.folder.predictions / f"{'-'.join([*source, split, *changed])}.npz"
         predictions.save(target)
+        write_answers(run, predictions, target.with_suffix(".csv"))
     calibrated = None
     if run.decisions is not None:
         # Val chose the calibration, so each of its images is judged by one without it.

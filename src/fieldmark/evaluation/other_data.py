@@ -15,7 +15,7 @@ import numpy as np
 from fieldmark.answering.predictor import Predictor
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.names import some
+from fieldmark.core.names import nearest, some, typed
 from fieldmark.core.sources import Sources
 from fieldmark.datasets.content import scan
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED, Dataset, at_level
@@ -58,10 +58,15 @@ def _as_known(dataset: Dataset, predictor: Predictor) -> tuple[str, ...]:
     names = [known.get(_as_text(name)) or known.get(_as_number(name)) for name in dataset.class_names]
     unknown = [name for name, found in zip(dataset.class_names, names, strict=True) if found is None]
     if unknown:
-        several = "a class" if len(unknown) == 1 else f"{len(unknown):,} classes"
+        several, them = ("a class", "it") if len(unknown) == 1 else (f"{len(unknown):,} classes", "them")
+        alike = {name: nearest(_as_plain(name), map(_as_plain, predictor.class_names), likeness=0.8) for name in unknown}
+        own = {_as_plain(name): name for name in predictor.class_names}
+        listed = [name + (f" (did you mean {own[alike[name][0]]!r}?)" if alike[name] else "") for name in unknown]
         raise InputError(
-            f"{dataset.name} has {several} that {predictor.path} was not trained on: {some(unknown, 10)}",
-            hint=f"Its classes are {some(predictor.class_names, 10)}.",
+            f"{dataset.name} has {several} that {predictor.path} was not trained on: {some(listed, 10)}",
+            hint=f"Its classes are {some(predictor.class_names, 10)}. Classes are matched by name: rename what is one of these, and leave "
+            f"out what is not. How often the run sees that it does not know {them}: fieldmark evaluate {typed(predictor.path)} "
+            f"--unknown FOLDER. To add {them}, train again with model.weights={typed(predictor.path)}.",
         )
     twice, times = Counter(names).most_common(1)[0] if names else ("", 1)
     if times > 1:
@@ -75,9 +80,14 @@ def _as_text(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def _as_plain(name: str) -> str:
+    """What likely misspellings are found by: in lower case, with blanks for hyphens and underscores."""
+    return re.sub(r"[\s_-]+", " ", _as_text(name)).strip().lower()
+
+
 def _as_number(name: str) -> str:
-    """A whole number without zeros in front, any other name as it is."""
-    return str(int(name)) if re.fullmatch(r"[0-9]{1,18}", name) else name
+    """A whole number without zeros in front and without decimals, any other name as it is."""
+    return str(int(number[1])) if (number := re.fullmatch(r"([0-9]{1,18})(\.0+)?", name)) else name
 
 
 def predictions_name(run: Run, data: str | Path, dataset: Dataset) -> str:

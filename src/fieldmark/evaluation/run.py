@@ -20,6 +20,7 @@ import safetensors
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
 from fieldmark.answering.predictor import Predictor
+from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
 from fieldmark.core.errors import InputError
@@ -66,6 +67,7 @@ class Run(Predictor):
         return f"Run({', '.join(known)})"
 
     @classmethod
+    @checked
     def load(cls, path: Run | str | os.PathLike[str]) -> Run:
         """The run in a folder; a Run is returned as it is. Raises InputError if it is not a run or has no trained weights yet."""
         if isinstance(path, Run):
@@ -134,6 +136,7 @@ class Run(Predictor):
         for name in ("decisions", "score", "answerer"):
             self.__dict__.pop(name, None)
 
+    @checked
     def predictions(self, split: str, features: bool = True) -> Predictions | None:
         """What was saved for a split; None if nothing was."""
         path = self.folder.predictions / f"{split}.npz"
@@ -204,6 +207,7 @@ class Run(Predictor):
     @contextmanager
     def computing(self) -> Iterator[Execution]:
         """Inside the `with` block PyTorch has the run's number of threads; afterwards the caller's process is as it was."""
+        load_libraries(Console(quiet=True))
         from fieldmark.models.device import keep_freed_memory, set_threads
         from fieldmark.models.process import borrowed_process
 
@@ -215,16 +219,17 @@ class Run(Predictor):
     @cached_property
     def model(self) -> Classifier:
         """The trained model, on its device, in evaluation mode. Raises InputError for an ensemble of several networks."""
-        from fieldmark.models.factory import build_model
-        from fieldmark.models.weights import load_weights
-
         if self.is_combined:
             raise InputError(f"{self.path} is an ensemble of {len(self.members)} networks", hint=f"They are in {self.folder.members}.")
         settings = self.recipe.model.structure()
-        model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
-        load_weights(model, self.folder.best_weights)
-        self.execution.prepare(model)
-        return model.eval()
+        with self.computing() as execution:
+            from fieldmark.models.factory import build_model
+            from fieldmark.models.weights import load_weights
+
+            model = build_model(settings, len(self.class_names), self.preprocess.size, seed=0).model
+            load_weights(model, self.folder.best_weights)
+            execution.prepare(model)
+            return model.eval()
 
     def forget_model(self) -> None:
         """Give back the memory of the model until it is asked for again."""
@@ -253,7 +258,9 @@ class Run(Predictor):
 
             split = open_split(loaded, rows, preprocess, seen, console)
             console.say(*split.remarks)
-            return split.predict(self.model, execution, self.recipe.evaluate.batch, console, self.class_names)
+            with console.waiting(f"loading {self.recipe.model.name}"):
+                model = self.model
+            return split.predict(model, execution, self.recipe.evaluate.batch, console, self.class_names)
 
     def cautions(self, boxes: bool) -> tuple[str, ...]:
         unfinished = self._unfinished()

@@ -32,25 +32,31 @@ class Sample:
 
     def images(self, paths: Sequence[str]) -> list[tuple[str, str]]:
         """Each id with the path of its image, in the order of the sample. Raises InputError for ids of none."""
-        known = _by_name(paths, self.columns[self.ids])
-        missing = [each for each in self.columns[self.ids] if each not in known]
-        if missing:
+        ids = self.columns[self.ids]
+        known = _by_name(paths, ids)
+        problems = []
+        if missing := [each for each in ids if each not in known]:
+            has, are = ("1 id", "is") if len(missing) == 1 else (f"{len(missing):,} ids", "are")
+            problems.append(f"{shown(self.file)} has {has} that {are} no unlabelled image of the data: {some(missing)}")
+        if several := [each for each in ids if len(known.get(each, ())) > 1]:
+            has = "an id" if len(several) == 1 else f"{len(several):,} ids"
+            example = some(known[several[0]])
+            problems.append(f"{shown(self.file)} has {has} that could be any of several images: {several[0]} is that of {example}")
+        if problems:
             raise InputError(
-                f"{shown(self.file)} has {len(missing):,} ids that are no unlabelled image of the data: {some(missing)}",
-                hint="--data names the folder that holds them, if they are not in the run's own data.",
+                *problems, hint="--data names the folder that holds them, if they are not in the run's own data or in several."
             )
-        return [(each, known[each]) for each in self.columns[self.ids]]
+        return [(each, known[each][0]) for each in ids]
 
     def forms(self, class_names: Sequence[str]) -> dict[str, str | int]:
         """What is asked for in each column but that of the ids: "class", or the number of the class whose probability stands there.
 
-        Columns are matched to classes by name. Raises InputError if it is not plain what a column asks for.
+        Columns are matched to classes by name, as in `_classes_of`. Raises InputError if it is not plain what a column asks for.
         """
         others = [column for column in range(len(self.header)) if column != self.ids]
         if len(others) == 1:
             return {self.header[others[0]]: self._form_of_one(others[0], class_names)}
-        plain = {_plain(name): number for number, name in enumerate(class_names)}
-        found = {self.header[column]: plain.get(_plain(self.header[column])) for column in others}
+        found = _classes_of([self.header[column] for column in others], class_names)
         unknown = [title for title, number in found.items() if number is None]
         if unknown or len(found) < len(class_names):
             absent = sorted(set(range(len(class_names))) - set(found.values()))
@@ -92,15 +98,35 @@ def read_sample(file: Path, paths: Sequence[str]) -> Sample:
     return Sample(file, table.header, columns, hits.index(max(hits)))
 
 
-def _by_name(paths: Sequence[str], ids: Iterable[str]) -> dict[str, str]:
-    """The path of each image by what it is called: in the way in which most of these ids are found, and no two are called alike."""
+def _by_name(paths: Sequence[str], ids: Iterable[str]) -> dict[str, list[str]]:
+    """The images by what they are called: in the way in which most of these ids are that of one image, or of any."""
     wanted = set(ids)
-    best: dict[str, str] = {}
+
+    def fitting(named: dict[str, list[str]]) -> tuple[int, int]:
+        there = wanted & named.keys()
+        return sum(len(named[each]) == 1 for each in there), len(there)
+
+    best: dict[str, list[str]] = {}
     for called in NAMES.values():
-        named = {called(path): path for path in paths}
-        if len(named) == len(paths) and len(wanted & named.keys()) > len(wanted & best.keys()):
-            best = named
+        named: dict[str, list[str]] = {}
+        for path in paths:
+            named.setdefault(called(path), []).append(path)
+        best = max(best, named, key=fitting)
     return best
+
+
+def _classes_of(titles: Sequence[str], class_names: Sequence[str]) -> dict[str, int | None]:
+    """The class that each title names. All may have the same beginning before the name, as in class_1, class_2."""
+    plain = {_plain(name): number for number, name in enumerate(class_names)}
+    found = {title: plain.get(_plain(title)) for title in titles}
+    if None in found.values():
+        first = titles[0]
+        beginnings = [first[:end] for end in range(1, len(first)) if all(title.startswith(first[:end]) for title in titles)]
+        for beginning in reversed(beginnings):
+            without = {title: plain.get(_plain(title.removeprefix(beginning))) for title in titles}
+            if None not in without.values():
+                return without
+    return found
 
 
 def _plain(name: str) -> str:

@@ -68,6 +68,18 @@ class UnknownFigures:
     def chosen(self) -> ScoreFigures:
         return next(each for each in self.scores if each.name == self.score)
 
+    @property
+    def blindness(self) -> str | None:
+        """That the run's score does no better on these images than chance, as far as they show, as a sentence; None if it does."""
+        chosen = self.chosen
+        if chosen.auroc_low > 50:
+            return None
+        interval = f"{chosen.auroc:.1f} [{chosen.auroc_low:.1f}, {chosen.auroc_high:.1f}]"
+        return (
+            f"this run cannot be seen to tell these images from those of its classes: its score, {self.score}, has an AUROC of {interval}, "
+            "and chance alone gets 50"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without `values`."""
         listed = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "values"}

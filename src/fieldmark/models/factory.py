@@ -18,7 +18,7 @@ from timm.models import PretrainedCfg, get_arch_name, get_pretrained_cfg, is_mod
 from torch import Tensor, nn
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.manifest import Preprocessing
+from fieldmark.core.manifest import Preprocessing, StartingWeights
 from fieldmark.core.names import suggest
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.model import Model
@@ -27,6 +27,7 @@ from fieldmark.models.given_weights import read_given_weights
 from fieldmark.models.heads import build_head
 from fieldmark.models.pooling import average_last_features
 from fieldmark.models.weights import load_tensors
+from fieldmark.models.weights_file import recorded
 
 TORCHVISION = (
     "squeezenet1_0",
@@ -86,6 +87,8 @@ class Built:
     architecture: str
     trained: Preprocessing | None = None
     """How images were prepared for the starting weights, if their file says so."""
+    weights: StartingWeights | None = None
+    """The file that the recipe names; None for none, and for weights of the hub."""
 
 
 def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, class_names: Sequence[str] = ()) -> Built:
@@ -118,13 +121,13 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, cla
         raise InputError(
             f"model.name: {name} shares parameters between its layers, which is not supported", hint="Choose another model.name."
         )
-    config, trained = _config(name), None
+    config, trained, started = _config(name), None, None
     if weights == "none":
         notes: tuple[str, ...] = ("weights: random",)
     elif weights != "pretrained":
         given = read_given_weights(weights)
         notes = load_tensors(model, given.tensors, str(given.file), metadata=given.metadata, class_names=class_names)
-        trained = _recorded(given.metadata)
+        trained, started = _prepared(given.metadata), recorded(given.file)
     elif isinstance(native, resnext_vit.ResNextVit):
         notes = load_tensors(model, *resnext_vit.pretrained_tensors(name, native))
     elif config is None:
@@ -134,7 +137,7 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, cla
     mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     if trained is not None:
         mean, std = trained.mean, trained.std
-    return Built(model, _three(mean), _three(std), notes, model.architecture, trained)
+    return Built(model, _three(mean), _three(std), notes, model.architecture, trained, started)
 
 
 def model_names(pattern: str = "*") -> list[str]:
@@ -148,7 +151,7 @@ def describe(name: str) -> tuple[int, bool]:
     return (config.input_size[-1], bool(config.hf_hub_id) or name in resnext_vit.PARTS) if config else (224, True)
 
 
-def _recorded(metadata: Mapping[str, Any]) -> Preprocessing | None:
+def _prepared(metadata: Mapping[str, Any]) -> Preprocessing | None:
     """The preprocessing that Fieldmark records in its files of weights."""
     try:
         return Preprocessing.model_validate_json(json.dumps(metadata.get("preprocess")))

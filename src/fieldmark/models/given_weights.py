@@ -17,11 +17,9 @@ import torch
 from torch import Tensor
 
 from fieldmark.core.errors import InputError
-from fieldmark.core.run_folder import RunFolder
 from fieldmark.models.weights import is_pickle, read_weights
+from fieldmark.models.weights_file import weights_file
 
-_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
-"""What folders of the hub call their weights."""
 _DEEPEST = 8
 
 
@@ -36,31 +34,13 @@ class GivenWeights:
 
 def read_given_weights(given: str) -> GivenWeights:
     """What `model.weights` names. Raises InputError if it is missing, or holds what cannot or may not be read."""
-    file = _file(Path(given).expanduser())
+    file = weights_file(given)
     if not is_pickle(file):
         return GivenWeights(file, *read_weights(file))
     tensors = dict(_flat(_unpickled(file)))
     if not tensors:
         raise InputError(f"{file} holds no tensors", hint="Choose the file with the network's weights.")
     return GivenWeights(file, tensors, {})
-
-
-def _file(given: Path) -> Path:
-    """The file itself, or that of a folder."""
-    if not given.is_dir():
-        return given
-    run = RunFolder(given)
-    for file in (run.best_weights, *(given / name for name in _IN_FOLDERS)):
-        if file.is_file():
-            return file
-    if run.members.is_dir():
-        members = ", ".join(sorted(str(member) for member in run.members.iterdir() if member.is_dir()))
-        raise InputError(f"{given} is an ensemble of several networks", hint=f"Give model.weights one of its members: {members}.")
-    if run.manifest_file.is_file():
-        raise InputError(f"{given} has no trained weights yet", hint=f"fieldmark resume {given}")
-    raise InputError(
-        f"{given} is a folder, and neither a run nor one of the hub with {' or '.join(_IN_FOLDERS)}", hint="Give model.weights the file."
-    )
 
 
 def _unpickled(file: Path) -> Any:

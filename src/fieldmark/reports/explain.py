@@ -23,7 +23,7 @@ from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
-from fieldmark.core.files import storage_error, whole_file, write_json, write_text
+from fieldmark.core.files import check_creatable, storage_error, whole_file, write_json, write_text
 from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
@@ -186,9 +186,10 @@ def explain_run(
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
     cautions = run.cautions(boxes is not None)
     console.say(*(f"warning: {caution}" for caution in cautions))
-    explainer = _Explainer(run, method, boxes)
-    panels = []
     load_libraries(console)
+    with console.waiting("loading the run"):
+        explainer = _Explainer(run, method, boxes)
+    panels = []
     with run.computing(), console.progress("explaining", "images") as advance:
         for image, name, file in zip(files, names, names_of_maps, strict=True):
             panel = explainer.panel(image, name, file)
@@ -459,10 +460,8 @@ def _earlier(out: Path, names: set[str]) -> set[str]:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out names a folder")
-    above = next(parent for parent in out.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise InputError(f"{out} cannot be made: {above} is a file", hint="Choose another folder with --out.")
     if not out.exists():
+        check_creatable(out)
         return set()
     try:
         found = {name for name in os.listdir(out) if not name.startswith(".")}

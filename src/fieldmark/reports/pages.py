@@ -64,6 +64,14 @@ def stated(metric: Metric, figures: SplitMetrics, state: str = "") -> tuple[str,
     return with_interval(figures.estimate(f"{metric.key}{state}"), metric.digits, unit_of(metric))
 
 
+def as_computed(metric: Metric, figures: SplitMetrics, state: str = "") -> str:
+    """The value that `stated` corrects, written out; empty if it corrects nothing."""
+    key = f"{metric.key}{state}"
+    if not figures.has(f"{key}_corrected"):
+        return ""
+    return f"{with_interval(figures.interval(key), metric.digits, unit_of(metric))[0]} as computed"
+
+
 def unit_of(metric: Metric) -> str:
     """As it is written after a value."""
     return "\u00a0%" if metric.unit == "%" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -33,17 +34,18 @@ def provenance(run: Run, summary: Summary, manifest: Manifest) -> list[tuple[str
         ("Platform", platform),
     ]
     if run.ensemble is not None:
-        spent = f"{training.samples_seen:,} images in {training.steps:,} steps, {duration(training.seconds)} together"
+        spent = f"{training.samples_seen:,} images seen in {training.steps:,} steps, {duration(training.seconds)} together"
         return [*made, ("Parameters", f"{model.parameters:,}"), size, ("Training of the members", spent), *origin]
     epochs = f"{training.epochs} epoch{'s' * (training.epochs != 1)}, the best was {training.best_epoch}"
     refit = f", then {training.best_epoch} on train and val together" if training.refit else ""
     return [
         *made,
         ("Starting weights", "; ".join(manifest.notes).removeprefix("weights: ")),
+        *([] if manifest.weights is None else [("Their SHA-256", manifest.weights.sha256)]),
         ("Parameters", f"{model.parameters:,}, {trained} trained"),
         size,
         ("Input", f"{channels} × {height} × {width}, {recipe.data.resize}{seen}"),
-        ("Training", f"{epochs}{refit}; {training.samples_seen:,} images in {training.steps:,} steps"),
+        ("Training", f"{epochs}{refit}; {training.samples_seen:,} images seen over all epochs, in {training.steps:,} steps"),
         ("Training time", f"{duration(training.seconds)}, {training.images_per_second:,.1f} images/s"),
         ("Device", training.device),
         ("Precision", f"{training.precision}, {recipe.train.memory_format}"),
@@ -63,4 +65,4 @@ def _data(manifest: Manifest) -> str:
     if given == "birds" or given.startswith("hf:"):
         return given
     table = Path(root) / Path(given).name
-    return str(table) if table.is_file() else root
+    return str(table) if os.path.isfile(table) else root  # Path.is_file raises for a name that no file system takes

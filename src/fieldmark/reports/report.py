@@ -23,7 +23,7 @@ from fieldmark.reports.charts.confusion import confusion_charts
 from fieldmark.reports.charts.curves import curve_charts, stage_starts
 from fieldmark.reports.gallery import cards, large_images, ranked
 from fieldmark.reports.members import ensemble_command, ensemble_part
-from fieldmark.reports.pages import render, stated, unit_of, with_interval
+from fieldmark.reports.pages import as_computed, render, stated
 from fieldmark.reports.provenance import provenance, training_command
 from fieldmark.reports.strips import strips
 from fieldmark.reports.trust import trust
@@ -83,7 +83,9 @@ def _content(run: Run, found: Assessment | None) -> dict[str, Any]:
         "test": summary.test,
         "grouped": found.test.is_grouped,
         "resamples": run.recipe.evaluate.resamples,
-        "corrected": [metric.title for metric in headline_metrics(summary.dataset.classes) if summary.test.has(f"{metric.key}_corrected")],
+        "corrected": [
+            each.title for each in headline_metrics(summary.dataset.classes) if each.biased and summary.test.has(f"{each.key}_corrected")
+        ],
         "figures": _figures(summary, run.recipe.evaluate.monitor),
         "splits": [_split(name, evidence, predictions.class_names) for name in SPLITS],
         "unlabelled": sum(row["split"] == UNLABELLED for row in evidence.rows),
@@ -140,18 +142,19 @@ def _figure(metric: Metric, name: str, figures: SplitMetrics, meaning: str) -> _
 
 
 def _also(metric: Metric, figures: SplitMetrics) -> str:
-    """What the figure is after calibration, and without its correction for few images."""
-    said = f"; {stated(metric, figures, '_calibrated')[0]} after calibration" if figures.has(f"{metric.key}_calibrated") else ""
-    if not figures.has(f"{metric.key}_corrected"):
-        return said
-    return f"{said}; {with_interval(figures.interval(metric.key), metric.digits, unit_of(metric))[0]} as computed, without correction"
+    """What the figure is without its correction for few images, and after a calibration that changed it."""
+    state = "_calibrated"
+    changed = figures.has(f"{metric.key}{state}") and figures.estimate(f"{metric.key}{state}") != figures.estimate(metric.key)
+    calibrated = f"{stated(metric, figures, state)[0]} after calibration" if changed else ""
+    return "".join(f"; {said}" for said in (as_computed(metric, figures), calibrated) if said)
 
 
 def _split(name: str, evidence: Evidence, class_names: Sequence[str]) -> tuple[SplitRow, int]:
     """The readable images of a split, and how many others were set aside."""
     numbers = {label: number for number, label in enumerate(class_names)}
     labels = np.array([numbers[row["label"]] for row in evidence.used if row["split"] == name], np.int64)
-    return split_row(name, labels, class_names), sum(row["split"] == name for row in evidence.rows) - len(labels)
+    groups = np.array([row["group"] for row in evidence.used if row["split"] == name]) if "group" in evidence.split else None
+    return split_row(name, labels, class_names, groups=groups), sum(row["split"] == name for row in evidence.rows) - len(labels)
 
 
 def _classes(found: Assessment) -> list[_Class]:

@@ -26,14 +26,14 @@ def write_results(run: Run, console: Console) -> Run:
         with console.busy("assessing what was predicted"):
             found = assess(run)
             write_assessment(found)
-            write_answers(found)
+            write_answers(run, found.evidence.saved_test, run.folder.answers_file)
         with console.busy("drawing charts and the report"):
             numbered = [path for path in _draw(run, found) if path is not None]
             report = write_report(run, found=found)
         if numbered:
             listed = some([f"figures/{path.name}" for path in numbered], 3)
             what = "some names have letters that no font here has, so the figures number them"
-            console.say(f"{what} ({listed}); a font such as Noto Sans CJK may have them")
+            console.say(f"{what} ({listed}); a font for their script, such as a Noto font, draws them")
         console.say(f"the report is {report}")
     return run
 

@@ -12,7 +12,7 @@ from fieldmark.reports.charts.chart import Chart
 from fieldmark.reports.charts.rejection import rejection_charts
 from fieldmark.reports.charts.reliability import reliability_charts
 from fieldmark.reports.charts.selective import risk_coverage_chart
-from fieldmark.reports.pages import stated
+from fieldmark.reports.pages import as_computed, stated
 from fieldmark.scoring.metrics import METRICS, Metric
 from fieldmark.scoring.selective import coverage_at
 
@@ -25,7 +25,7 @@ _CHOSEN = {
 
 @dataclass(frozen=True)
 class _Calibrated:
-    """A figure before and after calibration, with its interval, written out."""
+    """A figure before and after calibration, with its interval and, if that is corrected, the value as computed, written out."""
 
     name: str
     before: str
@@ -46,6 +46,7 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
     decisions = found.decisions
     return {
         "decisions": None if decisions is None else decisions.record,
+        "calibrates": decisions is not None and (decisions.record.vector is not None or decisions.record.temperature != 1),
         "scaling": "" if decisions is None else _scaling(found),
         "calibrated": [] if decisions is None else _calibrated(test),
         "corrected": [metric.name for metric in METRICS.values() if metric.calibrated and test.has(f"{metric.key}_corrected")],
@@ -55,11 +56,13 @@ def trust(found: Assessment, test: SplitMetrics) -> dict[str, Any]:
         "sets": found.sets,
         "set_coverage": found.set_coverage,
         "resplit": found.resplit,
+        "acceptance": found.acceptance,
         "unknown": [_unknown(each, found) for each in found.unknown],
         "blindness": None if decisions is None else decisions.blindness,
         "levels": found.level_figures,
         "severity": found.severity,
         "backoff": found.backoff,
+        "silent": [] if decisions is None else [(name, each.silent) for name, each in decisions.backoff.items() if each.silent],
         "tail": found.tail,
         "robustness": found.robustness,
         "severities": [] if found.robustness is None else found.robustness.severities,
@@ -81,7 +84,8 @@ def _calibrated(test: SplitMetrics) -> list[_Calibrated]:
 
 def _with_interval(metric: Metric, test: SplitMetrics, state: str = "") -> str:
     value, interval = stated(metric, test, state)
-    return f"{value} ({interval})" if interval else value
+    written = f"{value} ({interval})" if interval else value
+    return ", ".join(filter(None, [written, as_computed(metric, test, state)]))
 
 
 def _unknown(figures: UnknownFigures, found: Assessment) -> _Unknown:

@@ -25,11 +25,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import beta
 
 from fieldmark.core import randomness
 from fieldmark.core.errors import InputError
-from fieldmark.scoring.intervals import units_of
+from fieldmark.scoring.intervals import allowed_by_chance, units_of
 from fieldmark.scoring.metrics import check_labels
 
 Method = Literal["aps", "raps"]
@@ -68,18 +67,14 @@ class SetRule:
         return aps_scores(probabilities, self.penalty, self.k_reg) <= np.asarray(quantiles)
 
     def allowed_coverage(self) -> tuple[float, float] | None:
-        """The middle 95 % of the shares of all images that rules fitted on `n` images cover, in [0, 1] (Vovk, ACML 2012).
+        """The middle 95 % of the shares of all images that rules fitted on `n` images cover, in [0, 1].
 
-        Images of one group say no more than one of them may: the range is that of as many images as there are `units`. None where n is not
-        known or the sets hold all classes. Images of which many score alike, as where the best class alone is right more often than
-        promised, can be covered more often.
+        None where n is not known or the sets hold all classes. Images of which many score alike, as where the best class alone is right
+        more often than promised, can be covered more often.
         """
         if self.n is None or math.isinf(self.quantile):
             return None
-        total = (self.n if self.units is None else self.units) + 1
-        place = _place(self.n, self.coverage) / (self.n + 1) * total
-        low, high = beta.ppf([0.025, 0.975], place, total - place)
-        return float(low), float(high)
+        return allowed_by_chance(_place(self.n, self.coverage), self.n, self.units)
 
     @property
     def holds_all(self) -> bool:
@@ -112,7 +107,7 @@ class CoverageReport:
     """Sets beside the labels: shares in [0, 1], sizes in classes.
 
     single: share of sets of one class; largest: size of the largest set.
-    by_size: bins of 0, 1, 2 to 3, 4 to 10, 11 to 100 and more classes, those that hold images.
+    by_size: bins of 0, 1, 2 to 3, 4 to 10, 11 to 100 and more classes, up to C; those that hold images.
     class_coverage: one for each class, None where it has no images.
     """
 
@@ -186,7 +181,7 @@ def coverage_report(sets: np.ndarray, labels: np.ndarray) -> CoverageReport:
     check_labels(sets, labels)
     covered, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     bins = np.searchsorted(_SIZES, sizes, side="right") - 1
-    ends = (*(start - 1 for start in _SIZES[1:]), max(sets.shape[1], _SIZES[-1]))
+    ends = [min(end, sets.shape[1]) for end in (*(start - 1 for start in _SIZES[1:]), sets.shape[1])]
     counts = np.bincount(labels, minlength=sets.shape[1])
     hits = np.bincount(labels[covered], minlength=sets.shape[1])
     return CoverageReport(

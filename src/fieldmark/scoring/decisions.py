@@ -20,8 +20,9 @@ from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.dataset import Level
 from fieldmark.scoring.calibration import Calibration, Fitted, Scaling, fit_calibration
 from fieldmark.scoring.conformal import SetRule, fit_class_sets
-from fieldmark.scoring.coverage import set_coverage
+from fieldmark.scoring.intervals import units_of
 from fieldmark.scoring.predictions import Predictions, softmax
+from fieldmark.scoring.promises import Acceptance, SetCoverage, acceptance, set_coverage
 from fieldmark.scoring.rejection import auroc, choose_score, threshold
 from fieldmark.scoring.rejection_scores import SCORES, Score, fitted_scores
 from fieldmark.scoring.summary import calibration_harm
@@ -103,11 +104,13 @@ class _BackoffRecord(_Part):
 
 
 class DecisionsRecord(_Part):
-    """calibration.json. `nll` is that of val in nats: as it is, and by each scaling, each image judged by a fit without it."""
+    """calibration.json. `n` labelled images, in so many groups or alone, `units`, None in records that do not say. `nll` is that of val in
+    nats: as it is, and by each scaling, each image judged by a fit without it."""
 
     schema_: int = Field(alias="schema", ge=SCHEMA, le=SCHEMA)
     fitted_on: Literal["val"]
     n: int
+    units: int | None = None
     scaling: Scaling
     temperature: Annotated[float, Field(gt=0)]
     vector: VectorRecord | None
@@ -175,6 +178,17 @@ class Decisions:
         """Calibrated: float32 (n, C), NaN in rows that are not finite."""
         return softmax(self.calibration(logits))
 
+    def set_coverage(self, known: Predictions) -> SetCoverage:
+        """How often the sets of images of known classes hold the right one, beside what was promised."""
+        return set_coverage(self.sets, self.probabilities(known.logits), known.labels, known.groups)
+
+    def acceptance(self, score: Score, known: Predictions) -> Acceptance | None:
+        """How many images of known classes are not rejected by the run's score, beside what was promised; None if nothing is rejected."""
+        if math.isinf(self.threshold):
+            return None
+        accepted = score(known.logits, known.features) >= self.threshold
+        return acceptance(self.record.rejection.accept, accepted, self.record.n, self.record.units, known.groups)
+
 
 @dataclass(frozen=True, eq=False)
 class FittedDecisions:
@@ -221,6 +235,7 @@ def fit_decisions(
         schema=SCHEMA,
         fitted_on="val",
         n=len(known),
+        units=int(units_of(known.groups, len(known)).max()) + 1,
         scaling=wanted.scaling,
         temperature=fitted.temperature,
         vector=None
@@ -238,13 +253,13 @@ def fit_decisions(
     return FittedDecisions(Decisions(record, len(val.class_names)), scores[rejection.score], fitted)
 
 
-def trust_notes(decisions: Decisions, test: Predictions, figures: SplitMetrics) -> list[str]:
-    """What they do on test, whose `figures` are these: how often the sets hold the right class, whether calibration did harm, and whether
-    unknown images can be told."""
-    known = test.labelled()
-    covered = set_coverage(decisions.sets, decisions.probabilities(known.logits), known.labels, known.groups)
-    harm = calibration_harm(figures, decisions.record.n)
-    return [str(covered), *([] if harm is None else [f"warning: {harm}"]), *filter(None, [decisions.blindness])]
+def trust_notes(fitted: FittedDecisions, test: Predictions, figures: SplitMetrics) -> list[str]:
+    """What they do on test, whose `figures` are these: how often the sets hold the right class, how many images are accepted, whether
+    calibration did harm, and whether unknown images can be told."""
+    decisions, known = fitted.decisions, test.labelled()
+    accepted, harm = decisions.acceptance(fitted.score, known), calibration_harm(figures, decisions.record.n)
+    notes = [decisions.set_coverage(known), accepted, None if harm is None else f"warning: {harm}", decisions.blindness]
+    return [str(note) for note in notes if note is not None]
 
 
 def _rejection(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ from fieldmark.scoring import metrics
 
 _DRAWS_AT_ONCE = 2_000_000
 _FACTORS = 121
-_PARTS = 1000
 _FEW = 30
 """Images, or groups, below which the spread of a figure is uncertain itself."""
 
@@ -47,17 +45,15 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
     logits: float (n, C); labels: int (n,) in [0, C); groups: int (n,), alike for images that belong together, -1 for one that is alone
     Every resample draws as many images, or groups if there are any, as there are, with replacement, and computes every metric from them;
     resample r depends on (seed, r) alone.
-    Shares have the interval of `share_estimate`, macro_f1 with the bias and the spread of a `jackknife`; calibration errors that of
-    `gap_estimate`, or that of `wide_gap_estimate`, uncorrected, of fewer than 30 images or groups and where all answers are right or all
-    wrong; nll and brier the middle 95 % of the resamples. With few mistakes, 10 or fewer, these two are covered less often than that,
-    because no resample knows of a worse mistake; and so is macro_f1 with two images a class.
+    Shares have the interval of `share_estimate`; calibration errors that of `gap_estimate`, or that of `wide_gap_estimate`, uncorrected, of
+    fewer than 30 images or groups and where all answers are right or all wrong; nll and brier the middle 95 % of the resamples. With few
+    mistakes, 10 or fewer, these two are covered less often than that, because no resample knows of a worse mistake. The interval of
+    macro_f1 is for as many images of each class as there are: with other numbers it would be another figure.
     """
     found = metrics.figures(logits, labels)
     samples, gaps = _resampled(logits, labels, resamples, seed, groups)
-    counted, classes = metrics.contributions(logits, labels), logits.shape[1]
-    own = metrics.Sums.of(np.asarray(counted.sum(axis=0)), classes)
-    units = units_of(groups, len(labels))
-    n = int(units.max()) + 1
+    own = metrics.Sums.of(np.asarray(metrics.contributions(logits, labels).sum(axis=0)), logits.shape[1])
+    n = int(units_of(groups, len(labels)).max()) + 1
     hits = metrics.top_k_hits(logits, labels, 1)
     estimates = {}
     for key, metric in metrics.METRICS.items():
@@ -66,12 +62,7 @@ def intervals(logits: np.ndarray, labels: np.ndarray, resamples: int, seed: int,
         elif metric.gaps is not None:
             estimates[key] = gap_estimate(metric.gaps(own) / own.images, gaps[key])
         elif metric.unit == "%":
-            spread, corrected = float(samples[key].std()), None
-            if metric.left is not None:
-                figure = partial(_figure, metric.of, classes)
-                left = partial(_figure, partial(metric.left, own), classes) if n < _FEW else figure
-                corrected, spread = jackknife(found[key], figure, left, counted, units, seed)
-            estimates[key] = share_estimate(found[key], spread, n, corrected)
+            estimates[key] = share_estimate(found[key], float(samples[key].std()), n)
         else:
             estimates[key] = Estimate(*interval(found[key], samples[key]))
             if n < _FEW:
@@ -107,65 +98,19 @@ def _reach(units: int) -> float:
     return float(t.ppf(0.975, units - 1) if units < _FEW else norm.ppf(0.975))
 
 
-def share_estimate(value: float, spread: float, units: int, corrected: float | None = None) -> Estimate:
+def share_estimate(value: float, spread: float, units: int) -> Estimate:
     """Of a share in [0, 1] with so large a standard deviation, over so many images or groups, on the scale of its logit.
 
-    On that scale it is 1.96 standard deviations, or as many more as Student's t has for fewer than 30 units, to both sides of the value, or
-    of the corrected one, so that it stays within [0, 1] and is the longer the nearer it comes to an end. It goes to the end itself from a
-    value less than half a unit away. Without spread, as without a single mistake, it is that of as many images by Clopper and Pearson.
+    On that scale it is 1.96 standard deviations, or as many more as Student's t has for fewer than 30 units, to both sides of the value, so
+    that it stays within [0, 1] and is the longer the nearer it comes to an end. It goes to the end itself from a value less than half a
+    unit away. Without spread, as without a single mistake, it is that of as many images by Clopper and Pearson.
     """
     if spread < 1e-12:  # the rounding of equal figures
-        return Estimate(value, *clopper_pearson(value, units), None if corrected is None else value)
-    estimate = value if corrected is None else corrected
+        return Estimate(value, *clopper_pearson(value, units))
     least = 0.5 / units
-    inside = float(np.clip(estimate, least, 1 - least))
+    inside = float(np.clip(value, least, 1 - least))
     ends = expit(logit(inside) + np.array([-1.0, 1.0]) * _reach(units) * spread / (inside * (1 - inside)))
-    low = 0.0 if estimate < least else float(ends[0])
-    high = 1.0 if estimate > 1 - least else float(ends[1])
-    return Estimate(value, low, high, corrected)
-
-
-def jackknife(
-    value: float,
-    figure: Callable[[np.ndarray], np.ndarray],
-    left: Callable[[np.ndarray], np.ndarray],
-    per_image: sparse.csr_array,
-    units: np.ndarray,
-    seed: int,
-) -> tuple[float, float]:
-    """A share in [0, 1] without the bias that few images make, and its standard deviation, by leaving out each image, or group, in turn.
-
-    figure: of the column sums of `per_image` (n, k) over sets of images, float64 (some, k), for the standard deviation
-    left: the same for the bias, in which a class that is left out entirely may count as before, since nothing is known of its bias; of
-        many classes it does no harm to leave it out
-    Of more than 1,000 units, 1,000 random parts of them are left out (Busing, Meijer and van der Leeden, Statistics and Computing 1999).
-    One unit alone has no spread.
-    """
-    n = int(units.max()) + 1
-    if n == 1:
-        return value, 0.0
-    parts = min(n, _PARTS)
-    part = (randomness.permutation(randomness.key(seed, "jackknife"), n) % parts)[units]
-    of_parts = sparse.csr_array((np.ones(len(units)), (part, np.arange(len(units)))), shape=(parts, len(units))) @ per_image
-    total = np.asarray(per_image.sum(axis=0))
-    some = max(1, _DRAWS_AT_ONCE // per_image.shape[1])
-    without, kept = [], []
-    for start in range(0, parts, some):
-        rest = total - of_parts[start : start + some].toarray()
-        without.append(figure(rest))
-        kept.append(left(rest))
-    larger = n / np.bincount(np.arange(n) % parts)  # how many times as large as a part all of them are
-
-    def average(figures: np.ndarray) -> float:
-        return float(parts * value - ((1 - 1 / larger) * figures).sum())
-
-    each = np.concatenate(without)
-    variance = float(((larger * value - (larger - 1) * each - average(each)) ** 2 / (larger - 1)).mean())
-    return float(np.clip(average(np.concatenate(kept)), 0, 1)), math.sqrt(variance)
-
-
-def _figure(figure: Callable[[metrics.Sums], np.ndarray], classes: int, sums: np.ndarray) -> np.ndarray:
-    return figure(metrics.Sums.of(sums, classes))
+    return Estimate(value, 0.0 if value < least else float(ends[0]), 1.0 if value > 1 - least else float(ends[1]))
 
 
 def gap_estimate(gaps: np.ndarray, samples: np.ndarray) -> Estimate:
@@ -260,6 +205,17 @@ def clopper_pearson(share: float, n: float) -> tuple[float, float]:
     low = float(beta.ppf(0.025, share * n, n - share * n + 1)) if share > 0 else 0.0
     high = float(beta.ppf(0.975, share * n + 1, n - share * n)) if share < 1 else 1.0
     return low, high
+
+
+def allowed_by_chance(place: int, n: int, units: int | None) -> tuple[float, float]:
+    """The middle 95 % of the shares of all images that lie below the place-th smallest of n values, in [0, 1] (Vovk, ACML 2012).
+
+    Images of one group say no more than one of them may: the range is that of as many images as there are `units`, n if that is None.
+    """
+    total = (n if units is None else units) + 1
+    below = place / (n + 1) * total
+    low, high = beta.ppf([0.025, 0.975], below, total - below)
+    return float(low), float(high)
 
 
 def _independent(hits: np.ndarray, groups: np.ndarray | None) -> float:

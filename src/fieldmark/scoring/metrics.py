@@ -154,9 +154,6 @@ class Metric:
     meaning: in reports
     headline: whether it is among the few that a table or a report begins with
     calibrated: whether it is of probabilities, and so stated after calibration too
-    biased: whether its value on few images is biased, so that a corrected one belongs to its interval
-    left: of a biased one that is a mean over classes, the metric from the Sums of a whole set and of what is left of it, float64 (...), in
-        which classes that no image is left of count as in the whole
     gaps: of a sum of distances from 0, these distances from the Sums, over the number of images: float64 (..., bins)
     """
 
@@ -169,14 +166,17 @@ class Metric:
     meaning: str = ""
     headline: bool = False
     calibrated: bool = False
-    biased: bool = False
-    left: Callable[[Sums, Sums], np.ndarray] | None = None
     gaps: Callable[[Sums], np.ndarray] | None = None
 
     @property
     def title(self) -> str:
         """Its name at the beginning of a row."""
         return self.name[:1].upper() + self.name[1:]
+
+    @property
+    def biased(self) -> bool:
+        """Whether chance alone makes its value too high on few images, so that a corrected one belongs to its interval."""
+        return self.gaps is not None
 
 
 def _mean(part: np.ndarray, sums: Sums) -> np.ndarray:
@@ -190,12 +190,6 @@ def _balanced_accuracy(sums: Sums) -> np.ndarray:
 
 def _macro_f1(sums: Sums) -> np.ndarray:
     return np.asarray(np.nanmean(f1_scores(sums.hits, sums.actual, sums.predicted), axis=-1))
-
-
-def _macro_f1_left(whole: Sums, left: Sums) -> np.ndarray:
-    scores = f1_scores(left.hits, left.actual, left.predicted)
-    before = f1_scores(whole.hits, whole.actual, whole.predicted)
-    return np.asarray(np.nanmean(np.where(left.actual > 0, scores, before), axis=-1))
 
 
 def _nll(sums: Sums) -> np.ndarray:
@@ -220,8 +214,6 @@ METRICS = {
             _macro_f1,
             meaning="mean over classes, small ones counting as much as large ones",
             headline=True,
-            biased=True,
-            left=_macro_f1_left,
         ),
         Metric(
             "nll",
@@ -254,7 +246,6 @@ METRICS = {
             meaning="calibration error: how far the stated probabilities are off",
             headline=True,
             calibrated=True,
-            biased=True,
             gaps=lambda sums: sums.gaps,
         ),
         Metric(
@@ -264,7 +255,6 @@ METRICS = {
             higher_is_better=False,
             meaning="calibration error over bins that are equally full",
             calibrated=True,
-            biased=True,
             gaps=lambda sums: sums.adaptive_gaps,
         ),
     )

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.randomness import key, permutation
+from fieldmark.scoring.intervals import allowed_by_chance
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import OF_SCATTER, SCORES, energy, fitted_scores
 
@@ -73,8 +74,22 @@ def threshold(known: np.ndarray, accept: float) -> float:
     if not len(known):
         raise InputError("there are no known images to find a threshold from", hint="Give a split that has labelled images.")
     known = _scores(known)
-    rejected = math.floor((1 - accept) * (len(known) + 1) + 1e-9)  # (1 - 0.9) * 10 is less than 1
+    rejected = _rejected(accept, len(known))
     return float(np.sort(known)[rejected - 1]) if rejected else -math.inf
+
+
+def allowed_acceptance(accept: float, n: int, units: int | None = None) -> tuple[float, float] | None:
+    """The middle 95 % of the shares of all known images that thresholds from n of them, in so many groups or alone, accept, in [0, 1].
+
+    None where they are too few for a threshold. Images of which many score alike can be accepted more often.
+    """
+    rejected = _rejected(accept, n)
+    return allowed_by_chance(n + 1 - rejected, n, units) if rejected else None
+
+
+def _rejected(accept: float, n: int) -> int:
+    """Which of n scores, from the smallest, is the threshold; 0 where they are too few."""
+    return math.floor((1 - accept) * (n + 1) + 1e-9)  # (1 - 0.9) * 10 is less than 1
 
 
 def held_out_auroc(name: str, train: Predictions | None, val: Predictions, groups: int = 5, seed: int = 0) -> float | None:

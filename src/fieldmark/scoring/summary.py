@@ -48,7 +48,7 @@ def calibration_harm(test: SplitMetrics, val_images: int) -> str | None:
         return None
     return (
         f"calibration, fitted on {val_images:,} image{'s' * (val_images != 1)} of val, made the probabilities of test worse: "
-        f"NLL from {before:.3f} to {after:.3f} nats, ECE from {test.ece:.1f} to {test.ece_calibrated:.1f} %. "
+        f"NLL from {before:.3f} to {after:.3f} nats, and ECE, as computed, from {test.ece:.1f} to {test.ece_calibrated:.1f} %. "
         "With more images in val it would be more reliable."
     )
 
@@ -61,23 +61,23 @@ def metrics_table(metrics: Mapping[str, SplitMetrics], classes: int) -> Table:
     shown = headline_metrics(classes)
     corrected = [metric for metric in shown if any(each.has(f"{metric.key}_corrected") for each in metrics.values())]
 
-    def cell(split: str, metric: Metric, state: str = "") -> str:
-        figures, key = metrics[split], f"{metric.key}{state}"
+    def cell(figures: SplitMetrics, metric: Metric, key: str) -> str:
         if not figures.has(key):
             return ""
         value, low, high = (_written(each, metric.digits) for each in figures.estimate(key))
         return f"{value}  [{low}, {high}]"
 
-    def computed(figures: SplitMetrics, metric: Metric) -> str:
-        return _written(getattr(figures, metric.key), metric.digits) if figures.has(f"{metric.key}_corrected") else ""
+    def computed(figures: SplitMetrics, metric: Metric, key: str) -> str:
+        return _written(getattr(figures, key), metric.digits) if figures.has(f"{key}_corrected") else ""
 
     rows = [("images", *(each.n for each in metrics.values()))]
     for metric in shown:
-        rows.append((f"{metric.name} %" if metric.unit == "%" else metric.name, *(cell(split, metric) for split in metrics)))
-        if metric in corrected:
-            rows.append(("  as computed", *(computed(each, metric) for each in metrics.values())))
-        if any(each.has(f"{metric.key}_calibrated") for each in metrics.values()):
-            rows.append(("  after calibration", *(cell(split, metric, "_calibrated") for split in metrics)))
+        title = f"{metric.name} %" if metric.unit == "%" else metric.name
+        for key, name in ((metric.key, title), (f"{metric.key}_calibrated", "  after calibration")):
+            if any(each.has(key) for each in metrics.values()):
+                rows.append((name, *(cell(each, metric, key) for each in metrics.values())))
+            if any(each.has(f"{key}_corrected") for each in metrics.values()):
+                rows.append(("  as computed", *(computed(each, metric, key) for each in metrics.values())))
     names = " and ".join(metric.name for metric in corrected)
     return table("with 95 % intervals" + (f"; {names} corrected for few images" if names else ""), ("", *metrics), rows)
 

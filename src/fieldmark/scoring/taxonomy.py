@@ -78,6 +78,17 @@ class Backoff:
     parent_threshold: float
     parents: tuple[int, ...]
 
+    @property
+    def silent(self) -> str | None:
+        """Why nothing is answered, as a sentence; None if something may be."""
+        if not (math.isinf(self.species_threshold) and math.isinf(self.parent_threshold)):
+            return None
+        fewest = math.ceil(math.log(_RISK) / math.log(self.precision) - 1e-9)
+        return (
+            f"no threshold on val is shown to be right for {100 * self.precision:g} % of what it answers, so nothing is answered; "
+            f"that takes {fewest:,} answers on val without a mistake, and more with some"
+        )
+
     def answers(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The level of each answer, 0 for a species, 1 for a parent, -1 for none, and its index at that level, or -1: int64 (n,) each."""
         (species, sure), (parent, parent_sure) = _guesses(probabilities, np.array(self.parents))

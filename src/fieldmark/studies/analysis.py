@@ -81,7 +81,9 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         Effect(factor=one_line(factor), option=one_line(option), against=one_line(first), gain=found[weights])
         for (factor, option, first), weights in compared.effects.items()
     )
-    chosen = max((row for row in rows if row.rung.name in hits), key=_mean_val, default=None)
+    comparable_rows = [row for row in rows if row.rung.name in hits]
+    chosen = max(comparable_rows, key=_mean_val, default=None)
+    tied = tuple(row for row in comparable_rows if chosen is not None and row is not chosen and _mean_val(row) == _mean_val(chosen))
     return DatasetTable(
         dataset=dataset,
         name=one_line(dataset.name),
@@ -91,17 +93,19 @@ def _dataset_table(plan: StudyPlan, results: Results, dataset: StudyDataset) -> 
         stages=tuple(stages),
         ensembles=results.ensembles.get(dataset, ()),
         chosen=chosen,
+        tied=tied,
         sensitivity=Sensitivity(
             comparisons=len(found),
             noise=_noise(list(comparable.values())),
             smallest=smallest_gain(list(hits.values()), np.array(list(found))) if found else None,
         ),
-        conclusions=conclusions(plan, results, dataset, rows, effects, chosen, images),
+        conclusions=conclusions(plan, results, dataset, rows, effects, chosen, tied, images),
     )
 
 
 def _mean_val(row: Row) -> float:
-    return -math.inf if row.measured is None else row.measured.val.mean
+    """Rounded, so that the same images classified correctly by other seeds are the same mean."""
+    return -math.inf if row.measured is None else round(row.measured.val.mean, 9)
 
 
 def _reference(finished: Mapping[str, Sequence[Outcome]], base: Rung) -> Images | None:

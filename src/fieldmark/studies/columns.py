@@ -98,6 +98,14 @@ def _published(sources: Sequence[Published]) -> Column[Row]:
     return Column(title="published %", cell=cell)
 
 
+def without_shared(columns: Sequence[Column[T]], rows: Sequence[T]) -> tuple[list[Column[T]], str]:
+    """The columns that differ between rows, and those that name them; and a sentence that says what the others have in all rows."""
+    cells = {column.title: {column.cell(row) for row in rows} for column in columns}
+    shared = [column for column in columns if not column.head and len(rows) > 1 and len(cells[column.title]) == 1]
+    said = ", ".join(f"{column.title} {column.cell(rows[0])}" for column in shared)
+    return [column for column in columns if column not in shared], f"The same in all rows: {said}." if said else ""
+
+
 def best_rows(column: Column[T], rows: Sequence[T]) -> list[T]:
     """The rows that are best in a column, those included that are written alike; none if there is nothing to compare."""
     values = [(column.best(row), row) for row in rows]

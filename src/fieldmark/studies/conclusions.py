@@ -32,13 +32,14 @@ def conclusions(
     rows: Sequence[Row],
     effects: Sequence[Effect],
     chosen: Row | None,
+    tied: Sequence[Row],
     images: Images | None,
 ) -> Conclusions:
     """`images` are the test images that rungs are compared on; None before any run has finished."""
     changes = _changes(plan.arrangement, rows, effects)
     return Conclusions(
         headline=_headline(rows, changes, chosen),
-        answer=_answer(plan.arrangement, rows, changes, chosen),
+        answer=_answer(plan.arrangement, rows, changes, chosen, tied),
         verdicts=tuple(map(_verdict, changes)),
         notes=tuple(map(one_line, _notes(plan, results, dataset, images))),
     )
@@ -69,7 +70,7 @@ def _headline(rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | Non
     return f"Of {len(changes)} changes, {_counted(better, 'help')} significantly"
 
 
-def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | None) -> str:
+def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Change], chosen: Row | None, tied: Sequence[Row]) -> str:
     text = _headline(rows, changes, chosen)
     significant = [(change.name, change.gain) for change in changes if change.gain is not None and change.gain.significant]
     text += _listed([name for name, gain in significant if gain.value > 0])
@@ -86,6 +87,9 @@ def _answer(arrangement: Arrangement, rows: Sequence[Row], changes: Sequence[_Ch
         text += f" All together: {together} over the base, {'' if together.significant else 'not '}significant."
     if len(rows) > 1 and chosen is not None:
         text += f" Chosen on validation: {chosen.name}, {_tested(chosen)}."
+        if tied:
+            others = some([row.name for row in tied], _NAMED)
+            text += f" On val it is tied with {others}; of equals, the first in the study is chosen."
     return text
 
 
@@ -129,11 +133,12 @@ def _notes(plan: StudyPlan, results: Results, dataset: StudyDataset, images: Ima
         notes.append(f"One seed each: a gain cannot be distinguished from chance, so there is no verdict. {further}")
     elif single:
         notes.append(f"One seed of {some(single, _NAMED)}: gains of it or over it cannot be distinguished from chance and have no verdict.")
-    waiting = [run for run in absent if run.state == "waiting"]
-    if waiting:
-        named = "; ".join(f"{_run(run)} ({run.reason})" for run in waiting[:_NAMED])
-        more = f"; and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
-        notes.append(f"{len(waiting)} of {len(outcomes) + len(absent)} runs are not finished: {named}{more}.")
+    unfinished = [f"{_run(run)} ({run.reason})" for run in absent if run.state == "waiting"]
+    unfinished += [f"{_run(outcome)} (trained, its report is missing)" for outcome in outcomes if not outcome.reported]
+    if unfinished:
+        named = "; ".join(unfinished[:_NAMED])
+        more = f"; and {len(unfinished) - _NAMED:,} more" if len(unfinished) > _NAMED else ""
+        notes.append(f"{len(unfinished)} of {len(outcomes) + len(absent)} runs are not finished: {named}{more}.")
     for name, each in finished.items():
         others = [outcome for outcome in each if images is not None and outcome.images is not images]
         if others and images is not None:
@@ -155,5 +160,5 @@ def _made_with(outcome: Outcome) -> dict[str, str]:
     return made | {f"the version of {package}": outcome.versions.get(package, "unknown") for package in _VERSIONS}
 
 
-def _run(run: Absent) -> str:
+def _run(run: Absent | Outcome) -> str:
     return f"{run.rung.name}, seed {run.seed}"

@@ -104,6 +104,10 @@ class Engine(ABC):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop_all()
+
+    def stop_all(self) -> None:
+        """Stop and save those still running, and wait for them."""
         for job in self.running:
             self.stop(job)
         patience = time.monotonic() + _GRACE_SECONDS

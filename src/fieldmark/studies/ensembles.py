@@ -13,9 +13,9 @@ from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import DifferenceSummary, SplitMetrics
 from fieldmark.datasets.dataset import UNLABELLED
-from fieldmark.datasets.split_file import read_split
+from fieldmark.datasets.split_file import Recorded, read_split
 from fieldmark.ensembles.method import MeanOf, Method, SoupOf, StackOn
-from fieldmark.evaluation.submission import DEFAULT_COLUMNS, submit_run
+from fieldmark.evaluation.submission import default_columns, submit_run
 from fieldmark.reports import changes
 from fieldmark.studies.plan import PlannedRun, StudyDataset, StudyEnsemble, StudyPlan
 
@@ -90,7 +90,8 @@ def _make(ensemble: StudyEnsemble, members: list[Path], path: Path) -> None:
     else:
         run = changes.ensemble(members, ensemble.chosen(), path, quiet)
     if _has_unlabelled(run.folder):
-        submit_run(run, path / SUBMISSION, None, DEFAULT_COLUMNS, quiet)
+        dataset = Recorded.of(run.folder, run.class_names).dataset(run.folder.manifest().data)
+        submit_run(run, path / SUBMISSION, None, default_columns(dataset), quiet)
 
 
 def _is_made(path: Path) -> bool:

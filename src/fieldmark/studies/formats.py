@@ -22,6 +22,7 @@ from fieldmark.studies.columns import (
     Column,
     T,
     rung_columns,
+    without_shared,
 )
 from fieldmark.studies.ensembles import EnsembleRow
 from fieldmark.studies.explanations import about, heading, limits, sources
@@ -31,7 +32,7 @@ from fieldmark.studies.stages import StageRow
 from fieldmark.studies.statistics import Gain
 from fieldmark.studies.table import Cost, DatasetTable, Row, StudyTable, one_line
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 # ---- console ----------------------------------------------------------------------------------------------------------------------
@@ -58,14 +59,10 @@ def console_table(table: StudyTable) -> list[RenderableType]:
 
 def _console_table(columns: Sequence[Column[T]], rows: Sequence[T]) -> list[RenderableType]:
     """Columns that are the same in several rows are no columns, but said in a line below."""
-    cells = {column.title: [column.cell(row) for row in rows] for column in columns if column.console}
-    named = {column.title for column in columns if column.head}
-    same = {title: texts[0] for title, texts in cells.items() if title not in named and len(rows) > 1 and len(set(texts)) == 1}
-    chosen = [column for column in columns if column.console and column.title not in same]
-    lines = list(zip(*(cells[column.title] for column in chosen), strict=True))
+    chosen, said = without_shared([column for column in columns if column.console], rows)
+    lines = [[column.cell(row) for column in chosen] for row in rows]
     shown = rich_table(None, [column.title for column in chosen], lines, [column.title for column in chosen if column.left])
-    said = ", ".join(f"{title} {text}" for title, text in same.items())
-    return [shown, f"The same in all rows: {said}."] if same else [shown]
+    return [shown, said] if said else [shown]
 
 
 # ---- files ------------------------------------------------------------------------------------------------------------------------

@@ -7,14 +7,15 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
-from fieldmark.studies.columns import Column, best_rows, rung_columns
+from fieldmark.studies.columns import Column, best_rows, rung_columns, without_shared
 from fieldmark.studies.explanations import about, heading, limits, sources
 from fieldmark.studies.plan import QUICK
 from fieldmark.studies.table import Row, StudyTable
 
 _PREAMBLE = """\
-% Needs \\usepackage{booktabs}. Letters that pdfLaTeX cannot set need XeLaTeX or LuaLaTeX, and a font that has them.
+% Needs \\usepackage{booktabs,graphicx}. Letters that pdfLaTeX cannot set need XeLaTeX or LuaLaTeX, and a font that has them.
 \\providecommand{\\otherscript}[2]{\\ifdefined\\directlua#1\\else\\ifdefined\\XeTeXversion#1\\else#2\\fi\\fi}
+\\providecommand{\\withinwidth}[1]{\\sbox0{#1}\\ifdim\\wd0>\\linewidth\\resizebox{\\linewidth}{!}{\\usebox0}\\else\\usebox0\\fi}
 """
 _NOTHING = "\u2060"
 """Between two hyphens, which would be a dash."""
@@ -64,12 +65,12 @@ _SET = frozenset("ßæøœłÆØŒŁı§¶£©®°·µ¬")
 
 
 def latex(table: StudyTable) -> str:
-    """A table environment for each dataset."""
-    chosen = [column for column in rung_columns(table) if column.paper]
+    """A table environment for each dataset, no wider than the text. Columns that are the same in all rows are said in the caption."""
     lines = [_PREAMBLE.rstrip("\n")]
     for dataset in table.datasets:
-        sentences = [*([QUICK] if table.quick else []), *about(dataset), *sources(table), *limits(dataset)]
-        caption = f"{table.title or table.name} {heading(dataset)}. {' '.join(sentences)}"
+        chosen, same = without_shared([column for column in rung_columns(table) if column.paper], dataset.rows)
+        sentences = [*([QUICK] if table.quick else []), *about(dataset), *sources(table), *limits(dataset), *([same] if same else [])]
+        caption = f"{_sentence(table.title or table.name)} On {heading(dataset)}. {' '.join(sentences)}"
         label = re.sub(r"[^a-z0-9]+", "-", f"{table.name} {dataset.name}".lower()).strip("-")
         bold = {column.title: best_rows(column, dataset.rows) for column in chosen}
         lines += [
@@ -78,16 +79,21 @@ def latex(table: StudyTable) -> str:
             "\\small",
             f"\\caption{{{in_latex(caption)}}}",
             f"\\label{{tab:{label}}}",
-            f"\\begin{{tabular}}{{@{{}}{''.join('l' if column.left else 'r' for column in chosen)}@{{}}}}",
+            f"\\withinwidth{{\\begin{{tabular}}{{@{{}}{''.join('l' if column.left else 'r' for column in chosen)}@{{}}}}",
             "\\toprule",
             _line([in_latex(column.title) for column in chosen]),
             "\\midrule",
             *(_line([_cell(column, row, row in bold[column.title]) for column in chosen]) for row in dataset.rows),
             "\\bottomrule",
-            "\\end{tabular}",
+            "\\end{tabular}}",
             "\\end{table}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter at its beginning, and a full stop if nothing ends it."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _cell(column: Column[Row], row: Row, bold: bool) -> str:

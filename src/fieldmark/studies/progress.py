@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -23,18 +24,23 @@ _ENOUGH = 0.05
 """Share of a run after which its own speed is a better guide than the estimate."""
 
 
+_ENDING = 8.0
+"""Seconds from the last step of a run to its end, for the figures and the report, before any run has shown how long they take."""
+
+
 class _Remaining(NamedTuple):
     seconds: float
-    ratio: float
-    """Of the time that the run takes, to its estimate."""
+    ratio: float | None
+    """Of the time that the run takes, to its estimate; None if it does not show that yet."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Begun:
-    """When this process began a run, and how much of it an earlier one had done."""
+    """When this process began a run, how much of it an earlier one had done, and since when it is seen to be trained."""
 
     when: float
     fraction: float
+    trained: float | None = None
 
 
 @dataclass
@@ -49,6 +55,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     _begun: dict[str, _Begun] = field(default_factory=dict)
     _ratios: list[float] = field(default_factory=list)
+    _endings: list[float] = field(default_factory=list)
 
     def begin(self, job: Job) -> None:
         self._begun[job.name] = _Begun(time.monotonic(), _fraction(job))
@@ -56,31 +63,39 @@ class Progress:
     def end(self, job: Job, finished: bool) -> float:
         """Note that a run has ended; returns the seconds that it took in this process."""
         begun, expected = self._begun.pop(job.name), self.expected.pop(job.name)
-        seconds = time.monotonic() - begun.when
+        now = time.monotonic()
+        seconds = now - begun.when
         if finished:
             self.done += 1
-            self._ratios.append(seconds / (expected * (1 - begun.fraction) or 1))
+            if begun.fraction == 0:
+                self._ratios.append(seconds / (expected or 1))
+            if begun.trained is not None:
+                self._endings.append(now - begun.trained)
         else:
             self.failed += 1
         return seconds
 
     def left(self, running: Sequence[Job]) -> float:
-        """Seconds until all runs are done: the estimates, corrected by how long the runs take."""
+        """Seconds until all runs are done, at least one while there are any: the estimates, corrected by how long whole runs take."""
         remaining = {job.name: self._remaining(job) for job in running}
-        ratios = self._ratios or [each.ratio for each in remaining.values()]
-        ratio = sum(ratios) / len(ratios) if ratios else 1.0
+        ratio = fmean(self._ratios or [each.ratio for each in remaining.values() if each.ratio is not None] or [1.0])
         waiting = ratio * sum(seconds for name, seconds in self.expected.items() if name not in remaining)
         under_way = [each.seconds for each in remaining.values()]
-        return max((waiting + sum(under_way)) / self.jobs, *under_way, 0.0)
+        return max((waiting + sum(under_way)) / self.jobs, *under_way, 1.0)
 
     def _remaining(self, job: Job) -> _Remaining:
-        """For a run under way, from its speed so far, or from its estimate if it has hardly begun."""
+        """For a run under way, from its speed so far, or from what it should take if it has hardly begun."""
         begun, expected = self._begun[job.name], self.expected[job.name]
-        elapsed, done = time.monotonic() - begun.when, _fraction(job)
+        now, done = time.monotonic(), _fraction(job)
+        elapsed, ending = now - begun.when, fmean(self._endings or [_ENDING])
+        if done >= 1:
+            begun.trained = begun.trained or now
+            return _Remaining(max(begun.trained + ending - now, 1.0), None)
         if done - begun.fraction < _ENOUGH:
-            return _Remaining(max(expected * (1 - begun.fraction) - elapsed, 0.0), 1.0)
-        whole = elapsed / (done - begun.fraction)
-        return _Remaining(whole * (1 - done), whole / expected)
+            whole = expected * fmean(self._ratios or [1.0])
+            return _Remaining(max(whole * (1 - begun.fraction) - elapsed, ending), None)
+        training = elapsed / (done - begun.fraction)
+        return _Remaining(training * (1 - done) + ending, (training + ending) / expected)
 
     def text(self, running: Sequence[Job]) -> str:
         now = "; ".join(f"{job.name}: {_state(job)}" for job in running)

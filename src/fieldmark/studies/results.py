@@ -64,6 +64,7 @@ class Outcome:
     fingerprint: of its data and splits
     images: those of test; equal images of several runs are the same object
     hits: bool (n,), whether each of `images` was classified correctly
+    reported: whether its report is there, which is written last
     """
 
     dataset: StudyDataset
@@ -76,6 +77,7 @@ class Outcome:
     curve: Curve
     images: Images
     hits: np.ndarray
+    reported: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,7 @@ def _outcome(run: PlannedRun, known: list[Images], others: Sequence[Outcome]) ->
         curve=_curve(folder.metrics_file),
         images=same or images,
         hits=hits,
+        reported=folder.report_file.is_file(),
     )
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from fieldmark.core.console import Console, duration, table
 from fieldmark.core.errors import InputError, Interrupted
 from fieldmark.core.files import storage_error
+from fieldmark.core.names import typed
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.studies.engines import Ended, Engine, EngineName, Job, LocalEngine, open_engine
 from fieldmark.studies.ensembles import make_ensembles
@@ -62,7 +63,7 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         todo = [run for run in plan.runs() if not run.finished]
         _say_title(plan, todo, console)
         if todo:
-            require_there({run.dataset.given: run.dataset for run in todo}.values())
+            _require_data(plan, todo)
             # By all runs, not those still to be done: a study that is continued trains with as many threads as before.
             opened = held.enter_context(open_engine(engine, jobs, len(plan.runs())))
             expected = estimate(todo, opened.jobs, opened.threads, console)
@@ -80,6 +81,19 @@ def train_study(plan: StudyPlan, engine: EngineName, jobs: int | None, dry_run: 
         console.say(f"{len(done.failed)} failed:")
         console.say(*(f"  {name}: {reason.splitlines()[0]}" for name, reason in done.failed.items()))
     return done
+
+
+def _require_data(plan: StudyPlan, todo: Sequence[PlannedRun]) -> None:
+    """Raise InputError where data of these runs are not there; if the study has runs on them, it says how to go on."""
+    begun = {run.dataset.given for run in plan.runs() if run.path.exists()}
+    for dataset in {run.dataset.given: run.dataset for run in todo}.values():
+        try:
+            require_there([dataset])
+        except InputError as error:
+            if dataset.given not in begun:
+                raise
+            hint = f"The study has runs on these data. If they were moved, a link lets it go on: ln -s PLACE {typed(dataset.given)}"
+            raise InputError(*error.problems, hint=f"{hint}. Data at another place are another dataset to a study.") from None
 
 
 @contextmanager
@@ -130,8 +144,9 @@ def _train(plan: StudyPlan, todo: Sequence[PlannedRun], engine: Engine, expected
                 show(progress.board(engine.running), progress.text(engine.running))
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        left = len(todo) - progress.done
-        raise Interrupted(f"stopped with {left} of {len(todo)} runs left; the same command continues them") from None
+        engine.stop_all()
+        left = sum(not run.finished for run in plan.runs())
+        raise Interrupted(f"stopped with {left} of {len(plan.runs())} runs left; the same command continues them") from None
     return Done(progress.done, failed)
 
 

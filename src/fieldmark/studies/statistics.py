@@ -205,12 +205,12 @@ class Spread:
 
     mean: float
     sd: float | None
-    low: float | None
-    high: float | None
+    sd_low: float | None
+    sd_high: float | None
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of normally distributed values; `low` and `high` are from the chi-squared distribution."""
+    """Of normally distributed values; `sd_low` and `sd_high` are from the chi-squared distribution."""
     import scipy.stats
 
     if len(values) == 1:

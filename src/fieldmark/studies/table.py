@@ -138,7 +138,8 @@ class DatasetTable:
     test: None before any run has finished
     stages: of the rungs that were trained in several
     ensembles: of the rungs, one for each seed
-    chosen: of the rungs that can be compared, the one with the highest mean val top-1
+    chosen: of the rungs that can be compared, the one with the highest mean val top-1, of several the first in the study
+    tied: the others with the same mean val top-1
     """
 
     dataset: StudyDataset
@@ -149,6 +150,7 @@ class DatasetTable:
     stages: tuple[StageRow, ...]
     ensembles: tuple[EnsembleRow, ...]
     chosen: Row | None
+    tied: tuple[Row, ...]
     sensitivity: Sensitivity
     conclusions: Conclusions
 

@@ -19,6 +19,7 @@ from fieldmark.batches.train_batches import TrainBatches
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
+from fieldmark.core.manifest import StartingWeights
 from fieldmark.core.randomness import key
 from fieldmark.core.recipe.data import Data
 from fieldmark.core.recipe.ema import ExponentialAverage
@@ -46,7 +47,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """`recipe` is resolved: it contains the choices that were measured or taken from the machine."""
+    """`recipe` is resolved: it contains the choices that were measured or taken from the machine, and the weights by their whole path."""
 
     recipe: Recipe
     tiles: Tiles
@@ -56,6 +57,8 @@ class Setup:
     console: Console
     notes: tuple[str, ...] = ()
     """Notes on how the model was built."""
+    weights: StartingWeights | None = None
+    """The file that a new training starts from."""
     _splits: dict[str, SplitPixels] = field(default_factory=dict, repr=False)
 
     @property
@@ -115,7 +118,8 @@ def read_and_build(found: FoundData, recipe: Recipe, console: Console) -> tuple[
     prepare_machine(recipe)
     loaded = load_data(found, console)
     classes = len(loaded.dataset.class_names)
-    built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
+    with console.waiting(f"building {recipe.model.name}"):
+        built = build_model(recipe.model, classes, recipe.data.size, weights_seed(recipe), loaded.dataset.class_names)
     name = f"{recipe.model.name} with {classes:,} classes"
     if recipe.model.max_parameters is not None:
         check_budget(built.model, recipe.model.max_parameters, name)
@@ -132,11 +136,13 @@ def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Se
     """The setup of these tiles and this model, executed in the fastest way that the recipe allows."""
     execution = _fastest_execution(built, recipe, len(tiles.of("train")), console)
     measured = {"train.precision": execution.precision, "train.memory_format": execution.layout}
-    resolved = with_settings(recipe, {**measured, "train.device": execution.device.type, "train.threads": torch.get_num_threads()})
+    found = {} if built.weights is None else {"model.weights": str(Path(recipe.model.weights).expanduser().absolute())}
+    machine = {"train.device": execution.device.type, "train.threads": torch.get_num_threads()}
+    resolved = with_settings(recipe, {**found, **measured, **machine})
     preprocess = _preprocess(recipe.data, built, tiles)
     said = () if built.trained is None else tuple(_compared(preprocess, Preprocess.of(built.trained), recipe.data))
     console.say(*said)
-    return Setup(resolved, tiles, built.model, execution, preprocess, console, (*built.notes, *said))
+    return Setup(resolved, tiles, built.model, execution, preprocess, console, (*built.notes, *said), built.weights)
 
 
 def restore(folder: RunFolder, console: Console) -> Setup:

@@ -38,6 +38,7 @@ from fieldmark.training.loop import run_loop
 from fieldmark.training.position import Position
 from fieldmark.training.setup import Setup, prepare, restore
 from fieldmark.training.stages import stage_accounts
+from fieldmark.training.starting_weights import known_images
 
 _STOPPING = "stopping after this step; a second Ctrl-C stops at once"
 
@@ -84,7 +85,8 @@ def _describe(setup: Setup, folder: RunFolder, given: str, asked_for: str) -> No
             levels={level.name: level.of_classes() for level in loaded.dataset.levels},
             preprocess=setup.preprocess.record(),
             notes=setup.notes,
-            cautions=tuple(cautions_of(_erased(setup))),
+            weights=setup.weights,
+            cautions=(*known_images(setup.weights, loaded, recipe.data.split_seed), *cautions_of(_erased(setup))),
         )
     )
 
@@ -280,8 +282,9 @@ def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:
     folder.set_status("finished")
     _drop_working_files(folder)
     console.say("", metrics_table(metrics, summary.dataset.classes))
-    console.say(*trust_notes(fitted.decisions, test, summary.test))
-    console.say(f"trained {position.samples_in_all:,} images in {duration(position.seconds)}; everything is in {folder.path}")
+    console.say(*trust_notes(fitted, test, summary.test))
+    trained = f"trained in {duration(position.seconds)}, seeing {position.samples_in_all:,} images over all epochs"
+    console.say(f"{trained}; everything is in {folder.path}")
 
 
 def _drop_working_files(folder: RunFolder) -> None:

@@ -180,3 +180,10 @@ def test_any_header_is_understood_or_refused(header: list[str]) -> None:
     both = chosen.path is not None and chosen.label is not None
     assert columns.may_have(header, {}, "path", "label") == both
     assert both or not columns.has(header, {}, "path", "label")
+
+
+def test_a_semicolon_between_entries_is_named_and_mended():
+    with pytest.raises(InputError, match="has a semicolon where a comma should be") as caught:
+        columns.parse("path=Datei ;label=Art")
+    assert caught.value.hint == "data.columns='path=Datei,label=Art'"
+    assert columns.parse("path=a;b") == {"path": "a;b"}

@@ -84,7 +84,7 @@ def test_blank_boxes_and_groups_are_none_at_all(tmp_path: Path) -> None:
     ("labels", "expected"),
     [
         (["10", "9", "-1", "9"], ["-1", "9", "10"]),
-        (["1.0", "10.0", "2.0"], ["1.0", "2.0", "10.0"]),
+        (["1.5", "10.0", "2.0"], ["1.5", "2.0", "10.0"]),
         (["10", "9", "b"], ["10", "9", "b"]),
         (["Zebra", "ant", "Äsche"], ["Zebra", "ant", "Äsche"]),
         ([" robin", "robin ", "wren  (winter)", "wren (winter)"], ["robin", "wren (winter)"]),
@@ -291,7 +291,10 @@ def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
 
 def test_a_header_that_says_nothing(tmp_path: Path) -> None:
     message = error_of(put(tmp_path / "t.csv", "1.jpg,a", "2.jpg,b"))
-    assert "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message and "data.columns='path=image" in message
+    assert (
+        "t.csv has no column of paths and none of labels; its columns are 1.jpg, a" in message
+        and "add one such as path,label in front" in message
+    )
     assert "has no column of labels; its columns are path, colour, size" in error_of(
         put(tmp_path / "t.csv", "path,colour,size", "1.jpg,red,1")
     )
@@ -709,3 +712,48 @@ def test_a_table_that_is_written_is_read_back(
     assert dataset.groups is not None
     group_names = [records[path]["group"] for path in dataset.paths]
     assert len(set(zip(dataset.groups.tolist(), group_names, strict=True))) == len(set(group_names)) == len(set(dataset.groups.tolist()))
+
+
+def test_whole_numbers_with_a_decimal_point(tmp_path: Path) -> None:
+    """As pandas writes the numbers of a column in which some are missing."""
+    lines = ["path,label,genus", "a.png,10.0,x", "b.png,,", "c.png,2.0,y", "d.png,10.0,x", "e.png,2.0,x"]
+    put(tmp_path / "train.csv", *lines)
+    put(tmp_path / "val.csv", "path,label,genus", "f.png,2,y")
+    dataset = read_dataset(tmp_path)
+    assert dataset.class_names == ("2", "10")
+    assert [label for _, label, _ in rows(dataset)] == ["10", "", "2", "10", "2", "2"]
+    assert "the labels are whole numbers: 10.0 is read as 10" in dataset.notes
+    assert any(note.startswith("genus is not taken as a level: class '2' has two parents in genus: 'y'") for note in dataset.notes)
+    put(tmp_path / "train.csv", *lines[:-1])
+    (level,) = read_dataset(tmp_path).levels
+    assert level.of_classes() == ["y", "x"]
+
+
+@pytest.mark.parametrize("labels", [["1.5", "2.0"], ["1.0", "two"], ["01", "02"]])
+def test_labels_that_are_not_all_whole_numbers_stay_as_they_are(tmp_path: Path, labels: list[str]) -> None:
+    dataset = read_dataset(put(tmp_path / "labels.csv", "path,label", *(f"{label}.png,{label}" for label in labels)))
+    assert dataset.class_names == tuple(labels)
+
+
+def test_of_images_that_are_left_out_nothing_else_is_said(tmp_path: Path) -> None:
+    file = put(tmp_path / "t.csv", "path,label,genus", "C:\\x\\1.jpg,a,A", "C:\\x\\2.jpg,b,B")
+    said = error_of(file, parents="genus")
+    assert "leads out of the data's folder" in said and "has no genus" not in said
+
+
+def test_the_columns_that_are_proposed_are_those_of_the_table(tmp_path: Path) -> None:
+    said = error_of(put(tmp_path / "t.csv", "Nr;Datei;Art;Ort", "1;a.jpg;x;y", "2;b.jpg;z;y"))
+    assert said.endswith("Say which are which: data.columns='path=Datei,label=Nr', for example.")
+    assert error_of(put(tmp_path / "u.csv", "Nr;path;Art", "1;a.jpg;x")).endswith("data.columns='path=path,label=Nr', for example.")
+    assert "image,label=species" not in error_of(put(tmp_path / "v.csv", "path,label", "a.jpg,x"), label="species")
+
+
+def test_a_table_that_cannot_be_read_is_named_if_columns_were_given(tmp_path: Path) -> None:
+    touch(tmp_path, "A/1.jpg", "B/1.jpg")
+    (tmp_path / "t.csv").write_text("Datei;Art\nA/1.jpg;A\nB/1.jpg;B\n", encoding="utf-16")
+    assert "t.csv, line 1: it is not UTF-8 text; save it as 'CSV UTF-8'" in error_of(tmp_path, path="Datei", label="Art")
+
+
+@pytest.mark.parametrize(("file", "name"), [("train.csv", "cars"), ("Labels.csv", "cars"), ("vans.csv", "vans")])
+def test_a_table_whose_name_says_nothing_is_called_after_its_folder(tmp_path: Path, file: str, name: str) -> None:
+    assert read_dataset(put(tmp_path / "cars" / file, "path,label", "a.png,x", "b.png,y")).name == name

@@ -43,7 +43,7 @@ def test_ids_without_a_folder_and_an_ending(tmp_path: Path) -> None:
             *[("train/0a1.jpg", "pug", "train"), ("train/0b2.jpg", "husky", "train"), ("train/0c.3.jpg", "pug", "train")],
         ]
         assert "the images of labels.csv are looked up by name: in train/ with .jpg added" in dataset.notes
-        assert "test/ holds 2 images that no table lists: they are unlabelled" in dataset.notes
+        assert "no table lists the 2 images in test/, so they are unlabelled" in dataset.notes
         assert dataset.images.read("train/0a1.jpg") == b""
         put(tmp_path / "answers.csv", "id,label", "9a,pug", "9b,pug")  # as `fieldmark submit` writes it
 
@@ -130,7 +130,7 @@ def test_images_that_are_not_there(tmp_path: Path) -> None:
     assert "the path '../3' leads out" in refusal(file)
     put(file, "id,breed", "1,pug", "2,husky")
     dataset = read_dataset(file)
-    assert dataset.paths == ("train/1.jpg", "train/2.jpg") and dataset.notes[-1].endswith("with .jpg added; 1 are not there")
+    assert dataset.paths == ("train/1.jpg", "train/2.jpg") and dataset.notes[-1].endswith("with .jpg added; 1 is not there")
     (tmp_path / "train/1.jpg").unlink()
     dataset = read_dataset(file)
     assert dataset.paths == ("1", "2") and "none of the images of labels.csv is in" in dataset.notes[-1]

@@ -82,6 +82,16 @@ def test_labels_of_axes_and_titles_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert [label.get_text() for label in drawn[0][0].get_yticklabels()] == ["plain", "name 1"]
 
 
+def test_of_a_name_with_an_emoji_the_letters_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[Axes, ...]]) -> None:
+    def draw(axes: Axes) -> None:
+        axes.set_yticks([0, 1, 2], ["Größe Ammer 🦉", "Finch", "Größe Ammer 🦆"])
+
+    have_fonts(monkeypatch)
+    listed = save_png([[Chart("", "", 3, 2, draw)]], tmp_path / "chart.png")
+    assert [label.get_text() for label in drawn[0][0].get_yticklabels()] == ["Größe Ammer □", "Finch", "name 1"]
+    assert listed is not None and listed.read_text(encoding="utf-8") == "1\tGröße Ammer 🦆\n"
+
+
 def test_joiners_are_letters_and_other_invisible_characters_are_not() -> None:
     assert printable("می\u200cخواهم\u202e\n\x00") == "می\u200cخواهم\ufffd \ufffd"
 

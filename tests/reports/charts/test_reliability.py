@@ -55,7 +55,15 @@ def test_areas_grow_with_counts(drawn: list[tuple[Axes, ...]]) -> None:
 def test_titles_state_the_ece_that_metrics_computes() -> None:
     charts = reliability_charts(*(reliability(*predictions(heat)) for heat in (4, 1)))
     eces = [100 * metrics.figures(*predictions(heat))["ece"] for heat in (4, 1)]
-    assert [chart.title for chart in charts] == [f"before calibration: ECE {eces[0]:.1f} %", f"after calibration: ECE {eces[1]:.1f} %"]
+    titles = [f"{when} calibration: ECE {ece:.1f} % as computed" for when, ece in zip(("before", "after"), eces, strict=True)]
+    assert [chart.title for chart in charts] == titles
+
+
+def test_calibration_that_changes_nothing_has_one_chart() -> None:
+    bins = reliability(*predictions(1))
+    (chart,) = reliability_charts(bins, reliability(*predictions(1)))
+    ece = 100 * metrics.figures(*predictions(1))["ece"]
+    assert chart.title == f"confidence and accuracy: ECE {ece:.1f} % as computed"
 
 
 def test_pages_take_the_colours_of_the_page_and_are_said_in_words() -> None:
@@ -79,5 +87,5 @@ def test_one_image_and_none_are_drawn_without_warnings(tmp_path: Path) -> None:
             save_png([reliability_charts(*pair)], tmp_path / f"{number}-a.png")
             save_png([reliability_charts(*pair)], tmp_path / f"{number}-b.png")
             assert (tmp_path / f"{number}-a.png").read_bytes() == (tmp_path / f"{number}-b.png").read_bytes()
-            assert len([chart.svg for chart in reliability_charts(*pair)]) == 2
+            assert len([chart.svg for chart in reliability_charts(*pair)]) == 2 - (pair == (NONE, NONE))
     assert "there are no images" in reliability_charts(NONE, ONE)[0].svg

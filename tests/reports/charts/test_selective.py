@@ -43,6 +43,14 @@ def test_what_is_drawn_is_the_curve_with_the_best_order_and_none(tmp_path: Path,
     assert np.allclose(found["no order"][1], 100 * one.risk[-1])
 
 
+def test_the_legend_stands_beside_the_lines_and_not_on_them(tmp_path: Path, drawn: list[tuple[Axes, ...]]) -> None:
+    save_png([[risk_coverage_chart({"run": curve(300)})]], tmp_path / "a.png")
+    (axes,) = drawn[0]
+    (legend,) = axes.figure.legends
+    assert axes.get_legend() is None and len(legend.get_texts()) == 3
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
 def test_several_runs_are_told_apart_and_have_no_references(drawn: list[tuple[Axes, ...]]) -> None:
     assert risk_coverage_chart({f"run {k}": curve(100, k) for k in range(9)}).svg
     (axes,) = drawn[0]

@@ -109,6 +109,17 @@ def test_a_clear_difference_is_the_headline(far: tuple[Run, Run], tmp_path: Path
     assert headline(turned) == headline(html), "whichever of the two is the baseline"
 
 
+def test_the_calibration_error_is_corrected_and_the_value_as_computed_stands_below(far: tuple[Run, Run], tmp_path: Path) -> None:
+    _, page = written(far, tmp_path / "page.html")
+    cells = []
+    for test in (run.summary.test for run in far):
+        corrected, low, high = test.estimate("ece")
+        assert f"{corrected:.1f}" != f"{test.ece:.1f}"
+        cells.append(f"{corrected:.1f} % {low:.1f}–{high:.1f} {test.ece:.1f} % as computed")
+    assert f"before calibration; corrected for few images {' '.join(cells)}" in page.text
+    assert page.text.count("as computed") == 2, "macro F1 is shown as it is"
+
+
 def test_the_numbers_are_those_of_the_predictions(far: tuple[Run, Run], tmp_path: Path) -> None:
     weak, strong = map(hits_of, far)
     html, page = written(far, tmp_path / "page.html")

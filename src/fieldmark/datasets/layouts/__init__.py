@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
-from fieldmark.core.arguments import fitting
+from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import suggest
@@ -20,13 +20,13 @@ from fieldmark.datasets.layouts.columns import parse as parse_columns
 from fieldmark.datasets.layouts.layout import SETTINGS, Layout, Source
 from fieldmark.datasets.layouts.location import locate
 from fieldmark.datasets.layouts.recognise import recognise
-from fieldmark.datasets.layouts.table_files import image_tables
+from fieldmark.datasets.layouts.table_files import image_tables, tables_in
 
 LAYOUTS: dict[str, Layout] = {name: import_module(f"{__name__}.{name.replace('-', '_')}").LAYOUT for name in get_args(LayoutName)}
 """Every layout by its name, each from the module of that name."""
 
 
-@fitting
+@checked
 def read_dataset(
     data: str | Path,
     layout: str = "auto",
@@ -72,6 +72,8 @@ def read_dataset(
         if recognised := recognise(path, candidates):
             chosen, path, why = recognised
             notes = [why]
+        elif columns and layout == "auto" and path.is_dir() and tables_in(path):  # which say what is wrong with them
+            chosen = LAYOUTS["table"]
     source = Source(path, columns or {}, images, suffix, missing_labels, several_objects, class_depth, layout != "auto", console)
     _refuse_unused(source, chosen)
     dataset = chosen.read(source if own is None else _as_usual(source, own, usual, chosen))

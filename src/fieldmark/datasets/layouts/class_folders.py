@@ -32,7 +32,7 @@ from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Layout, Source
 from fieldmark.datasets.layouts.mask_files import ask, mask_files
 from fieldmark.datasets.layouts.plausible import Candidates, check
-from fieldmark.datasets.layouts.question import level_choices, question, train
+from fieldmark.datasets.layouts.question import command, level_choices, question
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
 
@@ -324,7 +324,7 @@ def _one_class(survey: Survey, reading: _Reading, name: str) -> InputError:
     in_splits = len(reading.splits) > 1 or reading.splits["train"]
     return InputError(
         f"{shown(join(survey.root, reading.splits['train']))} has one class only ({name}): a classifier needs at least two classes",
-        hint=f"If the classes are the folders inside, give {shown(join(survey.root, folder))}.\n  {train(join(survey.root, folder))}"
+        hint=f"If the classes are the folders inside, give {shown(join(survey.root, folder))}.\n  {command(join(survey.root, folder))}"
         if inside and not in_splits
         else "Put the images of each class into a folder of its own.",
     )

@@ -12,6 +12,8 @@ from fieldmark.core.names import suggest
 _NEEDED = ("path", "label", "image")
 KEYS = ("path", "label", "split", "group", "parents", "box")
 _EXAMPLE = "data.columns='path=image,label=species,parents=genus family'"
+_OTHER_COMMA = re.compile(rf"\s*;\s*(?=(?:{'|'.join((*KEYS, 'image'))})\s*=)")
+"""A semicolon where a comma should be: before a key."""
 _IDS = (
     *("image_id", "img_id", "imageid", "image_name", "img_name", "imagename", "image_file", "images", "filenames", "file_id", "id_code"),
     *("photo_id", "photo", "picture", "id", "name"),
@@ -85,6 +87,10 @@ def parse(text: str) -> dict[str, str]:
     """
     asked: dict[str, str] = {}
     problems = []
+    if _OTHER_COMMA.search(text):
+        raise InputError(
+            f"data.columns: {text!r} has a semicolon where a comma should be", hint=f"data.columns='{_OTHER_COMMA.sub(',', text)}'"
+        )
     for entry in text.split(","):
         key, equals, value = (part.strip() for part in entry.partition("="))
         if not (key and equals and (value or key not in _NEEDED)):
@@ -153,7 +159,8 @@ class _Search:
         if "box" not in self.named:
             self._distinct([name for name in self.normals if name in {self.normals[column] for column in box}])
         if self.problems:
-            raise InputError(*self.problems, hint=" ".join(self.hints) or f"For example {_EXAMPLE}.")
+            keys = f"data.columns=KEY=COLUMN,KEY=COLUMN says which are which; the keys are {', '.join(KEYS)}."
+            raise InputError(*self.problems, hint=" ".join(self.hints) or keys)
         sized = len(box) == 4 and _without_prefix(self.normals[box[2]]) in _WIDTHS
         return Columns(self.header, path, label, split, group, tuple(parents), tuple(box) or None, sized, frozenset(self.asked))
 

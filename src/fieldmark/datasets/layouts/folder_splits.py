@@ -9,7 +9,7 @@ from fieldmark.core.names import shown, some
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED
 from fieldmark.datasets.layouts.class_levels import splits_by_name, without_masks
 from fieldmark.datasets.layouts.folder_survey import Survey, join, last
-from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
+from fieldmark.datasets.layouts.question import Choice, command, level_choices, question
 from fieldmark.datasets.layouts.split_names import SPLIT_NAMES, split_word
 
 _ALIKE = 0.5
@@ -71,7 +71,7 @@ def _are_splits(survey: Survey, plain: dict[str, str], folders: Sequence[str]) -
         reason = f"{names} could be a split, with the classes {inside} inside, or a class like {beside} beside it"
         choices = level_choices(survey)
         if (count := len(survey.with_images(holders[0]))) > 1:
-            choices.append(Choice(train(join(survey.root, holders[0])), f"{count:,} classes, in {last(holders[0])} alone"))
+            choices.append(Choice(command(join(survey.root, holders[0])), f"{count:,} classes, in {last(holders[0])} alone"))
     else:
         reason = f"{names} sound like splits and hold images and no class folders, and {beside} lie beside them"
         choices = level_choices(survey)

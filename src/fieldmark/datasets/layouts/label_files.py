@@ -16,7 +16,7 @@ from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations
 from fieldmark.datasets.layouts.folder_survey import Survey, last
 from fieldmark.datasets.layouts.layout import Source
-from fieldmark.datasets.layouts.question import Choice, train
+from fieldmark.datasets.layouts.question import Choice, command
 from fieldmark.datasets.layouts.records import Table, is_table, open_table
 from fieldmark.datasets.layouts.table import LAYOUT as TABLE
 from fieldmark.datasets.layouts.table_images import ImageFinder
@@ -190,5 +190,5 @@ def _choice(table: Table, file: Path, images: str | None, path: str, label: str)
             continue
         settings = [shlex.quote(f"data.images={images}")] if images is not None else []
         settings += [shlex.quote(f"data.columns={text}")] if text else []
-        return Choice(train(file, *settings), f"{len(dataset.class_names):,} classes: {some(dataset.class_names, 4)}")
+        return Choice(command(file, *settings), f"{len(dataset.class_names):,} classes: {some(dataset.class_names, 4)}")
     return None

@@ -25,7 +25,9 @@ def locate(data: str | Path) -> Path:
         raise InputError(f"{shown(text)} cannot be read ({error.strerror})", hint="Make it readable, or give another folder.") from None
     except OSError as error:
         reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f" ({error.strerror})"
-        raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=nearest_path(path)) from None
+        bare = text.removeprefix("data=")
+        hint = nearest_path(path) if bare == text else f"DATA is written without data=: {typed(bare)}"
+        raise InputError(Problem(f"there is no file or folder {shown(text)}{reason}", kind="machine"), hint=hint) from None
     return path
 
 

@@ -10,7 +10,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.layouts.class_levels import MASK_FOLDERS
 from fieldmark.datasets.layouts.folder_survey import Survey
-from fieldmark.datasets.layouts.question import Choice, question, train
+from fieldmark.datasets.layouts.question import Choice, command, question
 
 _CALLED_AFTER = re.compile(rf"(?P<image>.*[^/])[ _-](?:{'|'.join(sorted(MASK_FOLDERS))})(?:[ _-]?\d+)?", re.IGNORECASE)
 _FEWEST = 2
@@ -46,4 +46,4 @@ def ask(survey: Survey, masks: set[str], class_names: Sequence[str], class_depth
     reason = f"{files} called like masks of images beside them, but most images of a class have none: {some(sorted(masks), 3)}"
     read = f"{len(class_names):,} classes: {some(class_names, 4)}, with these files as images; if they are masks, move them away"
     what = f"it is not clear whether all files of {shown(survey.root)} are images of their classes:"
-    return question(what, [reason], [Choice(train(survey.root, *settings), read)])
+    return question(what, [reason], [Choice(command(survey.root, *settings), read)])

@@ -17,7 +17,7 @@ from fieldmark.datasets.layouts.class_levels import MASK_FOLDERS
 from fieldmark.datasets.layouts.folder_splits import images_inside
 from fieldmark.datasets.layouts.folder_survey import Survey, join, last
 from fieldmark.datasets.layouts.label_files import label_files
-from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
+from fieldmark.datasets.layouts.question import Choice, command, level_choices, question
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Candidates:
     def alone(self, folder: str) -> Choice:
         """To train on what is in one of the folders."""
         inside = [last(path) for path in self.inside(folder)]
-        return Choice(train(join(self.survey.root, folder)), f"{len(inside):,} classes, in {last(folder)} alone: {some(inside, 4)}")
+        return Choice(command(join(self.survey.root, folder)), f"{len(inside):,} classes, in {last(folder)} alone: {some(inside, 4)}")
 
     def each_alone(self) -> tuple[Choice, ...]:
         return tuple(self.alone(folder) for folder in self.folders[:_FEW_VERSIONS] if self._holds_classes(folder))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +29,22 @@ class Choice:
         return f"  {self.command}\n      {self.meaning}"
 
 
-def train(data: str | Path, *settings: str) -> str:
-    """The command that trains on a folder or file, to be copied."""
-    return " ".join(["fieldmark train", typed(data), *settings])
+_ASKED_BY: ContextVar[str] = ContextVar("asked_by", default="fieldmark train")
+
+
+@contextmanager
+def asked_by(*words: str) -> Iterator[None]:
+    """In the `with` block, questions are answered by this command, which DATA follows; otherwise by `fieldmark train`."""
+    token = _ASKED_BY.set(shlex.join(["fieldmark", *words]))
+    try:
+        yield
+    finally:
+        _ASKED_BY.reset(token)
+
+
+def command(data: str | Path, *settings: str) -> str:
+    """The command that reads a folder or file, to be copied: the one that was typed, with other DATA and settings."""
+    return " ".join([_ASKED_BY.get(), typed(data), *settings])
 
 
 def question(what: str, reasons: Sequence[str], choices: Sequence[Choice]) -> InputError:
@@ -86,4 +102,4 @@ def _choice(survey: Survey, first: int, final: int | None) -> Choice | None:
     left = f"; leaves out {every - used:,} of {every:,} images" if used < every else ""
     alike = merged(survey, folders, first)
     one = f"; {said_of_merged(alike)}" if alike else ""
-    return Choice(train(survey.root, f"data.class_depth={depth}"), f"{len(names):,} classes: {some(names, 4)}{one}{left}")
+    return Choice(command(survey.root, f"data.class_depth={depth}"), f"{len(names):,} classes: {some(names, 4)}{one}{left}")

@@ -12,7 +12,7 @@ from fieldmark.datasets.layouts.folder_survey import Survey
 from fieldmark.datasets.layouts.label_files import label_files
 from fieldmark.datasets.layouts.layout import Evidence, Layout
 from fieldmark.datasets.layouts.location import folders
-from fieldmark.datasets.layouts.question import Choice, level_choices, question, train
+from fieldmark.datasets.layouts.question import Choice, command, level_choices, question
 
 _DEPTH = 2
 """How many folders deep a published archive may lie in the folder that it was unpacked in."""
@@ -73,7 +73,7 @@ def _ask_if_images_beside(folder: Path, evidence: Evidence) -> None:
     beside = [path for path in survey.with_images("") if path != folder.name]
     if beside:
         reason = f"{_listed(evidence.found)} in {shown(folder.name)} may list images, and {some(beside)} beside it hold images as well"
-        alone = [Choice(train(folder), f"the table in {shown(folder.name)} alone")] if survey.count(folder.name) else []
+        alone = [Choice(command(folder), f"the table in {shown(folder.name)} alone")] if survey.count(folder.name) else []
         tables = [label.choice for label in label_files(survey) if label.choice is not None]
         raise question(f"{shown(folder.parent)} can be read in more than one way:", [reason], [*alone, *tables, *level_choices(survey)])
 

@@ -8,13 +8,26 @@ from pathlib import Path
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown
 from fieldmark.datasets.dataset import UNLABELLED, Dataset
+from fieldmark.datasets.image_files import is_image_name
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations
 from fieldmark.datasets.layouts.layout import Evidence, Layout, Source
 from fieldmark.datasets.layouts.records import SUFFIXES, is_table, open_table
-from fieldmark.datasets.layouts.table_files import half_a_table, image_tables, refuse_rivals, splits_of, tables_in
+from fieldmark.datasets.layouts.split_names import SPLIT_NAMES
+from fieldmark.datasets.layouts.table_files import (
+    column_of_images,
+    half_a_table,
+    image_tables,
+    refuse_rivals,
+    say_which,
+    splits_of,
+    tables_in,
+)
 from fieldmark.datasets.layouts.table_images import ImageFinder
 from fieldmark.datasets.layouts.table_rows import TableRows
+
+_NO_NAMES = {*SPLIT_NAMES, "label", "labels", "data", "metadata"}
+"""What tables are called in many datasets, which are then called after the folder."""
 
 
 def read(source: Source) -> Dataset:
@@ -41,7 +54,8 @@ def read(source: Source) -> Dataset:
         return read_tables(path, splits, source, layout=LAYOUT.name, name=path.resolve().name)
     if not is_table(path):
         raise InputError(f"{shown(path)} is not a table", hint=hint)
-    return read_tables(path.parent, {path.name: ""}, source, layout=LAYOUT.name, name=path.stem)
+    name = path.resolve().parent.name if path.stem.lower() in _NO_NAMES else path.stem
+    return read_tables(path.parent, {path.name: ""}, source, layout=LAYOUT.name, name=name)
 
 
 def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout: str, name: str) -> Dataset:
@@ -60,10 +74,12 @@ def read_tables(root: Path, splits: Mapping[str, str], source: Source, *, layout
         lacking = [what for what, lacks in (("paths", found.path is None), ("labels", no_label)) if lacks]
         if lacking:
             there = f"its columns are {columns.shown(table.header)}" if table.header else "it is empty"
-            raise InputError(
-                f"{shown(root / file)} has no column of {' and none of '.join(lacking)}; {there}",
-                hint="The first line names the columns. Say which are which: data.columns='path=image,label=species', for example.",
-            )
+            what = f"{shown(root / file)} has no column of {' and none of '.join(lacking)}; {there}"
+            names = "The first line names the columns"
+            if any(map(is_image_name, table.header)):
+                raise InputError(what, hint=f"{names}, and here it names an image: add one such as path,label in front.")
+            path, label = (None if column is None else table.header[column] for column in (found.path, found.label))
+            raise InputError(what, hint=f"{names}. {say_which(table.header, path or column_of_images(root, file), label)}.")
         rows.read(table, found, split)
     rows.add_unlisted_tests()
     return rows.dataset(layout, name, source.for_training)

@@ -27,12 +27,20 @@ _UNLABELLED = ("test", UNLABELLED)
 
 def tables_in(folder: Path) -> list[str]:
     """The names of a folder's tables, but for those of a sample submission, whose labels are made up."""
+    return [name for name in _all_tables(folder) if "submission" not in name.lower()]
+
+
+def sample_submissions(folder: Path) -> list[Path]:
+    """The tables of a folder that a competition publishes to show what is to be handed in."""
+    return [folder / name for name in _all_tables(folder) if "submission" in name.lower() and "sample" in name.lower()]
+
+
+def _all_tables(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path))]
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_table(Path(entry.path)))
     except OSError:
         return []
-    return sorted(name for name in names if "submission" not in name.lower())
 
 
 def image_tables(folder: Path, asked: Mapping[str, str]) -> list[str]:
@@ -114,18 +122,29 @@ def half_a_table(folder: Path) -> Evidence | None:
         table = open_table(notes, file)
         if not table.holds_images and not any(columns.has(table.header, {}, key) for key in ("path", "label")):
             names = [name for name in table.header if name]
-            images = _column_of_images(table) if len(names) > 1 else None
+            images = _column_of_images(table)
             if images is not None:
-                other = next((name for name in names if name != images), images)
                 return Evidence(
                     (file,),
                     (f"columns of known names: it has {columns.shown(names)}",),
-                    f"Say which are which: data.columns='path={images},label={other}', for example; or "
-                    "read the folder as class folders with data.layout=class-folders.",
+                    f"{say_which(names, images)}; or read the folder as class folders with data.layout=class-folders.",
                 )
             if notes.problems and not table.header and not folders(folder):
                 damaged = damaged or Evidence((file,), (f"contents that can be read ({notes.problems[0]})",))
     return damaged
+
+
+def say_which(header: Sequence[str], path: str | None = None, label: str | None = None) -> str:
+    """How the columns of paths and labels are named, by an example of this header's own, the first that are left where none is known."""
+    names = [name for name in header if name]
+    path = path or next((name for name in names if name != label), "image")
+    label = label or next((name for name in names if name != path), "species")
+    return f"Say which are which: data.columns='path={path},label={label}', for example"
+
+
+def column_of_images(root: Path, file: str) -> str | None:
+    """The name of the first column of a table whose first records are all names of image files."""
+    return _column_of_images(open_table(Annotations(root), file))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -158,6 +177,8 @@ def _first_paths(folder: Path, file: str, asked: Mapping[str, str]) -> list[str]
 def _column_of_images(table: Table) -> str | None:
     """The name of the first column whose first records are all names of image files."""
     positions = [position for position, name in enumerate(table.header) if name]
+    if len(positions) < 2:
+        return None
     records = [texts for _, texts in islice(table.rows(positions), _FIRST_RECORDS)]
     for position, texts in zip(positions, zip(*records, strict=True), strict=False):
         if all(is_image_name(text.strip()) for text in texts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.names import shown, some
 from fieldmark.datasets.image_files import list_folder
 from fieldmark.datasets.layouts.annotations import is_text
+from fieldmark.datasets.layouts.disk_names import DiskNames
 from fieldmark.datasets.layouts.location import folders
 from fieldmark.datasets.layouts.split_names import split_of
 from fieldmark.runtime.decode import IMAGE_EXTENSIONS
@@ -46,7 +48,7 @@ class _Index:
         for folder, name in image_files(root):
             stem, ending = os.path.splitext(name)
             for added, key, known in (("", name, index.by_name), (ending, stem, index.by_stem)):
-                known.setdefault(key, []).append(places.setdefault((folder, added), _Place(folder, added)))
+                known.setdefault(_composed(key), []).append(places.setdefault((folder, added), _Place(folder, added)))
         return index
 
 
@@ -73,6 +75,9 @@ class ImageFinder:
             except ValueError:
                 self.base = folder
         self._index: _Index | None = None
+        self._beside = DiskNames(root)
+        self._names = self._beside if self.base is root else DiskNames(self.base)
+        self._respelt: dict[str, str] = {}
 
     def find(self, file: str, own_split: str, named: Callable[[], Iterable[Named]], candidates: Iterable[str] = ()) -> Mapping[str, str]:
         """The path of each image that the file `file` names, by what it is called there.
@@ -99,7 +104,7 @@ class ImageFinder:
         lost = {text for text, _ in named() if text not in found and _is_bare(text)}
         self.remarks.append(
             f"the images of {shown(file)} are looked up by name: {_listed(found.values())}"
-            + (f"; {len(lost):,} are not there" if lost else "")
+            + (f"; {len(lost):,} {'is' if len(lost) == 1 else 'are'} not there" if lost else "")
         )
         return paths | {text: self._path(text, usual) for text in lost}
 
@@ -117,6 +122,22 @@ class ImageFinder:
             return set()
         return {place.folder for place in found.values()} if all(map(_is_bare, texts)) else {""}
 
+    def as_on_disk(self, path: str) -> str:
+        """A path relative to `base` in the disk's spelling, if there is one file like it."""
+        there = self._names.spelling(path)
+        if there is None or there == path:
+            return path
+        self._respelt.setdefault(path, there)
+        return there
+
+    def respelt_remark(self) -> list[str]:
+        """That paths of the tables were found under names that look alike."""
+        if not self._respelt:
+            return []
+        path, there = next(iter(self._respelt.items()))
+        spelt = f"{shown(path)} is {shown(there)}" if _composed(path) != _composed(there) else f"{path!a} is {there!a}"
+        return [f"{len(self._respelt):,} of the images are spelt otherwise in the table than on disk, and found: {spelt}, for example"]
+
     def unlisted_tests(self, listed: Collection[str], class_names: Collection[str]) -> Iterator[tuple[str, list[str]]]:
         """Folders beside the tables that are called test, and their images, if none is `listed` and none lies in a class folder."""
         parents = {str(PurePosixPath(path).parent) for path in listed}
@@ -129,8 +150,9 @@ class ImageFinder:
                 yield folder.name, [f"{inner}/{name}" for inner, name in images]
 
     def _is_there(self, text: str, folder: PurePosixPath | str = "") -> bool:
+        path = str(PurePosixPath(folder, text.strip().replace("\\", "/")))
         try:
-            return os.path.isfile(self.root / folder / text.strip().replace("\\", "/"))
+            return os.path.isfile(self.root / (self._beside.spelling(path) or path))
         except ValueError:  # a zero byte
             return False
 
@@ -155,14 +177,14 @@ class ImageFinder:
     def _places(self, text: str) -> list[_Place]:
         if self._index is None:
             self._index = _Index.of(self.base / self._inside)
-        folder, name = _parts(text)
+        folder, name = map(_composed, _parts(text))
         added = [_Place(place.folder, self._suffix) for place in self._index.by_name.get(name + self._suffix, ())] if self._suffix else []
         if self._suffix and (added or not name.endswith(self._suffix)):
             places = added
         else:
             places = self._index.by_name.get(name) or self._index.by_stem.get(name) or []
         if folder and not self._leads_elsewhere(text):
-            places = [place for place in places if place.folder == folder or place.folder.endswith(f"/{folder}")]
+            places = [place for place in places if _composed(f"/{place.folder}").endswith(f"/{folder}")]
         return places
 
     def _leads_elsewhere(self, text: str) -> bool:
@@ -224,6 +246,11 @@ def _images_folder(root: Path, images: str) -> Path:
     there = [folder.name for folder in folders(root)]
     holds = f"; {shown(root)} holds {some(there)}" if there else ""
     raise InputError(f"data.images: there is no folder {shown(images)}{holds}", hint="It is relative to the folder of the table.")
+
+
+def _composed(name: str) -> str:
+    """A name in one spelling of its accents."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _with_dot(suffix: str) -> str:

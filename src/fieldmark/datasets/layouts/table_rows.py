@@ -32,6 +32,7 @@ _METADATA = "metadata"
 _NO_BOX = (math.nan,) * 4
 _LEFT_OUT = -1
 _NEW = -2
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0+)?")
 _PLAIN = re.compile(r"[^\\:\0\r\n./][^\\:\0\r\n]*")
 
 
@@ -117,7 +118,7 @@ class TableRows:
                     where = inner
                 elif folder:
                     where = f"{folder}/{where}"
-            path = where
+            path = self._finder.as_on_disk(where)
             if path in self._rows:
                 before = self._place(self._rows[path])
                 self.notes.wrong(table.place(number), f"the image {path[:200]!r} is listed twice (also in {before})")
@@ -161,13 +162,17 @@ class TableRows:
             self._splits.extend([_CODES.index(UNLABELLED)] * count)
             self._groups.extend([-1] * count)
             self._boxes.extend(_NO_BOX * count)
-            self._remarks.append(f"{shown(folder)}/ holds {count:,} images that no table lists: they are unlabelled")
+            listed = "image" if count == 1 else f"{count:,} images"
+            self._remarks.append(f"no table lists the {listed} in {shown(folder)}/, so {'it is' if count == 1 else 'they are'} unlabelled")
 
     def dataset(self, layout: str, name: str, for_training: bool = True) -> Dataset:
         """All of them in the order of their paths, with the classes and levels that they name. Raises InputError for all that is wrong."""
         self._count_refusals()
+        if self._refused:  # of images that are left out, nothing else would be true
+            self.notes.check()
         boxes = np.frombuffer(self._boxes).reshape(-1, 4)
         self._check_boxes(boxes)
+        self._read_whole_numbers()
         class_names = in_order(self._classes)
         levels = self._agreeing_levels(class_names)
         self.notes.check()
@@ -181,7 +186,7 @@ class TableRows:
         labels = label_of[np.frombuffer(self._labels, np.int32)][order]
         codes = np.frombuffer(self._splits, np.int8)[order]
         splits = np.array(_CODES if (labels < 0).any() else SPLITS)[codes]
-        remarks = [*self._remarks, *self._finder.remarks, *self._left_out_remark()]
+        remarks = [*self._remarks, *self._finder.remarks, *self._finder.respelt_remark(), *self._left_out_remark()]
         if self._no_label:
             remarks.append(self._no_label_remark())
         if self._unread_labels:
@@ -200,6 +205,23 @@ class TableRows:
             levels=tuple(Level.of(level, parents) for level, parents in levels.items()),
             notes=tuple(remarks),
         )
+
+    def _read_whole_numbers(self) -> None:
+        """Call classes 1, 2 and 3 so where all are whole numbers and some have a decimal point, as pandas writes a column with blanks."""
+        whole = {name: match for name in self._classes if (match := _WHOLE.fullmatch(name))}
+        written = [name for name, match in whole.items() if match[2]]
+        if not written or len(whole) < len(self._classes):
+            return
+        codes: dict[str, int] = {}
+        moved = [codes.setdefault(str(int(match[1])), len(codes)) for match in whole.values()]
+        self._labels = array("i", (code if code < 0 else moved[code] for code in self._labels))
+        for level in self._levels.values():
+            parents, others = level.parents, level.others
+            level.parents, level.others = {}, {moved[code]: other for code, other in others.items()}
+            for code, (parent, place) in parents.items():
+                _add_parent(level, moved[code], parent, place)
+        self._classes = codes
+        self._remarks.append(f"the labels are whole numbers: {shown(written[0])} is read as {whole[written[0]][1]}")
 
     def _named(self, file: str, found: Columns, own_split: str) -> Iterator[tuple[str, str]]:
         """What a table calls its images, and their splits."""

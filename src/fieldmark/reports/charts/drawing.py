@@ -30,6 +30,9 @@ PALETTE = {line: line for line in LINES} | {
 }
 """Every colour of a chart, and what a page draws it in, whether it is light or dark."""
 
+LEAST = 9.5
+"""Points of the smallest letters; with them a chart of 4.6 inches fits a telephone without scrolling (`svg.page_element`)."""
+
 _DASHES: tuple[Any, ...] = ("-", "-", "-", "-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
 
 
@@ -66,7 +69,7 @@ def plain_axes(axes: Axes) -> None:
 
 def small_legend(title: str) -> dict[str, Any]:
     """The settings of a small legend without a frame."""
-    return {"title": title, "frameon": False, "fontsize": "small", "title_fontsize": "small", "alignment": "left"}
+    return {"title": title, "frameon": False, "fontsize": LEAST, "title_fontsize": LEAST, "alignment": "left"}
 
 
 def plain_text(texts: Sequence[Any]) -> None:

@@ -47,6 +47,11 @@ def fallback_families(text: str) -> Sequence[str] | None:
     return _families(frozenset(letter for letter in text if _is_drawn(letter)))
 
 
+def with_boxes(text: str) -> str:
+    """The text with □ for each symbol, such as an emoji, that no font of this machine has; what letters lack is not changed."""
+    return "".join("□" if unicodedata.category(each)[0] == "S" and fallback_families(each) is None else each for each in text)
+
+
 def _is_drawn(letter: str) -> bool:
     """Whether a font needs a shape for it: joiners, marks of direction and selectors of variants have none."""
     return not letter.isspace() and unicodedata.category(letter) not in ("Cc", "Cf") and not "\ufe00" <= letter <= "\ufe0f"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from fieldmark.reports.charts.fonts import USUAL, fallback_families
+from fieldmark.reports.charts.fonts import USUAL, fallback_families, with_boxes
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -62,9 +62,10 @@ class Lettering:
     """
 
     numbers: dict[str, int] = field(default_factory=dict)
+    _boxed: dict[str, str] = field(default_factory=dict)  # by what is written, the name that is written so
 
     def apply(self, figure: Figure) -> None:
-        """Use further fonts for texts that need them, and write `name 3` where no font has the letters."""
+        """Use further fonts for texts that need them, write □ for symbols that no font has, and `name 3` where it lacks letters."""
         from matplotlib.axes import Axes
         from matplotlib.text import Text
 
@@ -76,17 +77,27 @@ class Lettering:
             assert isinstance(text, Text)
             label, written = str(text.get_label()), text.get_text()
             name = label.removeprefix(_FIRST_OF).removeprefix(_REST_OF) if label.startswith((_FIRST_OF, _REST_OF)) else written
-            families = fallback_families(name)
-            if families is None:
+            if (boxed := self._with_boxes(name)) is None:
                 text.set_text("" if label.startswith(_REST_OF) else self._number(name))
-            elif families:
+                continue
+            if boxed != name:
+                text.set_text(with_boxes(written))
+            if families := fallback_families(boxed):
                 text.set(fontfamily=[USUAL, *families], fontweight="normal")
 
     def _apply_to_ticks(self, axis: Axis) -> None:
         """An axis writes its labels anew whenever it is drawn."""
         names = [label.get_text() for label in axis.get_ticklabels()]
-        if any(fallback_families(name) is None for name in names):
-            axis.set_ticks(axis.get_ticklocs(), [self._number(name) if fallback_families(name) is None else name for name in names])
+        written = [boxed if (boxed := self._with_boxes(name)) is not None else self._number(name) for name in names]
+        if written != names:
+            axis.set_ticks(axis.get_ticklocs(), written)
+
+    def _with_boxes(self, name: str) -> str | None:
+        """What can be written of a name; None if letters are missing, or another name is written so."""
+        boxed = with_boxes(name)
+        if fallback_families(boxed) is None or (boxed != name and self._boxed.setdefault(boxed, name) != name):
+            return None
+        return boxed
 
     def _number(self, name: str) -> str:
         return f"name {self.numbers.setdefault(name, len(self.numbers) + 1)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldmark.reports.charts.chart import Chart
-from fieldmark.reports.charts.drawing import INK, LINES, PAPER, REFERENCE, line_style, plain_axes, plain_text
+from fieldmark.reports.charts.drawing import INK, LEAST, LINES, PAPER, REFERENCE, line_style, plain_axes, plain_text
 from fieldmark.scoring.rejection import auroc
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def rejection_charts(
     roc = partial(_draw_curves, curves=of_scores, threshold=threshold, score=score)
     described = _described(*of_scores[score], threshold, score)
     return [
-        Chart(f"scores of known and unknown images ({score})", described, 5.2, 3.8, distribution, page_key=page_key),
-        Chart("known against unknown images accepted", _ranked(of_scores), 5.2, 3.8, roc, page_key=page_key),
+        Chart(f"scores of known and unknown images ({score})", described, 4.6, 3.8, distribution, page_key=page_key),
+        Chart("known against unknown images accepted", _ranked(of_scores), 4.6, 3.8, roc, page_key=page_key),
     ]
 
 
@@ -88,7 +88,7 @@ def _draw_scores(axes: Axes, known: np.ndarray, unknown: np.ndarray, threshold: 
         axes.plot([], [], " ", label=f"all are {'accepted' if threshold < 0 else 'rejected'}: no threshold")
     axes.set(xlim=(edges[0], edges[-1]), xlabel=f"score{beyond}", ylabel="images of each kind (%)")
     axes.set_ylim(0, 1.28 * highest)  # room for the legend
-    axes.legend(facecolor=PAPER, edgecolor="none", framealpha=0.85, fontsize="small")
+    axes.legend(facecolor=PAPER, edgecolor="none", framealpha=0.85, fontsize=LEAST)
 
 
 def _bins(known: np.ndarray, unknown: np.ndarray, threshold: float) -> tuple[np.ndarray, str]:
@@ -135,7 +135,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Scores], threshold: float, sco
     ticks = range(0, 101, 20)
     labels = {"xlabel": "unknown images accepted (%)", "ylabel": "known images accepted (%)"}
     axes.set(xlim=(0, 100), ylim=(0, 100), xticks=ticks, yticks=ticks, **labels)
-    legend = axes.legend(title="AUROC", frameon=False, fontsize="small", title_fontsize="small", alignment="left", loc="lower right")
+    legend = axes.legend(title="AUROC", frameon=False, fontsize=LEAST, title_fontsize=LEAST, alignment="left", loc="lower right")
     plain_text(legend.get_texts())
     for text in legend.get_texts():
         if text.get_text().startswith(f"{score}: "):

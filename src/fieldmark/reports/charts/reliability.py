@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,20 @@ _SMALLEST, _LARGEST = 25.0, 130.0
 
 
 def reliability_charts(before: Reliability, after: Reliability) -> list[Chart]:
-    """Accuracy by confidence, with 95 % intervals, and how often a confidence occurs, before and after calibration on the same axes."""
+    """Accuracy by confidence, with 95 % intervals, and how often a confidence occurs, before and after calibration on the same axes.
+
+    One chart if calibration changed nothing.
+    """
     draw = partial(_draw, highest=_highest(before, after))
     return [Chart(title, _description(title, bins), 4.6, 4.6, partial(draw, bins=bins)) for title, bins in _titled(before, after)]
 
 
 def _titled(before: Reliability, after: Reliability) -> list[tuple[str, Reliability]]:
-    return [(f"{when} calibration: ECE {100 * _ece(bins):.1f} %", bins) for when, bins in (("before", before), ("after", after))]
+    if all(np.array_equal(one, other) for one, other in zip(astuple(before), astuple(after), strict=True)):
+        return [(f"confidence and accuracy: ECE {100 * _ece(before):.1f} % as computed", before)]
+    return [
+        (f"{when} calibration: ECE {100 * _ece(bins):.1f} % as computed", bins) for when, bins in (("before", before), ("after", after))
+    ]
 
 
 def _ece(bins: Reliability) -> float:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 _COLUMNS, _ROWS = 600, 500
 """What can be seen of a curve: further points, across or up, are left out."""
+_WIDTH = 4.6
 _ROW = 0.2
 """Height of a line of the legend, in inches."""
+_REFERENCES = 2
+"""Lines that a single curve is compared with."""
 _UNSTEADY = 0.05
 """The share of images from which a curve decides the height of its chart; below it, one image is a large share."""
 
@@ -32,8 +35,8 @@ def risk_coverage_chart(curves: Mapping[str, RiskCoverage]) -> Chart:
     """
     if not curves:
         raise InputError("there are no curves to draw", hint="Give a run whose evaluation has finished.")
-    height = 3.5 + _ROW * len(curves)
-    return Chart("wrong answers against images answered", _description(curves), 5.2, height, partial(_draw, curves=curves))
+    height = 3.5 + _ROW * (len(curves) + _REFERENCES * (len(curves) == 1))
+    return Chart("wrong answers against images answered", _description(curves), _WIDTH, height, partial(_draw, curves=curves))
 
 
 def _draw(axes: Axes, curves: Mapping[str, RiskCoverage]) -> None:
@@ -68,8 +71,7 @@ def _draw(axes: Axes, curves: Mapping[str, RiskCoverage]) -> None:
     axes.set(
         xlim=(0, 100), ylim=(-0.012 * top, top), xlabel="images answered, most confident first (%)", ylabel="answers that are wrong (%)"
     )
-    style = small_legend("mean over the curve (AURC)")
-    legend = axes.legend(**style) if len(curves) == 1 else axes.figure.legend(**style, loc="outside lower left", borderaxespad=0)
+    legend = axes.figure.legend(**small_legend("mean over the curve (AURC)"), loc="outside lower left", borderaxespad=0)
     plain_text(legend.get_texts())
 
 

@@ -29,7 +29,7 @@ def val_curves_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Char
     measured = {name: curve for name, curve in curves.items() if curve}
     if not measured:
         return None
-    return Chart("top-1 on val by epoch (%)", _description(measured), 5.2, 3.5 + _ROW * len(measured), partial(_draw, curves=curves))
+    return Chart("top-1 on val by epoch (%)", _description(measured), 4.6, 3.5 + _ROW * len(measured), partial(_draw, curves=curves))
 
 
 def _curve(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

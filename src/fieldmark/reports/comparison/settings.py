@@ -37,7 +37,8 @@ def _made_with(run: Run) -> dict[str, Any]:
     """What decides the result apart from the recipe."""
     manifest = run.folder.manifest()
     versions = {f"{name} version": version for name, version in manifest.versions.items() if name != "platform"}
-    return {"data fingerprint": manifest.fingerprint} | versions
+    weights = {} if manifest.weights is None else {"starting weights, SHA-256": manifest.weights.sha256}
+    return {"data fingerprint": manifest.fingerprint} | weights | versions
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -13,17 +13,18 @@ from fieldmark.core.summary import Summary
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_sets
 from fieldmark.reports.comparison.entries import Entry
-from fieldmark.reports.pages import stated, with_interval
+from fieldmark.reports.pages import as_computed, stated, with_interval
 from fieldmark.scoring.classes import ClassFigures, per_class
 from fieldmark.scoring.metrics import METRICS, Metric, headline_metrics
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is written out with its unit; `interval` is empty if there is none."""
+    """`value` is written out with its unit; `interval` is empty if there is none, `computed` if the value is not corrected."""
 
     value: str
     interval: str = ""
+    computed: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def _row(name: str, meaning: str, entries: Sequence[Entry], value: Callable[[Sum
 
 
 def _measured(name: str, meaning: str, entries: Sequence[Entry], split: Literal["val", "test"], metric: Metric, state: str = "") -> Row:
-    return Row(name, meaning, [Cell(*stated(metric, entry.summary.of(split), state)) for entry in entries])
+    figures = [entry.summary.of(split) for entry in entries]
+    cells = [Cell(*stated(metric, each, state), as_computed(metric, each, state)) for each in figures]
+    return Row(name, meaning + "; corrected for few images" * any(cell.computed for cell in cells), cells)
 
 
 def _input(summary: Summary) -> str:
