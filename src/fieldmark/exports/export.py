@@ -123,7 +123,7 @@ class _Export:
         tried = [self._attempt(Cures())]
         best = Cures()
         while tried[-1][0].reason:
-            following = next(cures.after(best), None)
+            following = next(cures.after(best, self.request.exporter.cures), None)
             if following is None:
                 raise self._failed(tried)
             tried.append(self._attempt(following))

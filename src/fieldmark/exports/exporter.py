@@ -14,6 +14,8 @@ from fieldmark.evaluation.run import Run
 from fieldmark.exports.network import Deployed
 
 FloatPart = Literal["squeeze-excite", "stem", "head"]
+Cure = Literal["percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"]
+"""The fields of Cures."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Exporter(ABC):
     """Whose versions a bundle records."""
     tool: ClassVar[str] = ""
     """What quantises; "" where int8 is not offered."""
+    cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "bias_correction", "seven_bits", "in_float"})
+    """What `quantise` can do; no others are asked of it."""
 
     @abstractmethod
     def require(self) -> None:

@@ -19,6 +19,22 @@ _LINEAR = 1e-4
 """How far, relative to the largest feature, the mean of the last map may be from the features for these to be that mean."""
 
 
+class Normalise(nn.Module):
+    """uint8 (B, 3, S, S) -> float32 of the mean and standard deviation that a network expects."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, preprocess: Preprocess):
+        super().__init__()
+        std = torch.tensor(preprocess.std).view(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -torch.tensor(preprocess.mean).view(1, 3, 1, 1) / std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.float() * self.scale + self.shift
+
+
 class DeployedNetwork(nn.Module):
     """uint8 (B, 3, S, S), red first -> logits (B, C), features (B, D) and, if `has_map`, the class-activation map (B, h, w); float32.
 
@@ -27,17 +43,12 @@ class DeployedNetwork(nn.Module):
     layer.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, model: Classifier, preprocess: Preprocess):
         super().__init__()
+        self.normalise: nn.Module = Normalise(preprocess)
         self.model = model.float().cpu().eval()
         self.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # an overload that torch does not declare
         self.size = preprocess.size
-        std = torch.tensor(preprocess.std).view(1, 3, 1, 1)
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -torch.tensor(preprocess.mean).view(1, 3, 1, 1) / std)
         self.has_map = _is_mean_of_map(self.model, self.size)
 
     @property
@@ -50,7 +61,7 @@ class DeployedNetwork(nn.Module):
         return OUTPUTS if self.has_map else OUTPUTS[:2]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        images = pixels.float() * self.scale + self.shift
+        images = self.normalise(pixels)
         if not self.has_map:
             return self.model.forward_with_features(images)
         backbone, head = self.model.backbone, self.model.head
