@@ -296,7 +296,7 @@ def test_boxes_are_seen_as_the_run_sees_them(finished_run: Run, images: Path, tm
     found, page = written(made)
     (said,) = finished_run.stream([images / "1.png"], 1, wide)
     assert found["images"][1]["probability"] == pytest.approx(float(said.probabilities[0]))
-    assert [row["note"] for row in found["images"]] == ["It has no box, and was seen whole.", ""]
+    assert [row["note"] for row in found["images"]] == ["It has no box and was seen whole.", ""]
     assert "was trained on whole images and sees these cropped" in page.text
     with Image.open(tmp_path / "out" / "2-1.png") as laid:
         assert laid.size == (480, 240), "in its own proportions, though the run sees it squashed"

@@ -20,7 +20,7 @@ import safetensors
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
-from fieldmark.answering.images import images_in, streamed_images
+from fieldmark.answering.images import crossed_off, images_in, streamed_images
 from fieldmark.answering.in_memory import Source
 from fieldmark.answering.networks import Networks
 from fieldmark.core.arguments import checked
@@ -31,6 +31,7 @@ from fieldmark.core.names import typed
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.core.summary import Summary
+from fieldmark.datasets.boxes_file import given_boxes, without_image
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.evaluation.session import TorchSession
 from fieldmark.models.libraries import load_libraries
@@ -57,6 +58,10 @@ class Run:
         self.folder = folder
         self.recipe: Recipe = folder.recipe()
 
+    def __fspath__(self) -> str:
+        """The path of its folder, so that a run can be given where one is named, as in {"model.weights": run}."""
+        return os.fspath(self.path)
+
     def __repr__(self) -> str:
         """Its path, network, classes, status and accuracy on test, as far as they can be read."""
         known = [repr(str(self.path))]
@@ -76,7 +81,7 @@ class Run:
             return path
         run = cls(RunFolder.open(path))
         if not run.is_combined and not run.folder.best_weights.is_file():
-            raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
+            raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {typed(path)}")
         return run
 
     @property
@@ -259,18 +264,24 @@ class Run:
             return split.predict(model, execution, self.recipe.evaluate.batch, console, self.class_names)
 
     @checked
-    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
+    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | str | Path | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
 
         Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
         bytes of files, and files that are open for reading. A batch of arrays is its images.
 
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the
-        training is not finished, and if the run was trained on images cropped to boxes and these have none, or the other way round.
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path, or are a table, as of
+        `fieldmark.predict`. There is a UserWarning if the training is not finished, if the run was trained on images cropped to boxes and
+        these have none, or the other way round, and for a box that is of none of the images.
         """
         for caution in self.cautions(boxes is not None):
             warnings.warn(caution, stacklevel=3)
-        return list(self.answerer.stream(images_in(images), top, boxes))
+        given = given_boxes(boxes)
+        unused = {os.path.abspath(path) for path in given or ()}
+        answers = list(self.answerer.stream(crossed_off(images_in(images), unused), top, given))
+        for caution in without_image(unused):
+            warnings.warn(caution, stacklevel=3)
+        return answers
 
     def cautions(self, boxes: bool) -> tuple[str, ...]:
         """What to say before images are answered, with or without boxes."""
@@ -294,13 +305,13 @@ class Run:
         return None
 
     @checked
-    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
+    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | str | Path | None = None) -> Iterator[Answer]:
         """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
 
         So a file that does not exist has an answer without classes, whose note says why, and there is an InputError for what is no image
         only when it is its turn. `top` is cut to the number of classes.
         """
-        return self.answerer.stream(streamed_images(images), top, boxes)
+        return self.answerer.stream(streamed_images(images), top, given_boxes(boxes))
 
     @cached_property
     def session(self) -> TorchSession:

@@ -295,7 +295,7 @@ class _Explainer:
         )
         notes = []
         if self._boxes is not None and box is None:
-            notes.append("It has no box, and was seen whole.")
+            notes.append("It has no box and was seen whole.")
         if digest in self._trained_on:
             notes.append("The run was trained on this very image: its answer says little of other images.")
         return _Panel(name, answer, notes=tuple(notes))
