@@ -259,6 +259,7 @@ def test_data_that_moved_or_changed_leave_an_explanation(finished_run: Run, bird
     assert len(page.all("img")) == 3 and page.html.count('class="missing"') == 8
     assert page.text.count("the dataset is no longer there" if gone else "the file has changed since the run began") == 8
     assert (f"The dataset was at {root} and is no longer there" in page.text) == gone
+    assert (f"fieldmark evaluate {run.path} --moved-to PLACE" in page.text) == gone
 
 
 def test_without_predictions_of_train_there_are_no_neighbours(finished_run: Run, images: Path, tmp_path: Path) -> None:
