@@ -145,7 +145,7 @@ def test_boxes_crop_and_an_image_without_one_says_so(tmp_path: Path) -> None:
     cropping = answerer(Brightness(replace(WHOLE, margin=0.0)))
     cropped, whole = cropping.stream([file, bare], boxes={str(file): (0, 0, 4, 4)})
     assert (cropped.best, cropped.note) == ("dark", "")
-    assert (whole.best, whole.note) == ("light", "it has no box, and was seen whole")
+    assert (whole.best, whole.note) == ("light", "it has no box and was seen whole")
     assert cropping.answer(file.read_bytes(), box=(0, 0, 4, 4)).best == "dark"
     assert cropping.answer(file, box=(20, 20, 24, 24)).note == "its box holds less than a pixel of it"
 

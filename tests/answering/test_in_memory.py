@@ -155,6 +155,9 @@ class Tensor:
         (np.zeros(12, np.uint8), "an array of the shape (12)", "(height, width, 3)"),
         (np.zeros((0, 4, 3), np.uint8), "an array without pixels", "Leave it out"),
         (np.array(["a.jpg", "b.jpg"]), "an array of <U5", "array.tolist()"),
+        (np.array("a.jpg"), "an array of <U5", "array.item()"),
+        (np.array(3.0), "an array of the shape ()", "(height, width, 3)"),
+        (np.zeros((4, 4, 3), object), "an array of object of the shape (4, 4, 3)", "array.astype(numpy.uint8)"),
         (Image.new("F", (4, 4)), "a PIL image of mode F, whose range is unknown", "8 bits"),
         (Image.new("I", (4, 4)), "a PIL image of mode I, whose range is unknown", "8 bits"),
         (Image.new("RGB", (0, 4)), "a PIL image without pixels", "Leave it out"),
@@ -184,3 +187,10 @@ def test_a_file_that_was_closed_and_a_picture_that_is_cut_are_refused(tmp_path):
 def test_no_images_at_all():
     with pytest.raises(InputError, match="no images are named"):
         images_in([])
+
+
+def test_a_batch_with_the_channels_first_has_a_remedy_that_works():
+    batch = np.zeros((5, 3, 40, 50), np.uint8)
+    with pytest.raises(InputError, match=r"shape \(5, 3, 40, 50\), with the channels first\n.*array.transpose\(0, 2, 3, 1\)"):
+        images_in(batch)
+    assert len(list(images_in(batch.transpose(0, 2, 3, 1)))) == 5

@@ -91,6 +91,13 @@ def test_what_is_missing_or_wrong_comes_with_something_to_copy(typed, wanted, ca
     assert all(part in text for part in wanted), text
 
 
+def test_a_file_that_looks_like_an_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jpg").touch()
+    text = said("predict runs/mine -dash.jpg", capsys)
+    assert "-dash.jpg looks like an option, and is a file here" in text and "Name it ./-dash.jpg" in text
+
+
 def test_a_number_below_zero_is_no_option(capsys):
     assert "has no option" not in said("train nowhere optim.lr=-1 -3", capsys)
 

@@ -72,6 +72,10 @@ def test_what_cannot_be_used_is_an_input_error_that_names_it(call, wanted, tmp_p
         (lambda: fieldmark.evaluate("x", zzz=1), "evaluate takes no argument zzz"),
         (lambda: fieldmark.explain("x", ["a.png"]), "explain needs out"),
         (lambda: fieldmark.train(), "train needs data"),
+        (
+            lambda: fieldmark.train("cars", data={"size": 64}),
+            'train is given data twice; settings of the section data are given as {"data.size": 64}',
+        ),
         (lambda: fieldmark.ensemble("x", "y"), "ensemble needs out"),
         (lambda: fieldmark.evaluate(), "evaluate needs run"),
         (lambda: fieldmark.evaluate("x", run="x"), "evaluate is given run twice"),

@@ -11,10 +11,12 @@ from fieldmark.core.console import Console, duration, table
 def test_text_goes_to_the_terminal_and_the_log(tmp_path):
     stream = io.StringIO()
     console = Console(stream=stream)
+    console.say("before there is a folder")
     with console.logging_to(tmp_path / "train.log"):
         console.say("a [bold] class", table(None, ("name", "n"), [("x [red]", 1200)]))
     console.say("after")
     log = (tmp_path / "train.log").read_text()
+    assert log.startswith("before there is a folder\na [bold] class\n")
     assert "a [bold] class" in stream.getvalue() and "a [bold] class" in log
     assert "x [red]" in log and "1,200" in log
     assert "after" in stream.getvalue() and "after" not in log

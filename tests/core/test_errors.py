@@ -20,6 +20,11 @@ def test_a_problem_of_a_part_keeps_its_place_and_where_it_was_written():
     assert str(Problem("it is empty").within("data").written("here")) == "data: it is empty (here)"
 
 
+def test_a_control_character_in_a_name_does_not_reach_the_terminal():
+    error = InputError(Problem("it is empty", place="a\x1b[31m\r.png"), hint="Give another than a\x1b.png.\nOr none.")
+    assert str(error) == "a\\x1b[31m\\r.png: it is empty\nGive another than a\\x1b.png.\nOr none."
+
+
 @pytest.mark.parametrize("kind", [InputError, CheckFailed, TrainingFailed, Interrupted])
 def test_sentences_become_problems_and_the_hint_comes_last(kind):
     error = kind("one is wrong", Problem("so is this", place="two", kind="machine"), hint="Fix both.")

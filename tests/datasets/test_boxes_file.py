@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldmark.core.errors import InputError
-from fieldmark.datasets.boxes_file import read_boxes
+from fieldmark.datasets.boxes_file import given_boxes, read_boxes
 
 
 def put(path: Path, *lines: str) -> Path:
@@ -24,6 +24,25 @@ def error_of(file: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_boxes(file)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "wanted"),
+    [
+        ([1, 2, 3, 4], "boxes are a table, or a dictionary {path: (left, top, right, bottom)}, not a list"),
+        (3, "not 3 (int)"),
+        ({"a.jpg": "abc"}, "the box of a.jpg: 'abc' (str) is not four numbers"),
+        ({"a.jpg": None}, "the box of a.jpg: None is not four numbers"),
+        ({"a.jpg": (1, 2, 3)}, "the box of a.jpg: it has 3 numbers, not four"),
+        ({"a.jpg": (float("nan"), 1, 2, 3)}, "the box of a.jpg: (nan, 1, 2, 3) are not all finite"),
+        ({"a.jpg": (5, 1, 2, 3)}, "the box of a.jpg: (5, 1, 2, 3) has no area"),
+        ({7: (0, 0, 9, 9)}, "an image is named by its path, not 7 (int)"),
+    ],
+)
+def test_what_is_no_box_is_refused(boxes: object, wanted: str) -> None:
+    with pytest.raises(InputError) as caught:
+        given_boxes(boxes)  # type: ignore[arg-type]
+    assert wanted in str(caught.value)
 
 
 def test_paths_are_beside_the_table_or_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

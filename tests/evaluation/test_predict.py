@@ -11,6 +11,7 @@ import fieldmark
 from fieldmark import api
 from fieldmark.cli import main
 from fieldmark.core.errors import InputError
+from fieldmark.datasets import image_files
 from fieldmark.evaluation.run import Run
 
 
@@ -69,10 +70,44 @@ def test_images_without_a_box_or_an_answer_are_counted(
     assert [answer.best is None for answer in answers] == [False, False, True]
     said = capsys.readouterr().err
     assert "warning: " in said and "was trained on whole images" in said
-    assert "1 of 3 images has no answer" in said and "1 of 3 images: it has no box, and was seen whole" in said
+    assert "1 of 3 images has no answer" in said and "said of 1 of 3 images: it has no box and was seen whole" in said
     list(fieldmark.predict(finished_run.path, [second], boxes=boxes))
     said = capsys.readouterr().err
-    assert "the image: it has no box, and was seen whole" in said and "1 image\n" in said and "of 1 image" not in said
+    assert "the image: it has no box and was seen whole" in said and "1 image\n" in said and "of 1 image" not in said
+
+
+def test_a_box_of_no_image_is_reported(finished_run: Run, birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, *_ = sorted((birds / "test").rglob("*.png"))
+    boxes = {str(first): (0, 0, 20, 20), str(second): (0, 0, 20, 20)}
+    list(fieldmark.predict(finished_run.path, first, boxes=boxes))
+    assert f"the box of {second} is of no image that was given" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=f"the box of {second} is of no image"):
+        finished_run.predict(first, boxes=boxes)
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_answered(
+    finished_run: Run, birds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(birds / "test", tmp_path / "photos")
+    locked = sorted((tmp_path / "photos").iterdir())[0]
+    listed = image_files.list_folder
+
+    def refusing(folder: str | Path) -> image_files.Listing:
+        if Path(folder) == locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(image_files, "list_folder", refusing)
+    with pytest.raises(SystemExit, match="1"):
+        main(["predict", str(finished_run.path), str(tmp_path / "photos"), "--csv", str(tmp_path / "answers.csv")])
+    assert f"fieldmark: {locked}: " in capsys.readouterr().err
+    answered = {row["path"]: row["class_1"] != "" for row in rows(tmp_path / "answers.csv")}
+    assert [path for path, is_answered in answered.items() if not is_answered] == [str(locked)] and len(answered) == 9
+
+
+def test_a_run_is_a_path_where_one_is_named(finished_run: Run) -> None:
+    recipe = fieldmark.load_recipe("default", [{"model.weights": finished_run}])
+    assert recipe.model.weights == str(finished_run.path)
 
 
 def test_a_file_that_is_named_and_cannot_be_read_ends_with_exit_code_1(

@@ -259,6 +259,7 @@ def test_data_that_moved_or_changed_leave_an_explanation(finished_run: Run, bird
     assert len(page.all("img")) == 3 and page.html.count('class="missing"') == 8
     assert page.text.count("the dataset is no longer there" if gone else "the file has changed since the run began") == 8
     assert (f"The dataset was at {root} and is no longer there" in page.text) == gone
+    assert (f"fieldmark evaluate {run.path} --moved-to PLACE" in page.text) == gone
 
 
 def test_without_predictions_of_train_there_are_no_neighbours(finished_run: Run, images: Path, tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ def test_boxes_are_seen_as_the_run_sees_them(finished_run: Run, images: Path, tm
     found, page = written(made)
     (said,) = finished_run.stream([images / "1.png"], 1, wide)
     assert found["images"][1]["probability"] == pytest.approx(float(said.probabilities[0]))
-    assert [row["note"] for row in found["images"]] == ["It has no box, and was seen whole.", ""]
+    assert [row["note"] for row in found["images"]] == ["It has no box and was seen whole.", ""]
     assert "was trained on whole images and sees these cropped" in page.text
     with Image.open(tmp_path / "out" / "2-1.png") as laid:
         assert laid.size == (480, 240), "in its own proportions, though the run sees it squashed"

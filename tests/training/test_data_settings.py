@@ -117,7 +117,7 @@ def test_a_run_on_boxes_warns_of_whole_images(boxed, box_run, finished_run, tmp_
         main(["predict", str(box_run.path), str(boxed / "test"), str(next((boxed / "val").rglob("*.png"))), "--boxes", str(table)])
     seen = capsys.readouterr()
     assert stop.value.code == 0 and "1 of 25 images: it has no box" in seen.err and "warning" not in seen.err
-    assert seen.out.count("it has no box, and was seen whole") == 1
+    assert seen.out.count("it has no box and was seen whole") == 1
 
 
 def test_evaluation_reports_whole_images_and_boxes(box_run, capsys):

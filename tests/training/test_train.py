@@ -297,7 +297,7 @@ def test_moved_or_changed_data_are_refused(birds, tiny, tmp_path):
     victim = next((data / "train").rglob("*.png"))
     content = victim.read_bytes()
     victim.write_bytes(next((data / "test").rglob("*.png")).read_bytes())
-    with pytest.raises(InputError, match="have changed since the run began: 1 images differ"):
+    with pytest.raises(InputError, match="have changed since the run began: 1 differs"):
         resume(folder.path)
     victim.write_bytes(content)
     table = pq.read_table(folder.split_file)

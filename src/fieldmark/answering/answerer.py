@@ -62,7 +62,7 @@ class Answerer:
             answers = iter(() if outputs is None else self._decided(*outputs, top))
             for looked in chunk:
                 whole = by_path is not None and box_of(looked.image) is None
-                yield _told(looked, Answer() if looked.problem else next(answers), "no box, and was seen whole" if whole else "")
+                yield _told(looked, Answer() if looked.problem else next(answers), "no box and was seen whole" if whole else "")
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
         """Which images are to be rejected: bool (n,); None if the run was not calibrated."""

@@ -29,7 +29,8 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
     """Files as they are named, the images in folders, and what patterns match, each in sorted order.
 
     A name with `*`, `?` or `[ ]` is that of a file or folder if there is one, and otherwise a pattern; `**` stands for any number of
-    folders. `passed_over` learns what else the folders held, as the images are drawn.
+    folders. `passed_over` learns what else the folders held, as the images are drawn. An inner folder that cannot be read is among them, as
+    an image that cannot be read is.
 
     Raises InputError naming every source in which nothing is found, before anything is predicted.
     """
@@ -42,11 +43,11 @@ def find_images(sources: str | Path | Sequence[str | Path], passed_over: PassedO
         problems = (f"there is no file or folder {shown(source)}, and no file matches it as a pattern" for source in missing)
         near = nearest_path(Path(os.path.abspath(os.path.expanduser(missing[0]))), files=True)
         raise InputError(*problems, hint=near if near.startswith("Did you mean") else None)
-    empty = [source for source, paths in found if next(_images(paths, PassedOver()), None) is None]
+    empty = [source for source, paths in found if next(_images(paths, PassedOver(keeps_unreadable=True)), None) is None]
     if empty:
         known = ", ".join(sorted(IMAGE_EXTENSIONS))
         raise InputError(*(f"there are no images in {shown(source)}" for source in empty), hint=f"An image's name ends in {known}.")
-    noted = PassedOver() if passed_over is None else passed_over
+    noted = PassedOver(keeps_unreadable=True) if passed_over is None else passed_over
     return (path for _, paths in found for path in _images(paths, noted))
 
 
@@ -70,17 +71,28 @@ def streamed_images(sources: Source | Iterable[Source]) -> Iterator[Path | bytes
         given = opened(source, number)
         if isinstance(given, str | Path):
             _refuse_empty([given])
-            yield from _images(matches(given) or [Path(given)], PassedOver())
+            yield from _images(matches(given) or [Path(given)], PassedOver(keeps_unreadable=True))
         else:
             yield encoded(given)
 
 
 def without_answer(sources: Sequence[str | Path], problems: Mapping[str, str]) -> CheckFailed | None:
-    """What to say of files that were named themselves and could not be read; `problems` are by the path, as `readable` returns it."""
-    named = dict.fromkeys(readable(Path(source)) for source in sources)
+    """What to say of files that were named themselves, and of inner folders, that could not be read.
+
+    `problems` are by the path, as `readable` returns it.
+    """
+    named = dict.fromkeys([*(readable(Path(source)) for source in sources), *(path for path in problems if os.path.isdir(path))])
     failed = [f"{path}: {problems[path]}" for path in named if path in problems]
     more = [f"… and {len(failed) - _NAMED:,} more"] if len(failed) > _NAMED else []
     return CheckFailed(*failed[:_NAMED], *more) if failed else None
+
+
+def crossed_off(images: Iterator[Given], paths: set[str]) -> Iterator[Given]:
+    """The images; the absolute path of each that has one is removed from `paths` as it is drawn."""
+    for image in images:
+        if isinstance(image, Path):
+            paths.discard(os.path.abspath(image))
+        yield image
 
 
 def readable(path: Path) -> str:

@@ -21,13 +21,20 @@ Source = str | Path | InMemory | IO[bytes]
 """A file, a folder or a pattern, or an image in memory."""
 
 _KINDS = "Give files, folders, patterns, PIL images, NumPy arrays, bytes or open files; one, or a list of them."
+_CHANNELS = (1, 3, 4)
 _NEAREST_MODE = {"RGBX": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}
 """Modes of Pillow that no file has, and those that hold the same colours."""
 
 
 def each_of(sources: Any) -> Iterable[Any]:
-    """One source or several, one by one. A batch, uint8 (n, height, width, channels), is its images."""
+    """One source or several, one by one. A batch, uint8 (n, height, width, channels), is its images.
+
+    Raises InputError for a batch with the channels first.
+    """
     if isinstance(sources, np.ndarray):
+        if sources.ndim == 4 and sources.shape[1] in _CHANNELS and sources.shape[3] not in _CHANNELS:
+            what = f"the images are an array of the shape {_shape(sources)}, with the channels first"
+            raise InputError(what, hint="Put them last: array.transpose(0, 2, 3, 1).")
         return sources if sources.ndim == 4 else [sources]
     several = isinstance(sources, Iterable) and not isinstance(sources, str | bytes | bytearray | memoryview | Mapping)
     return sources if several and not hasattr(sources, "read") and not _is_tensor(sources) else [sources]
@@ -67,11 +74,19 @@ def encoded(image: InMemory) -> bytes:
     return _encoded_picture(image) if isinstance(image, Image.Image) else bytes(image)
 
 
+def _shape(array: np.ndarray) -> str:
+    return f"({', '.join(map(str, array.shape))})"
+
+
 def _wrong_with_array(array: np.ndarray) -> tuple[str, str]:
     """What it is and the remedy, if it is no image; two empty texts otherwise."""
-    shape, kind = f"({', '.join(map(str, array.shape))})", f"an array of {array.dtype}"
+    shape, kind = _shape(array), f"an array of {array.dtype}"
+    if array.dtype.kind in "USO" and array.ndim < 2:
+        return kind, "Give a list: array.tolist()." if array.ndim else "Give what it holds: array.item()."
     if array.dtype.kind in "USO":
-        return kind, "Give a list: array.tolist()."
+        return f"{kind} of the shape {shape}", "Pixels are uint8: array.astype(numpy.uint8). Names are a list: array.ravel().tolist()."
+    if array.ndim < 2:
+        return f"an array of the shape {shape}", "An image is an array (height, width, 3) of uint8."
     if array.dtype.kind == "f":
         return f"{kind}, whose range is unknown", "If it is from 0 to 1: (255 * array).round().astype(numpy.uint8)."
     if array.dtype != np.uint8:

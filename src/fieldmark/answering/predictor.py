@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,11 @@ import numpy as np
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Answerer, Boxes
-from fieldmark.answering.images import images_in, streamed_images
+from fieldmark.answering.images import crossed_off, images_in, streamed_images
 from fieldmark.answering.in_memory import Source
 from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
+from fieldmark.datasets.boxes_file import given_boxes, without_image
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 
@@ -53,27 +55,33 @@ class Predictor(ABC):
         return calibrated_probabilities(self.decisions, logits)
 
     @checked
-    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> list[Answer]:
+    def predict(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | str | Path | None = None) -> list[Answer]:
         """Answers for files, folders (searched for images), globs and images in memory, in order; without one, its note says why.
 
         Images in memory are PIL images, NumPy arrays (uint8, height x width x 3, red first; or with alpha, or grey height x width), the
         bytes of files, and files that are open for reading. A batch of arrays is its images.
 
-        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path. There is a UserWarning if the
-        training is not finished, and if it was on images cropped to boxes and these have none, or the other way round.
+        `boxes` give the left, top, right and bottom edge of the object in pixels, by the image's path, or are a table, as of
+        `fieldmark.predict`. There is a UserWarning if the training is not finished, if it was on images cropped to boxes and these have
+        none, or the other way round, and for a box that is of none of the images.
         """
         for caution in self.cautions(boxes is not None):
             warnings.warn(caution, stacklevel=3)
-        return list(self.answerer.stream(images_in(images), top, boxes))
+        given = given_boxes(boxes)
+        unused = {os.path.abspath(path) for path in given or ()}
+        answers = list(self.answerer.stream(crossed_off(images_in(images), unused), top, given))
+        for caution in without_image(unused):
+            warnings.warn(caution, stacklevel=3)
+        return answers
 
     @checked
-    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
+    def stream(self, images: Source | Iterable[Source], top: int = 5, boxes: Boxes | str | Path | None = None) -> Iterator[Answer]:
         """The same, one by one and in bounded memory: images are drawn from an iterable at most two batches ahead.
 
         So a file that does not exist has an answer without classes, whose note says why, and there is an InputError for what is no image
         only when it is its turn. `top` is cut to the number of classes.
         """
-        return self.answerer.stream(streamed_images(images), top, boxes)
+        return self.answerer.stream(streamed_images(images), top, given_boxes(boxes))
 
     def cautions(self, boxes: bool) -> tuple[str, ...]:
         """What to say before images are answered, with or without boxes."""

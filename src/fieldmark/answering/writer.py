@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fieldmark.answering.answer import Answer
-from fieldmark.core.files import check_output, whole_file
+from fieldmark.core.files import check_output, remove_leftovers, whole_file
 
+_OTHERWISE = "Without --csv the answers go to standard output, and with --json each is a line of JSON."
 _YES_OR_NO = {True: "yes", False: "no", None: ""}
 
 
@@ -26,7 +27,8 @@ def answer_writer(path: Path, top: int, levels: Sequence[str]) -> Iterator[Calla
 
     Raises InputError if `path` cannot be written.
     """
-    check_output(path, b"path,unknown,class_1,probability_1,", "--csv")
+    check_output(path, b"path,unknown,class_1,probability_1,", "--csv", _OTHERWISE)
+    remove_leftovers(path)
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         ranked = [name for k in range(1, top + 1) for name in (f"class_{k}", f"probability_{k}")]

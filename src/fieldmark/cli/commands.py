@@ -32,7 +32,7 @@ def demo(*settings: str, out: Path | None = None, quiet: Quiet = False) -> None:
         f"{test.top1:.1f} % of {test.n:,} images of birds that it had not seen are classified correctly, "
         f"with a 95 % interval of {test.top1_low:.1f} to {test.top1_high:.1f}; guessing gets {100 / classes:.1f} %.",
         "Open the report in a browser to see which species it confuses. Then:",
-        f"  fieldmark predict {found.run.path} {found.birds / 'unseen'}   # birds of species that it cannot know",
+        f"  fieldmark predict {typed(found.run.path)} {typed(found.birds / 'unseen')}   # birds of species that it cannot know",
         "  fieldmark train PHOTOS                 # a folder of your own, with one folder of images per class",
     )
 

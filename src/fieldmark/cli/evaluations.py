@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fieldmark.core.console import table
+from fieldmark.core.names import typed
 from fieldmark.evaluation.evaluate import Evaluation
 from fieldmark.evaluation.robustness import Robustness
 from fieldmark.evaluation.unknowns import UnknownEvaluation, UnknownFigures
@@ -70,7 +71,8 @@ def _learnt_from(found: Evaluation) -> list[str]:
     rest = f"the column {column!r} leaves {them} out" if found.unseen is not None else "no image is left that would test the run"
     lines = [f"caution: {said}, byte for byte; {rest}."]
     if found.moved:
-        lines.append(f"These seem to be the run's own data. If they were moved: fieldmark evaluate {found.run} --moved-to {found.data}")
+        command = f"fieldmark evaluate {typed(found.run)} --moved-to {typed(found.data or '')}"
+        lines.append(f"These seem to be the run's own data. If they were moved: {command}")
     return lines
 
 

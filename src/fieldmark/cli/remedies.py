@@ -64,6 +64,8 @@ def remedied(error: CycloptsError, tokens: Sequence[str]) -> tuple[list[str], st
         return [str(error)], _other_command(tokens) or "`fieldmark --help` lists the commands."
     command, examples = " ".join(words), examples_of(words)
     example = f"For example: {examples[0]}" if examples else f"`fieldmark {command} --help` lists its commands."
+    if file := next((token for token in rest if token.startswith("-") and os.path.exists(token)), None):
+        return [f"{file} looks like an option, and is a file here"], f"Name it ./{file}, so that it is taken for one."
     if isinstance(error, UnknownOptionError | MissingArgumentError):
         unknown, rewritten = _without_unknown(words, rest)
         if unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -160,9 +160,17 @@ def _unfit(function: str, signature: inspect.Signature, given: int, named: Mappi
             if too_many
             else []
         ),
-        *(f"{function} is given {name} twice" for name in by_place[:given] if name in named),
+        *(f"{function} is given {name} twice{_keyed(name, named[name], kinds)}" for name in by_place[:given] if name in named),
         *(f"{function} needs {name}" for name in needed if name not in named and name not in by_place[:given]),
     ]
+
+
+def _keyed(name: str, value: object, kinds: Collection[object]) -> str:
+    """The end of the message that an argument is given twice, if a section of the recipe of that name was meant."""
+    if inspect.Parameter.VAR_KEYWORD not in kinds or not isinstance(value, Mapping):
+        return ""
+    keys = ", ".join(f'"{name}.{key}": {each!r}' for key, each in value.items())
+    return f"; settings of the section {name} are given as {{{keys}}}"
 
 
 def _no_path(name: str, value: str | os.PathLike) -> str | None:

@@ -45,7 +45,7 @@ class _Terminal(RichConsole):
 
 
 class Console:
-    """Prints to the terminal (nothing when `quiet`) and, once attached, to a log file.
+    """Prints to the terminal (nothing when `quiet`) and, once attached, to a log file, with what was said before it could be.
 
     Text goes to standard error, so that standard output holds only answers that were asked for.
     """
@@ -56,12 +56,15 @@ class Console:
         if not self._terminal.is_terminal:
             self._terminal.width = wanted_width() or _PLAIN_WIDTH
         self._log: RichConsole | None = None
+        self._unlogged: list[RenderableType] = []
 
     @contextmanager
     def logging_to(self, path: Path) -> Iterator[None]:
         stream = path.open("a", encoding="utf-8")
         self._log = RichConsole(file=stream, width=_PLAIN_WIDTH, highlight=False, no_color=True, force_terminal=False)
         try:
+            self._to_log(self._log, *self._unlogged)
+            self._unlogged.clear()
             yield
         finally:
             self._log = None
@@ -74,9 +77,15 @@ class Console:
                 self._terminal.print(item, markup=False, soft_wrap=True)
             else:
                 self._terminal.print(item)
-            if self._log is not None:
-                self._log.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else self._log.print(item)
-                self._log.file.flush()
+            if self._log is None:
+                self._unlogged.append(item)
+            else:
+                self._to_log(self._log, item)
+
+    def _to_log(self, log: RichConsole, *what: RenderableType) -> None:
+        for item in what:
+            log.print(item, markup=False, soft_wrap=True) if isinstance(item, str) else log.print(item)
+            log.file.flush()
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:

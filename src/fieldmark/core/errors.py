@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["input", "machine"]
 """`input`: what the user gave is wrong. `machine`: a passing state, such as a full disk or data that are not mounted; it may work later."""
+
+
+def escaped(text: str) -> str:
+    """The text with its control characters, line ends and tabs aside, as Python writes them: a name with one does not steer a terminal."""
+    return "".join(repr(each)[1:-1] if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in text)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Problem:
         place = f"{self.place}: " if self.place else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
         origin = f" ({self.origin})" if self.origin else ""
-        return f"{place}{self.what}{remedy}{origin}"
+        return escaped(f"{place}{self.what}{remedy}{origin}")
 
     def within(self, place: str) -> Problem:
         """The same problem of a part of `place`: "place: part: what"."""
@@ -54,8 +60,8 @@ class FieldmarkError(Exception):
 
     def __init__(self, *problems: str | Problem, hint: str | None = None):
         self.problems = tuple(Problem(each) if isinstance(each, str) else each for each in problems)
-        self.hint = hint
-        super().__init__("\n".join([*map(str, self.problems), *([hint] if hint else [])]))
+        self.hint = None if hint is None else escaped(hint)
+        super().__init__("\n".join([*map(str, self.problems), *([self.hint] if self.hint else [])]))
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback; IPython asks for this method."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
@@ -44,8 +45,32 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def check_output(path: Path, ours: bytes, option: str) -> None:
-    """Raise InputError if a file that the user named cannot be written, or exists and does not begin with `ours`."""
+def remove_leftovers(path: Path) -> None:
+    """Remove what whole_file left beside `path` when its process was killed."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = file.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):
+            _remove(file)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def check_output(path: Path, ours: bytes, option: str, otherwise: str = "") -> None:
+    """Raise InputError if a file that the user named cannot be written, or exists and does not begin with `ours`.
+
+    `otherwise` is what to do instead of naming standard output or a pipe.
+    """
+    if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+        what = f"{option} names a file, which is written whole or not at all; {path} is not one"
+        raise InputError(what, hint=otherwise or "Name a file.")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} in")
     if path.is_dir():

@@ -24,7 +24,7 @@ def shown(path: str | Path) -> str:
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def typed(path: str | Path) -> str:
+def typed(path: str | os.PathLike[str]) -> str:
     """A path as it is typed in a shell: relative to the current folder if it is in it, and quoted if need be."""
     whole = os.path.abspath(path)
     try:

@@ -137,7 +137,7 @@ class RunFolder:
     def summary(self) -> Summary:
         """The answer. Raises InputError if the run has none yet, or it is damaged."""
         if not self.summary_file.is_file():
-            raise InputError(f"{self.path} has no summary.json: the run is not finished", hint=f"fieldmark resume {self.path}")
+            raise InputError(f"{self.path} has no summary.json: the run is not finished", hint=f"fieldmark resume {typed(self.path)}")
         return Summary.read(self.summary_file)
 
 
@@ -145,7 +145,7 @@ def refuse_existing(path: Path) -> None:
     """Raise InputError if a new run folder would touch something that is already there, or cannot be made."""
     if _holds_run(path):
         raise InputError(
-            f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {path}`, or choose another folder with --out."
+            f"{path} already holds a run", hint=f"Continue it with `fieldmark resume {typed(path)}`, or choose another folder with --out."
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} already exists and is not empty", hint="Choose another folder with --out.")

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fieldmark.core.arguments import described
 from fieldmark.core.errors import InputError
 from fieldmark.core.names import shown
 from fieldmark.datasets.layouts import columns
 from fieldmark.datasets.layouts.annotations import Annotations, Box, Place, refuse_shares
 from fieldmark.datasets.layouts.records import SUFFIXES, is_table, no_table, open_table
 
+_EXAMPLE = "{path: (left, top, right, bottom)}"
+
 
 def given_boxes(boxes: Mapping[str, Sequence[float]] | str | Path | None) -> Mapping[str, Sequence[float]] | None:
-    """Boxes as they are, or those of a table. Raises InputError if the table cannot be read or none of its images exists."""
+    """Boxes as they are, or those of a table. Raises InputError for what is no box, and for a table that is unreadable or of no image."""
+    if boxes is None:
+        return None
     if not isinstance(boxes, str | Path):
+        _check(boxes)
         return boxes
     found = read_boxes(Path(boxes))
     if found and not any(Path(path).exists() for path in found):
@@ -26,6 +32,40 @@ def given_boxes(boxes: Mapping[str, Sequence[float]] | str | Path | None) -> Map
             hint="A path in a table of boxes is absolute, or relative to the table's folder or to the current one.",
         )
     return found
+
+
+def without_image(unused: Collection[str]) -> list[str]:
+    """A sentence on the boxes that no image asked for; none if there are none."""
+    if not unused:
+        return []
+    first = shown(min(unused))
+    several = f"{len(unused):,} of the boxes are of no image that was given, such as that of {first}"
+    return [several if len(unused) > 1 else f"the box of {first} is of no image that was given"]
+
+
+def _check(boxes: object) -> None:
+    if not isinstance(boxes, Mapping):
+        raise InputError(f"boxes are a table, or a dictionary {_EXAMPLE}, not {described(boxes)}")
+    wrong = [f"the box of {shown(str(path))}: {problem}" for path, box in boxes.items() if (problem := _problem(path, box))]
+    if wrong:
+        raise InputError(*wrong, hint=f"Boxes are a dictionary {_EXAMPLE}, in pixels.")
+
+
+def _problem(path: object, box: object) -> str:
+    """Why it is no box of an image; "" if it is one."""
+    if not isinstance(path, str | os.PathLike):
+        return f"an image is named by its path, not {described(path)}"
+    try:
+        sides = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError):
+        return f"{described(box)} is not four numbers"
+    if sides.shape != (4,):
+        return f"{described(box)} is not four numbers" if sides.ndim != 1 else f"it has {len(sides)} numbers, not four"
+    shown_sides = ", ".join(f"{side:g}" for side in sides)
+    if not np.isfinite(sides).all():
+        return f"({shown_sides}) are not all finite"
+    has_area = sides[0] < sides[2] and sides[1] < sides[3]
+    return "" if has_area else f"({shown_sides}) has no area: left is less than right, and top than bottom"
 
 
 def read_boxes(file: Path) -> dict[str, Box]:

@@ -36,8 +36,12 @@ class Listing:
 
 @dataclass
 class PassedOver:
-    """What was found and not used, by what it is."""
+    """What was found and not used, by what it is.
 
+    keeps_unreadable: inner folders and entries that cannot be read are not an InputError but among the images, and decoding says why.
+    """
+
+    keeps_unreadable: bool = False
     paths: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, what: str, paths: list[str]) -> None:
@@ -98,7 +102,7 @@ def _sort_in(entry: os.DirEntry[str], found: Listing) -> None:
 def images_below(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
     """The images at any depth in a folder, sorted by name, folder by folder.
 
-    Links are followed, and no folder is read twice. Raises InputError for a folder that cannot be read.
+    Links are followed, and no folder is read twice. Raises InputError for a folder that cannot be read, unless `passed_over` keeps it.
     """
     return (path for path, is_folder in entries_below(folder, passed_over) if not is_folder)
 
@@ -121,16 +125,20 @@ def entries_below(folder: Path, passed_over: PassedOver) -> Iterator[tuple[Path,
             read.add(identity)
             if path != folder:
                 yield path, True
-            waiting.append(iter(_inside(path, passed_over)))
+            waiting.append(iter(_inside(path, passed_over, passed_over.keeps_unreadable and path != folder)))
 
 
-def _inside(folder: Path, passed_over: PassedOver) -> list[tuple[Path, bool]]:
+def _inside(folder: Path, passed_over: PassedOver, as_image: bool) -> list[tuple[Path, bool]]:
     try:
         listing = list_folder(folder)
     except OSError as error:
+        if as_image:
+            return [(folder, False)]
         raise _unreadable(folder, error) from error
     for name, reason in listing.unreadable.items():
-        raise _unreadable(folder / name, reason)
+        if not passed_over.keeps_unreadable:
+            raise _unreadable(folder / name, reason)
+        listing.images.append(name)
     for what, names in listing.passed_over.items():
         passed_over.add(what, [str(folder / name) for name in names])
     entries = [(name, True) for name in listing.folders] + [(name, False) for name in listing.images]

@@ -12,7 +12,7 @@ from fieldmark.core.names import shown, some
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import MISSING
 from fieldmark.datasets.layouts.location import locate
-from fieldmark.datasets.split_file import Recorded, images_of
+from fieldmark.datasets.split_file import Recorded, differing, images_of
 from fieldmark.runtime.decode import UnreadableImage
 
 _NAMED = 10
@@ -31,8 +31,8 @@ def move_data(folder: RunFolder, place: str | Path, console: Console) -> None:
         if changed:
             missing = sum(loaded.content.problems.get(row) == MISSING for row in changed)
             raise InputError(
-                f"{shown(origin.root)} does not hold the data of {folder.path}: of {len(loaded.dataset):,} images, {len(changed):,} differ "
-                f"({missing:,} of them are gone): {some([loaded.dataset.paths[row] for row in changed], _NAMED)}",
+                f"{shown(origin.root)} does not hold the data of {folder.path}: of {len(loaded.dataset):,} images, "
+                f"{differing(len(changed), missing)}: {some([loaded.dataset.paths[row] for row in changed], _NAMED)}",
                 hint=f"--moved-to names what was at {manifest.data.root}; other data are evaluated with --data.",
             )
         folder.update_manifest(data=origin)

@@ -16,7 +16,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import whole_file
 from fieldmark.core.manifest import Origin
-from fieldmark.core.names import some
+from fieldmark.core.names import some, typed
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.datasets.content import MISSING, scan
 from fieldmark.datasets.dataset import SPLITS, UNKNOWN, UNLABELLED, Dataset
@@ -100,7 +100,7 @@ def restore_data(folder: RunFolder, class_names: Sequence[str], console: Console
     manifest = folder.manifest()
     root = Path(manifest.data.root)
     command = "evaluate" if manifest.status == "finished" else "resume"
-    moved = f"fieldmark {command} {folder.path} --moved-to PLACE. Otherwise"
+    moved = f"fieldmark {command} {typed(folder.path)} --moved-to PLACE. Otherwise"
     if not root.exists():
         gone = Problem(f"the run's dataset was at {root}, and is not there any more", kind="machine")
         raise InputError(gone, hint=f"If it was moved: {moved} put it back.")
@@ -109,11 +109,18 @@ def restore_data(folder: RunFolder, class_names: Sequence[str], console: Console
     if changed:
         missing = sum(loaded.content.problems.get(row) == MISSING for row in changed)
         raise InputError(
-            f"the data in {root} have changed since the run began: {len(changed):,} images differ ({missing:,} of them are gone), "
+            f"the data in {root} have changed since the run began: {differing(len(changed), missing)}, "
             f"such as {some([loaded.dataset.paths[row] for row in changed], 3)}",
             hint=f"If they were moved: {moved} put them back as they were, or train a new run.",
         )
     return loaded
+
+
+def differing(changed: int, missing: int) -> str:
+    """How many images are gone, and how many are there and differ: "3 are gone and 1 differs"."""
+    differ = changed - missing
+    parts = [f"{missing:,} {'is' if missing == 1 else 'are'} gone"] if missing else []
+    return " and ".join([*parts, f"{differ:,} differ{'s' * (differ == 1)}"] if differ else parts)
 
 
 @dataclass(frozen=True, eq=False)

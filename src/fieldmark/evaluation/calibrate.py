@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknown_images import predict_unknown
@@ -23,7 +24,9 @@ def calibrate_run(run: Run, wanted: Wanted, unknown: Sequence[str | Path], conso
     require_finished(run)
     val = run.predictions("val")
     if val is None:
-        raise InputError(f"{run.path} has no predictions of val to be calibrated on", hint=f"fieldmark evaluate {run.path} --split val")
+        raise InputError(
+            f"{run.path} has no predictions of val to be calibrated on", hint=f"fieldmark evaluate {typed(run.path)} --split val"
+        )
     if run.ensemble is not None and run.ensemble.folds:
         problem = f"nothing can be fitted for {run.path}: each image of val was answered by some of its networks, and others are by all"
         raise InputError(problem, hint="Calibrate an ensemble of runs that were trained on the same images.")

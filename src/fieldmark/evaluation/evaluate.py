@@ -11,6 +11,7 @@ import numpy as np
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
 from fieldmark.core.summary import SplitMetrics
 from fieldmark.datasets.corruptions import parse as parse_corruption
 from fieldmark.datasets.dataset import SPLITS, UNLABELLED
@@ -151,7 +152,8 @@ def _without_the_familiar(
 
 def _no_images(run: Run, data: str | Path | None, name: str, split: str, has: list[str]) -> InputError:
     if not has:
-        hint = f"Images without labels: fieldmark submit {run.path} answers.csv --data {data}, or fieldmark predict."
+        own = "" if data is None else f" --data {typed(data)}"
+        hint = f"Images without labels: fieldmark submit {typed(run.path)} answers.csv{own}, or fieldmark predict."
         return InputError(f"{name} has no readable images with labels", hint=hint)
     return InputError(f"{name} has no readable images in {split}", hint=f"It has {', '.join(has)}: --split {has[-1]}, for example.")
 
@@ -194,4 +196,6 @@ def require_finished(run: Run) -> None:
     """Raise InputError where the run's training has not come to its end."""
     status = run.folder.manifest().status
     if status != "finished":
-        raise InputError(f"{run.path} is not finished ({status}): its test is opened once, at the end", hint=f"fieldmark resume {run.path}")
+        raise InputError(
+            f"{run.path} is not finished ({status}): its test is opened once, at the end", hint=f"fieldmark resume {typed(run.path)}"
+        )

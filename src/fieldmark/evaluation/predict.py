@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -11,12 +12,12 @@ from rich.console import RenderableType
 
 from fieldmark.answering.answer import Answer
 from fieldmark.answering.answerer import Boxes
-from fieldmark.answering.images import images_in
+from fieldmark.answering.images import crossed_off, images_in
 from fieldmark.answering.in_memory import Source
 from fieldmark.answering.predictor import Predictor
 from fieldmark.answering.writer import answer_writer
 from fieldmark.core.console import Console, table
-from fieldmark.datasets.boxes_file import given_boxes
+from fieldmark.datasets.boxes_file import given_boxes, without_image
 from fieldmark.datasets.image_files import PassedOver
 
 _CLASSES = 30
@@ -35,7 +36,7 @@ def predict_images(
 
     Raises InputError now if there are no images or the boxes cannot be used, with the first prediction if the table cannot be written.
     """
-    passed_over = PassedOver()
+    passed_over = PassedOver(keeps_unreadable=True)
     files, given = images_in(sources, passed_over), given_boxes(boxes)
     console.say(*(f"warning: {caution}" for caution in predictor.cautions(given is not None)))
     return _predicted(predictor, files, console, csv, given, top, passed_over)
@@ -54,10 +55,11 @@ def _predicted(
     unknown: int | None = None
     classes: Counter[str] = Counter()
     notes: Counter[str] = Counter()
+    unused = {os.path.abspath(path) for path in boxes or ()}
     levels = () if predictor.decisions is None else tuple(predictor.decisions.backoff)
     with ExitStack() as opened:
         add = None if csv is None else opened.enter_context(answer_writer(csv, min(top, len(predictor.class_names)), levels))
-        answers = predictor.answerer.stream(files, top, boxes)
+        answers = predictor.answerer.stream(crossed_off(files, unused), top, boxes)
         predictor.load_runtime(console)
         advance = opened.enter_context(console.progress("predicting", "files"))
         for count, answer in enumerate(answers, 1):
@@ -74,9 +76,12 @@ def _predicted(
         console.say(f"{_part(unanswered, count)} no answer; {'its row says' if unanswered == 1 else 'their rows say'} why")
     blindness = None if predictor.decisions is None else predictor.decisions.blindness
     console.say(*_summary(count, unknown if unknown or not blindness else None, classes), *filter(None, [blindness]))
+    console.say(*without_image(unused))
     if csv is not None:
         console.say(f"the answers are in {csv}")
-    console.say(*(f"{noted:,} of {count:,} images: {note}" if count > 1 else f"the image: {note}" for note, noted in notes.most_common()))
+    console.say(
+        *(f"said of {noted:,} of {count:,} images: {note}" if count > 1 else f"the image: {note}" for note, noted in notes.most_common())
+    )
 
 
 def _part(few: int, count: int) -> str:

@@ -55,6 +55,10 @@ class Run(Predictor):
         self.path = folder.path
         self.recipe: Recipe = folder.recipe()
 
+    def __fspath__(self) -> str:
+        """The path of its folder, so that a run can be given where one is named, as in {"model.weights": run}."""
+        return os.fspath(self.path)
+
     def __repr__(self) -> str:
         """Its path, network, classes, status and accuracy on test, as far as they can be read."""
         known = [repr(str(self.path))]
@@ -74,7 +78,7 @@ class Run(Predictor):
             return path
         run = cls(RunFolder.open(path))
         if not run.is_combined and not run.folder.best_weights.is_file():
-            raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
+            raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {typed(path)}")
         return run
 
     @property

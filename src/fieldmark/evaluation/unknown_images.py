@@ -14,6 +14,7 @@ from fieldmark.answering.images import find_images, readable, without_answer
 from fieldmark.answering.networks import Outputs
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
 from fieldmark.datasets.dataset import UNKNOWN
 from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
@@ -32,7 +33,9 @@ def evaluate_unknown(run: Run, sources: Sequence[str | Path], console: Console) 
     require_finished(run)
     decisions, test = require_decisions(run), run.predictions("test")
     if test is None:
-        raise InputError(f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {run.path}")
+        raise InputError(
+            f"{run.path} has no predictions of test to hold unknown images against", hint=f"fieldmark evaluate {typed(run.path)}"
+        )
     name, predictions = predict_unknown(run, sources, console)
     chose = that_chose(decisions, unknown_sets(run, features=False))
     with console.busy("fitting and measuring the scores of rejection"):
@@ -89,5 +92,5 @@ def _unknown_file(run: Run, name: str) -> Path:
 
 def require_decisions(run: Run) -> Decisions:
     if run.decisions is None:
-        raise InputError(f"{run.path} has no calibration.json", hint=f"fieldmark calibrate {run.path}")
+        raise InputError(f"{run.path} has no calibration.json", hint=f"fieldmark calibrate {typed(run.path)}")
     return run.decisions

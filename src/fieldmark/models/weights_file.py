@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.manifest import StartingWeights
+from fieldmark.core.names import typed
 from fieldmark.core.run_folder import RunFolder
 
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
@@ -31,7 +32,7 @@ def weights_file(given: str) -> Path:
         members = ", ".join(sorted(str(member) for member in run.members.iterdir() if member.is_dir()))
         raise InputError(f"{path} is an ensemble of several networks", hint=f"Give model.weights one of its members: {members}.")
     if run.manifest_file.is_file():
-        raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {path}")
+        raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {typed(path)}")
     raise InputError(
         f"{path} is a folder, and neither a run nor one of the hub with {' or '.join(_IN_FOLDERS)}", hint="Give model.weights the file."
     )

@@ -24,6 +24,7 @@ from fieldmark.answering.in_memory import Source
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_creatable, storage_error, whole_file, write_json, write_text
+from fieldmark.core.names import typed
 from fieldmark.core.run_folder import versions
 from fieldmark.datasets.content import file_hash
 from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, deletion_check, deletion_summary
@@ -199,7 +200,11 @@ def explain_run(
             advance(len(panels), len(files))
     maps = [panel.answer.map for panel in panels if panel.answer is not None and panel.answer.map is not None]
     summary = deletion_summary([each.check for each in maps]) if maps else None
-    page = render("reports/explain.html.j2", _content(explainer, panels, summary, cautions))
+    found_again = f"fieldmark evaluate {typed(run.path)} --moved-to PLACE"
+    if explainer.data_gone and not explainer.without_neighbours:
+        said = f"the run's dataset was at {explainer.data_gone} and is not there any more, so the page lacks its images"
+        console.say(f"{said}; if it was moved: {found_again}")
+    page = render("reports/explain.html.j2", _content(explainer, panels, summary, cautions, found_again))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for stale in earlier - {each.file for each in maps}:
@@ -295,7 +300,7 @@ class _Explainer:
         )
         notes = []
         if self._boxes is not None and box is None:
-            notes.append("It has no box, and was seen whole.")
+            notes.append("It has no box and was seen whole.")
         if digest in self._trained_on:
             notes.append("The run was trained on this very image: its answer says little of other images.")
         return _Panel(name, answer, notes=tuple(notes))
@@ -367,7 +372,9 @@ def _said(predictions: Predictions) -> np.ndarray:
     return said
 
 
-def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str]) -> dict[str, Any]:
+def _content(
+    explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str], found_again: str
+) -> dict[str, Any]:
     """What the template shows."""
     run = explainer.run
     answers = [panel.answer for panel in panels if panel.answer is not None]
@@ -389,6 +396,7 @@ def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionS
         "without_map": explainer.without_map,
         "without_neighbours": explainer.without_neighbours,
         "data_gone": explainer.data_gone,
+        "found_again": found_again,
         "cautions": cautions,
         "scale": data_uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
         "version": versions()["fieldmark"],

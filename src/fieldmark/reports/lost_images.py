@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError, Problem
-from fieldmark.core.names import some
+from fieldmark.core.names import some, typed
 from fieldmark.datasets.split_file import Recorded
 from fieldmark.evaluation.run import Run
 
@@ -32,5 +32,6 @@ def refuse_losing_images(run: Run, console: Console, report: Path | None = None)
             f" now: {some([loaded.dataset.paths[row] for row in changed], _NAMED)}",
             kind="machine",
         ),
-        hint=f"If they were moved: fieldmark evaluate {run.path} --moved-to PLACE. To do without them, move {report} elsewhere first.",
+        hint=f"If they were moved: fieldmark evaluate {typed(run.path)} --moved-to PLACE. "
+        f"To do without them, move {report} elsewhere first.",
     )

@@ -38,8 +38,8 @@ _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HDR = (16, 18)
 _INTEROPERABILITY = 0xA005
 
-DAMAGED = "a colour profile that is damaged, and is ignored"
-UNFIT = "a colour profile of another kind of image, and is ignored"
+DAMAGED = "a damaged colour profile, which is ignored"
+UNFIT = "a colour profile for another kind of image, which is ignored"
 BRIGHT = "high dynamic range, whose values are taken as they are"
 
 

@@ -15,6 +15,7 @@ from fieldmark.core.console import Console, duration
 from fieldmark.core.errors import FieldmarkError, InputError, Interrupted, TrainingFailed
 from fieldmark.core.files import storage_error, write_text
 from fieldmark.core.manifest import Manifest
+from fieldmark.core.names import typed
 from fieldmark.core.recipe.recipe import Recipe
 from fieldmark.core.recipe.values import identity
 from fieldmark.core.run_folder import RunFolder, new_run_path, now, read_json_lines, refuse_existing, versions
@@ -137,7 +138,7 @@ def _guarded(setup: Setup, folder: RunFolder, state: dict[str, Any] | None) -> R
             _open_test(setup, folder, _train(setup, folder, state))
         except (Interrupted, KeyboardInterrupt) as stop:
             folder.set_status("interrupted")
-            raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {folder.path}") from None
+            raise Interrupted(f"{stop or 'stopped'}. Continue with: fieldmark resume {typed(folder.path)}") from None
         except Exception as error:
             shutil.rmtree(folder.features, ignore_errors=True)
             readable = _readable(error, folder)
@@ -161,7 +162,7 @@ def _readable(error: Exception, folder: RunFolder) -> Exception:
     if isinstance(error, OSError):
         error = storage_error(error, folder.log_file)
     if isinstance(error, InputError) and any(problem.kind == "machine" for problem in error.problems):
-        return InputError(*error.problems, hint=f"{error.hint or ''} Then continue with: fieldmark resume {folder.path}".lstrip())
+        return InputError(*error.problems, hint=f"{error.hint or ''} Then continue with: fieldmark resume {typed(folder.path)}".lstrip())
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
         return InputError(
             "train.batch: a batch norm saw a single value per channel, which has no variance",
@@ -225,7 +226,8 @@ def _begin(job: Job, at: Position, state: dict[str, Any] | None) -> Position:
 
 
 def _position_text(position: dict[str, Any]) -> str:
-    return f" in {position['phase']}, epoch {position['epoch'] + 1}, after step {position['step']}"
+    done = f", after {position['step']:,} of its steps" if position["step"] else ""
+    return f" in {position['phase']}, at epoch {position['epoch'] + 1}{done}"
 
 
 def _open_test(setup: Setup, folder: RunFolder, position: Position) -> None:

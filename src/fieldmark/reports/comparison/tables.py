@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fieldmark.core.console import duration
 from fieldmark.core.errors import InputError
+from fieldmark.core.names import typed
 from fieldmark.core.summary import Summary
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.unknowns import unknown_sets
@@ -128,7 +129,7 @@ def _unknown_sets(run: Run) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:
         found = json.loads(file.read_text(encoding="utf-8"))["unknown"]
         figures = {each["name"]: next(score for score in each["scores"] if score["name"] == each["score"]) for each in found}
     except (OSError, ValueError, RecursionError, LookupError, TypeError, StopIteration) as error:
-        raise InputError(f"{file} cannot be read: {error!r}", hint=f"`fieldmark calibrate {run.path}` writes it anew.") from None
+        raise InputError(f"{file} cannot be read: {error!r}", hint=f"`fieldmark calibrate {typed(run.path)}` writes it anew.") from None
     saved = unknown_sets(run, features=False)
     return {(name, frozenset(saved[name].ids.tolist())): each for name, each in figures.items() if name in saved}
 
