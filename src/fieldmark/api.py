@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer
     from fieldmark.answering.answerer import Boxes
     from fieldmark.answering.in_memory import Source
-    from fieldmark.answering.predictor import Predictor
     from fieldmark.bundles.bundle import Bundle
     from fieldmark.core.presets import Preset
     from fieldmark.core.recipe.fields import RecipeField
@@ -365,12 +364,12 @@ def stream(
     """
     from fieldmark.evaluation.predict import predict_images
 
-    return predict_images(_predictor(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
+    return predict_images(_run_or_bundle(run), sources, Console(quiet), None if csv is None else Path(csv), boxes, top)
 
 
 @checked
 def explain(
-    run: Run | str | Path,
+    run: Run | Bundle | str | Path,
     images: Source | Iterable[Source],
     out: str | Path,
     method: str = "auto",
@@ -380,7 +379,7 @@ def explain(
     """Show where a run looked in images, whether that place matters, and the training images nearest to them.
 
     Args:
-        run: A finished run.
+        run: A finished run, or a bundle, which has the class-activation maps of its graph alone.
         images: Files, folders (searched for images) and patterns such as `photos/*.jpg`.
         out: The folder to write: a page, an image for each map, and the figures as JSON.
         method: How the maps are made; auto is rollout for vision transformers and grad-cam for all other networks.
@@ -391,10 +390,9 @@ def explain(
         InputError: the method does not suit the network, there are no such images, or the folder cannot be written.
     """
     from fieldmark.datasets.boxes_file import given_boxes
-    from fieldmark.evaluation.run import Run
     from fieldmark.reports.explain import explain_run
 
-    return explain_run(Run.load(run), images, Path(out), Console(quiet), method, given_boxes(boxes))
+    return explain_run(_run_or_bundle(run), images, Path(out), Console(quiet), method, given_boxes(boxes))
 
 
 @checked
@@ -875,7 +873,7 @@ def _given(settings: Sequence[Settings], keys: Mapping[str, Any]) -> list[Settin
     return [*settings, *(more if isinstance(more, list | tuple) else [more]), *([named] if named else [])]
 
 
-def _predictor(run: Run | Bundle | str | Path) -> Predictor:
+def _run_or_bundle(run: Run | Bundle | str | Path) -> Run | Bundle:
     """A run or a bundle, whichever it is."""
     from fieldmark.bundles.bundle import Bundle, is_bundle
     from fieldmark.evaluation.run import Run

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import fieldmark
 from fieldmark.core.recipe.model import Model
+from fieldmark.evaluation.explanation import heat_maps
+from fieldmark.evaluation.inference import Normalisation
 from fieldmark.evaluation.run import Run
 from fieldmark.exports.network import DeployedEnsemble, DeployedNetwork, deployed
+from fieldmark.models.execution import Execution
 from fieldmark.models.factory import build_model
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Mean, Stack
@@ -42,6 +47,19 @@ def test_the_mean_of_the_map_is_the_logit_of_the_likeliest_class(name, pixels):
     expected = logits.gather(1, best[:, None])[:, 0] - network.model.head.bias[best]
     assert network.outputs == ("logits", "features", "map")
     torch.testing.assert_close(maps.mean((1, 2)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_map_is_that_of_grad_cam():
+    """Under one linear layer on the mean of the map, Grad-CAM weighs its channels by the weights of the class, up to a factor."""
+    seen = replace(SEEN, size=96)
+    network = DeployedNetwork(build_model(Model(name="test_efficientnet", weights="none"), 4, 96, seed=0).model, seen)
+    pixels = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, _, maps = network(pixels)
+    execution = Execution(torch.device("cpu"), "float32", "contiguous")
+    expected = heat_maps(network.model, pixels.numpy(), logits.argmax(1).numpy(), Normalisation(SEEN.mean, SEEN.std), execution, "grad-cam")
+    fine = torch.nn.functional.interpolate(maps.relu()[:, None], (96, 96), mode="bilinear")[:, 0]
+    torch.testing.assert_close(fine / fine.amax((1, 2), keepdim=True), torch.from_numpy(expected), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -371,7 +371,7 @@ def test_that_pytorch_is_loaded_is_said_before_anything_loads_it(
 
     monkeypatch.setattr(Run, "computing", loads)
     said: list[Console] = []
-    monkeypatch.setattr(explain, "load_libraries", said.append)
+    monkeypatch.setattr(Run, "load_runtime", lambda run, console: said.append(console))
     with pytest.raises(Enough):
         explain_run(finished_run, [images], tmp_path / "out", QUIET)
     assert said == [QUIET]

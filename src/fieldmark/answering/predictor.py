@@ -6,7 +6,9 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +51,15 @@ class Predictor(ABC):
     @abstractmethod
     def load_runtime(self, console: Console) -> None:
         """Load what computes, which may take seconds, with a sign of it."""
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return os.path.basename(os.path.abspath(self.path))
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """For blocks that compute many images one by one."""
+        return nullcontext()
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated if there are decisions: float32 (n, C)."""

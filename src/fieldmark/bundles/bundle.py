@@ -59,11 +59,6 @@ class Bundle(Predictor):
         return cls(folder, record, open_graph, threads)
 
     @property
-    def name(self) -> str:
-        """That of its folder."""
-        return os.path.basename(os.path.abspath(self.path))
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         return self.record.class_names
 

@@ -82,11 +82,6 @@ class Run(Predictor):
         return run
 
     @property
-    def name(self) -> str:
-        """That of its folder."""
-        return os.path.basename(os.path.abspath(self.path))
-
-    @property
     def summary(self) -> Summary:
         return self.folder.summary()
 

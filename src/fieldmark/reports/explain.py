@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
+from fieldmark.bundles.bundle import Bundle
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_creatable, storage_error, whole_file, write_json, write_text
@@ -31,7 +32,6 @@ from fieldmark.evaluation.deletion import MOVED, Deletion, DeletionSummary, dele
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.heat_map_methods import METHODS
 from fieldmark.evaluation.run import Run
-from fieldmark.models.libraries import load_libraries
 from fieldmark.reports.gallery import thumbnail
 from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
@@ -155,7 +155,7 @@ class _Panel:
 
 
 def explain_run(
-    run: Run,
+    run: Run | Bundle,
     images: Source | Iterable[Source],
     out: Path,
     console: Console,
@@ -167,13 +167,17 @@ def explain_run(
     Args:
         images: files, folders (searched for images) and patterns; one that cannot be read has a row that says so.
         out: a new folder, or one with an earlier explanation, which is replaced.
-        method: one of evaluation.heat_map_methods.METHODS; "auto" is the one that suits the architecture; without one there is no map.
+        method: one of evaluation.heat_map_methods.METHODS; "auto" is the one that suits the architecture; without one there is no map. A
+            bundle has the class-activation map of its graph alone, and no training images.
         boxes: as in Run.predict.
 
     Raises InputError, before anything is written, for an ensemble of several networks, for a method that does not apply to the
     architecture, for more than 200 images, and if `out` holds something else.
     """
-    if run.is_combined:
+    if isinstance(run, Bundle):
+        if method != "auto":
+            raise InputError(f"{run.path} is a bundle, whose only maps are its graph's class-activation maps", hint="Leave the method out.")
+    elif run.is_combined:
         listed = ", ".join(str(member.path) for member in run.members)
         problem = f"{run.path} is an ensemble of {len(run.members)} networks, each with maps of its own"
         raise InputError(problem, hint=f"Explain one of them: {listed}.")
@@ -187,9 +191,9 @@ def explain_run(
     earlier = _earlier(out, {*_STARTS, *names_of_maps})
     cautions = run.cautions(boxes is not None)
     console.say(*(f"warning: {caution}" for caution in cautions))
-    load_libraries(console)
-    with console.waiting("loading the run"):
-        explainer = _Explainer(run, method, boxes)
+    run.load_runtime(console)
+    with console.waiting(f"loading {run.name}"):
+        explainer = _BundleExplainer(run, boxes) if isinstance(run, Bundle) else _RunExplainer(run, method, boxes)
     panels = []
     with run.computing(), console.progress("explaining", "images") as advance:
         for image, name, file in zip(files, names, names_of_maps, strict=True):
@@ -246,29 +250,33 @@ def _usual_method(run: Run) -> str:
 
 
 class _Explainer:
-    """A run and everything its images are compared with, read once.
+    """What is explained, and everything its images are compared with, read once.
 
     `without_map` and `without_neighbours` say why there are none; otherwise they are empty.
     """
 
-    def __init__(self, run: Run, method: str, boxes: Boxes | None):
+    model: str
+    method: str
+    without_map = ""
+    without_neighbours = ""
+    data_gone = ""
+
+    def __init__(self, run: Run | Bundle, boxes: Boxes | None):
         self.run = run
-        self.method = _usual_method(run) if method == "auto" else method
-        self.without_map = ""
-        self._required = method != "auto"
         self._boxes = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-        self._train = run.predictions("train")
-        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training images"
-        self._confusions = [
-            (split, found, most_confused(found))
-            for split in ("val", "test")
-            if (found := run.predictions(split, features=False)) is not None
-        ]
-        evidence = Evidence(run)
-        self._images = evidence.images
-        self.data_gone = evidence.root if evidence.moved else ""
-        self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
-        self._neighbours: dict[str, _Neighbour] = {}
+        self._trained_on: set[str] = set()
+
+    def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray | None:
+        """The map (S, S) in [0, 1] of an image (1, 3, S, S) for a class; None, and `without_map` is set, if there is none."""
+        raise NotImplementedError
+
+    def _confused(self, label: int) -> _Confused | None:
+        """What images of the class are most often mistaken for; None if that is not known."""
+        return None
+
+    def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
+        """The nearest training images of the class, without copies of the image itself."""
+        return ()
 
     def panel(self, given: Path | bytes, name: str, map_file: str) -> _Panel:
         """What there is to say about one file; `map_file` is the name of its map."""
@@ -310,27 +318,73 @@ class _Explainer:
         return self.run.probabilities(logits)
 
     def _map(self, pixels: np.ndarray, label: int, digest: str, image: Image.Image, file: str) -> _Map | None:
-        if self.without_map:
-            return None
-        run = self.run
-        try:
-            with run.computing() as execution:
-                from fieldmark.evaluation.explanation import heat_maps
-
-                (heat,) = heat_maps(run.model, pixels, np.array([label]), run.normalisation, execution, self.method)
-        except InputError as error:
-            if self._required:
-                raise
-            self.without_map = str(error.problems[0])
+        heat = None if self.without_map else self._heat(pixels, label)
+        if heat is None:
             return None
 
         def probability(deleted: np.ndarray) -> np.ndarray:
-            return self._probabilities(run.session(deleted)[0])[:, label]
+            return self._probabilities(self.run.session(deleted)[0])[:, label]
 
         # Seeded by its content, so that the result does not depend on the other images.
         check = deletion_check(probability, pixels[0], heat, seed=int(digest[:8], 16))
         laid = overlay(image, heat)
         return _Map(file, _png(laid), jpeg_uri(laid), check)
+
+
+class _BundleExplainer(_Explainer):
+    run: Bundle
+
+    def __init__(self, bundle: Bundle, boxes: Boxes | None):
+        super().__init__(bundle, boxes)
+        self.model, self.method = bundle.record.network.name, "class-activation map"
+        self.without_neighbours = "a bundle does not hold them"
+        if "map" not in bundle.record.graph.outputs:
+            self.without_map = f"the graph of {self.model} has no class-activation map"
+
+    def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray | None:
+        logits, _, maps = self.run.session.outputs(pixels)
+        if int(logits[0].argmax()) != label:
+            return None  # vector scaling chose another class than the one that the map is of
+        coarse = np.maximum(maps[0], 0)
+        if not (np.isfinite(coarse).all() and coarse.max() > 0):
+            return np.zeros(pixels.shape[-2:], np.float32)
+        fine = Image.fromarray(coarse / coarse.max()).resize(pixels.shape[-2:], Image.Resampling.BILINEAR)
+        return np.asarray(fine, np.float32)
+
+
+class _RunExplainer(_Explainer):
+    run: Run
+
+    def __init__(self, run: Run, method: str, boxes: Boxes | None):
+        super().__init__(run, boxes)
+        self.model = run.recipe.model.name
+        self.method = _usual_method(run) if method == "auto" else method
+        self._required = method != "auto"
+        self._train = run.predictions("train")
+        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training images"
+        self._confusions = [
+            (split, found, most_confused(found))
+            for split in ("val", "test")
+            if (found := run.predictions(split, features=False)) is not None
+        ]
+        evidence = Evidence(run)
+        self._images = evidence.images
+        self.data_gone = evidence.root if evidence.moved else ""
+        self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
+        self._neighbours: dict[str, _Neighbour] = {}
+
+    def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray | None:
+        run = self.run
+        try:
+            with run.computing() as execution:
+                from fieldmark.evaluation.explanation import heat_maps
+
+                return heat_maps(run.model, pixels, np.array([label]), run.normalisation, execution, self.method)[0]
+        except InputError as error:
+            if self._required:
+                raise
+            self.without_map = str(error.problems[0])
+            return None
 
     def _confused(self, label: int) -> _Confused | None:
         """From val, or from test if val has no images of the class."""
@@ -381,7 +435,7 @@ def _content(
     maps = [answer.map for answer in answers if answer.map is not None]
     return {
         "run": run.name,
-        "model": run.recipe.model.name,
+        "model": explainer.model,
         "size": run.preprocess.size,
         "panels": panels,
         "shared": _shared([panel.path for panel in panels]),
