@@ -98,6 +98,11 @@ def test_a_file_that_looks_like_an_option(tmp_path, monkeypatch, capsys):
     assert "-dash.jpg looks like an option, and is a file here" in text and "Name it ./-dash.jpg" in text
 
 
+def test_standard_output_is_no_file(capsys):
+    text = said("predict runs/mine photo.jpg --csv -", capsys)
+    assert "files are named here" in text and "predict without --csv answers on standard output" in text
+
+
 def test_a_number_below_zero_is_no_option(capsys):
     assert "has no option" not in said("train nowhere optim.lr=-1 -3", capsys)
 

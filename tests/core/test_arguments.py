@@ -54,6 +54,7 @@ def test_every_argument_of_the_api_has_a_kind(function):
         (lambda: fieldmark.explain("x", "y.png", out=""), "out is empty"),
         (lambda: fieldmark.train("birds", out="a\0b"), "out is a path, which cannot hold the character NUL: 'a\\x00b' (str)"),
         (lambda: fieldmark.train("birds", out="b/" + "a" * 300), "out has a name of 300 bytes, and file systems allow 255"),
+        (lambda: fieldmark.Run.load("a" * 300), "the run has a name of 300 bytes, and file systems allow 255"),
         (lambda: fieldmark.Run.load(), "Run.load needs path"),
     ],
 )

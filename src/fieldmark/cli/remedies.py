@@ -66,6 +66,9 @@ def remedied(error: CycloptsError, tokens: Sequence[str]) -> tuple[list[str], st
     example = f"For example: {examples[0]}" if examples else f"`fieldmark {command} --help` lists its commands."
     if file := next((token for token in rest if token.startswith("-") and os.path.exists(token)), None):
         return [f"{file} looks like an option, and is a file here"], f"Name it ./{file}, so that it is taken for one."
+    if "-" in rest:
+        what = "- stands for standard input or output with other programs; files are named here"
+        return [what], "predict without --csv answers on standard output, and with --json each answer is a line of JSON."
     if isinstance(error, UnknownOptionError | MissingArgumentError):
         unknown, rewritten = _without_unknown(words, rest)
         if unknown:

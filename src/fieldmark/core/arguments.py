@@ -56,7 +56,7 @@ class Accepted:
             return None if value in self.words else f"{name} is {known}, not {described(value)}{near}"
         if not isinstance(value, _TYPES[self.kind]) or (self.kind != _SWITCH and isinstance(value, bool)):
             return f"{name} is {self.kind}, not {described(value)}"
-        return _no_path(name, value) if self.kind == _PATH and isinstance(value, str | os.PathLike) else None
+        return no_path(name, value) if self.kind == _PATH and isinstance(value, str | os.PathLike) else None
 
 
 @cache
@@ -173,8 +173,8 @@ def _keyed(name: str, value: object, kinds: Collection[object]) -> str:
     return f"; settings of the section {name} are given as {{{keys}}}"
 
 
-def _no_path(name: str, value: str | os.PathLike) -> str | None:
-    """Why the value of the argument `name` cannot be the path of anything; None if it can."""
+def no_path(name: str, value: str | os.PathLike) -> str | None:
+    """Why `value`, which is called `name`, cannot be the path of anything; None if it can."""
     path = os.fsdecode(value)
     longest = max(map(len, os.fsencode(path).split(os.fsencode(os.sep))))
     if not path:

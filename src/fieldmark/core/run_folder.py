@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fieldmark.core.arguments import path_of
+from fieldmark.core.arguments import no_path, path_of
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.core.files import check_creatable, storage_error, write_text
 from fieldmark.core.manifest import Manifest, Status
@@ -62,6 +62,8 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """An existing run. Raises InputError if `path` is not one."""
         folder = cls(path_of(path, "a run is given as the path of its folder, or as a Run"))
+        if problem := no_path("the run", path):
+            raise InputError(problem)
         missing = [file.name for file in (folder.recipe_file, folder.manifest_file, folder.split_file) if not file.is_file()]
         if not missing:
             return folder

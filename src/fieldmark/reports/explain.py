@@ -204,11 +204,10 @@ def explain_run(
             advance(len(panels), len(files))
     maps = [panel.answer.map for panel in panels if panel.answer is not None and panel.answer.map is not None]
     summary = deletion_summary([each.check for each in maps]) if maps else None
-    found_again = f"fieldmark evaluate {typed(run.path)} --moved-to PLACE"
     if explainer.data_gone and not explainer.without_neighbours:
         said = f"the run's dataset was at {explainer.data_gone} and is not there any more, so the page lacks its images"
-        console.say(f"{said}; if it was moved: {found_again}")
-    page = render("reports/explain.html.j2", _content(explainer, panels, summary, cautions, found_again))
+        console.say(f"{said}; if it was moved: {explainer.found_again}")
+    page = render("reports/explain.html.j2", _content(explainer, panels, summary, cautions))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for stale in earlier - {each.file for each in maps}:
@@ -260,6 +259,8 @@ class _Explainer:
     without_map = ""
     without_neighbours = ""
     data_gone = ""
+    found_again = ""
+    """The command that points the run to data that were moved."""
 
     def __init__(self, run: Run | Bundle, boxes: Boxes | None):
         self.run = run
@@ -370,6 +371,7 @@ class _RunExplainer(_Explainer):
         evidence = Evidence(run)
         self._images = evidence.images
         self.data_gone = evidence.root if evidence.moved else ""
+        self.found_again = f"fieldmark evaluate {typed(run.path)} --moved-to PLACE"
         self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
         self._neighbours: dict[str, _Neighbour] = {}
 
@@ -426,9 +428,7 @@ def _said(predictions: Predictions) -> np.ndarray:
     return said
 
 
-def _content(
-    explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str], found_again: str
-) -> dict[str, Any]:
+def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str]) -> dict[str, Any]:
     """What the template shows."""
     run = explainer.run
     answers = [panel.answer for panel in panels if panel.answer is not None]
@@ -450,7 +450,7 @@ def _content(
         "without_map": explainer.without_map,
         "without_neighbours": explainer.without_neighbours,
         "data_gone": explainer.data_gone,
-        "found_again": found_again,
+        "found_again": explainer.found_again,
         "cautions": cautions,
         "scale": data_uri(_png(overlay(np.full((8, 256, 3), 160, np.uint8), np.tile(np.linspace(0, 1, 256), (8, 1)))), "png"),
         "version": versions()["fieldmark"],
