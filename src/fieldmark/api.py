@@ -470,16 +470,15 @@ def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool =
 def export(
     run: Run | str | Path,
     out: str | Path,
-    format: Literal["onnx", "openvino", "litert", "executorch", "torch"] = "onnx",
+    format: Literal["onnx", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = 1,
-    include: str | Sequence[str] = (),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: bool = False,
     quiet: bool = False,
 ) -> Bundle:
-    """Export a run as a bundle: a folder that answers as the run does, without the run and mostly without PyTorch.
+    """Export a run as a bundle: a folder that answers as the run does, without the run and, as ONNX, without PyTorch.
 
     The bundle's answers are compared with those of the run in float32 on all images of val, and are written only if they pass: every
     clear answer equal and every probability within 0.001, or at int8 within the limits below.
@@ -487,11 +486,9 @@ def export(
     Args:
         run: A finished run.
         out: The folder to create.
-        format: onnx for ONNX Runtime, openvino for Intel processors, litert (TensorFlow Lite) and executorch for phones and small boards,
-            or torch for safetensors.
-        int8: Weights and activations of 8 bits, calibrated on images of train: several times faster where the processor multiplies them.
+        format: onnx for ONNX Runtime, or torch for safetensors.
+        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
-        include: What new classes are made from (enroll), or the training images that are nearest to an answer (neighbours).
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
         max_changed: At int8, the share of answers that may change, in per cent.
         strict: At int8, ask for proof that the loss is within its limit: the upper end of its 95 % interval.
@@ -507,8 +504,7 @@ def export(
 
     folder = _folder(run)
     batches = (batch,) if isinstance(batch, int) else tuple(batch)
-    parts = (include,) if isinstance(include, str) else tuple(include)
-    request = Request.of(format, int8, batches, parts, Limits(loss=max_loss, changed=max_changed, strict=strict))
+    request = Request.of(format, int8, batches, Limits(loss=max_loss, changed=max_changed, strict=strict))
     from fieldmark.evaluation.run import Run
     from fieldmark.exports.export import export_run
 
@@ -519,7 +515,7 @@ def export(
 def load_bundle(path: str | os.PathLike[str], threads: int | None = None) -> Bundle:
     """Open a bundle: `load_bundle(path).predict(images)` answers as the run did that it was exported from.
 
-    PyTorch is needed for the formats torch and executorch only; every file is checked against its hash.
+    PyTorch is needed for the format torch only; every file is checked against its hash.
 
     Args:
         path: The folder.

@@ -107,7 +107,7 @@ def test_images_of_test_and_val_that_the_weights_know_are_said_before_the_first_
     assert sentence in two.folder.manifest().cautions
     said = " ".join(capsys.readouterr().err.split())
     assert f"caution: {sentence}" in said
-    assert said.index(sentence) < said.index("epoch")
+    assert said.index(sentence) < said.index("after each epoch")
     assert sentence in two.folder.report_file.read_text()
 
     again = train(here, *tiny(f"model.weights={one.path}", "train.epochs=1"), out=tmp_path / "again")

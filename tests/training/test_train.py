@@ -127,7 +127,7 @@ def test_classes_that_the_augmentation_erases_are_named_before_the_first_epoch_a
     (caution,) = run.folder.manifest().cautions
     assert "left and right. augment.flip=0 leaves it out." in caution
     log = run.folder.log_file.read_text()
-    assert log.index(f"caution: {caution}") < log.index("epoch")
+    assert log.index(f"caution: {caution}") < log.index("after each epoch")
     assert caution in run.folder.report_file.read_text()
     still = train(tmp_path / "arrows", *tiny("train.epochs=1", "augment.flip=0"), out=tmp_path / "still")
     assert still.folder.manifest().cautions == ()
@@ -139,7 +139,7 @@ def test_what_the_report_cautions_about_the_data_was_said_before_the_first_epoch
     few_in_val, few_in_test = cautions
     assert few_in_val.startswith("Val has 5 images, 1.7 a class on average: few to choose the best epoch by, ")
     assert few_in_test == "3 classes of 3 have fewer than 10 images in test, so figures of a single class are imprecise."
-    assert log.index("caution: ") < log.index("epoch")
+    assert log.index("caution: ") < log.index("after each epoch")
     assert all(caution in finished_run.folder.report_file.read_text() for caution in cautions)
 
 

@@ -13,11 +13,9 @@ from fieldmark.core.manifest import Preprocessing, Time
 from fieldmark.core.record import Count, Record, RecordFile
 from fieldmark.scoring.decisions import DecisionsRecord
 
-Format = Literal["onnx", "openvino", "litert", "executorch", "torch"]
-FORMATS: tuple[Format, ...] = ("onnx", "openvino", "litert", "executorch", "torch")
+Format = Literal["onnx", "torch"]
+FORMATS: tuple[Format, ...] = ("onnx", "torch")
 Precision = Literal["float32", "int8"]
-Part = Literal["enroll", "neighbours"]
-"""What can be included on demand: what new classes are made from, and the training images that an answer can be compared with."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OUTPUTS = ("logits", "features", "map")
 """float32: (batch, classes); (batch, width), what rejection looks at; and, where the network allows, (batch, height, width): how much each
@@ -75,7 +73,7 @@ class BundleRecord(RecordFile):
     """What a bundle holds.
 
     levels: the taxonomy: by the name of each level, the parent of each class. decisions: as in a run's calibration.json.
-    parts: what was included on demand. files: the SHA-256 of every other file. digest: that of this record without `digest`.
+    files: the SHA-256 of every other file. digest: that of this record without `digest`.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -93,7 +91,6 @@ class BundleRecord(RecordFile):
     decisions: DecisionsRecord | None
     quantisation: Quantisation | None = None
     provenance: Provenance
-    parts: tuple[Part, ...] = ()
     files: dict[str, Sha256]
     digest: Sha256 | Literal[""] = ""
 

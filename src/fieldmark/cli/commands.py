@@ -223,8 +223,8 @@ def _in_folders(folders: Sequence[tuple[str, int]]) -> str:
 @command(
     api.export,
     "export runs/mine --out bundles/mine",
-    "export runs/mine --format openvino --int8 --out bundles/mine-int8",
-    "export runs/mine --format litert --batch 1 --batch 8 --out bundles/phone",
+    "export runs/mine --int8 --out bundles/mine-int8",
+    "export runs/mine --batch 1 --batch 8 --out bundles/server",
     group=DEPLOY,
 )
 def export(
@@ -235,7 +235,6 @@ def export(
     format: Annotated[str, Parameter(show_choices=True)] = "onnx",
     int8: Switch = False,
     batch: tuple[int, ...] = (1,),
-    include: Annotated[tuple[str, ...], Parameter(name="--with", negative="", show_default=False)] = (),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: Switch = False,
@@ -247,7 +246,6 @@ def export(
         format=format,  # type: ignore[arg-type]  # checked there
         int8=int8,
         batch=batch,
-        include=include,
         max_loss=max_loss,
         max_changed=max_changed,
         strict=strict,

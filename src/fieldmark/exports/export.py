@@ -210,7 +210,6 @@ class _Export:
                 fingerprint=manifest.fingerprint,
                 weights=manifest.notes,
             ),
-            parts=request.parts,
             files={name: "0" * 64 for each in files.values() for name in each},
         )
 

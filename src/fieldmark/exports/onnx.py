@@ -1,15 +1,18 @@
-"""Networks exported to ONNX, and quantised by ONNX Runtime."""
+"""Export to ONNX, and int8 by ONNX Runtime."""
 
 from __future__ import annotations
 
-import warnings
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
-from fieldmark.exports.exporter import Exporter, Source
+from fieldmark.core.quiet import quiet
+from fieldmark.exports import onnx_int8
+from fieldmark.exports.exporter import Cures, Exporter, Source
 from fieldmark.exports.network import Deployed
 
 OPSET = 18
@@ -18,6 +21,7 @@ OPSET = 18
 class OnnxExporter(Exporter):
     format = "onnx"
     packages = ("onnx", "onnxruntime")
+    tool = "ONNX Runtime"
 
     def require(self) -> None:
         with needed_for("exporting to ONNX"):
@@ -30,26 +34,62 @@ class OnnxExporter(Exporter):
         write_onnx(source.network, batch, folder / name)
         return [name]
 
+    def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
+        assert source.calibration is not None
+        name, prepared = f"model-{batch}.onnx", source.work / f"prepared-{batch}.onnx"
+        if not prepared.is_file():
+            write_onnx(source.network, batch, source.work / name)
+            onnx_int8.prepare(source.work / name, prepared)
+        onnx_int8.quantise(prepared, source.calibration, batch, cures, source.work, folder / name)
+        return [name]
+
 
 def write_onnx(network: Deployed, batch: int, path: Path) -> None:
-    """The graph for exactly `batch` images; its input is `images`. Raises InputError where the network cannot be expressed."""
+    """The graph for exactly `batch` images; its input is `images`. The same network makes the same bytes.
+
+    Raises InputError, naming the operator, where ONNX cannot express the network.
+    """
     import onnx
 
     example = torch.zeros(batch, 3, network.size, network.size, dtype=torch.uint8)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
+        with quiet():
+            program = torch.onnx.export(
                 network,
                 (example,),
-                path,
                 input_names=["images"],
                 output_names=list(network.outputs),
                 opset_version=OPSET,
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
-        onnx.checker.check_model(str(path), full_check=True)
-    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, NotImplementedError) as error:
-        raise InputError(f"ONNX cannot express this network: {str(error).strip().splitlines()[0]}") from error
+            assert program is not None
+            graph = _plain(program.model_proto)
+            onnx.checker.check_model(graph, full_check=True)
+    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InputError(f"ONNX cannot express this network: {_reason(error)}", hint="torch bundles take any network.") from error
+    onnx.save(graph, path)
+
+
+def _plain(graph: Any) -> Any:
+    """Without the exporter's notes, which hold paths of this machine, and with nodes named by their kind and place."""
+    del graph.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    for place, node in enumerate(graph.graph.node):
+        node.name = f"{node.op_type}_{place}"
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info, *graph.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    return graph
+
+
+def _reason(error: BaseException) -> str:
+    """The operator that is missing, or the first line of what went wrong at the bottom."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text):
+        return f"it has no operator for {missing[1]}"
+    return text.splitlines()[0] if text else type(error).__name__

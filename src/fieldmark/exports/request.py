@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from fieldmark.bundles.parity import Limits
-from fieldmark.bundles.record import Part, Precision
+from fieldmark.bundles.record import Precision
 from fieldmark.core.errors import InputError, Problem
 from fieldmark.exports.exporter import Exporter
 from fieldmark.exports.exporters import exporter_of
-
-PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,27 +20,20 @@ class Request:
     exporter: Exporter
     precision: Precision
     batches: tuple[int, ...]
-    parts: tuple[Part, ...]
     limits: Limits
 
     @classmethod
-    def of(cls, format: str, int8: bool, batches: Sequence[int], parts: Sequence[str], limits: Limits) -> Request:
+    def of(cls, format: str, int8: bool, batches: Sequence[int], limits: Limits) -> Request:
         """Raises InputError with everything that is wrong, and if a library is missing."""
         exporter, problems = exporter_of(format), list[Problem]()
         if int8 and not exporter.tool:
-            problems.append(Problem(f"{format} bundles are float32", place="--int8", remedy="choose onnx, openvino, litert or executorch"))
+            problems.append(Problem(f"{format} bundles are float32", place="--int8", remedy="choose onnx"))
         if not batches or any(batch < 1 for batch in batches):
             problems.append(Problem("expected numbers of images, from 1", place="--batch"))
-        problems += [
-            Problem(f"there is no part {part!r}", place="--with", remedy=f"the parts are {', '.join(PARTS)}")
-            for part in parts
-            if part not in PARTS
-        ]
         for name, limit in (("--max-loss", limits.loss), ("--max-changed", limits.changed)):
             if not (math.isfinite(limit) and 0 <= limit <= 100):
                 problems.append(Problem(f"expected a number from 0 to 100, got {limit:g}", place=name))
         if problems:
             raise InputError(*problems)
         exporter.require()
-        wanted = tuple(part for part in PARTS if part in parts)
-        return cls(exporter, "int8" if int8 else "float32", tuple(sorted(set(batches))), wanted, limits)
+        return cls(exporter, "int8" if int8 else "float32", tuple(sorted(set(batches))), limits)
