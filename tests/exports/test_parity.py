@@ -12,6 +12,7 @@ from fieldmark.exports.parity import (
     images_to_prove,
     is_proven,
     paired_interval,
+    proof,
     why_not_float,
     why_not_int8,
 )
@@ -78,7 +79,7 @@ def test_a_float_format_must_answer_alike(values, reason):
         (6, 50, False, "it loses 0.6 points"),
         (5, 51, False, "5.1 % of the answers changed"),
         (0, 0, True, ""),
-        (4, 10, True, "1,000 images of val do not prove"),
+        (4, 10, True, "1,000 images of val do not prove that the loss is within 0.5 points: it may be 0.9; about 18"),
     ],
 )
 def test_int8_may_lose_as_much_as_the_limits_say(lost, changed, strict, reason):
@@ -118,3 +119,10 @@ def test_how_many_images_it_takes_to_prove_a_loss():
     some = images_to_prove(loss_of(2, 1, 1000), limits)
     assert some is not None and some > nothing
     assert images_to_prove(loss_of(5, 0, 1000), limits) is None and images_to_prove(loss_of(9, 0, 1000), limits) is None
+
+
+def test_what_is_proven_is_said():
+    unproven = "5 images of val do not prove that the loss is within 0.5 points: it may be 39.6; about 5"
+    assert proof(loss_of(0, 0, 5), Limits()).startswith(unproven)
+    assert proof(loss_of(0, 0, 2000), Limits()) == "2,000 images of val prove that the loss is within 0.5 points: it is at most 0.14"
+    assert proof(loss_of(9, 0, 100), Limits()) == "100 images of val do not prove that the loss is within 0.5 points: it may be 15.0"

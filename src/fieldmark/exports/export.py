@@ -30,7 +30,7 @@ from fieldmark.exports.examples import write_examples
 from fieldmark.exports.exporter import Cures, Source
 from fieldmark.exports.network import deployed
 from fieldmark.exports.open_graph import open_graph
-from fieldmark.exports.parity import Reference, images_to_prove, is_proven, why_not_float, why_not_int8
+from fieldmark.exports.parity import Reference, images_to_prove, is_proven, proof, why_not_float, why_not_int8
 from fieldmark.exports.request import Request
 from fieldmark.models.libraries import load_libraries
 
@@ -92,6 +92,8 @@ class _Export:
         request, limits = self.request, self.request.limits
         attempts = self._attempts()
         proven, files = attempts[-1]
+        if request.precision == "int8":
+            self.console.say(proof(proven.loss, limits))
         score = self.run.score
         if score is not None and score.width is not None:
             score.save(self.folder / REJECTION)

@@ -121,8 +121,14 @@ def why_not_int8(agreement: Agreement, loss: AccuracyLoss, limits: Limits) -> st
     if agreement.largest_difference is None:
         reasons.append("some probabilities are not numbers")
     if limits.strict and not reasons and not is_proven(loss, limits):
-        needed = images_to_prove(loss, limits)
-        takes = "" if needed is None else f"; about {needed:,} images of val would prove it"
-        doubt = f"the loss may be {loss.high:.1f} points"
-        reasons.append(f"{loss.n:,} images of val do not prove that {limits.loss:g} points are kept: {doubt}{takes}")
+        reasons.append(proof(loss, limits))
     return "; ".join(reasons)
+
+
+def proof(loss: AccuracyLoss, limits: Limits) -> str:
+    """Whether the loss is proven to be within its limit, as a sentence; if not, about how many images of val it would take."""
+    if is_proven(loss, limits):
+        return f"{loss.n:,} images of val prove that the loss is within {limits.loss:g} points: it is at most {max(loss.high, 0):.2f}"
+    needed = images_to_prove(loss, limits)
+    takes = "" if needed is None else f"; about {needed:,} images would prove it"
+    return f"{loss.n:,} images of val do not prove that the loss is within {limits.loss:g} points: it may be {loss.high:.1f}{takes}"
