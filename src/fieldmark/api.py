@@ -472,7 +472,7 @@ def export(
     out: str | Path,
     format: Literal["onnx", "torch"] = "onnx",
     int8: bool = False,
-    batch: int | Sequence[int] = 1,
+    batch: int | Sequence[int] = (1,),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: bool = False,

@@ -10,7 +10,7 @@ from cyclopts import App
 import fieldmark
 from fieldmark import api
 from fieldmark.cli import app, commands
-from fieldmark.cli.registration import DATA, LOOK, START, STUDY, TRAIN, USE, examples_of, study
+from fieldmark.cli.registration import DATA, DEPLOY, LOOK, START, STUDY, TRAIN, USE, examples_of, study
 
 OF_THE_COMMAND_LINE = {"json", "quiet", "schema"}
 OF_PYTHON = {"keys"}
@@ -99,7 +99,7 @@ def test_help_lists_commands_by_what_people_do(capsys):
     app.help_print([])
     printed = capsys.readouterr().out
     titles = [line.strip("╭─╮ \n") for line in printed.splitlines() if line.startswith("╭")]
-    assert titles == [*(group.name for group in (START, TRAIN, LOOK, USE, STUDY, DATA)), "Options"]
+    assert titles == [*(group.name for group in (START, TRAIN, LOOK, USE, DEPLOY, STUDY, DATA)), "Options"]
     assert printed.index("Options ─") < printed.index("--help")
     assert printed.index("Start ─") < printed.index("│ demo ") < printed.index("│ train ") < printed.index("│ resume ")
 

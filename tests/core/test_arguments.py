@@ -8,7 +8,9 @@ from fieldmark import api
 from fieldmark.core import arguments
 from fieldmark.core.errors import InputError
 
-OF_SEVERAL_KINDS = set("run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth".split())  # noqa: SIM905
+OF_SEVERAL_KINDS = set(
+    "run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth batch path folders".split()  # noqa: SIM905
+)
 """Arguments that say themselves what they take."""
 PUBLIC = [getattr(api, name) for name in fieldmark.__all__ if hasattr(api, name) and name not in fieldmark._ELSEWHERE]
 

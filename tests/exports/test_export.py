@@ -88,6 +88,7 @@ def test_a_graph_that_answers_otherwise_leaves_no_bundle(damage, finished_run, t
     [
         ({"format": "onxx"}, "did you mean onnx"),
         ({"format": "torch", "int8": True}, "--int8: torch bundles are float32"),
+        ({"batch": "many"}, "--batch: expected numbers of images, from 1"),
         ({"batch": 0}, "--batch: expected numbers of images, from 1"),
         ({"max_loss": float("nan")}, "--max-loss: expected a number from 0 to 100, got nan"),
         ({"max_changed": 101}, "--max-changed"),

@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_decisions_of_another_run_are_refused(tmp_path: Path) -> None:
     fit_decisions(made(400), made(300, 1), LEVELS, Wanted()).save(RunFolder(tmp_path))
-    with pytest.raises(InputError, match="does not belong"):
+    with pytest.raises(InputError, match="decisions of another network, not of one with 7 classes"):
         load_decisions(tmp_path / "calibration.json", 7, LEVELS)
 
 

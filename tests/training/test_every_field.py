@@ -12,7 +12,7 @@ from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.recipe.fields import choices, fields
 from fieldmark.core.run_folder import read_json_lines
 from fieldmark.datasets.birds.folder import write_birds
-from fieldmark.evaluation import split as split_module
+from fieldmark.evaluation import inference
 from fieldmark.training import train as module
 from fieldmark.training.checkpoint import Checkpoints
 from runs import train
@@ -212,7 +212,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
         seen: dict[str, object] = {"saves": 0}
         with pytest.MonkeyPatch.context() as patch:
             original_phase = module.phase
-            original_loop, original_save, original_infer = module.run_loop, Checkpoints.save, split_module.logits_and_features
+            original_loop, original_save, original_infer = module.run_loop, Checkpoints.save, inference.logits_and_features
 
             def loop(job, at):
                 seen["threads"] = torch.get_num_threads()
@@ -241,7 +241,7 @@ def trace(wide_birds, table_birds, tmp_path_factory):
 
             patch.setattr(module, "run_loop", loop)
             patch.setattr(module, "phase", phase)
-            patch.setattr(split_module, "logits_and_features", watched)
+            patch.setattr(inference, "logits_and_features", watched)
             patch.setattr(tiles, "open_pixels", opened)
             patch.setattr(Checkpoints, "save", save)
             out = tmp_path_factory.mktemp("runs") / "run"

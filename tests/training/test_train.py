@@ -336,7 +336,7 @@ def test_refit_trains_on_train_and_val_for_the_chosen_epochs(birds, tiny, tmp_pa
 
 def test_test_is_opened_once_after_the_last_epoch(birds, tiny, tmp_path, monkeypatch):
     """No test image is decoded or predicted before the last epoch's line is written."""
-    from fieldmark.evaluation import split as module
+    from fieldmark.evaluation import inference as module
 
     seen = []
     original = module.logits_and_features

@@ -99,7 +99,8 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
     @wraps(function)
     def call(*given: Parameters.args, **named: Parameters.kwargs) -> Result:
-        if unfit := _unfit(function.__qualname__, signature, len(given), named):
+        called = _called(function.__qualname__, given)
+        if unfit := _unfit(called, signature, len(given), named):
             raise InputError(*unfit)
         arguments, known = signature.bind(*given, **named).arguments, accepted(function)
         problems = [
@@ -108,7 +109,7 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
             if name in known and (value is not None or signature.parameters[name].default is not None)
         ]
         if wrong := [problem for problem in problems if problem is not None]:
-            raise InputError(*wrong, hint=f"help(fieldmark.{function.__qualname__}) says what it takes.")
+            raise InputError(*wrong, hint=f"help(fieldmark.{called}) says what it takes.")
         with kept_environment():
             return function(*given, **named)
 
@@ -139,6 +140,15 @@ def paths_of(values: object, what: str) -> list[str | Path]:
         [values] if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable) or isinstance(values, Mapping) else values
     )
     return [path_of(each, what) for each in listed]
+
+
+def _called(name: str, given: Sequence[object]) -> str:
+    """What a call is known by: a method by the class of its object, which may have inherited it."""
+    of, _, method = name.rpartition(".")
+    if not of or not given:
+        return name
+    owner = given[0] if isinstance(given[0], type) else type(given[0])
+    return f"{owner.__name__}.{method}" if hasattr(owner, method) else name
 
 
 def _unfit(function: str, signature: inspect.Signature, given: int, named: Mapping[str, object]) -> list[str]:

@@ -28,7 +28,7 @@ class Request:
         exporter, problems = exporter_of(format), list[Problem]()
         if int8 and not exporter.tool:
             problems.append(Problem(f"{format} bundles are float32", place="--int8", remedy="choose onnx"))
-        if not batches or any(batch < 1 for batch in batches):
+        if not batches or not all(isinstance(batch, int) and batch >= 1 for batch in batches):
             problems.append(Problem("expected numbers of images, from 1", place="--batch"))
         for name, limit in (("--max-loss", limits.loss), ("--max-changed", limits.changed)):
             if not (math.isfinite(limit) and 0 <= limit <= 100):
