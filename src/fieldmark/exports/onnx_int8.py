@@ -15,7 +15,7 @@ from fieldmark.exports.onnx_structure import Structure
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_PERCENTILE = 99.99
+_PERCENTILE = 99.999
 _HISTOGRAM_IMAGES = 128
 _AT_ONCE = 8
 """Images whose activations are held in memory together, for histograms."""
