@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "fieldmark"
 COMMENTS = {".yaml": r"# [\w-]+: (.+)\n", ".j2": r"\{# (.+?) #\}", ".css": r"/\* (.+?) \*/"}
+COMMENTS |= dict.fromkeys([".mjs", ".cpp"], r"// (.+?)[.:]?\n")
 """Suffix of a file -> the comment at its beginning that says what it is."""
 
 

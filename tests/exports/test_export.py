@@ -24,9 +24,10 @@ def test_a_bundle_answers_as_its_run_does(torch_bundle, finished_run, birds):
 
 def test_what_lies_in_a_bundle(torch_bundle, finished_run):
     names = {path.relative_to(torch_bundle.path).as_posix() for path in torch_bundle.path.rglob("*") if path.is_file()}
-    examples = {f"examples/{name}" for name in ("1.png", "2.png", "3.png", "4.png", "expected.json")}
+    examples = {name for name in names if name.startswith("examples/")}
+    assert {f"examples/{name}" for name in ("1.png", "2.png", "3.png", "4.png", "expected.json")} <= examples
     score = {"rejection.safetensors"} if finished_run.folder.rejection_file.is_file() and finished_run.score.width else set()
-    assert names == {"bundle.json", "parity.json", "model.safetensors", "network.json", *examples, *score}
+    assert names == {"README.md", "bundle.json", "parity.json", "model.safetensors", "network.json", *examples, *score}
     record = torch_bundle.record
     assert set(record.files) == names - {"bundle.json"}
     assert record.class_names == finished_run.class_names and record.preprocess == finished_run.preprocess.record()

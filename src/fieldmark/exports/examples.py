@@ -20,15 +20,20 @@ _SIDE = 640
 
 
 def write_examples(bundle: Bundle, reference: Reference, loaded: LoadedData) -> None:
-    """Images of val from the surest answer to the least sure, reduced to PNG, and what the bundle answers for them."""
+    """Images of val from the surest answer to the least sure, and the one that looks most like none of the classes, with the answers.
+
+    They are reduced in size and stored as PNG.
+    """
     folder = bundle.path / FOLDER
     folder.mkdir()
     predictions = reference.predictions
     largest = bundle.probabilities(predictions.logits).max(axis=1)
     order = np.argsort(-largest, kind="stable")
-    rows = order[np.unique(np.linspace(0, len(order) - 1, _COUNT).round().astype(int))]
+    rows = order[np.unique(np.linspace(0, len(order) - 1, _COUNT).round().astype(int))].tolist()
+    if bundle.score is not None:
+        rows.append(int(bundle.score(predictions.logits, predictions.features).argmin()))
     expected = {}
-    for place, row in enumerate(rows.tolist(), 1):
+    for place, row in enumerate(dict.fromkeys(rows), 1):
         path = str(predictions.ids[row])
         image = open_rgb(loaded.dataset.images.read(path), path, _SIDE, None, bundle.preprocess.colours)
         image.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)

@@ -31,6 +31,7 @@ from fieldmark.exports.exporter import Cures, Source
 from fieldmark.exports.network import deployed
 from fieldmark.exports.open_graph import open_graph
 from fieldmark.exports.parity import Reference, images_to_prove, is_proven, proof, why_not_float, why_not_int8
+from fieldmark.exports.readme import write_readme
 from fieldmark.exports.request import Request
 from fieldmark.models.libraries import load_libraries
 
@@ -99,7 +100,7 @@ class _Export:
             score.save(self.folder / REJECTION)
         record = self._record(files, proven.cures)
         bundle = Bundle(self.folder, record, open_graph)
-        Parity(
+        parity = Parity(
             limits=limits,
             agreement=proven.agreement,
             files=self._through_files(bundle),
@@ -109,8 +110,10 @@ class _Export:
             attempts=tuple(attempt for attempt, _ in attempts) if request.precision == "int8" else (),
             learnt=self.run.has_learnt_val,
             machine=versions() | {"instruction_sets": " ".join(sorted(instruction_sets()))},
-        ).write(self.folder / PARITY)
+        )
+        parity.write(self.folder / PARITY)
         write_examples(bundle, self.reference, self.loaded)
+        write_readme(self.folder, record, parity)
         written = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != RECORD)
         digests = {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
         record.model_copy(update={"files": digests}).digested().write(self.folder / RECORD)
