@@ -470,7 +470,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool =
 def export(
     run: Run | str | Path,
     out: str | Path,
-    format: Literal["onnx", "torch"] = "onnx",
+    format: Literal["onnx", "openvino", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = (1,),
     max_loss: float = 0.5,
@@ -478,7 +478,7 @@ def export(
     strict: bool = False,
     quiet: bool = False,
 ) -> Bundle:
-    """Export a run as a bundle: a folder that answers as the run does, without the run and, as ONNX, without PyTorch.
+    """Export a run as a bundle: a folder that answers as the run does, without the run and, but for torch, without PyTorch.
 
     The bundle's answers are compared with those of the run in float32 on all images of val, and are written only if they pass: every
     clear answer equal and every probability within 0.001, or at int8 within the limits below.
@@ -486,8 +486,8 @@ def export(
     Args:
         run: A finished run.
         out: The folder to create.
-        format: onnx for ONNX Runtime, or torch for safetensors.
-        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx.
+        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, or torch for safetensors.
+        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx and openvino.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
         max_changed: At int8, the share of answers that may change, in per cent.

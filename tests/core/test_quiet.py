@@ -50,3 +50,10 @@ def test_a_process_without_a_console(monkeypatch):
     with quiet(native=True):
         print("nowhere")
     assert sys.stdout is None
+
+
+def test_progress_is_shown_while_libraries_are_silent(capsys):
+    with quiet(progress=True):
+        print("inside")
+        print("half done", file=sys.stderr)
+    assert capsys.readouterr() == ("", "half done\n")

@@ -9,12 +9,13 @@ ALL = {"percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"}
 PARTS = ("squeeze-excite", "stem", "head")
 
 
-def chain(known) -> list[Cures]:
-    """As they are tried one after the other."""
-    found = [Cures()]
-    while (following := next(cures.after(found[-1], known), None)) is not None:
-        found.append(following)
-    return found[1:]
+def chain(known, has=lambda part: True, helps=lambda found: True) -> list[Cures]:
+    """As they are tried one after the other, where some help."""
+    kept, tried = Cures(), []
+    for cure in cures.in_order(known, has):
+        tried.append(cure(kept))
+        kept = tried[-1] if helps(tried[-1]) else kept
+    return tried
 
 
 @pytest.mark.parametrize("saturates", [True, False])
@@ -28,6 +29,14 @@ def test_cures_are_tried_from_the_cheapest_on_top_of_each_other(saturates, monke
     assert chain(ALL) == [first, second, *weights, *in_float, replace(in_float[-1], fine_tuned=True)]
 
 
-def test_only_those_that_a_quantiser_has_are_tried():
+def test_only_those_that_a_quantiser_and_a_network_have_are_tried():
     assert chain({"in_float"}) == [Cures(in_float=PARTS[:count]) for count in (1, 2, 3)]
+    assert chain({"in_float"}, lambda part: part == "stem") == [Cures(in_float=("stem",))]
     assert chain(set()) == []
+
+
+def test_what_did_not_help_is_left_out_of_those_that_follow():
+    tried = chain({"percentile", "bias_correction", "in_float"}, helps=lambda found: not found.percentile and "stem" not in found.in_float)
+    biased = Cures(bias_correction=True)
+    assert tried[:2] == [Cures(percentile=True), biased]
+    assert tried[2:] == [replace(biased, in_float=parts) for parts in (PARTS[:1], PARTS[:2], ("squeeze-excite", "head"))]

@@ -1,15 +1,19 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fieldmark
-from fieldmark.bundles.parity import Parity
+from fieldmark.bundles.parity import AccuracyLoss, Agreement, Attempt, Limits, Parity
+from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.run_folder import RunFolder
 from fieldmark.evaluation.run import Run
+from fieldmark.exports import export
+from fieldmark.exports.parity import why_not_int8
 from fieldmark.exports.torch_graph import TorchExporter
 
 
@@ -132,3 +136,39 @@ def test_a_bundle_is_evaluated_on_other_data(torch_bundle, finished_run, birds, 
         fieldmark.evaluate(torch_bundle.path, quiet=True)
     with pytest.raises(InputError, match="are for runs"):
         fieldmark.evaluate(torch_bundle.path, data=tmp_path / "photos", corrupt="fog:3", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "tried"),
+    [
+        ({(): 3}, [()]),
+        ({(): 9, ("percentile",): 4}, [(), ("percentile",)]),
+        (
+            {(): 9, ("percentile",): 12, ("bias",): 7, ("bias", "stem"): 5},
+            [(), ("percentile",), ("bias",), ("bias", "stem")],
+        ),
+    ],
+)
+def test_a_cure_that_makes_it_worse_is_left_out_of_those_that_follow(changed, tried, monkeypatch):
+    assert [attempt.cures for attempt, _ in attempts(changed, monkeypatch)] == tried
+
+
+def test_if_no_cure_helps_the_best_attempt_is_the_reason(monkeypatch):
+    with pytest.raises(CheckFailed, match=r"in onnx int8, even with bias, 7.0 % of the answers changed, and 5 % are allowed"):
+        attempts({(): 9, ("percentile",): 12, ("bias",): 7, ("bias", "stem"): 8}, monkeypatch)
+
+
+def attempts(changed: dict[tuple[str, ...], int], monkeypatch):
+    """What an export tries, where these shares of answers change with cures of these names."""
+
+    def attempt(export, how):
+        agreement = Agreement(n=100, equal=100 - changed[how], clear=100, clear_equal=100, largest_difference=0.1)
+        loss = AccuracyLoss(n=100, run=80, bundle=80, lost=0, gained=0, points=0, low=-1, high=1)
+        return Attempt(cures=how, agreement=agreement, loss=loss, reason=why_not_int8(agreement, loss, Limits())), {}
+
+    monkeypatch.setattr(export._Export, "_attempt", attempt)
+    monkeypatch.setattr(export, "Cures", tuple)
+    steps = [lambda kept, name=name: (*kept, name) for name in ("percentile", "bias", "stem")]
+    monkeypatch.setattr(export.cures, "in_order", lambda known, has: iter(steps))
+    request = SimpleNamespace(precision="int8", limits=Limits(), exporter=SimpleNamespace(cures=(), format="onnx"))
+    return export._Export(None, request, None, None, None, None, None, Console(quiet=True))._attempts()

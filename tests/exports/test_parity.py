@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from fieldmark.bundles.parity import AccuracyLoss, Agreement, Limits
+from fieldmark.bundles.parity import AccuracyLoss, Agreement, Attempt, Limits
 from fieldmark.exports.parity import (
     Reference,
     images_to_prove,
     is_proven,
     paired_interval,
     proof,
+    shortfall,
     why_not_float,
     why_not_int8,
 )
@@ -85,6 +86,16 @@ def test_a_float_format_must_answer_alike(values, reason):
 def test_int8_may_lose_as_much_as_the_limits_say(lost, changed, strict, reason):
     found = why_not_int8(agreement(n=1000, equal=1000 - changed), loss_of(lost, 0, 1000), Limits(strict=strict))
     assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_how_far_an_attempt_is_from_passing():
+    def short(lost: int, changed: int, strict: bool = False, **values):
+        found = agreement(n=1000, equal=1000 - changed, **values)
+        return shortfall(Attempt(cures=(), agreement=found, loss=loss_of(lost, 0, 1000)), Limits(strict=strict))
+
+    assert short(5, 50) == (0, 5) and short(8, 70) == (pytest.approx(0.3 + 2), 7)
+    assert short(5, 20) < short(5, 30) < short(8, 30) < short(8, 60) < short(0, 0, largest_difference=None)
+    assert short(5, 20, strict=True)[0] == pytest.approx(paired_interval(5, 0, 1000)[1] - 0.5)
 
 
 def test_the_paired_interval_is_that_of_the_mean_with_one_more_of_each_kind():

@@ -13,8 +13,8 @@ from fieldmark.core.manifest import Preprocessing, Time
 from fieldmark.core.record import Count, Record, RecordFile
 from fieldmark.scoring.decisions import DecisionsRecord
 
-Format = Literal["onnx", "torch"]
-FORMATS: tuple[Format, ...] = ("onnx", "torch")
+Format = Literal["onnx", "openvino", "torch"]
+FORMATS: tuple[Format, ...] = ("onnx", "openvino", "torch")
 Precision = Literal["float32", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OUTPUTS = ("logits", "features", "map")
@@ -36,13 +36,14 @@ class Graph(Record):
 
     files: by batch size, the file that holds it; each takes exactly so many images.
     layout: of the images, uint8 (batch, 3, size, size) or (batch, size, size, 3), red first; the graph normalises them itself.
-    outputs: in order, of OUTPUTS. width: of the features.
+    outputs: in order, of OUTPUTS. width: of the features. settings: of the runtime, without which it may answer otherwise.
     """
 
     files: Annotated[dict[str, str], Field(min_length=1)]
     layout: Literal["NCHW", "NHWC"]
     outputs: tuple[str, ...]
     width: Count
+    settings: dict[Literal["INFERENCE_PRECISION_HINT"], Literal["f32"]] = Field(default_factory=dict)
 
     @property
     def by_batch(self) -> dict[int, str]:

@@ -14,4 +14,8 @@ def open_light(path: Path, record: BundleRecord, threads: int) -> Run | None:
         from fieldmark.bundles.onnx_graph import open_onnx
 
         return open_onnx(path, record, threads)
+    if record.format == "openvino":
+        from fieldmark.bundles.openvino_graph import open_openvino
+
+        return open_openvino(path, record, threads)
     return None

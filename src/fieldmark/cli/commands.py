@@ -223,7 +223,7 @@ def _in_folders(folders: Sequence[tuple[str, int]]) -> str:
 @command(
     api.export,
     "export runs/mine --out bundles/mine",
-    "export runs/mine --int8 --out bundles/mine-int8",
+    "export runs/mine --format openvino --int8 --out bundles/mine-int8",
     "export runs/mine --batch 1 --batch 8 --out bundles/server",
     group=DEPLOY,
 )

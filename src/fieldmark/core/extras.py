@@ -8,11 +8,12 @@ from typing import Literal
 
 from fieldmark.core.errors import InputError
 
-Extra = Literal["export", "heif", "onnx", "ray", "search", "tensorboard", "train"]
+Extra = Literal["export", "heif", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
 _LIBRARIES: dict[Extra, tuple[str, tuple[str, ...]]] = {
-    "export": ("the exporters", ("onnx", "onnxscript")),
+    "export": ("the exporters", ("nncf", "onnx", "onnxscript")),
     "heif": ("pillow-heif", ("pillow_heif",)),
     "onnx": ("ONNX Runtime", ("onnxruntime",)),
+    "openvino": ("OpenVINO", ("openvino",)),
     "ray": ("Ray", ("ray",)),
     "search": ("Optuna", ("optuna",)),
     "tensorboard": ("TensorBoard", ("tensorboard",)),

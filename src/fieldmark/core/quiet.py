@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 
 
 @contextmanager
-def quiet(native: bool = False) -> Iterator[None]:
+def quiet(native: bool = False, progress: bool = False) -> Iterator[None]:
     """Neither prints nor warnings nor log messages reach the console; with `native`, nor does what compiled libraries write themselves.
 
+    progress: leave standard error alone, on which this program shows how far it is.
     It is so for the whole process while it lasts.
     """
     before = logging.root.manager.disable
@@ -25,7 +26,8 @@ def quiet(native: bool = False) -> Iterator[None]:
                 stack.enter_context(_closed(1))
                 stack.enter_context(_closed(2))
             stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
+            if not progress:
+                stack.enter_context(redirect_stderr(io.StringIO()))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             yield

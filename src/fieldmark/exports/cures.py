@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
 
 from fieldmark.core.processor import instruction_sets
 from fieldmark.exports.exporter import Cure, Cures, FloatPart
@@ -16,17 +17,23 @@ def multiplies_int8() -> bool:
     return any("vnni" in name or name in ("amx_int8", "asimddp", "i8mm") for name in instruction_sets())
 
 
-def after(cures: Cures, known: Collection[Cure]) -> Iterator[Cures]:
-    """Each further cure of those that are `known`, on top of these, from the cheapest to the dearest."""
-    if not cures.percentile and "percentile" in known:
-        yield replace(cures, percentile=True)
-    if not cures.bias_correction and "bias_correction" in known:
-        yield replace(cures, bias_correction=True)
-    if not cures.seven_bits and "seven_bits" in known and not multiplies_int8():
-        yield replace(cures, seven_bits=True)
+def in_order(known: Collection[Cure], has: Callable[[FloatPart], bool]) -> Iterator[Callable[[Cures], Cures]]:
+    """Each further cure of those that are `known`, to be added to those that helped, from the cheapest to the dearest.
+
+    has: whether the network has a part, which is asked when it is its turn.
+    """
+    if "percentile" in known:
+        yield lambda cures: replace(cures, percentile=True)
+    if "bias_correction" in known:
+        yield lambda cures: replace(cures, bias_correction=True)
+    if "seven_bits" in known and not multiplies_int8():
+        yield lambda cures: replace(cures, seven_bits=True)
     if "in_float" in known:
-        for place, part in enumerate(_PARTS):
-            if part not in cures.in_float:
-                yield replace(cures, in_float=_PARTS[: place + 1])
-    if not cures.fine_tuned and "fine_tuned" in known:
-        yield replace(cures, fine_tuned=True)
+        for part in filter(has, _PARTS):
+            yield partial(_in_float, part)
+    if "fine_tuned" in known:
+        yield lambda cures: replace(cures, fine_tuned=True)
+
+
+def _in_float(part: FloatPart, cures: Cures) -> Cures:
+    return replace(cures, in_float=(*cures.in_float, part))

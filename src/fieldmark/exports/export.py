@@ -30,12 +30,11 @@ from fieldmark.exports.examples import write_examples
 from fieldmark.exports.exporter import Cures, Source
 from fieldmark.exports.network import deployed
 from fieldmark.exports.open_graph import open_graph
-from fieldmark.exports.parity import Reference, images_to_prove, is_proven, proof, why_not_float, why_not_int8
+from fieldmark.exports.parity import Reference, images_to_prove, is_proven, proof, shortfall, why_not_float, why_not_int8
 from fieldmark.exports.readme import write_readme
 from fieldmark.exports.request import Request
 from fieldmark.models.libraries import load_libraries
 
-CALIBRATION_IMAGES = 512
 _THROUGH_FILES = 200
 """Images of val that are answered from their files as well."""
 
@@ -57,8 +56,7 @@ def export_run(run: Run, request: Request, out: Path, console: Console) -> Bundl
         preprocess = single.preprocess
         val = open_split(loaded, loaded.rows("val"), preprocess, single.recipe.data.corrupt, console)
         predictions = single.predict_rows(loaded, loaded.rows("val"), console)
-        calibration = _calibration(single, loaded, console) if request.precision == "int8" else None
-        source = Source(single, deployed(single), Path(work), calibration)
+        source = Source(single, deployed(single), Path(work), console, lambda n: _of_train(single, loaded, n, console))
         reference = Reference(predictions, single.decisions, single.score)
         _Export(single, request, folder, source, reference, loaded, val, console).write()
     return Bundle.load(out, open_graph)
@@ -69,10 +67,10 @@ def _refuse_existing(path: Path) -> None:
         raise InputError(f"{path} already exists", hint="Choose another folder with --out.")
 
 
-def _calibration(run: Run, loaded: LoadedData, console: Console) -> np.ndarray:
-    """Some images of train as the network sees them, drawn alike every time."""
+def _of_train(run: Run, loaded: LoadedData, n: int, console: Console) -> np.ndarray:
+    """At most n images of train as the network sees them, drawn alike every time."""
     rows = loaded.rows("train")
-    drawn = np.sort(permutation(key(0, "calibration"), len(rows))[:CALIBRATION_IMAGES])
+    drawn = np.sort(permutation(key(0, "calibration"), len(rows))[:n])
     split = open_split(loaded, rows[drawn], run.preprocess, run.recipe.data.corrupt, console)
     return split.shown(split.sound)
 
@@ -125,14 +123,20 @@ class _Export:
             if found[0].reason:
                 raise self._failed([found])
             return [found]
-        tried = [self._attempt(Cures())]
-        best = Cures()
-        while tried[-1][0].reason:
-            following = next(cures.after(best, self.request.exporter.cures), None)
-            if following is None:
-                raise self._failed(tried)
-            tried.append(self._attempt(following))
-            best = following
+        exporter, limits, kept = self.request.exporter, self.request.limits, Cures()
+        tried = [self._attempt(kept)]
+        least = shortfall(tried[0][0], limits)
+        for cure in cures.in_order(exporter.cures, lambda part: exporter.has(self.source, part)):
+            if not tried[-1][0].reason:
+                break
+            tried.append(self._attempt(cure(kept)))
+            short = shortfall(tried[-1][0], limits)
+            if short <= least:
+                kept, least = cure(kept), short
+            elif tried[-1][0].reason:
+                self.console.say("the last cure made it worse and is left out")
+        if tried[-1][0].reason:
+            raise self._failed(tried)
         return tried
 
     def _attempt(self, how: Cures | None) -> tuple[Attempt, dict[int, list[str]]]:
@@ -140,10 +144,12 @@ class _Export:
         exporter, files = self.request.exporter, dict[int, list[str]]()
         named = " with ".join(["int8", *([", ".join(how.names)] if how and how.names else [])]) if how else "float32"
         for batch in self.request.batches:
-            with self.console.busy(f"{exporter.format} {named} for {batch} image{'s' * (batch > 1)}"):
-                if how is None:
+            what = f"{exporter.format} {named} for {batch} image{'s' * (batch > 1)}"
+            if how is None:
+                with self.console.busy(what):
                     files[batch] = exporter.write(self.source, batch, self.folder)
-                else:
+            else:
+                with self.console.timed(what):
                     files[batch] = exporter.quantise(self.source, batch, self.folder, how)
         attempts = [self._measured(batch, files, how) for batch in files]
         failed = next((attempt for attempt in attempts if attempt.reason), None)
@@ -176,7 +182,7 @@ class _Export:
 
     def _failed(self, tried: Sequence[tuple[Attempt, object]]) -> CheckFailed:
         """Raised for the best of what was tried."""
-        best = min((attempt for attempt, _ in tried), key=lambda attempt: (attempt.loss.points, attempt.agreement.changed))
+        best = min((attempt for attempt, _ in tried), key=lambda attempt: shortfall(attempt, self.request.limits))
         cured = f", even with {', '.join(best.cures)}" if best.cures else ""
         return CheckFailed(
             f"no bundle was written: in {self.request.exporter.format} {self.request.precision}{cured}, {best.reason}",
@@ -189,7 +195,7 @@ class _Export:
         run, request, exporter = self.run, self.request, self.request.exporter
         manifest, summary, network = run.folder.manifest(), run.summary, self.source.network
         names = dict.fromkeys(member.recipe.model.name for member in run.members)
-        calibration = self.source.calibration
+        quantised = request.precision == "int8"
         return BundleRecord(
             created=now(),
             versions=versions() | {package: metadata.version(package) for package in exporter.packages},
@@ -201,12 +207,13 @@ class _Export:
                 layout=exporter.layout,
                 outputs=network.outputs,
                 width=network.width,
+                settings=dict(exporter.settings),
             ),
             preprocess=run.preprocess.record(),
             class_names=run.class_names,
             levels=run.levels,
             decisions=None if run.decisions is None else run.decisions.record,
-            quantisation=None if calibration is None else Quantisation(tool=exporter.tool, images=len(calibration), cures=cured),
+            quantisation=Quantisation(tool=exporter.tool, images=len(self.source.calibration), cures=cured) if quantised else None,
             provenance=Provenance(
                 run=run.name,
                 created=manifest.created,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from fieldmark.bundles.record import Format
+from fieldmark.core.console import Console
 from fieldmark.evaluation.run import Run
 from fieldmark.exports.network import Deployed
 
+CALIBRATION_IMAGES = 512
 FloatPart = Literal["squeeze-excite", "stem", "head"]
 Cure = Literal["percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"]
 """The fields of Cures."""
@@ -49,13 +53,20 @@ class Cures:
 class Source:
     """A run about to be exported, and its network in float32.
 
-    calibration: images of train, uint8 (n, 3, S, S), to quantise by; None for float formats. work: a folder for files in between.
+    work: a folder for files in between. console: shows how far quantising is. train: images of train, uint8 (n, 3, S, S), at most so many
+    and alike every time.
     """
 
     run: Run
     network: Deployed
     work: Path
-    calibration: np.ndarray | None = None
+    console: Console
+    train: Callable[[int], np.ndarray]
+
+    @cached_property
+    def calibration(self) -> np.ndarray:
+        """What int8 is calibrated on: uint8 (n, 3, S, S)."""
+        return self.train(CALIBRATION_IMAGES)
 
 
 class Exporter(ABC):
@@ -65,6 +76,8 @@ class Exporter(ABC):
     layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"
     packages: ClassVar[tuple[str, ...]] = ()
     """Whose versions a bundle records."""
+    settings: ClassVar[Mapping[Literal["INFERENCE_PRECISION_HINT"], Literal["f32"]]] = {}
+    """Of the runtime, as a bundle records them."""
     tool: ClassVar[str] = ""
     """What quantises; "" where int8 is not offered."""
     cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "bias_correction", "seven_bits", "in_float"})
@@ -82,5 +95,9 @@ class Exporter(ABC):
         """
 
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
-        """As `write`, in int8; for formats with a `tool`."""
+        """As `write`, in int8, with a sign on the console of how far it is; for formats with a `tool`."""
         raise NotImplementedError
+
+    def has(self, source: Source, part: FloatPart) -> bool:
+        """Whether there is anything in a part; True where it cannot be told."""
+        return True

@@ -16,6 +16,10 @@ def exporter_of(name: str) -> Exporter:
         from fieldmark.exports.onnx import OnnxExporter
 
         return OnnxExporter()
+    if found == "openvino":
+        from fieldmark.exports.openvino import OpenVinoExporter
+
+        return OpenVinoExporter()
     from fieldmark.exports.torch_graph import TorchExporter
 
     return TorchExporter()

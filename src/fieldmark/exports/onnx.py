@@ -12,8 +12,9 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
 from fieldmark.core.quiet import quiet
 from fieldmark.exports import onnx_int8
-from fieldmark.exports.exporter import Cures, Exporter, Source
+from fieldmark.exports.exporter import Cures, Exporter, FloatPart, Source
 from fieldmark.exports.network import Deployed
+from fieldmark.exports.onnx_structure import Structure
 
 OPSET = 18
 
@@ -35,13 +36,20 @@ class OnnxExporter(Exporter):
         return [name]
 
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
-        assert source.calibration is not None
         name, prepared = f"model-{batch}.onnx", source.work / f"prepared-{batch}.onnx"
-        if not prepared.is_file():
-            write_onnx(source.network, batch, source.work / name)
-            onnx_int8.prepare(source.work / name, prepared)
-        onnx_int8.quantise(prepared, source.calibration, batch, cures, source.work, folder / name)
+        images = source.calibration
+        with source.console.waiting("calibrating"):
+            if not prepared.is_file():
+                write_onnx(source.network, batch, source.work / name)
+                onnx_int8.prepare(source.work / name, prepared)
+            onnx_int8.quantise(prepared, images, batch, cures, source.work, folder / name)
         return [name]
+
+    def has(self, source: Source, part: FloatPart) -> bool:
+        import onnx
+
+        prepared = next(source.work.glob("prepared-*.onnx"), None)
+        return prepared is None or bool(Structure(onnx.load(prepared)).part(part))
 
 
 def write_onnx(network: Deployed, batch: int, path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from fieldmark.bundles.parity import AccuracyLoss, Agreement, Limits
+from fieldmark.bundles.parity import AccuracyLoss, Agreement, Attempt, Limits
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import Score
@@ -132,3 +132,12 @@ def proof(loss: AccuracyLoss, limits: Limits) -> str:
     needed = images_to_prove(loss, limits)
     takes = "" if needed is None else f"; about {needed:,} images would prove it"
     return f"{loss.n:,} images of val do not prove that the loss is within {limits.loss:g} points: it may be {loss.high:.1f}{takes}"
+
+
+def shortfall(attempt: Attempt, limits: Limits) -> tuple[float, float]:
+    """How far an int8 graph is from passing, in points over the limits, and in answers that changed; the less the better."""
+    if attempt.agreement.largest_difference is None:
+        return math.inf, math.inf
+    lost = attempt.loss.high if limits.strict else attempt.loss.points
+    over = max(lost - limits.loss, 0.0) + max(attempt.agreement.changed - limits.changed, 0.0)
+    return over, attempt.agreement.changed
