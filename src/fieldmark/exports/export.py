@@ -150,7 +150,8 @@ class _Export:
                     files[batch] = exporter.write(self.source, batch, self.folder)
             else:
                 with self.console.timed(what):
-                    files[batch] = exporter.quantise(self.source, batch, self.folder, how)
+                    source = self.source.fine_tuned if how.fine_tuned else self.source
+                    files[batch] = exporter.quantise(source, batch, self.folder, how)
         attempts = [self._measured(batch, files, how) for batch in files]
         failed = next((attempt for attempt in attempts if attempt.reason), None)
         if failed is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,6 +14,7 @@ import numpy as np
 from fieldmark.bundles.record import Format
 from fieldmark.core.console import Console
 from fieldmark.evaluation.run import Run
+from fieldmark.exports.fine_tuning import IMAGES, fine_tuned
 from fieldmark.exports.network import Deployed
 
 CALIBRATION_IMAGES = 512
@@ -68,6 +69,15 @@ class Source:
         """What int8 is calibrated on: uint8 (n, 3, S, S)."""
         return self.train(CALIBRATION_IMAGES)
 
+    @cached_property
+    def fine_tuned(self) -> Source:
+        """The same with a network that was fine-tuned for int8."""
+        work = self.work / "fine-tuned"
+        work.mkdir()
+        with self.run.computing():
+            network = fine_tuned(self.network, self.train(IMAGES), self.run.summary.model.macs, self.console)
+        return replace(self, network=network, work=work)
+
 
 class Exporter(ABC):
     """One of the formats."""
@@ -80,7 +90,7 @@ class Exporter(ABC):
     """Of the runtime, as a bundle records them."""
     tool: ClassVar[str] = ""
     """What quantises; "" where int8 is not offered."""
-    cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "bias_correction", "seven_bits", "in_float"})
+    cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"})
     """What `quantise` can do; no others are asked of it."""
 
     @abstractmethod
@@ -95,7 +105,10 @@ class Exporter(ABC):
         """
 
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
-        """As `write`, in int8, with a sign on the console of how far it is; for formats with a `tool`."""
+        """As `write`, in int8, with a sign on the console of how far it is; for formats with a `tool`.
+
+        Where the cures have it so, the source's network is fine-tuned already.
+        """
         raise NotImplementedError
 
     def has(self, source: Source, part: FloatPart) -> bool:
