@@ -470,7 +470,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool =
 def export(
     run: Run | str | Path,
     out: str | Path,
-    format: Literal["onnx", "openvino", "torch"] = "onnx",
+    format: Literal["onnx", "openvino", "litert", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = (1,),
     max_loss: float = 0.5,
@@ -486,8 +486,9 @@ def export(
     Args:
         run: A finished run.
         out: The folder to create.
-        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, or torch for safetensors.
-        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx and openvino.
+        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, litert for phones and boards, or torch for
+            safetensors.
+        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx, openvino and litert.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
         max_changed: At int8, the share of answers that may change, in per cent.

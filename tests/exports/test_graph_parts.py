@@ -33,6 +33,8 @@ def test_the_parts_of_a_network_are_found_by_how_it_is_built():
     assert parts.of("stem") == ["stem"] and parts.of("head") == ["linear"]
     assert parts.of("squeeze-excite") == ["squeezed", "reduce", "expand", "gate", "scaled"]
     assert parts.beside == ["class", "weighed", "map"] and parts.pooling == ["pooled"] and not parts.attends
+    assert parts.in_float(()) == ["class", "map", "pooled", "weighed"]
+    assert parts.in_float(("stem", "head")) == ["class", "linear", "map", "pooled", "stem", "weighed"]
 
 
 def test_neither_gating_without_layers_nor_the_map_is_squeeze_excite():

@@ -18,4 +18,8 @@ def open_light(path: Path, record: BundleRecord, threads: int) -> Run | None:
         from fieldmark.bundles.openvino_graph import open_openvino
 
         return open_openvino(path, record, threads)
+    if record.format == "litert":
+        from fieldmark.bundles.litert_graph import open_litert
+
+        return open_litert(path, record, threads)
     return None

@@ -8,10 +8,11 @@ from typing import Literal
 
 from fieldmark.core.errors import InputError
 
-Extra = Literal["export", "heif", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
+Extra = Literal["export", "heif", "litert", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
 _LIBRARIES: dict[Extra, tuple[str, tuple[str, ...]]] = {
-    "export": ("the exporters", ("nncf", "onnx", "onnxscript")),
+    "export": ("the exporters", ("ai_edge_quantizer", "litert_torch", "nncf", "onnx", "onnxscript")),
     "heif": ("pillow-heif", ("pillow_heif",)),
+    "litert": ("LiteRT", ("ai_edge_litert",)),
     "onnx": ("ONNX Runtime", ("onnxruntime",)),
     "openvino": ("OpenVINO", ("openvino",)),
     "ray": ("Ray", ("ray",)),

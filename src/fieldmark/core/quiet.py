@@ -16,9 +16,9 @@ def quiet(native: bool = False, progress: bool = False) -> Iterator[None]:
     """Neither prints nor warnings nor log messages reach the console; with `native`, nor does what compiled libraries write themselves.
 
     progress: leave standard error alone, on which this program shows how far it is.
-    It is so for the whole process while it lasts.
+    It is so for the whole process while it lasts. What a library does to the root logger is undone.
     """
-    before = logging.root.manager.disable
+    disabled, level, handlers = logging.root.manager.disable, logging.root.level, logging.root.handlers[:]
     logging.disable(logging.CRITICAL)
     try:
         with ExitStack() as stack:
@@ -32,7 +32,9 @@ def quiet(native: bool = False, progress: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(disabled)
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
 
 
 @contextmanager

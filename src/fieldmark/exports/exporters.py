@@ -20,6 +20,10 @@ def exporter_of(name: str) -> Exporter:
         from fieldmark.exports.openvino import OpenVinoExporter
 
         return OpenVinoExporter()
+    if found == "litert":
+        from fieldmark.exports.litert import LiteRtExporter
+
+        return LiteRtExporter()
     from fieldmark.exports.torch_graph import TorchExporter
 
     return TorchExporter()

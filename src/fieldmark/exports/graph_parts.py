@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -56,6 +56,10 @@ class GraphParts:
     def pooling(self) -> list[str]:
         """The means of places that are the features, with no layer after them."""
         return self._names(self._of_kind("mean") & self._last(self._to("features")))
+
+    def in_float(self, cured: Iterable[FloatPart]) -> list[str]:
+        """The nodes that are not quantised: those of the parts, and what costs nothing: the features, and what is beside."""
+        return sorted({*self.beside, *self.pooling, *(name for part in cured for name in self.of(part))})
 
     @property
     def attends(self) -> bool:

@@ -92,14 +92,6 @@ def parts_of(graph: Any, combines: bool) -> GraphParts:
     return GraphParts(nodes, {name: node.get_friendly_name() for name, node in outputs.items()}, combines)
 
 
-def floats(parts: GraphParts, cures: Cures) -> list[str]:
-    """The nodes that are not quantised: those of the cures, and what costs nothing and is exact so: the features, and what is beside."""
-    names = {*parts.beside, *parts.pooling}
-    for part in cures.in_float:
-        names |= set(parts.of(part))
-    return sorted(names)
-
-
 def _graph(source: Source, batch: int) -> Any:
     """In float32."""
     import openvino
@@ -148,7 +140,7 @@ def _quantised(graph: Any, images: _Images, cures: Cures, parts: GraphParts) -> 
         narrow = nncf.OverflowFix.ENABLE
     else:
         narrow = nncf.OverflowFix.DISABLE if multiplies_int8() else nncf.OverflowFix.FIRST_LAYER
-    in_float = floats(parts, cures)
+    in_float = parts.in_float(cures.in_float)
     return nncf.quantize(
         graph,
         nncf.Dataset(images),
