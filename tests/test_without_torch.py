@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-import venv
 from pathlib import Path
 
 import pytest
+
+from new_environment import new_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_TORCH = """
@@ -47,7 +46,6 @@ for arguments in json.loads(sys.argv[1]):
 print(codes)
 """
 NEEDS_TORCH = r"fieldmark: this command needs PyTorch: pip install 'fieldmark\[train\]'\n"
-OFFLINE = re.compile("NewConnectionError|Temporary failure in name resolution|Connection refused|Network is unreachable|ReadTimeout")
 
 
 def light_packages() -> list[str]:
@@ -101,29 +99,15 @@ def test_commands_that_need_torch_say_what_to_install_in_one_line(birds: Path, t
 @pytest.mark.timeout(900)
 def test_the_base_install_has_no_torch_and_reads_data(birds: Path, tmp_path: Path) -> None:
     """In a new environment, with the versions of constraints.txt from the package index."""
-    source = tmp_path / "source"  # pip builds where the source is
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    venv.create(tmp_path / "venv", with_pip=True)
-    binaries = tmp_path / "venv" / "bin"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-
-    def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path)
-
-    installed = run(binaries / "python", "-m", "pip", "install", "-c", ROOT / "constraints.txt", source)
-    if installed.returncode and OFFLINE.search(installed.stdout + installed.stderr):
-        pytest.skip("THE BASE INSTALL WAS NOT TESTED: the package index cannot be reached")
-    assert installed.returncode == 0, installed.stderr
-    packages = run(binaries / "python", "-m", "pip", "list", "--format=json")
+    run = new_environment(tmp_path).run
+    packages = run("python", "-m", "pip", "list", "--format=json")
     assert {"torch", "torchvision", "timm"}.isdisjoint(each["name"] for each in json.loads(packages.stdout))
-    imported = run(binaries / "python", "-c", IMPORT_ALL, *light_packages())
+    imported = run("python", "-c", IMPORT_ALL, *light_packages())
     assert imported.returncode == 0, imported.stderr
-    read = run(binaries / "fieldmark", "layouts", birds)
+    read = run("fieldmark", "layouts", birds)
     assert read.returncode == 0 and "3 classes, 60 images" in read.stdout, read.stderr
     for command, listed in ((("study", "list"), "default-ladder"), (("recipes",), "two-stage"), (("models",), "resnet50")):
-        told = run(binaries / "fieldmark", *command)
+        told = run("fieldmark", *command)
         assert told.returncode == 0 and listed in told.stdout, told.stderr
-    refused = run(binaries / "fieldmark", "train", birds)
+    refused = run("fieldmark", "train", birds)
     assert refused.returncode == 2 and re.fullmatch(NEEDS_TORCH, refused.stderr), refused.stderr

@@ -473,6 +473,7 @@ def export(
     format: Literal["onnx", "openvino", "litert", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = (1,),
+    include: Sequence[Literal["neighbours"]] = (),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: bool = False,
@@ -490,6 +491,7 @@ def export(
             safetensors.
         int8: Weights and activations of 8 bits, calibrated on images of train; for onnx, openvino and litert.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
+        include: neighbours adds small copies of the training images and their features, so that explain shows the nearest ones.
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
         max_changed: At int8, the share of answers that may change, in per cent.
         strict: At int8, ask for proof that the loss is within its limit: the upper end of its 95 % interval.
@@ -505,7 +507,8 @@ def export(
 
     folder = _folder(run)
     batches = (batch,) if isinstance(batch, int) else tuple(batch)
-    request = Request.of(format, int8, batches, Limits(loss=max_loss, changed=max_changed, strict=strict))
+    parts = (include,) if isinstance(include, str) else tuple(include)
+    request = Request.of(format, int8, batches, Limits(loss=max_loss, changed=max_changed, strict=strict), parts)
     from fieldmark.evaluation.run import Run
     from fieldmark.exports.export import export_run
 

@@ -13,6 +13,7 @@ from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
 from fieldmark.answering.predictor import Predictor
 from fieldmark.bundles.graph_session import GraphSession, Run
+from fieldmark.bundles.neighbours import Neighbours
 from fieldmark.bundles.record import BundleRecord
 from fieldmark.core.arguments import path_of
 from fieldmark.core.console import Console
@@ -23,7 +24,7 @@ from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, checked_decisions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
-RECORD, PARITY, REJECTION = "bundle.json", "parity.json", "rejection.safetensors"
+RECORD, PARITY, REJECTION, NEIGHBOURS = "bundle.json", "parity.json", "rejection.safetensors", "neighbours.safetensors"
 Open = Callable[[Path, BundleRecord, int], Run]
 """Opens a file of the bundle's graph in its runtime, with a number of threads."""
 
@@ -84,6 +85,11 @@ class Bundle(Predictor):
             return None
         name = self.decisions.score
         return fit_score(name, None) if name in OF_LOGITS else load_score(self.path / REJECTION, name)
+
+    @cached_property
+    def neighbours(self) -> Neighbours | None:
+        """The training images; None if it was exported without them."""
+        return Neighbours.load(self.path / NEIGHBOURS) if NEIGHBOURS in self.record.files else None
 
     @cached_property
     def session(self) -> GraphSession:

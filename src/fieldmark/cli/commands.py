@@ -224,7 +224,7 @@ def _in_folders(folders: Sequence[tuple[str, int]]) -> str:
     api.export,
     "export runs/mine --out bundles/mine",
     "export runs/mine --format openvino --int8 --out bundles/mine-int8",
-    "export runs/mine --batch 1 --batch 8 --out bundles/server",
+    "export runs/mine --batch 8 --with neighbours --out bundles/mine",
     group=DEPLOY,
 )
 def export(
@@ -235,6 +235,7 @@ def export(
     format: Annotated[str, Parameter(show_choices=True)] = "onnx",
     int8: Switch = False,
     batch: tuple[int, ...] = (1,),
+    include: Annotated[tuple[str, ...], Parameter(name="--with", consume_multiple=False, negative="")] = (),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: Switch = False,
@@ -246,6 +247,7 @@ def export(
         format=format,  # type: ignore[arg-type]  # checked there
         int8=int8,
         batch=batch,
+        include=include,  # type: ignore[arg-type]  # checked there
         max_loss=max_loss,
         max_changed=max_changed,
         strict=strict,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.bundles.bundle import PARITY, RECORD, REJECTION, Bundle
+from fieldmark.bundles.bundle import NEIGHBOURS, PARITY, RECORD, REJECTION, Bundle
 from fieldmark.bundles.parity import Agreement, Attempt, Parity
 from fieldmark.bundles.record import BundleRecord, Graph, Network, Provenance, Quantisation
 from fieldmark.core.console import Console
@@ -28,6 +28,7 @@ from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.exports import cures
 from fieldmark.exports.examples import write_examples
 from fieldmark.exports.exporter import Cures, Source
+from fieldmark.exports.neighbours import neighbours_of
 from fieldmark.exports.network import deployed
 from fieldmark.exports.open_graph import open_graph
 from fieldmark.exports.parity import Reference, images_to_prove, is_proven, proof, shortfall, why_not_float, why_not_int8
@@ -96,6 +97,11 @@ class _Export:
         score = self.run.score
         if score is not None and score.width is not None:
             score.save(self.folder / REJECTION)
+        if "neighbours" in request.parts:
+            neighbours = neighbours_of(self.run, self.console)
+            neighbours.save(self.folder / NEIGHBOURS)
+            size = (self.folder / NEIGHBOURS).stat().st_size
+            self.console.say(f"neighbours: {len(neighbours.ids):,} images of train, {size / 1e6:.1f} MB")
         record = self._record(files, proven.cures)
         bundle = Bundle(self.folder, record, open_graph)
         parity = Parity(

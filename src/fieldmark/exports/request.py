@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fieldmark.bundles.parity import Limits
 from fieldmark.bundles.record import Precision
@@ -12,18 +13,22 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.exports.exporter import Exporter
 from fieldmark.exports.exporters import exporter_of
 
+Part = Literal["neighbours"]
+PARTS: tuple[Part, ...] = ("neighbours",)
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """`batches`: the sizes that graphs are written for."""
+    """`batches`: the sizes that graphs are written for. `parts`: what the bundle holds besides."""
 
     exporter: Exporter
     precision: Precision
     batches: tuple[int, ...]
     limits: Limits
+    parts: tuple[Part, ...] = ()
 
     @classmethod
-    def of(cls, format: str, int8: bool, batches: Sequence[int], limits: Limits) -> Request:
+    def of(cls, format: str, int8: bool, batches: Sequence[int], limits: Limits, parts: Sequence[str] = ()) -> Request:
         """Raises InputError with everything that is wrong, and if a library is missing."""
         exporter, problems = exporter_of(format), list[Problem]()
         if int8 and not exporter.tool:
@@ -33,7 +38,11 @@ class Request:
         for name, limit in (("--max-loss", limits.loss), ("--max-changed", limits.changed)):
             if not (math.isfinite(limit) and 0 <= limit <= 100):
                 problems.append(Problem(f"expected a number from 0 to 100, got {limit:g}", place=name))
+        if unknown := [each for each in parts if each not in PARTS]:
+            problems.append(Problem(f"there is no {', '.join(map(repr, unknown))}", place="--with", remedy=f"choose {', '.join(PARTS)}"))
         if problems:
             raise InputError(*problems)
         exporter.require()
-        return cls(exporter, "int8" if int8 else "float32", tuple(sorted(set(batches))), limits)
+        return cls(
+            exporter, "int8" if int8 else "float32", tuple(sorted(set(batches))), limits, tuple(each for each in PARTS if each in parts)
+        )

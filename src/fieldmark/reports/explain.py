@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
 from fieldmark.bundles.bundle import Bundle
+from fieldmark.bundles.neighbours import Neighbours
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import check_creatable, storage_error, whole_file, write_json, write_text
@@ -37,8 +39,7 @@ from fieldmark.reports.overlay import overlay
 from fieldmark.reports.pages import data_uri, jpeg_uri, render
 from fieldmark.reports.seen import as_seen
 from fieldmark.runtime.decode import UnreadableImage, read
-from fieldmark.scoring.metrics import predicted_classes
-from fieldmark.scoring.neighbours import most_confused, nearest
+from fieldmark.scoring.neighbours import Confusion, confusions, nearest
 from fieldmark.scoring.predictions import Predictions
 
 PAGE, FIGURES = "explain.html", "explain.json"
@@ -69,9 +70,8 @@ class Explained:
 
 @dataclass(frozen=True)
 class _Confused:
-    """The class that the images of another are most often mistaken for: `times` of the `n` that `split` has of that other one."""
+    """The class that those of the answer are most often mistaken for."""
 
-    label: int
     name: str
     times: int
     n: int
@@ -168,7 +168,7 @@ def explain_run(
         images: files, folders (searched for images) and patterns; one that cannot be read has a row that says so.
         out: a new folder, or one with an earlier explanation, which is replaced.
         method: one of evaluation.heat_map_methods.METHODS; "auto" is the one that suits the architecture; without one there is no map. A
-            bundle has the class-activation map of its graph alone, and no training images.
+            bundle has the class-activation map of its graph alone, and training images if it was exported with them.
         boxes: as in Run.predict.
 
     Raises InputError, before anything is written, for an ensemble of several networks, for a method that does not apply to the
@@ -261,6 +261,10 @@ class _Explainer:
     data_gone = ""
     found_again = ""
     """The command that points the run to data that were moved."""
+    train: Predictions | Neighbours | None = None
+    """The training images, and `hashes` by their paths."""
+    hashes: Mapping[str, str] = MappingProxyType({})
+    confusions: Sequence[Confusion | None] = ()
 
     def __init__(self, run: Run | Bundle, boxes: Boxes | None):
         self.run = run
@@ -271,13 +275,19 @@ class _Explainer:
         """The map (S, S) in [0, 1] of an image (1, 3, S, S) for a class; None, and `without_map` is set, if there is none."""
         raise NotImplementedError
 
-    def _confused(self, label: int) -> _Confused | None:
-        """What images of the class are most often mistaken for; None if that is not known."""
-        return None
+    def _shown(self, path: str) -> _Neighbour:
+        """A training image."""
+        raise NotImplementedError
 
     def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
         """The nearest training images of the class, without copies of the image itself."""
-        return ()
+        train = self.train
+        if train is None:
+            return ()
+        same = sum(self.hashes.get(path) == digest for path in train.ids[train.labels == label].tolist())
+        rows = nearest(train, features, label, _NEAREST + same)[0]
+        paths = [path for path in train.ids[rows].tolist() if self.hashes.get(path) != digest]
+        return tuple(map(self._shown, paths[:_NEAREST]))
 
     def panel(self, given: Path | bytes, name: str, map_file: str) -> _Panel:
         """What there is to say about one file; `map_file` is the name of its map."""
@@ -294,14 +304,15 @@ class _Explainer:
         if not np.isfinite(probabilities).all():
             return _Panel(name, None, "the answer is not a number")
         best, *others = np.argsort(-probabilities, kind="stable").tolist()
-        digest, confused, unknown = file_hash(data), self._confused(best), run.answerer.unknown(logits, features)
+        digest, unknown = file_hash(data), run.answerer.unknown(logits, features)
+        confused = self.confusions[best] if self.confusions else None
         answer = _Answer(
             name=run.class_names[best],
             probability=float(probabilities[best]),
             runner_up=run.class_names[others[0]] if others else None,
             runner_up_probability=float(probabilities[others[0]]) if others else 0.0,
             unknown=unknown is not None and bool(unknown[0]),
-            confused=confused,
+            confused=None if confused is None else _Confused(run.class_names[confused.label], confused.times, confused.n, confused.split),
             map=self._map(pixels, best, digest, image, map_file),
             image=jpeg_uri(image),
             nearest=self._nearest(features, best, digest),
@@ -338,7 +349,13 @@ class _BundleExplainer(_Explainer):
     def __init__(self, bundle: Bundle, boxes: Boxes | None):
         super().__init__(bundle, boxes)
         self.model, self.method = bundle.record.network.name, "class-activation map"
-        self.without_neighbours = "a bundle does not hold them"
+        neighbours = bundle.neighbours
+        if neighbours is None:
+            self.without_neighbours = "the bundle was exported without --with neighbours"
+        else:
+            self.train, self.confusions = neighbours, neighbours.confusions
+            self.hashes = dict(zip(neighbours.ids.tolist(), neighbours.hashes, strict=True))
+            self._trained_on = set(neighbours.hashes)
         if "map" not in bundle.record.graph.outputs:
             self.without_map = f"the graph of {self.model} has no class-activation map"
 
@@ -352,6 +369,12 @@ class _BundleExplainer(_Explainer):
         fine = Image.fromarray(coarse / coarse.max()).resize(pixels.shape[-2:], Image.Resampling.BILINEAR)
         return np.asarray(fine, np.float32)
 
+    def _shown(self, path: str) -> _Neighbour:
+        neighbours = self.run.neighbours
+        assert neighbours is not None
+        jpeg = neighbours.thumbnails[neighbours.row_of[path]]
+        return _Neighbour(path, data_uri(jpeg, "jpeg")) if jpeg else _Neighbour(path, None, "it could not be read at the export")
+
 
 class _RunExplainer(_Explainer):
     run: Run
@@ -361,15 +384,11 @@ class _RunExplainer(_Explainer):
         self.model = run.recipe.model.name
         self.method = _usual_method(run) if method == "auto" else method
         self._required = method != "auto"
-        self._train = run.predictions("train")
-        self.without_neighbours = "" if self._train is not None else "the run has no predictions of its training images"
-        self._confusions = [
-            (split, found, most_confused(found))
-            for split in ("val", "test")
-            if (found := run.predictions(split, features=False)) is not None
-        ]
+        self.train = run.predictions("train")
+        self.without_neighbours = "" if self.train is not None else "the run has no predictions of its training images"
+        self.confusions = confusions({split: run.predictions(split, features=False) for split in ("val", "test")})
         evidence = Evidence(run)
-        self._images = evidence.images
+        self._images, self.hashes = evidence.images, evidence.images.hashes
         self.data_gone = evidence.root if evidence.moved else ""
         self.found_again = f"fieldmark evaluate {typed(run.path)} --moved-to PLACE"
         self._trained_on = {row["hash"] for row in evidence.rows if row["split"] in evidence.learnt}
@@ -388,26 +407,7 @@ class _RunExplainer(_Explainer):
             self.without_map = str(error.problems[0])
             return None
 
-    def _confused(self, label: int) -> _Confused | None:
-        """From val, or from test if val has no images of the class."""
-        for split, predictions, confused in self._confusions:
-            if (other := int(confused[label])) >= 0:
-                labels, said = predictions.labels, _said(predictions)
-                own = labels == label
-                return _Confused(other, self.run.class_names[other], int((said[own] == other).sum()), int(own.sum()), split)
-        return None
-
-    def _nearest(self, features: np.ndarray, label: int, digest: str) -> tuple[_Neighbour, ...]:
-        """Without copies of the image itself."""
-        train = self._train
-        if train is None:
-            return ()
-        same = sum(self._images.hashes.get(path) == digest for path in train.ids[train.labels == label].tolist())
-        rows = nearest(train, features, label, _NEAREST + same)[0]
-        paths = [path for path in train.ids[rows].tolist() if self._images.hashes.get(path) != digest]
-        return tuple(self._neighbour(path) for path in paths[:_NEAREST])
-
-    def _neighbour(self, path: str) -> _Neighbour:
+    def _shown(self, path: str) -> _Neighbour:
         if self.data_gone:
             return _Neighbour(path, None, "the dataset is no longer there")
         if path not in self._neighbours:
@@ -417,15 +417,6 @@ class _RunExplainer(_Explainer):
             except UnreadableImage as error:
                 self._neighbours[path] = _Neighbour(path, None, error.reason)
         return self._neighbours[path]
-
-
-def _said(predictions: Predictions) -> np.ndarray:
-    """The predicted class of each image, -1 if there is none."""
-    known = predictions.labels >= 0
-    said = np.full(len(predictions), -1)
-    if known.any():
-        said[known] = predicted_classes(predictions.logits[known], predictions.labels[known])
-    return said
 
 
 def _content(explainer: _Explainer, panels: Sequence[_Panel], summary: DeletionSummary | None, cautions: Sequence[str]) -> dict[str, Any]:

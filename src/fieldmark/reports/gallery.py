@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from fieldmark.datasets.recorded_images import RecordedImages
+from fieldmark.datasets.thumbnails import thumbnail_of
 from fieldmark.reports.pages import jpeg_uri
-from fieldmark.runtime.decode import UnreadableImage, dimensions, open_rgb
+from fieldmark.runtime.decode import UnreadableImage
 from fieldmark.scoring import metrics
 from fieldmark.scoring.predictions import Predictions, softmax
 
 _SIDE, _LARGE = 320, 480
 _QUALITY = 80
-_BOX_COLOUR, _BOX_WIDTH = (255, 196, 0), 2
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,4 @@ def thumbnail(images: RecordedImages, path: str, side: int = _SIDE) -> str:
 
 def small_image(data: bytes, path: str, box: Sequence[float] | None, side: int, quality: int = _QUALITY) -> str:
     """The same of the bytes of an image. Raises UnreadableImage if they are none."""
-    image = open_rgb(data, path, at_least=side)
-    width, _ = dimensions(data, path)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    if box is not None:
-        scale = image.width / width
-        left, top, right, bottom = (edge * scale for edge in box)
-        ImageDraw.Draw(image).rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=_BOX_COLOUR, width=_BOX_WIDTH)
-    return jpeg_uri(image, quality)
+    return jpeg_uri(thumbnail_of(data, path, box, side), quality)

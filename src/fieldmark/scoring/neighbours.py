@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
 from fieldmark.scoring.metrics import predicted_classes
 from fieldmark.scoring.predictions import Predictions
 
 
-def nearest(train: Predictions, features: np.ndarray, label: int, count: int) -> np.ndarray:
+class Labelled(Protocol):
+    """n images: int (n,) and float (n, D)."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def features(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The class that the images of another are most often mistaken for: `times` of the `n` that `split` has of that other one."""
+
+    label: int
+    times: int
+    n: int
+    split: str
+
+
+def nearest(train: Labelled, features: np.ndarray, label: int, count: int) -> np.ndarray:
     """Rows of the training images of a class whose features point most nearly where those of each image do.
 
     features: float (m, D), as those of `train`
@@ -43,6 +67,23 @@ def most_confused(predictions: Predictions) -> np.ndarray:
     scores[np.arange(len(present)), present] = -np.inf
     confused[present] = scores.argmax(axis=1)
     return confused
+
+
+def confusions(splits: Mapping[str, Predictions | None]) -> tuple[Confusion | None, ...]:
+    """Of each class in the first split that has images of it; None where none has, or there is no other class."""
+    found: dict[int, Confusion] = {}
+    classes = 0
+    for split, predictions in splits.items():
+        if predictions is None:
+            continue
+        classes = len(predictions.class_names)
+        known = predictions.labelled()
+        said = predicted_classes(known.logits, known.labels)
+        for label, other in enumerate(most_confused(known).tolist()):
+            if other >= 0 and label not in found:
+                own = known.labels == label
+                found[label] = Confusion(other, int((said[own] == other).sum()), int(own.sum()), split)
+    return tuple(found.get(label) for label in range(classes))
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
