@@ -65,6 +65,14 @@ def test_an_ensemble_is_exported_as_one_graph(birds, tiny, finished_run, tmp_pat
     assert bundle.record.network.members == 2 and bundle.record.graph.width == 6
 
 
+def test_the_licence_of_the_starting_weights_is_handed_on(finished_run, torch_bundle, tmp_path):
+    folder = RunFolder.open(shutil.copytree(finished_run.path, tmp_path / "run"))
+    folder.update_manifest(licence="cc-by-nc-4.0")
+    bundle = fieldmark.export(folder.path, tmp_path / "bundle", format="torch", quiet=True)
+    assert bundle.record.provenance.licence == "cc-by-nc-4.0" and torch_bundle.record.provenance.licence is None
+    assert "Their licence: cc-by-nc-4.0." in (bundle.path / "README.md").read_text()
+
+
 @pytest.mark.parametrize("damage", ["other weights", "not a number"])
 def test_a_graph_that_answers_otherwise_leaves_no_bundle(damage, finished_run, tmp_path, monkeypatch):
     write = TorchExporter.write

@@ -218,6 +218,7 @@ def test_pretrained_weights_with_other_classes_keep_the_backbone_only(published)
     torch.testing.assert_close(built.model.backbone.layer4[0].conv1.weight, model.layer4[0].conv1.weight)
     assert torch.equal(built.model.head.weight, build("resnet10t", 5).model.head.weight)
     assert built.notes[1] == "its classifier of 1,000 classes is replaced by a fresh one of 5"
+    assert built.licence == "apache-2.0" and build("resnet10t", 5).licence is None
 
 
 def test_pretrained_weights_with_two_classifiers_say_that_they_are_replaced(published):

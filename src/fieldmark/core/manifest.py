@@ -57,6 +57,7 @@ class Manifest(RecordFile):
     recipe: the identity of the recipe that was asked for; None for an ensemble. fingerprint: of the images, labels and splits.
     levels: the taxonomy: by the name of each level, the parent of each class. notes: on the starting weights.
     weights: their file; None where they are random or were fetched by name, and in older runs.
+    licence: of starting weights that were fetched by name; None for others, and in older runs.
     cautions: on the augmentation and on images that the starting weights know, found before the first epoch; none in older runs.
     ensemble: what it is made of; None for a training.
     """
@@ -78,5 +79,6 @@ class Manifest(RecordFile):
     preprocess: Preprocessing
     notes: tuple[str, ...]
     weights: StartingWeights | None = None
+    licence: str | None = None
     cautions: tuple[str, ...] = ()
     ensemble: EnsembleRecord | None = None

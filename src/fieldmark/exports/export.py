@@ -202,6 +202,7 @@ class _Export:
         run, request, exporter = self.run, self.request, self.request.exporter
         manifest, summary, network = run.folder.manifest(), run.summary, self.source.network
         names = dict.fromkeys(member.recipe.model.name for member in run.members)
+        licences = dict.fromkeys(found for member in run.members if (found := member.folder.manifest().licence))
         quantised = request.precision == "int8"
         return BundleRecord(
             created=now(),
@@ -228,6 +229,7 @@ class _Export:
                 data=manifest.data.name,
                 fingerprint=manifest.fingerprint,
                 weights=manifest.notes,
+                licence=", ".join(licences) or None,
             ),
             files={name: "0" * 64 for each in files.values() for name in each},
         )

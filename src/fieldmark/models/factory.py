@@ -89,6 +89,8 @@ class Built:
     """How images were prepared for the starting weights, if their file says so."""
     weights: StartingWeights | None = None
     """The file that the recipe names; None for none, and for weights of the hub."""
+    licence: str | None = None
+    """Of weights of the hub."""
 
 
 def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, class_names: Sequence[str] = ()) -> Built:
@@ -121,7 +123,7 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, cla
         raise InputError(
             f"model.name: {name} shares parameters between its layers, which is not supported", hint="Choose another model.name."
         )
-    config, trained, started = _config(name), None, None
+    config, trained, started, licence = _config(name), None, None, None
     if weights == "none":
         notes: tuple[str, ...] = ("weights: random",)
     elif weights != "pretrained":
@@ -134,10 +136,11 @@ def build_model(recipe_model: Model, num_classes: int, size: int, seed: int, cla
         notes = load_tensors(model, hub.torchvision_tensors(name), f"{name} of torchvision")
     else:
         notes = load_tensors(model, tensors, f"{get_arch_name(name)}.{config.tag} of the hub")
+        licence = config.license
     mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     if trained is not None:
         mean, std = trained.mean, trained.std
-    return Built(model, _three(mean), _three(std), notes, model.architecture, trained, started)
+    return Built(model, _three(mean), _three(std), notes, model.architecture, trained, started, licence)
 
 
 def model_names(pattern: str = "*") -> list[str]:

@@ -59,6 +59,7 @@ class Setup:
     """Notes on how the model was built."""
     weights: StartingWeights | None = None
     """The file that a new training starts from."""
+    licence: str | None = None
     _splits: dict[str, SplitPixels] = field(default_factory=dict, repr=False)
 
     @property
@@ -142,7 +143,7 @@ def setup_of(tiles: Tiles, built: Built, recipe: Recipe, console: Console) -> Se
     preprocess = _preprocess(recipe.data, built, tiles)
     said = () if built.trained is None else tuple(_compared(preprocess, Preprocess.of(built.trained), recipe.data))
     console.say(*said)
-    return Setup(resolved, tiles, built.model, execution, preprocess, console, (*built.notes, *said), built.weights)
+    return Setup(resolved, tiles, built.model, execution, preprocess, console, (*built.notes, *said), built.weights, built.licence)
 
 
 def restore(folder: RunFolder, console: Console) -> Setup:

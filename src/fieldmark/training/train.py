@@ -87,6 +87,7 @@ def _describe(setup: Setup, folder: RunFolder, given: str, asked_for: str) -> No
             preprocess=setup.preprocess.record(),
             notes=setup.notes,
             weights=setup.weights,
+            licence=setup.licence,
             cautions=(*known_images(setup.weights, loaded, recipe.data.split_seed), *cautions_of(_erased(setup))),
         )
     )
