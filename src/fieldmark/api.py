@@ -470,7 +470,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None, quiet: bool =
 def export(
     run: Run | str | Path,
     out: str | Path,
-    format: Literal["onnx", "openvino", "litert", "torch"] = "onnx",
+    format: Literal["onnx", "openvino", "litert", "executorch", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = (1,),
     include: Sequence[Literal["neighbours"]] = (),
@@ -479,7 +479,7 @@ def export(
     strict: bool = False,
     quiet: bool = False,
 ) -> Bundle:
-    """Export a run as a bundle: a folder that answers as the run does, without the run and, but for torch, without PyTorch.
+    """Export a run as a bundle: a folder that answers as the run does, without the run and, but for torch and executorch, without PyTorch.
 
     The bundle's answers are compared with those of the run in float32 on all images of val, and are written only if they pass: every
     clear answer equal and every probability within 0.001, or at int8 within the limits below.
@@ -487,9 +487,9 @@ def export(
     Args:
         run: A finished run.
         out: The folder to create.
-        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, litert for phones and boards, or torch for
-            safetensors.
-        int8: Weights and activations of 8 bits, calibrated on images of train; for onnx, openvino and litert.
+        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, litert for phones and boards, executorch for
+            programs in C++ on them, or torch for safetensors.
+        int8: Weights and activations of 8 bits, calibrated on images of train; for all but torch.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
         include: neighbours adds small copies of the training images and their features, so that explain shows the nearest ones.
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
@@ -519,7 +519,7 @@ def export(
 def load_bundle(path: str | os.PathLike[str], threads: int | None = None) -> Bundle:
     """Open a bundle: `load_bundle(path).predict(images)` answers as the run did that it was exported from.
 
-    PyTorch is needed for the format torch only; every file is checked against its hash.
+    PyTorch is needed for the formats torch and executorch only; every file is checked against its hash.
 
     Args:
         path: The folder.

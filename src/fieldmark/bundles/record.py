@@ -13,8 +13,8 @@ from fieldmark.core.manifest import Preprocessing, Time
 from fieldmark.core.record import Count, Record, RecordFile
 from fieldmark.scoring.decisions import DecisionsRecord
 
-Format = Literal["onnx", "openvino", "litert", "torch"]
-FORMATS: tuple[Format, ...] = ("onnx", "openvino", "litert", "torch")
+Format = Literal["onnx", "openvino", "litert", "executorch", "torch"]
+FORMATS: tuple[Format, ...] = ("onnx", "openvino", "litert", "executorch", "torch")
 Precision = Literal["float32", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OUTPUTS = ("logits", "features", "map")

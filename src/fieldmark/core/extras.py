@@ -8,8 +8,9 @@ from typing import Literal
 
 from fieldmark.core.errors import InputError
 
-Extra = Literal["export", "heif", "litert", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
+Extra = Literal["executorch", "export", "heif", "litert", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
 _LIBRARIES: dict[Extra, tuple[str, tuple[str, ...]]] = {
+    "executorch": ("ExecuTorch", ("executorch",)),
     "export": ("the exporters", ("ai_edge_quantizer", "litert_torch", "nncf", "onnx", "onnxscript")),
     "heif": ("pillow-heif", ("pillow_heif",)),
     "litert": ("LiteRT", ("ai_edge_litert",)),

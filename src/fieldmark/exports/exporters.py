@@ -24,6 +24,10 @@ def exporter_of(name: str) -> Exporter:
         from fieldmark.exports.litert import LiteRtExporter
 
         return LiteRtExporter()
+    if found == "executorch":
+        from fieldmark.exports.executorch import ExecuTorchExporter
+
+        return ExecuTorchExporter()
     from fieldmark.exports.torch_graph import TorchExporter
 
     return TorchExporter()

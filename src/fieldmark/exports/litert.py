@@ -26,7 +26,7 @@ class LiteRtExporter(Exporter):
     layout = "NHWC"
     packages = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch")
     tool = "ai-edge-quantizer"
-    cures = frozenset({"percentile", "in_float"})
+    cures = frozenset({"percentile", "in_float", "fine_tuned"})
 
     def require(self) -> None:
         with needed_for("exporting to LiteRT"), kept_environment(), quiet(native=True):

@@ -15,5 +15,11 @@ def open_graph(path: Path, record: BundleRecord, threads: int) -> Run:
     if (light := open_light(path, record, threads)) is not None:
         return light
     with needed_for(f"{path.parent}, a bundle for {record.format},"):
-        from fieldmark.exports.torch_graph import open_torch
+        import torch  # noqa: F401
+    if record.format == "executorch":
+        from fieldmark.exports.executorch import open_executorch
+
+        return open_executorch(path, record, threads)
+    from fieldmark.exports.torch_graph import open_torch
+
     return open_torch(path, record, threads)

@@ -32,7 +32,7 @@ class Request:
         """Raises InputError with everything that is wrong, and if a library is missing."""
         exporter, problems = exporter_of(format), list[Problem]()
         if int8 and not exporter.tool:
-            problems.append(Problem(f"{format} bundles are float32", place="--int8", remedy="choose onnx, openvino or litert"))
+            problems.append(Problem(f"{format} bundles are float32", place="--int8", remedy="choose another format than torch"))
         if not batches or not all(isinstance(batch, int) and batch >= 1 for batch in batches):
             problems.append(Problem("expected numbers of images, from 1", place="--batch"))
         for name, limit in (("--max-loss", limits.loss), ("--max-changed", limits.changed)):
