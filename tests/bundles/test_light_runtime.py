@@ -15,7 +15,7 @@ HEAVY = {"torch", "torchvision", "timm", "onnx", "nncf", "litert-torch", "execut
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("runtime", [each for each in FORMATS if each != "torch"])
+@pytest.mark.parametrize("runtime", [each for each in FORMATS if each not in ("executorch", "torch")])
 def test_a_bundle_answers_alike_in_a_new_environment_with_its_runtime_alone(runtime, finished_run, tmp_path):
     out = tmp_path / "bundle"
     try:
