@@ -186,6 +186,18 @@ def test_a_result_with_several_takers_is_right_in_each(tmp_path):
     assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.parametrize(("name", "activation"), [("mobilenetv2_050", "hardtanh"), ("test_resnet", "relu")])
+def test_what_a_convolution_computes_before_its_activation_is_not_rounded(name, activation, tmp_path):
+    from fieldmark.exports.executorch_int8 import quantised
+
+    source = source_of(tmp_path / "work", name)
+    model = quantised(source.network, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), source.calibration, Cures(), False)
+    before = [str(node.args[0].target) for node in model.graph.nodes if str(node.target).startswith(f"aten.{activation}")]
+    after = [str(next(iter(node.users)).target) for node in model.graph.nodes if str(node.target).startswith(f"aten.{activation}")]
+    assert len(before) > 5 and "quantized_decomposed.quantize_per_tensor.default" in after
+    assert set(before) <= {"aten.conv2d.default", "aten.add.Tensor", "aten.add_.Tensor"}
+
+
 def test_what_it_cannot_express_is_said(tmp_path):
     source = source_of(tmp_path / "work", "test_efficientnet")
     source.network.model.backbone.conv_head = torch.nn.Sequential(source.network.model.backbone.conv_head, Special())

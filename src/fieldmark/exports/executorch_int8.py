@@ -8,7 +8,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuant
 from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer import QuantizationConfig, QuantizationSpec
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
 
 from fieldmark.exports.eight_bits import Operation, Role, rounded
 from fieldmark.exports.exporter import Cures, FloatPart
@@ -40,7 +40,7 @@ _ROLES: dict[Role, frozenset[str]] = {
 }
 """By the name of the operator in PyTorch, without what tells its variants apart."""
 _FUSED = frozenset({"hardtanh", "relu"})
-"""They are a part of the convolution before them."""
+"""They are a part of the convolution before them, if nothing else takes its result."""
 _HISTOGRAM_IMAGES = 128
 """Of which percentile ranges are computed, which takes several times as long as extremes."""
 _ANNOTATION = "quantization_annotation"
@@ -88,14 +88,14 @@ class _Quantizer(XNNPACKQuantizer):
         self.cures, self.outputs, self.combines = cures, outputs, combines
         fixed, moving = (get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic) for dynamic in (False, True))
         observer = HistogramObserver if cures.percentile else MinMaxObserver
-        activations = QuantizationSpec(
+        self.activations = QuantizationSpec(
             dtype=torch.int8,
             quant_min=-128,
             quant_max=127,
             qscheme=torch.per_tensor_affine,
             observer_or_fake_quant_ctr=observer.with_args(eps=2**-12),
         )
-        self.set_global(QuantizationConfig(activations, activations, fixed.weight, fixed.bias, False))
+        self.set_global(QuantizationConfig(self.activations, self.activations, fixed.weight, fixed.bias, False))
         self.set_operator_type(torch.ops.aten.linear.default, moving)
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -108,6 +108,9 @@ class _Quantizer(XNNPACKQuantizer):
         for node in model.graph.nodes:
             if node.op == "call_function" and node.name not in chosen:
                 node.meta.pop(_ANNOTATION, None)
+            elif node.name in chosen and _is_fused(node) and node.args[0].name in chosen:
+                node.args[0].meta[_ANNOTATION].output_qspec = None
+                node.meta[_ANNOTATION] = QuantizationAnnotation(output_qspec=self.activations, _annotated=True)
         return model
 
 
@@ -142,14 +145,19 @@ def _operator(node: fx.Node) -> str:
     return "" if schema is None else schema.name.rpartition("::")[2].removesuffix("_")
 
 
+def _is_fused(node: fx.Node) -> bool:
+    """Whether it is an activation that the convolution before it computes as well; only its result is rounded."""
+    given = node.args[0] if _operator(node) in _FUSED else None
+    return isinstance(given, fx.Node) and _operator(given) in _ROLES["convolution"] and len(given.users) == 1
+
+
 def _role(node: fx.Node) -> Role:
     operator = _operator(node)
     if operator == "linear":
         weights = node.args[1]
         assert isinstance(weights, fx.Node)
         return "matrix" if weights.op == "get_attr" and len(weights.users) == 1 else "float"
-    given = node.args[0] if node.args else None
-    if operator in _FUSED and isinstance(given, fx.Node) and _operator(given) in _ROLES["convolution"] and len(given.users) == 1:
+    if _is_fused(node):
         return "convolution"
     return next((role for role, operators in _ROLES.items() if operator in operators), "float")
 
