@@ -5,7 +5,7 @@ import pytest
 from fieldmark.exports import cures
 from fieldmark.exports.exporter import Cures
 
-ALL = {"percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"}
+ALL = {"percentile", "seven_bits", "in_float", "fine_tuned"}
 PARTS = ("squeeze-excite", "stem", "head")
 
 
@@ -22,11 +22,10 @@ def chain(known, has=lambda part: True, helps=lambda found: True) -> list[Cures]
 def test_cures_are_tried_from_the_cheapest_on_top_of_each_other(saturates, monkeypatch):
     monkeypatch.setattr(cures, "multiplies_int8", lambda: not saturates)
     first = Cures(percentile=True)
-    second = replace(first, bias_correction=True)
-    weights = [replace(second, seven_bits=True)] if saturates else []
-    last = (weights or [second])[-1]
+    weights = [replace(first, seven_bits=True)] if saturates else []
+    last = (weights or [first])[-1]
     in_float = [replace(last, in_float=PARTS[:count]) for count in (1, 2, 3)]
-    assert chain(ALL) == [first, second, *weights, *in_float, replace(in_float[-1], fine_tuned=True)]
+    assert chain(ALL) == [first, *weights, *in_float, replace(in_float[-1], fine_tuned=True)]
 
 
 def test_only_those_that_a_quantiser_and_a_network_have_are_tried():
@@ -36,7 +35,6 @@ def test_only_those_that_a_quantiser_and_a_network_have_are_tried():
 
 
 def test_what_did_not_help_is_left_out_of_those_that_follow():
-    tried = chain({"percentile", "bias_correction", "in_float"}, helps=lambda found: not found.percentile and "stem" not in found.in_float)
-    biased = Cures(bias_correction=True)
-    assert tried[:2] == [Cures(percentile=True), biased]
-    assert tried[2:] == [replace(biased, in_float=parts) for parts in (PARTS[:1], PARTS[:2], ("squeeze-excite", "head"))]
+    tried = chain({"percentile", "in_float"}, helps=lambda found: not found.percentile and "stem" not in found.in_float)
+    assert tried[0] == Cures(percentile=True)
+    assert tried[1:] == [Cures(in_float=parts) for parts in (PARTS[:1], PARTS[:2], ("squeeze-excite", "head"))]

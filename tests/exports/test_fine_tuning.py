@@ -6,6 +6,7 @@ from fieldmark.core.console import Console
 from fieldmark.core.recipe.model import Model
 from fieldmark.exports import fine_tuning
 from fieldmark.exports.network import DeployedEnsemble, DeployedNetwork
+from fieldmark.exports.rounding import rounding
 from fieldmark.models.factory import build_model
 from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.combination import Mean
@@ -27,7 +28,7 @@ def error(found, wanted) -> float:
     """Of logits in rounded numbers, against those in float32."""
     images = torch.from_numpy(IMAGES)
     expected = wanted(images)[0]
-    with fine_tuning._rounding(found, IMAGES):
+    with rounding(found, images):
         return float((found(images)[0] - expected).square().mean() / expected.var())
 
 
@@ -49,26 +50,9 @@ def test_a_fine_tuned_network_answers_more_alike_in_8_bits(monkeypatch):
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in after.state_dict().items())
 
 
-def test_neither_the_first_layer_nor_those_on_pooled_features_are_rounded():
-    given = network("efficientnet_b0")
-    layers = {name for name, layer in given.named_modules() if layer in fine_tuning._rounded_layers(given, IMAGES[:1])}
-    assert "model.backbone.blocks.0.0.conv_dw" in layers and "model.backbone.conv_head" not in layers  # one place at 32 pixels
-    assert not any(".se." in name for name in layers) and layers.isdisjoint({"model.backbone.conv_stem", "model.head"})
-
-
 def test_all_members_of_an_ensemble_are_tuned():
     members = [network(seed=seed) for seed in range(2)]
     both = DeployedEnsemble(members, Mean("probabilities", np.array([0.5, 0.5]))).eval()
     after = tuned(both)
     for before, found in zip(members, after.members, strict=True):
         assert not torch.equal(before.model.backbone.conv_stem.weight, found.model.backbone.conv_stem.weight)
-
-
-def test_a_weight_is_rounded_by_its_channel_and_an_input_in_its_range():
-    weight = torch.tensor([[1.27, 0.004], [0.0127, -0.01266]])
-    torch.testing.assert_close(fine_tuning._Rounded()(weight), torch.tensor([[1.27, 0.0], [0.0127, -0.0127]]))
-    seen = fine_tuning._Input()
-    seen(None, (torch.tensor([0.0, 2.55]),))
-    seen.observing = False
-    (rounded,) = seen(None, (torch.tensor([-1.0, 0.014, 3.0]),))
-    torch.testing.assert_close(rounded, torch.tensor([0.0, 0.01, 2.55]))

@@ -10,7 +10,6 @@ from fieldmark.core.recipe.model import Model
 from fieldmark.exports.exporter import Cures
 from fieldmark.exports.network import Deployed, DeployedEnsemble, DeployedNetwork
 from fieldmark.exports.onnx import write_onnx
-from fieldmark.exports.onnx_bias import correct_biases
 from fieldmark.exports.onnx_int8 import prepare, quantise
 from fieldmark.exports.onnx_structure import Structure
 from fieldmark.models.factory import build_model
@@ -230,39 +229,6 @@ def test_percentile_ranges_leave_rare_extremes_out(quantised):
     images = np.full((128, 3, 64, 64), 120, np.uint8)
     images[0, 0, 0, 0] = 255
     assert step(quantised(images=images, percentile=True)) < 0.9 * step(quantised(images=images))
-
-
-def test_bias_correction_changes_biases_alone(quantised):
-    graphs = [onnx.load(quantised(bias_correction=corrected)).graph for corrected in (False, True)]
-    before, after = ({each.name: each for each in graph.initializer} for graph in graphs)
-    changed = {name for name in before if before[name] != after[name]}
-    assert len(changed) > 10 and all(before[name].data_type == onnx.TensorProto.INT32 for name in changed)
-
-
-def test_a_corrected_layer_has_the_mean_that_it_has_in_float32(tmp_path):
-    """One convolution, its weight rounded from 0.6 to 1."""
-    helper, numbers = onnx.helper, onnx.numpy_helper
-
-    def model(nodes, constants):
-        images = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 1, 4, 4])
-        logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 1, 4, 4])
-        stored = [numbers.from_array(np.array(value), name) for name, value in constants.items()]
-        graph = helper.make_graph(nodes, "g", [images], [logits], stored)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
-    weight = np.full((1, 1, 1, 1), 0.6, np.float32)
-    original = model([helper.make_node("Conv", ["images", "w", "b"], ["logits"], "layer")], {"w": weight, "b": np.zeros(1, np.float32)})
-    rounded = model(
-        [
-            helper.make_node("DequantizeLinear", ["b", "step"], ["bias"], "bias"),
-            helper.make_node("Conv", ["images", "w", "bias"], ["logits"], "layer"),
-        ],
-        {"w": np.ones_like(weight), "b": np.zeros(1, np.int32), "step": np.float32(0.01)},
-    )
-    images = np.random.default_rng(0).uniform(0, 2, (8, 1, 1, 4, 4)).astype(np.float32)
-    correct_biases(rounded, original, images)
-    (bias,) = numbers.to_array(next(each for each in rounded.graph.initializer if each.name == "b"))
-    assert bias == round(-0.4 * images.mean() / 0.01)
 
 
 def test_a_bundle_for_onnx_answers_as_its_run_does(finished_run, birds, tmp_path):

@@ -46,10 +46,10 @@ def test_the_page_for_onnx_has_javascript_and_cplusplus(torch_bundle, tmp_path):
 
 
 def test_the_page_for_int8_says_how_it_was_made_and_whether_it_is_proven(torch_bundle, tmp_path):
-    quantisation = Quantisation(tool="ONNX Runtime", images=512, cures=("percentile ranges", "bias correction"))
+    quantisation = Quantisation(tool="ONNX Runtime", images=512, cures=("percentile ranges", "stem in float32"))
     page = page_of(torch_bundle, tmp_path, {"precision": "int8", "quantisation": quantisation})
     assert "images of val do not prove that the loss is within 0.5 points: it may be" in page
-    assert "ONNX Runtime quantised it on 512 training images, with percentile ranges, bias correction." in page
+    assert "ONNX Runtime quantised it on 512 training images, with percentile ranges, stem in float32." in page
 
 
 def test_names_are_text(torch_bundle, tmp_path):

@@ -24,8 +24,6 @@ def in_order(known: Collection[Cure], has: Callable[[FloatPart], bool]) -> Itera
     """
     if "percentile" in known:
         yield lambda cures: replace(cures, percentile=True)
-    if "bias_correction" in known:
-        yield lambda cures: replace(cures, bias_correction=True)
     if "seven_bits" in known and not multiplies_int8():
         yield lambda cures: replace(cures, seven_bits=True)
     if "in_float" in known:

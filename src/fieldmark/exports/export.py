@@ -156,7 +156,7 @@ class _Export:
                     files[batch] = exporter.write(self.source, batch, self.folder)
             else:
                 with self.console.timed(what):
-                    source = self.source.fine_tuned if how.fine_tuned else self.source
+                    source = (self.source.fine_tuned if how.fine_tuned else self.source).corrected
                     files[batch] = exporter.quantise(source, batch, self.folder, how)
         attempts = [self._measured(batch, files, how) for batch in files]
         failed = next((attempt for attempt in attempts if attempt.reason), None)

@@ -14,26 +14,25 @@ import numpy as np
 from fieldmark.bundles.record import Format
 from fieldmark.core.console import Console
 from fieldmark.evaluation.run import Run
+from fieldmark.exports.bias_correction import bias_corrected
 from fieldmark.exports.fine_tuning import IMAGES, fine_tuned
 from fieldmark.exports.network import Deployed
 
 CALIBRATION_IMAGES = 512
 FloatPart = Literal["squeeze-excite", "stem", "head"]
-Cure = Literal["percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"]
+Cure = Literal["percentile", "seven_bits", "in_float", "fine_tuned"]
 """The fields of Cures."""
 
 
 @dataclass(frozen=True)
 class Cures:
-    """What is done beyond quantising weights per channel and activations by their extremes.
+    """What is done beyond correcting biases, and quantising weights per channel and activations by their extremes.
 
-    percentile: ranges of activations without the most extreme values. bias_correction: of what quantised weights shift on average, layer
-    by layer. seven_bits: weights of seven bits, for processors whose sums of products saturate. in_float: parts that are left in float32.
-    fine_tuned: a short training with the rounding simulated.
+    percentile: ranges of activations without the most extreme values. seven_bits: weights of seven bits, for processors whose sums of
+    products saturate. in_float: parts that are left in float32. fine_tuned: a short training with the rounding simulated.
     """
 
     percentile: bool = False
-    bias_correction: bool = False
     seven_bits: bool = False
     in_float: tuple[FloatPart, ...] = ()
     fine_tuned: bool = False
@@ -42,7 +41,6 @@ class Cures:
     def names(self) -> tuple[str, ...]:
         named = {
             "percentile ranges": self.percentile,
-            "bias correction": self.bias_correction,
             "7-bit weights": self.seven_bits,
             f"{', '.join(self.in_float)} in float32": bool(self.in_float),
             "fine-tuning": self.fine_tuned,
@@ -70,12 +68,21 @@ class Source:
         return self.train(CALIBRATION_IMAGES)
 
     @cached_property
+    def corrected(self) -> Source:
+        """The same with biases that make up for what rounding shifts."""
+        with self.run.computing(), self.console.busy("bias correction"):
+            return self._with(bias_corrected(self.network, self.calibration), "corrected")
+
+    @cached_property
     def fine_tuned(self) -> Source:
         """The same with a network that was fine-tuned for int8."""
-        work = self.work / "fine-tuned"
-        work.mkdir()
         with self.run.computing():
             network = fine_tuned(self.network, self.train(IMAGES), self.run.summary.model.macs, self.console)
+        return self._with(network, "fine-tuned")
+
+    def _with(self, network: Deployed, name: str) -> Source:
+        work = self.work / name
+        work.mkdir()
         return replace(self, network=network, work=work)
 
 
@@ -90,7 +97,7 @@ class Exporter(ABC):
     """Of the runtime, as a bundle records them."""
     tool: ClassVar[str] = ""
     """What quantises; "" where int8 is not offered."""
-    cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "bias_correction", "seven_bits", "in_float", "fine_tuned"})
+    cures: ClassVar[frozenset[Cure]] = frozenset({"percentile", "seven_bits", "in_float", "fine_tuned"})
     """What `quantise` can do; no others are asked of it."""
 
     @abstractmethod
@@ -107,7 +114,7 @@ class Exporter(ABC):
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
         """As `write`, in int8, with a sign on the console of how far it is; for formats with a `tool`.
 
-        Where the cures have it so, the source's network is fine-tuned already.
+        The biases of the source's network are corrected already and, where the cures have it so, it is fine-tuned: the tool does neither.
         """
         raise NotImplementedError
 

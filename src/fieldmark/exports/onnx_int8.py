@@ -9,7 +9,6 @@ import numpy as np
 
 from fieldmark.core.quiet import quiet
 from fieldmark.exports.exporter import Cures
-from fieldmark.exports.onnx_bias import IMAGES, correct_biases
 from fieldmark.exports.onnx_structure import Structure
 
 if TYPE_CHECKING:
@@ -71,8 +70,6 @@ def quantise(prepared: Path, images: np.ndarray, batch: int, cures: Cures, range
         )
     model = onnx.load(out)
     _return_floats(model)
-    if cures.bias_correction:
-        correct_biases(model, original, _batches(images[:IMAGES], batch))
     used = {node.domain for node in model.graph.node}
     kept = [each for each in model.opset_import if each.domain in used]
     del model.opset_import[:]

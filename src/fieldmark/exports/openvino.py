@@ -146,11 +146,11 @@ def _quantised(graph: Any, images: _Images, cures: Cures, parts: GraphParts) -> 
         nncf.Dataset(images),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        fast_bias_correction=not cures.bias_correction,
         model_type=nncf.ModelType.TRANSFORMER if parts.attends else None,
         ignored_scope=nncf.IgnoredScope(names=in_float) if in_float else None,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=narrow,
+            disable_bias_correction=True,
             activations_range_estimator_params=ranges.HISTOGRAM if cures.percentile else ranges.MINMAX,
         ),
     )
