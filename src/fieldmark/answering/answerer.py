@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -94,10 +95,15 @@ class Answerer:
         if self.decisions is None:
             return found
         for name, backoff in self.decisions.backoff.items():
-            names = (self.class_names, Level.of(name, list(self.levels[name])).names)
+            names = (self.class_names, self._names[name])
             levels, indices = (each.tolist() for each in backoff.answers(probabilities))
             found[name] = [names[level][index] if level >= 0 else "" for level, index in zip(levels, indices, strict=True)]
         return found
+
+    @cached_property
+    def _names(self) -> dict[str, Sequence[str]]:
+        """The parents at each level."""
+        return {name: Level.of(name, list(parents)).names for name, parents in self.levels.items()}
 
 
 def _check(top: int) -> None:

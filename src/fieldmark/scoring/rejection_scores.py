@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -22,6 +23,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
 from fieldmark.scoring.decompositions import SMALLEST_VARIANCE, principal_axes, whitening
 from fieldmark.scoring.metrics import confidences
+from fieldmark.scoring.nearest_cosines import NearestCosines
 from fieldmark.scoring.predictions import Predictions
 
 NEIGHBOURS = 3
@@ -133,7 +135,11 @@ class Knn(Score):
         return cls(_unit(features))
 
     def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
-        return _nearness(_unit(features) @ self.reference.T)
+        return self._nearest(_unit(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
+
+    @cached_property
+    def _nearest(self) -> NearestCosines:
+        return NearestCosines(self.reference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +164,12 @@ class MaxLogitAndKnn(Score):
         return cls(reference, _moments(_largest(logits[some])), _moments(_nearness(cosines)))
 
     def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
-        near = _nearness(_unit(features) @ self.reference.T)
+        near = self._nearest(_unit(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
         return _standardised(_largest(logits), self.largest) + _standardised(near, self.nearness)
+
+    @cached_property
+    def _nearest(self) -> NearestCosines:
+        return NearestCosines(self.reference)
 
 
 @dataclass(frozen=True, eq=False)

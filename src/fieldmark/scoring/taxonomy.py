@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -91,10 +92,14 @@ class Backoff:
 
     def answers(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The level of each answer, 0 for a species, 1 for a parent, -1 for none, and its index at that level, or -1: int64 (n,) each."""
-        (species, sure), (parent, parent_sure) = _guesses(probabilities, np.array(self.parents))
+        (species, sure), (parent, parent_sure) = _guesses(probabilities, self._parents)
         level = np.where(sure >= self.species_threshold, 0, np.where(parent_sure >= self.parent_threshold, 1, -1))
         level[~np.isfinite(sure)] = -1
-        return level, np.select([level == 0, level == 1], [species, parent], -1)
+        return level, np.where(level == 0, species, np.where(level == 1, parent, -1))
+
+    @cached_property
+    def _parents(self) -> np.ndarray:
+        return np.array(self.parents)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, in which an infinite threshold is null."""
@@ -235,12 +240,9 @@ def _guesses(probabilities: np.ndarray, parents: np.ndarray) -> tuple[tuple[np.n
 def _summed(probabilities: np.ndarray, parents: np.ndarray) -> np.ndarray:
     """The probability of each parent: float64 (n, parents); NaN in rows that are not finite."""
     # Not a matrix product, whose last digits change with the number of rows.
-    order = np.argsort(parents, kind="stable")
-    present, starts = np.unique(parents[order], return_index=True)
-    sums = np.zeros((len(probabilities), int(parents.max()) + 1))
     finite = np.isfinite(probabilities).all(axis=1, keepdims=True)
-    sums[:, present] = np.add.reduceat(np.where(finite, probabilities, np.nan)[:, order], starts, axis=1, dtype=np.float64)
-    return sums
+    known, present = np.where(finite, probabilities, np.nan), int(parents.max()) + 1
+    return np.array([np.bincount(parents, row, present) for row in known]).reshape(len(known), present)
 
 
 def _lowest_threshold(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:

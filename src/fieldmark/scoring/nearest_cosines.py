@@ -1,0 +1,56 @@
+"""The largest cosines of a few vectors with many, without looking at most of them in full."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from fieldmark.scoring.decompositions import principal_axes
+
+_FEW = 4
+"""Up to so many vectors are compared one by one; with more, a product of matrices is faster."""
+_AXES = 128
+_SAMPLE = 512
+_ROUNDING = 1e-5
+
+
+class NearestCosines:
+    """reference: float32 (n, D), rows of length 1 or 0."""
+
+    def __init__(self, reference: np.ndarray):
+        self._reference = reference
+
+    def __call__(self, vectors: np.ndarray, count: int) -> np.ndarray:
+        """The `count` largest cosines of each vector, or all if there are fewer, in any order: float32 (m, count).
+
+        vectors: float32 (m, D), rows of length 1 or 0
+        """
+        place = max(len(self._reference) - count, 0)
+        if len(vectors) > _FEW or place == 0 or self._reference.shape[1] < 2 * _AXES:
+            cosines = vectors @ self._reference.T
+        else:
+            found = [self._reference[self._candidates(vector, place)] @ vector for vector in vectors]
+            return np.stack([np.partition(each, len(each) - count)[len(each) - count :] for each in found])
+        cosines.partition(place, axis=1)
+        return cosines[:, place:]
+
+    def _candidates(self, vector: np.ndarray, place: int) -> np.ndarray:
+        """Rows among which the largest cosines are.
+
+        On a part of the axes a cosine is known up to the product of what of either vector lies outside it.
+        """
+        axes, known, outside = self._shadow
+        part = vector @ axes
+        unknown = np.sqrt(max(0.0, 1 - float(part @ part))) * outside + _ROUNDING
+        cosines = known @ part
+        return np.flatnonzero(cosines + unknown >= np.partition(cosines - unknown, place)[place])
+
+    @cached_property
+    def _shadow(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Axes along which the rows of a sample are long, float32 (D, axes); the rows along them; and how long each is outside them."""
+        some = np.unique(np.linspace(0, len(self._reference) - 1, _SAMPLE).astype(np.int64))
+        _, directions = principal_axes(self._reference[some].astype(np.float64))
+        axes = np.ascontiguousarray(directions[:, -_AXES:], dtype=np.float32)
+        known = self._reference @ axes
+        return axes, known, np.sqrt(np.maximum(0, 1 - np.square(known, dtype=np.float64).sum(axis=1))).astype(np.float32)
