@@ -135,7 +135,7 @@ def test_a_collapsed_int8_graph_leaves_no_bundle(finished_run, tmp_path, monkeyp
 def test_nothing_of_its_tools_reaches_the_console(finished_run, tmp_path, capfd):
     fieldmark.export(finished_run, tmp_path / "bundle", format="executorch", int8=True, max_loss=25, max_changed=25)
     out, err = capfd.readouterr()
-    lines = ("calibrating", "executorch int8 for 1 image", "batch 1: ", "5 images of val ", "the bundle is ")
+    lines = ("calibrating", "executorch int8 for 1 image", "batch 1: ", "5 images of val ", "the bundle is ", "correcting biases")
     assert out == "" and all(line.startswith(lines) for line in err.splitlines()), err
 
 

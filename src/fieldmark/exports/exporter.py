@@ -70,7 +70,7 @@ class Source:
     @cached_property
     def corrected(self) -> Source:
         """The same with biases that make up for what rounding shifts."""
-        with self.run.computing(), self.console.busy("bias correction"):
+        with self.run.computing(), self.console.waiting("correcting biases"):
             return self._with(bias_corrected(self.network, self.calibration), "corrected")
 
     @cached_property
