@@ -10,8 +10,10 @@ from fieldmark.scoring.decompositions import principal_axes
 
 _FEW = 4
 """Up to so many vectors are compared one by one; with more, a product of matrices is faster."""
-_AXES = 128
+_AXES = 64
 _SAMPLE = 512
+_FIRST = 8
+"""More than are asked for, so many are looked at in full to begin with: what they reach rules most others out."""
 _ROUNDING = 1e-5
 
 
@@ -30,21 +32,24 @@ class NearestCosines:
         if len(vectors) > _FEW or place == 0 or self._reference.shape[1] < 2 * _AXES:
             cosines = vectors @ self._reference.T
         else:
-            found = [self._reference[self._candidates(vector, place)] @ vector for vector in vectors]
+            found = [self._reference[self._candidates(vector, count)] @ vector for vector in vectors]
             return np.stack([np.partition(each, len(each) - count)[len(each) - count :] for each in found])
         cosines.partition(place, axis=1)
         return cosines[:, place:]
 
-    def _candidates(self, vector: np.ndarray, place: int) -> np.ndarray:
-        """Rows among which the largest cosines are.
+    def _candidates(self, vector: np.ndarray, count: int) -> np.ndarray:
+        """Rows among which the `count` largest cosines are.
 
         On a part of the axes a cosine is known up to the product of what of either vector lies outside it.
         """
         axes, known, outside = self._shadow
         part = vector @ axes
-        unknown = np.sqrt(max(0.0, 1 - float(part @ part))) * outside + _ROUNDING
         cosines = known @ part
-        return np.flatnonzero(cosines + unknown >= np.partition(cosines - unknown, place)[place])
+        some = min(count + _FIRST, len(cosines))
+        first = np.argpartition(cosines, -some)[-some:]
+        reached = np.partition(self._reference[first] @ vector, -count)[-count]
+        unknown = np.sqrt(max(0.0, 1 - float(part @ part))) * outside + _ROUNDING
+        return np.flatnonzero(cosines + unknown >= reached)
 
     @cached_property
     def _shadow(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
