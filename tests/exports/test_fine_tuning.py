@@ -20,7 +20,7 @@ def network(name: str = "test_efficientnet", seed: int = 0) -> DeployedNetwork:
 
 
 def tuned(given):
-    return fine_tuning.fine_tuned(given, IMAGES, 10**9, Console(quiet=True))
+    return fine_tuning.fine_tuned(given, given, IMAGES, 10**9, Console(quiet=True))
 
 
 @torch.no_grad()

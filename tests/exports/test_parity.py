@@ -77,7 +77,7 @@ def test_a_float_format_must_answer_alike(values, reason):
     [
         (0, 0, False, ""),
         (5, 50, False, ""),
-        (6, 50, False, "it loses 0.6 points"),
+        (6, 50, False, "it loses 0.60 points"),
         (5, 51, False, "5.1 % of the answers changed"),
         (0, 0, True, ""),
         (4, 10, True, "1,000 images of val do not prove that the loss is within 0.5 points: it may be 0.9; about 16,000 images"),

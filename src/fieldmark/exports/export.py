@@ -132,7 +132,7 @@ class _Export:
         exporter, limits, kept = self.request.exporter, self.request.limits, Cures()
         tried = [self._attempt(kept)]
         least = shortfall(tried[0][0], limits)
-        for cure in cures.in_order(exporter.cures, lambda part: exporter.has(self.source, part)):
+        for cure in cures.in_order(exporter.cures, lambda part: exporter.has(self.source.corrected, part)):
             if not tried[-1][0].reason:
                 break
             tried.append(self._attempt(cure(kept)))
@@ -156,7 +156,7 @@ class _Export:
                     files[batch] = exporter.write(self.source, batch, self.folder)
             else:
                 with self.console.timed(what):
-                    source = (self.source.fine_tuned if how.fine_tuned else self.source).corrected
+                    source = self.source.fine_tuned if how.fine_tuned else self.source.corrected
                     files[batch] = exporter.quantise(source, batch, self.folder, how)
         attempts = [self._measured(batch, files, how) for batch in files]
         failed = next((attempt for attempt in attempts if attempt.reason), None)

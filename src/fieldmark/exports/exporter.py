@@ -75,9 +75,10 @@ class Source:
 
     @cached_property
     def fine_tuned(self) -> Source:
-        """The same with a network that was fine-tuned for int8."""
+        """The same with a network that was corrected and then fine-tuned for int8."""
+        corrected, macs = self.corrected.network, self.run.summary.model.macs
         with self.run.computing():
-            network = fine_tuned(self.network, self.train(IMAGES), self.run.summary.model.macs, self.console)
+            network = fine_tuned(self.network, corrected, self.train(IMAGES), macs, self.console)
         return self._with(network, "fine-tuned")
 
     def _with(self, network: Deployed, name: str) -> Source:
@@ -114,7 +115,7 @@ class Exporter(ABC):
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
         """As `write`, in int8, with a sign on the console of how far it is; for formats with a `tool`.
 
-        The biases of the source's network are corrected already and, where the cures have it so, it is fine-tuned: the tool does neither.
+        The source's network is corrected already, or fine-tuned where the cures have it so: the tool does neither.
         """
         raise NotImplementedError
 

@@ -26,15 +26,15 @@ _FEWEST, _MOST = 8, 200
 """Steps."""
 
 
-def fine_tuned(network: Deployed, images: np.ndarray, macs: int, console: Console) -> Deployed:
-    """A copy that answers alike, and more so once it is quantised; `macs` are its multiply-adds per image.
+def fine_tuned(network: Deployed, start: Deployed, images: np.ndarray, macs: int, console: Console) -> Deployed:
+    """A copy of `start` that, once it is quantised, answers more like `network`; `macs` are its multiply-adds per image.
 
-    It computes in rounded numbers (Jacob et al., CVPR 2018), and its logits and features are held to those in float32. The same arguments
-    return the same weights.
+    It computes in rounded numbers (Jacob et al., CVPR 2018), and its logits and features are held to those of `network` in float32. What it
+    returns in float32 itself is of no account. The same arguments return the same weights.
 
     images: uint8 (n, 3, S, S). BatchNorm keeps its statistics.
     """
-    student = copy.deepcopy(network).requires_grad_(True)
+    student = copy.deepcopy(start).to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
     steps = max(_FEWEST, min(_MOST, round(_WORK / max(macs, 1) / _BATCH)))
     optimizer = torch.optim.Adam(student.parameters(), lr=_RATE)
     with console.progress("fine-tuning", "images") as advance, rounding(student, torch.from_numpy(images[:_OBSERVED])):
@@ -49,7 +49,7 @@ def fine_tuned(network: Deployed, images: np.ndarray, macs: int, console: Consol
             loss.backward()
             optimizer.step()
             advance((step + 1) * _BATCH, steps * _BATCH)
-    return student.requires_grad_(False).eval()
+    return student.requires_grad_(False).to(memory_format=torch.contiguous_format).eval()
 
 
 def _batches(n: int) -> Iterator[np.ndarray]:

@@ -115,7 +115,7 @@ def why_not_int8(agreement: Agreement, loss: AccuracyLoss, limits: Limits) -> st
     """Why an int8 graph fails; "" if it passes."""
     reasons = []
     if loss.points > limits.loss:
-        reasons.append(f"it loses {loss.points:.1f} points of accuracy [{loss.low:.1f}, {loss.high:.1f}], and {limits.loss:g} are allowed")
+        reasons.append(f"it loses {loss.points:.2f} points of accuracy [{loss.low:.2f}, {loss.high:.2f}], and {limits.loss:g} are allowed")
     if agreement.changed > limits.changed:
         reasons.append(f"{agreement.changed:.1f} % of the answers changed, and {limits.changed:g} % are allowed")
     if agreement.largest_difference is None:
