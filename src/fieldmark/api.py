@@ -487,7 +487,7 @@ def export(
     Args:
         run: A finished run.
         out: The folder to create.
-        format: onnx for ONNX Runtime, openvino for x86 processors, where it is the fastest, litert for phones and boards, executorch for
+        format: onnx for ONNX Runtime, openvino for x86 processors, litert for phones and boards, executorch for
             programs in C++ on them, or torch for safetensors.
         int8: Weights and activations of 8 bits, calibrated on images of train; for all but torch.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
