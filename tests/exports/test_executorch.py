@@ -10,18 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sources import expected_of, layers_of, source_of
 
 import fieldmark
-from fieldmark.bundles.parity import Parity
-from fieldmark.core.console import Console
-from fieldmark.core.errors import CheckFailed, InputError
-from fieldmark.core.recipe.model import Model
+from fieldmark.core.errors import InputError
 from fieldmark.exports import cures as chain
 from fieldmark.exports.executorch import ExecuTorchExporter, open_executorch
 from fieldmark.exports.exporter import Cures, Source
-from fieldmark.exports.network import DeployedEnsemble, DeployedNetwork
-from fieldmark.models.factory import build_model
-from fieldmark.runtime.preprocess import Preprocess
+from fieldmark.exports.network import DeployedEnsemble
 from fieldmark.scoring.combination import Stack
 
 executorch = pytest.importorskip("executorch")
@@ -29,17 +25,6 @@ try:
     ExecuTorchExporter().require()
 except InputError as error:
     pytest.skip(str(error), allow_module_level=True)
-
-
-def source_of(work: Path, *names: str, size: int = 32, combination=None) -> Source:
-    """Networks with random weights, and images of noise."""
-    seen = Preprocess(size, "squash", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-    built = [build_model(Model(name=name, weights="none"), 4, size, seed=seed).model for seed, name in enumerate(names)]
-    members = [DeployedNetwork(model, seen).eval() for model in built]
-    network = members[0] if combination is None else DeployedEnsemble(members, combination).eval()
-    images = np.random.default_rng(0).integers(0, 256, (12, 3, size, size), np.uint8)
-    work.mkdir(exist_ok=True)
-    return Source(None, network, work, Console(quiet=True), lambda n: images[:n])
 
 
 def opened(path: Path, source: Source, batch: int = 1, threads: int = 1):
@@ -53,11 +38,6 @@ def outputs_of(path: Path, source: Source, batch: int = 1) -> list[np.ndarray]:
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-@torch.no_grad()
-def expected_of(source: Source) -> list[np.ndarray]:
-    return [output.numpy() for output in source.network(torch.from_numpy(source.calibration))]
-
-
 def layers_in_int8(source: Source, cures: Cures = Cures()) -> int:
     """Convolutions and matrices whose weights are rounded."""
     from fieldmark.exports.executorch_int8 import quantised
@@ -66,10 +46,6 @@ def layers_in_int8(source: Source, cures: Cures = Cures()) -> int:
     model = quantised(source.network, example, source.calibration, cures, isinstance(source.network, DeployedEnsemble))
     layers = [node for node in model.graph.nodes if str(node.target) in ("aten.conv2d.default", "aten.linear.default")]
     return sum("dequantize_per_channel" in str(node.args[1].target) for node in layers)
-
-
-def layers_of(source: Source) -> int:
-    return sum(isinstance(each, (torch.nn.Conv2d, torch.nn.Linear)) for each in source.network.modules())
 
 
 def quantised(source: Source, folder: Path, cures: Cures = Cures(), batch: int = 1) -> Path:
@@ -84,59 +60,9 @@ def float_bundle(finished_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def int8_bundle(finished_run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("bundles") / "int8"
-    return fieldmark.export(finished_run, out, format="executorch", int8=True, max_loss=25, max_changed=25, quiet=True)
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A small network whose work folder keeps its graph."""
     return source_of(tmp_path_factory.mktemp("source") / "work", "test_efficientnet")
-
-
-def test_a_bundle_answers_as_its_run_does(float_bundle, finished_run, birds):
-    ours, theirs = finished_run.predict(birds / "test"), float_bundle.predict(birds / "test")
-    assert [answer.classes for answer in theirs] == [answer.classes for answer in ours]
-    for run, bundle in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(bundle.probabilities, run.probabilities, atol=1e-4)
-    record = float_bundle.record
-    assert record.graph.files == {"1": "model-1.pte", "4": "model-4.pte"} and record.graph.layout == "NCHW"
-    assert {"executorch", "torch"} <= record.versions.keys()
-
-
-def test_an_int8_bundle_answers_nearly_as_its_run_does(int8_bundle, float_bundle, finished_run, birds):
-    parity = Parity.read(int8_bundle.path / "parity.json")
-    assert parity.agreement.equal >= 0.75 * parity.agreement.n and parity.attempts[-1].reason == ""
-    quantisation = int8_bundle.record.quantisation
-    assert quantisation.tool == "XNNPACKQuantizer" and quantisation.images == len(finished_run.predictions("train"))
-    pixels = np.stack([finished_run.preprocess.pixels(path) for path in sorted(birds.glob("train/*/*.png"))[:9]])
-    for ours, theirs in zip(float_bundle.session.outputs(pixels), int8_bundle.session.outputs(pixels), strict=True):
-        assert 0 < np.abs(ours - theirs).mean() < 0.2 * ours.std()
-    sizes = [(bundle.path / "model-1.pte").stat().st_size for bundle in (int8_bundle, float_bundle)]
-    assert sizes[0] < sizes[1] / 2
-
-
-def test_two_exports_of_a_run_are_alike(int8_bundle, finished_run, tmp_path):
-    limits = {"max_loss": 25, "max_changed": 25}
-    again = fieldmark.export(finished_run, tmp_path / "again", format="executorch", int8=True, quiet=True, **limits)
-    assert again.record.files["model-1.pte"] == int8_bundle.record.files["model-1.pte"]
-    assert os.fsencode(tmp_path) not in (again.path / "model-1.pte").read_bytes()
-
-
-def test_a_collapsed_int8_graph_leaves_no_bundle(finished_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(Source, "calibration", property(lambda source: np.zeros((4, 3, 32, 32), np.uint8)))
-    monkeypatch.setattr(chain, "in_order", lambda known, has: iter([lambda cures: Cures(percentile=True)]))
-    with pytest.raises(CheckFailed, match=r"no bundle was written: in executorch int8.*% of the answers changed") as failed:
-        fieldmark.export(finished_run, tmp_path / "bundle", format="executorch", int8=True, quiet=True)
-    assert failed.value.exit_code == 1 and os.listdir(tmp_path) == []
-
-
-def test_nothing_of_its_tools_reaches_the_console(finished_run, tmp_path, capfd):
-    fieldmark.export(finished_run, tmp_path / "bundle", format="executorch", int8=True, max_loss=25, max_changed=25)
-    out, err = capfd.readouterr()
-    lines = ("calibrating", "executorch int8 for 1 image", "batch 1: ", "5 images of val ", "the bundle is ", "correcting biases")
-    assert out == "" and all(line.startswith(lines) for line in err.splitlines()), err
 
 
 def test_an_ensemble_is_one_graph_whose_combination_is_float(tmp_path):
