@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from fieldmark.datasets.thumbnails import thumbnail_of
 from fieldmark.evaluation.evidence import Evidence
 from fieldmark.evaluation.run import Run
 from fieldmark.runtime.decode import UnreadableImage
-from fieldmark.scoring.neighbours import confusions
+from fieldmark.scoring.neighbours import confusions, directions
 
 _SIDE, _QUALITY = 160, 80
 
@@ -25,19 +24,18 @@ def neighbours_of(run: Run, console: Console) -> Neighbours:
     train = run.predictions("train")
     if train is None:
         raise InputError(f"{run.path} has no predictions of its training images", hint="Leave --with neighbours out.")
-    finite = np.isfinite(train.features).all(axis=1) & (train.labels >= 0)
-    train = replace(train, **{name: getattr(train, name)[finite] for name in ("ids", "labels", "logits", "features")}, groups=None)
+    train = train.labelled()
+    train = train.take(np.flatnonzero(np.isfinite(train.features).all(axis=1)))
     images = Evidence(run).images
     shown: list[bytes] = []
     with console.progress("thumbnails", "images") as advance:
         for path in train.ids.tolist():
             shown.append(_jpeg(images, path))
             advance(len(shown), len(train))
-    directions = train.features / np.maximum(np.linalg.norm(train.features, axis=1, keepdims=True), 1e-12)
     return Neighbours(
         ids=train.ids,
         labels=train.labels,
-        features=directions.astype(np.float16),
+        features=directions(train.features).astype(np.float16),
         hashes=tuple(images.hashes[path] for path in train.ids.tolist()),
         thumbnails=tuple(shown),
         confusions=confusions({split: run.predictions(split, features=False) for split in ("val", "test")}),

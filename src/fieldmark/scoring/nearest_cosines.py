@@ -17,6 +17,13 @@ _FIRST = 8
 _ROUNDING = 1e-5
 
 
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """The `count` largest along the last axis, or all if there are fewer, in any order; reorders the values."""
+    place = max(values.shape[-1] - count, 0)
+    values.partition(place, axis=-1)
+    return values[..., place:]
+
+
 class NearestCosines:
     """reference: float32 (n, D), rows of length 1 or 0."""
 
@@ -28,14 +35,9 @@ class NearestCosines:
 
         vectors: float32 (m, D), rows of length 1 or 0
         """
-        place = max(len(self._reference) - count, 0)
-        if len(vectors) > _FEW or place == 0 or self._reference.shape[1] < 2 * _AXES:
-            cosines = vectors @ self._reference.T
-        else:
-            found = [self._reference[self._candidates(vector, count)] @ vector for vector in vectors]
-            return np.stack([np.partition(each, len(each) - count)[len(each) - count :] for each in found])
-        cosines.partition(place, axis=1)
-        return cosines[:, place:]
+        if len(vectors) > _FEW or len(self._reference) <= count or self._reference.shape[1] < 2 * _AXES:
+            return largest(vectors @ self._reference.T, count)
+        return np.stack([largest(self._reference[self._candidates(vector, count)] @ vector, count) for vector in vectors])
 
     def _candidates(self, vector: np.ndarray, count: int) -> np.ndarray:
         """Rows among which the `count` largest cosines are.
@@ -47,7 +49,7 @@ class NearestCosines:
         cosines = known @ part
         some = min(count + _FIRST, len(cosines))
         first = np.argpartition(cosines, -some)[-some:]
-        reached = np.partition(self._reference[first] @ vector, -count)[-count]
+        reached = largest(self._reference[first] @ vector, count).min()
         unknown = np.sqrt(max(0.0, 1 - float(part @ part))) * outside + _ROUNDING
         return np.flatnonzero(cosines + unknown >= reached)
 

@@ -42,7 +42,7 @@ def nearest(train: Labelled, features: np.ndarray, label: int, count: int) -> np
     """
     rows = np.flatnonzero(train.labels == label)
     rows = rows[np.isfinite(train.features[rows]).all(axis=1)]
-    similarity = _directions(features) @ _directions(train.features[rows]).T
+    similarity = directions(features) @ directions(train.features[rows]).T
     return rows[np.argsort(-similarity, axis=1, kind="stable")[:, :count]]
 
 
@@ -78,15 +78,15 @@ def confusions(splits: Mapping[str, Predictions | None]) -> tuple[Confusion | No
             continue
         classes = len(predictions.class_names)
         known = predictions.labelled()
-        said = predicted_classes(known.logits, known.labels)
-        for label, other in enumerate(most_confused(known).tolist()):
-            if other >= 0 and label not in found:
-                own = known.labels == label
-                found[label] = Confusion(other, int((said[own] == other).sum()), int(own.sum()), split)
+        confused, labels = most_confused(known), known.labels
+        counts = np.bincount(labels, minlength=classes)
+        times = np.bincount(labels[predicted_classes(known.logits, labels) == confused[labels]], minlength=classes)
+        for label in np.flatnonzero(confused >= 0).tolist():
+            found.setdefault(label, Confusion(int(confused[label]), int(times[label]), int(counts[label]), split))
     return tuple(found.get(label) for label in range(classes))
 
 
-def _directions(features: np.ndarray) -> np.ndarray:
+def directions(features: np.ndarray) -> np.ndarray:
     """Rows at length 1, in float64; zeros for a row without a direction."""
     rows = np.where(np.isfinite(features).all(axis=1, keepdims=True), features, 0).astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)

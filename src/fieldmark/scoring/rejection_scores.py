@@ -23,7 +23,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
 from fieldmark.scoring.decompositions import SMALLEST_VARIANCE, principal_axes, whitening
 from fieldmark.scoring.metrics import confidences
-from fieldmark.scoring.nearest_cosines import NearestCosines
+from fieldmark.scoring.nearest_cosines import NearestCosines, largest
 from fieldmark.scoring.predictions import Predictions
 
 NEIGHBOURS = 3
@@ -119,22 +119,13 @@ class Energy(_OfLogits):
 
 
 @dataclass(frozen=True, eq=False)
-class Knn(Score):
-    """The mean cosine of the features with those of the 3 nearest training images.
+class _OfNeighbours(Score):
+    """reference: float32 (n, D), features of the training images as rows of length 1"""
 
-    After Sun et al. (ICML 2022), who take the distance to the k-th; in fine-grained data a class may have ten images.
-
-    reference: float32 (n, D), features of the training images as rows of length 1
-    """
-
-    name = "knn"
     reference: np.ndarray
 
-    @classmethod
-    def fit(cls, labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Self:
-        return cls(_unit(features))
-
-    def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def near(self, features: np.ndarray) -> np.ndarray:
+        """The mean cosine with the nearest training images, float64 (n,)."""
         return self._nearest(_unit(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
 
     @cached_property
@@ -143,15 +134,30 @@ class Knn(Score):
 
 
 @dataclass(frozen=True, eq=False)
-class MaxLogitAndKnn(Score):
+class Knn(_OfNeighbours):
+    """The mean cosine of the features with those of the 3 nearest training images.
+
+    After Sun et al. (ICML 2022), who take the distance to the k-th; in fine-grained data a class may have ten images.
+    """
+
+    name = "knn"
+
+    @classmethod
+    def fit(cls, labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Self:
+        return cls(_unit(features))
+
+    def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+        return self.near(features)
+
+
+@dataclass(frozen=True, eq=False)
+class MaxLogitAndKnn(_OfNeighbours):
     """The sum of max-logit and knn, each standardised over training images, which are not counted among their own neighbours.
 
-    reference: as in Knn
     largest, nearness: the mean and standard deviation of max-logit and of knn, float64 (2,)
     """
 
     name = "max-logit+knn"
-    reference: np.ndarray
     largest: np.ndarray
     nearness: np.ndarray
 
@@ -161,15 +167,10 @@ class MaxLogitAndKnn(Score):
         some = np.arange(0, len(reference), math.ceil(len(reference) / _ROWS_AT_ONCE))
         cosines = reference[some] @ reference.T
         cosines[np.arange(len(some)), some] = -1
-        return cls(reference, _moments(_largest(logits[some])), _moments(_nearness(cosines)))
+        return cls(reference, _moments(_largest(logits[some])), _moments(largest(cosines, NEIGHBOURS).mean(axis=1, dtype=np.float64)))
 
     def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
-        near = self._nearest(_unit(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
-        return _standardised(_largest(logits), self.largest) + _standardised(near, self.nearness)
-
-    @cached_property
-    def _nearest(self) -> NearestCosines:
-        return NearestCosines(self.reference)
+        return _standardised(_largest(logits), self.largest) + _standardised(self.near(features), self.nearness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,13 +323,6 @@ def _largest(logits: np.ndarray) -> np.ndarray:
 def energy(logits: np.ndarray) -> np.ndarray:
     """The logarithm of the sum of exponentials: float64 (n,)."""
     return np.asarray(logsumexp(logits.astype(np.float64), axis=1))
-
-
-def _nearness(cosines: np.ndarray) -> np.ndarray:
-    """The mean of the NEIGHBOURS largest of each row, float64 (n,); reorders the rows."""
-    place = max(cosines.shape[1] - NEIGHBOURS, 0)
-    cosines.partition(place, axis=1)
-    return cosines[:, place:].mean(axis=1, dtype=np.float64)
 
 
 def _moments(values: np.ndarray) -> np.ndarray:
