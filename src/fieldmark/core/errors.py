@@ -15,6 +15,11 @@ def escaped(text: str) -> str:
     return "".join(repr(each)[1:-1] if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in text)
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of what another library's error says, or its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong. As text it is the sentence that the user sees: "place: what; remedy (origin)".

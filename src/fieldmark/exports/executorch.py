@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from fieldmark.bundles.graph_session import Run
 from fieldmark.bundles.record import BundleRecord
 from fieldmark.core.environment import kept_environment
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, reason_of
 from fieldmark.core.extras import needed_for
 from fieldmark.core.quiet import quiet
 from fieldmark.exports.exporter import Cures, Exporter, FloatPart, Source
-from fieldmark.exports.network import Deployed, DeployedEnsemble
+from fieldmark.exports.network import Deployed
 
 _FIT = {"executorch": "1.2", "torch": "2.11"}
 """Releases that were built for each other, as the extra has them. Any others pass one another's tensors on wrongly."""
@@ -47,7 +47,7 @@ class ExecuTorchExporter(Exporter):
         with source.console.waiting("calibrating"), converting():
             from fieldmark.exports.executorch_int8 import quantised
 
-            network = quantised(source.network, example, images, cures, _combines(source))
+            network = quantised(source.network, example, images, cures, source.combines)
         write_executorch(network, example, path)
         return [path.name]
 
@@ -55,11 +55,7 @@ class ExecuTorchExporter(Exporter):
         with converting():
             from fieldmark.exports.executorch_int8 import has_part
 
-            return has_part(source.network, _example(source.network, 1), part, _combines(source))
-
-
-def _combines(source: Source) -> bool:
-    return isinstance(source.network, DeployedEnsemble)
+            return has_part(source.network, _example(source.network, 1), part, source.combines)
 
 
 def _example(network: Deployed, batch: int) -> Tensor:
@@ -93,10 +89,9 @@ def converting() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """The operators that are missing, or the first line of what went wrong."""
-    text = str(error).strip()
-    if missing := sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", text))):
+    if missing := sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", str(error)))):
         return f"it has no operator for {', '.join(missing)}"
-    return text.splitlines()[0] if text else type(error).__name__
+    return reason_of(error)
 
 
 def open_executorch(path: Path, record: BundleRecord, threads: int) -> Run:
@@ -109,7 +104,7 @@ def open_executorch(path: Path, record: BundleRecord, threads: int) -> Run:
             program = _Program(library, path, threads)
             program(np.zeros((batch, 3, size, size), np.uint8))
     except RuntimeError as error:
-        raise InputError(f"ExecuTorch cannot run {path}: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"ExecuTorch cannot run {path}: {reason_of(error)}") from error
     return program
 
 

@@ -10,6 +10,7 @@ from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
 
+from fieldmark.exports.calibration import HISTOGRAM_IMAGES, in_batches
 from fieldmark.exports.eight_bits import Operation, Role, rounded
 from fieldmark.exports.exporter import Cures, FloatPart
 from fieldmark.exports.graph_parts import GraphParts, Kind, Node
@@ -41,8 +42,6 @@ _ROLES: dict[Role, frozenset[str]] = {
 """By the name of the operator in PyTorch, without what tells its variants apart."""
 _FUSED = frozenset({"hardtanh", "relu"})
 """They are a part of the convolution before them, if nothing else takes its result."""
-_HISTOGRAM_IMAGES = 128
-"""Of which percentile ranges are computed, which takes several times as long as extremes."""
 _ANNOTATION = "quantization_annotation"
 
 
@@ -50,11 +49,9 @@ def quantised(network: Deployed, example: Tensor, images: np.ndarray, cures: Cur
     """The network with its roundings, weights in int8 per channel; images: uint8 (n, 3, S, S); combines: whether it is an ensemble."""
     traced = torch.export.export(network, (example,)).module()
     prepared = prepare_pt2e(traced, _Quantizer(cures, network.outputs, combines))
-    batch, images = len(example), images[:_HISTOGRAM_IMAGES] if cures.percentile else images
-    places = np.resize(np.arange(len(images)), -(-len(images) // batch) * batch)
     with torch.inference_mode():
-        for start in range(0, len(places), batch):
-            prepared(torch.from_numpy(images[places[start : start + batch]]))
+        for given in in_batches(images[:HISTOGRAM_IMAGES] if cures.percentile else images, len(example)):
+            prepared(torch.from_numpy(given))
     converted = convert_pt2e(prepared)
     _dequantise_for_each(converted)
     return converted

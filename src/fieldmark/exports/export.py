@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def export_run(run: Run, request: Request, out: Path, console: Console) -> Bundl
         preprocess = single.preprocess
         val = open_split(loaded, loaded.rows("val"), preprocess, single.recipe.data.corrupt, console)
         predictions = single.predict_rows(loaded, loaded.rows("val"), console)
-        source = Source(single, deployed(single), Path(work), console, lambda n: _of_train(single, loaded, n, console))
+        source = Source(single, deployed(single), Path(work), console, cache(lambda n: _of_train(single, loaded, n, console)))
         reference = Reference(predictions, single.decisions, single.score)
         _Export(single, request, folder, source, reference, loaded, val, console).write()
     return Bundle.load(out, open_graph)

@@ -16,7 +16,7 @@ from fieldmark.core.console import Console
 from fieldmark.evaluation.run import Run
 from fieldmark.exports.bias_correction import bias_corrected
 from fieldmark.exports.fine_tuning import IMAGES, fine_tuned
-from fieldmark.exports.network import Deployed
+from fieldmark.exports.network import Deployed, DeployedEnsemble
 
 CALIBRATION_IMAGES = 512
 FloatPart = Literal["squeeze-excite", "stem", "head"]
@@ -61,6 +61,11 @@ class Source:
     work: Path
     console: Console
     train: Callable[[int], np.ndarray]
+
+    @property
+    def combines(self) -> bool:
+        """Whether it is an ensemble."""
+        return isinstance(self.network, DeployedEnsemble)
 
     @cached_property
     def calibration(self) -> np.ndarray:
@@ -120,5 +125,5 @@ class Exporter(ABC):
         raise NotImplementedError
 
     def has(self, source: Source, part: FloatPart) -> bool:
-        """Whether there is anything in a part; True where it cannot be told."""
-        return True
+        """Whether there is anything in a part; for formats with a `tool`."""
+        raise NotImplementedError

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldmark.core.environment import kept_environment
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, reason_of
 from fieldmark.core.extras import needed_for
 from fieldmark.core.quiet import quiet
 from fieldmark.exports.exporter import Cures, Exporter, FloatPart, Source
-from fieldmark.exports.network import Deployed, DeployedEnsemble, DeployedNetwork, Normalise
+from fieldmark.exports.network import Deployed, DeployedNetwork, Normalise
 
 
 class LiteRtExporter(Exporter):
@@ -42,18 +42,14 @@ class LiteRtExporter(Exporter):
 
         path, images = folder / f"model-{batch}.tflite", source.calibration
         with source.console.waiting("calibrating"):
-            path.write_bytes(quantised(_graph(source, batch), images, cures, source.work, _combines(source)))
+            path.write_bytes(quantised(_graph(source, batch), images, cures, source.work, source.combines))
         return [path.name]
 
     def has(self, source: Source, part: FloatPart) -> bool:
         from fieldmark.exports.litert_int8 import Graph
 
         with quiet(native=True):
-            return bool(Graph.read(_graph(source, 1)).parts(_combines(source)).of(part))
-
-
-def _combines(source: Source) -> bool:
-    return isinstance(source.network, DeployedEnsemble)
+            return bool(Graph.read(_graph(source, 1)).parts(source.combines).of(part))
 
 
 def _graph(source: Source, batch: int) -> Path:
@@ -84,10 +80,9 @@ def write_litert(network: Deployed, batch: int, path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """The operator that is missing, or the first line of what went wrong."""
-    text = str(error).strip()
-    if missing := re.search(r"Lowering not found: (\S+)", text):
+    if missing := re.search(r"Lowering not found: (\S+)", str(error)):
         return f"it has no operator for {missing[1]}"
-    return text.splitlines()[0] if text else type(error).__name__
+    return reason_of(error)
 
 
 class _ChannelsLast(nn.Module):

@@ -17,6 +17,7 @@ import numpy as np
 from fieldmark.core.files import write_json
 from fieldmark.core.processor import available_cores
 from fieldmark.core.quiet import quiet
+from fieldmark.exports.calibration import in_batches
 from fieldmark.exports.eight_bits import Operation, Role, rounded
 from fieldmark.exports.exporter import Cures
 from fieldmark.exports.graph_parts import GraphParts, Kind, Node
@@ -199,13 +200,11 @@ def _observed(graph: Graph, images: np.ndarray, batch: int, percentile: bool) ->
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    places = np.resize(np.arange(len(images)), -(-len(images) // batch) * batch)
-    starts = range(0, len(places), batch)
-    kept = [1 + int(_OUTSIDE * percentile * len(starts) * prod(graph.tensors[index].shape)) for index in observed]
+    batches = in_batches(images, batch)
+    kept = [1 + int(_OUTSIDE * percentile * len(batches) * prod(graph.tensors[index].shape)) for index in observed]
     tails = [(_Tail(keep), _Tail(keep)) for keep in kept]
-    for start in starts:
-        given = images[places[start : start + batch]].transpose(0, 2, 3, 1)
-        interpreter.set_tensor(graph.images, np.ascontiguousarray(given))
+    for given in batches:
+        interpreter.set_tensor(graph.images, np.ascontiguousarray(given.transpose(0, 2, 3, 1)))
         interpreter.invoke()
         for index, (low, high) in zip(observed, tails, strict=True):
             values = interpreter.get_tensor(index).ravel()

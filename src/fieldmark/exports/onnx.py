@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, reason_of
 from fieldmark.core.extras import needed_for
 from fieldmark.core.quiet import quiet
 from fieldmark.exports import onnx_int8
@@ -36,20 +36,24 @@ class OnnxExporter(Exporter):
         return [name]
 
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
-        name, prepared = f"model-{batch}.onnx", source.work / f"prepared-{batch}.onnx"
-        images = source.calibration
+        name, images = f"model-{batch}.onnx", source.calibration
         with source.console.waiting("calibrating"):
-            if not prepared.is_file():
-                write_onnx(source.network, batch, source.work / name)
-                onnx_int8.prepare(source.work / name, prepared)
-            onnx_int8.quantise(prepared, images, batch, cures, source.work, folder / name)
+            onnx_int8.quantise(_prepared(source, batch), images, batch, cures, source.work, folder / name)
         return [name]
 
     def has(self, source: Source, part: FloatPart) -> bool:
         import onnx
 
-        prepared = next(source.work.glob("prepared-*.onnx"), None)
-        return prepared is None or bool(Structure(onnx.load(prepared)).part(part))
+        return bool(Structure(onnx.load(_prepared(source, 1))).part(part))
+
+
+def _prepared(source: Source, batch: int) -> Path:
+    """The graph in float32 as it is quantised; it is made once."""
+    path = source.work / f"prepared-{batch}.onnx"
+    if not path.is_file():
+        write_onnx(source.network, batch, source.work / f"model-{batch}.onnx")
+        onnx_int8.prepare(source.work / f"model-{batch}.onnx", path)
+    return path
 
 
 def write_onnx(network: Deployed, batch: int, path: Path) -> None:
@@ -97,7 +101,6 @@ def _reason(error: BaseException) -> str:
     """The operator that is missing, or the first line of what went wrong at the bottom."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = str(error).strip()
-    if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text):
+    if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", str(error)):
         return f"it has no operator for {missing[1]}"
-    return text.splitlines()[0] if text else type(error).__name__
+    return reason_of(error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fieldmark.core.quiet import quiet
+from fieldmark.exports.calibration import HISTOGRAM_IMAGES, in_batches
 from fieldmark.exports.exporter import Cures
 from fieldmark.exports.onnx_structure import Structure
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 _PERCENTILE = 99.999
-_HISTOGRAM_IMAGES = 128
 _AT_ONCE = 8
 """Images whose activations are held in memory together, for histograms."""
 
@@ -51,7 +51,7 @@ def quantise(prepared: Path, images: np.ndarray, batch: int, cures: Cures, range
     original = onnx.load(prepared)
     structure = Structure(original)
     chosen = structure.quantised().difference(*(structure.part(part) for part in cures.in_float))
-    batches = _batches(images[:_HISTOGRAM_IMAGES] if cures.percentile else images, batch)
+    batches = in_batches(images[:HISTOGRAM_IMAGES] if cures.percentile else images, batch)
     method = CalibrationMethod.Percentile if cures.percentile else CalibrationMethod.MinMax
     options = {"CalibPercentile": _PERCENTILE, "CalibStridedMinMax": _divisor(len(batches), max(1, _AT_ONCE // batch))}
     with quiet(native=True):
@@ -95,12 +95,6 @@ class _Reader:
     def get_next(self) -> dict[str, np.ndarray] | None:
         images = next(self._left, None)
         return None if images is None else {"images": images}
-
-
-def _batches(images: np.ndarray, batch: int) -> np.ndarray:
-    """uint8 (n, batch, 3, S, S), the last one filled up from the first images."""
-    n = -(-len(images) // batch)
-    return np.resize(images, (n * batch, *images.shape[1:])).reshape(n, batch, *images.shape[1:])
 
 
 def _divisor(n: int, at_most: int) -> int:

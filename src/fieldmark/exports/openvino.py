@@ -18,10 +18,10 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
 from fieldmark.core.extras import needed_for
 from fieldmark.core.quiet import quiet
+from fieldmark.exports.calibration import in_batches
 from fieldmark.exports.cures import multiplies_int8
 from fieldmark.exports.exporter import Cures, Exporter, FloatPart, Source
 from fieldmark.exports.graph_parts import GraphParts, Kind, Node
-from fieldmark.exports.network import DeployedEnsemble
 from fieldmark.exports.onnx import write_onnx
 
 _KINDS: dict[str, Kind] = {
@@ -59,17 +59,13 @@ class OpenVinoExporter(Exporter):
     def quantise(self, source: Source, batch: int, folder: Path, cures: Cures) -> list[str]:
         graph = _graph(source, batch)
         images = _Images(source.calibration, batch, source.console)
-        parts = _parts(source, graph)
+        parts = parts_of(graph, source.combines)
         with quiet(progress=True):
             quantised = _quantised(graph, images, cures, parts)
         return _save(quantised, batch, folder)
 
     def has(self, source: Source, part: FloatPart) -> bool:
-        return bool(_parts(source, _graph(source, 1)).of(part))
-
-
-def _parts(source: Source, graph: Any) -> GraphParts:
-    return parts_of(graph, isinstance(source.network, DeployedEnsemble))
+        return bool(parts_of(_graph(source, 1), source.combines).of(part))
 
 
 def parts_of(graph: Any, combines: bool) -> GraphParts:
@@ -158,7 +154,7 @@ def _quantised(graph: Any, images: _Images, cures: Cures, parts: GraphParts) -> 
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """Images in batches of one size, however often they are gone through; those of the last batch are repeated to fill it."""
+    """Images in batches, however often they are gone through."""
 
     images: np.ndarray
     batch: int
@@ -168,11 +164,10 @@ class _Images:
         return -(-len(self.images) // self.batch)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        places = np.resize(np.arange(len(self.images)), len(self) * self.batch)
         with self.console.progress("calibrating", "images") as advance:
-            for start in range(0, len(places), self.batch):
-                yield np.ascontiguousarray(self.images[places[start : start + self.batch]])
-                advance(min(start + self.batch, len(self.images)), len(self.images))
+            for number, given in enumerate(in_batches(self.images, self.batch), 1):
+                yield given
+                advance(min(number * self.batch, len(self.images)), len(self.images))
 
 
 def _load_nncf() -> Any:

@@ -17,7 +17,7 @@ from timm.layers.drop import DropPath
 from timm.models import PretrainedCfg, get_arch_name, get_pretrained_cfg, is_model
 from torch import Tensor, nn
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, reason_of
 from fieldmark.core.manifest import Preprocessing, StartingWeights
 from fieldmark.core.names import suggest
 from fieldmark.core.randomness import key
@@ -249,7 +249,7 @@ def _run(module: nn.Module, size: int) -> Any:
 
 def _unusable(settings: Model, size: int, error: Exception, pretrained: Path | None = None) -> InputError:
     name = settings.name
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = reason_of(error)
     if _refusal(settings, size) is None:
         if pretrained is not None:
             return InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-from fieldmark.core.errors import InputError
+from fieldmark.core.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,5 +82,5 @@ def _unreachable(name: str) -> InputError:
 
 
 def _failed(name: str, error: Exception) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InputError(f"no pretrained weights for {name}: they could not be fetched or read ({reason})", hint=f"Try again, or {_INSTEAD}.")
+    said = f"no pretrained weights for {name}: they could not be fetched or read ({reason_of(error)})"
+    return InputError(said, hint=f"Try again, or {_INSTEAD}.")
