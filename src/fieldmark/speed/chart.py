@@ -43,7 +43,7 @@ def latency_chart(found: Benchmark) -> Chart:
         axes.margins(x=0.25)
         plain_axes(axes)
         axes.set_axisbelow(True)
-        axes.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+        axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
 
     beside = f", next to {found.alongside} cop{'ies' if found.alongside > 1 else 'y'}" if found.alongside else ""
     title = f"Latency, {found.threads} thread{'s' * (found.threads > 1)}{beside}"
