@@ -507,7 +507,7 @@ def export(
 
     folder = _folder(run)
     batches = (batch,) if isinstance(batch, int) else tuple(batch)
-    parts = (include,) if isinstance(include, str) else tuple(include)
+    parts = tuple(include) if isinstance(include, list | tuple) else (include,)
     request = Request.of(format, int8, batches, Limits(loss=max_loss, changed=max_changed, strict=strict), parts)
     from fieldmark.evaluation.run import Run
     from fieldmark.exports.export import export_run

@@ -8,9 +8,9 @@ from fieldmark import api
 from fieldmark.core import arguments
 from fieldmark.core.errors import InputError
 
-OF_SEVERAL_KINDS = set(
-    "run runs sources images unknown boxes settings keys recipe severities columns data metrics class_depth batch path folders".split()  # noqa: SIM905
-)
+SOURCES = "run runs sources images unknown boxes data path folders"
+VALUES = "settings keys recipe severities columns metrics class_depth batch include"
+OF_SEVERAL_KINDS = {*SOURCES.split(), *VALUES.split()}
 """Arguments that say themselves what they take."""
 PUBLIC = [getattr(api, name) for name in fieldmark.__all__ if hasattr(api, name) and name not in fieldmark._ELSEWHERE]
 

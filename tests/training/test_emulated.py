@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.runs import train
 
 from fieldmark.core.console import Console
 from fieldmark.core.run_folder import RunFolder
@@ -12,6 +11,7 @@ from fieldmark.datasets.loading import find_data
 from fieldmark.evaluation.run import Run
 from fieldmark.models import execution
 from fieldmark.training.setup import EMULATED, prepare, restore
+from runs import train
 
 
 @pytest.fixture(scope="module")
