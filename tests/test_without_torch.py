@@ -99,7 +99,7 @@ def test_commands_that_need_torch_say_what_to_install_in_one_line(birds: Path, t
 @pytest.mark.timeout(900)
 def test_the_base_install_has_no_torch_and_reads_data(birds: Path, tmp_path: Path) -> None:
     """In a new environment, with the versions of constraints.txt from the package index."""
-    run = new_environment(tmp_path).run
+    run = new_environment(tmp_path, "serve").run
     packages = run("python", "-m", "pip", "list", "--format=json")
     assert {"torch", "torchvision", "timm"}.isdisjoint(each["name"] for each in json.loads(packages.stdout))
     imported = run("python", "-c", IMPORT_ALL, *light_packages())

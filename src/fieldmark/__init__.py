@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
     from fieldmark.api import search as search
+    from fieldmark.api import serve as serve
     from fieldmark.api import stream as stream
     from fieldmark.api import study_table as study_table
     from fieldmark.api import submit as submit
@@ -80,6 +81,7 @@ __all__ = [
     "resume",
     "run_study",
     "search",
+    "serve",
     "stream",
     "study_table",
     "submit",

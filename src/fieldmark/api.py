@@ -573,6 +573,83 @@ def benchmark(
     return found
 
 
+@checked
+def serve(
+    *models: Run | Bundle | str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int = 1,
+    max_batch: int | None = None,
+    queue: int = 64,
+    deadline: float = 10.0,
+    max_wait_ms: float = 0.0,
+    max_mb: float = 32.0,
+    max_images: int = 64,
+    max_megapixels: float = 50.0,
+    max_frames: int = 100,
+    api_key: str | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    cors: Sequence[str] = (),
+    allow_host: Sequence[str] = (),
+    feedback: str | Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Answer over HTTP, for programs and in a browser, until stopped by Ctrl-C or SIGTERM; SIGHUP loads the models again.
+
+    Args:
+        models: Runs and bundles, each PATH, or NAME=PATH.
+        host: The address to listen at; the default is reached from this machine alone, and 0.0.0.0 from all.
+        port: The port; 0 for a free one.
+        threads: How many threads compute one image; as many images are computed at once as the cores allow.
+        max_batch: How many images are computed together at most; by default the largest batch of a bundle's graphs.
+        queue: How many images may wait or be worked at; what would exceed it is turned away, to come again later.
+        deadline: Seconds in which a request is answered, or not at all.
+        max_wait_ms: How long an image may wait for others to be computed with, in milliseconds.
+        max_mb: MiB that a request may have.
+        max_images: Images that a request may have.
+        max_megapixels: Millions of pixels that an image may have.
+        max_frames: Frames that an animation may have.
+        api_key: What callers have to know; by default the environment variable FIELDMARK_API_KEY, if it is set.
+        tls_cert: The file of a certificate, for HTTPS; phones open the camera only then.
+        tls_key: The file of its key.
+        cors: Origins whose pages may call, such as https://example.org.
+        allow_host: Further names that the server may be called by.
+        feedback: A folder that keeps the images whose answers users corrected, to train on.
+        quiet: Print nothing, not even a line for each request.
+
+    Raises:
+        InputError: a model cannot be loaded, or nobody may listen at the address.
+    """
+    from fieldmark.core.extras import needed_for
+    from fieldmark.serving.settings import API_KEY, Settings, named_models
+
+    kind = "runs and bundles are given as the paths of their folders"
+    settings = Settings(
+        named_models([path_of(getattr(model, "path", model), kind) for model in models]),
+        host,
+        port,
+        threads,
+        max_batch,
+        queue,
+        deadline,
+        max_wait_ms,
+        max_mb,
+        max_images,
+        max_megapixels,
+        max_frames,
+        api_key or os.environ.get(API_KEY) or None,
+        None if tls_cert is None else Path(tls_cert),
+        None if tls_key is None else Path(tls_key),
+        tuple(cors),
+        tuple(allow_host),
+        None if feedback is None else Path(feedback),
+    )
+    with needed_for("serving"):
+        from fieldmark.serving.server import serve as answer
+    answer(settings, _opened, Console(quiet))
+
+
 # ---- studies ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -881,6 +958,13 @@ def _run_or_bundle(run: Run | Bundle | str | Path) -> Run | Bundle:
     if isinstance(run, Bundle):
         return run
     return load_bundle(run) if is_bundle(run) else Run.load(run)
+
+
+def _opened(path: Path, threads: int) -> Run | Bundle:
+    """A run or a bundle, to be served."""
+    from fieldmark.bundles.bundle import is_bundle
+
+    return load_bundle(path, threads) if is_bundle(path) else _run_or_bundle(path)
 
 
 def _folder(run: Run | str | Path) -> Path:

@@ -129,7 +129,7 @@ def test_several_networks_see_each_image_in_their_own_view_and_answer_as_one() -
     small, large = Brightness(), Brightness(Preprocess(9, "letterbox", WHOLE.mean, WHOLE.std), slope=2.0)
     combination = Mean("logits", np.array([0.5, 0.25, 0.25]))
     together = Answerer(Networks((small, Brightness(other), large), combination), NAMES)
-    assert len(together.networks._views) == 2
+    assert len(together.networks.views) == 2
     logits, _ = Brightness()(np.full((1, 3, 4, 4), 90, np.uint8))
     logits = combination([logits, logits, 2 * logits])
     found = together.answer(png(90), top=3)

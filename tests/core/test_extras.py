@@ -15,6 +15,7 @@ from fieldmark.core.extras import how_to_install, needed_for
         ("timm", "PyTorch", "train"),
         ("torchvision", "PyTorch", "train"),
         ("optuna", "Optuna", "search"),
+        ("uvicorn", "FastAPI and uvicorn", "serve"),
         ("ray", "Ray", "ray"),
         ("tensorboard", "TensorBoard", "tensorboard"),
         ("pillow_heif", "pillow-heif", "heif"),

@@ -39,7 +39,7 @@ class Answerer:
         """The answer for one image, or for the object in `box`; its note says why if there is none. `top` is as in `stream`."""
         _check(top)
         looked, outputs = self.networks.one(image, box)
-        return _told(looked, Answer() if outputs is None else next(self._decided(*outputs, top)))
+        return told(looked, Answer() if outputs is None else next(self.decided(*outputs, top)))
 
     def stream(self, images: Iterable[Image], top: int = 5, boxes: Boxes | None = None) -> Iterator[Answer]:
         """Answers one by one and in bounded memory, however many images there are.
@@ -60,10 +60,10 @@ class Answerer:
             return None if by_path is None or isinstance(image, bytes) else by_path.get(os.path.abspath(image))
 
         for chunk, outputs in self.networks.stream(images, box_of):
-            answers = iter(() if outputs is None else self._decided(*outputs, top))
+            answers = iter(() if outputs is None else self.decided(*outputs, top))
             for looked in chunk:
                 whole = by_path is not None and box_of(looked.image) is None
-                yield _told(looked, Answer() if looked.problem else next(answers), "no box and was seen whole" if whole else "")
+                yield told(looked, Answer() if looked.problem else next(answers), "no box and was seen whole" if whole else "")
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
         """Which images are to be rejected: bool (n,); None if the run was not calibrated."""
@@ -71,7 +71,8 @@ class Answerer:
             return None
         return self.decisions.unknown(self.score, logits, features)
 
-    def _decided(self, logits: np.ndarray, features: np.ndarray, top: int) -> Iterator[Answer]:
+    def decided(self, logits: np.ndarray, features: np.ndarray, top: int) -> Iterator[Answer]:
+        """The answers that outputs lead to, without the paths of their images."""
         probabilities, unknown = calibrated_probabilities(self.decisions, logits), self.unknown(logits, features)
         names = self.class_names
         sets = np.zeros(logits.shape, bool) if self.decisions is None else self.decisions.sets.sets(probabilities)
@@ -111,7 +112,7 @@ def _check(top: int) -> None:
         raise InputError(f"the number of classes to name must be at least 1, got {top}")
 
 
-def _told(looked: Looked[Image], answer: Answer, *more: str) -> Answer:
+def told(looked: Looked[Image], answer: Answer, *more: str) -> Answer:
     """The answer with the path of its image, and with what is to be said of it, such as the reason why there is none."""
     note = "; ".join(f"it has {each}" for each in (looked.note, *more) if each)
     return replace(answer, path=_path(looked.image), note=looked.problem or answer.note or note)

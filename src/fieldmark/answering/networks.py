@@ -43,7 +43,7 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Decoded:
+class Decoded:
     """An image as each view shows it, uint8 (3, size, size)."""
 
     views: tuple[np.ndarray, ...] = ()
@@ -67,32 +67,33 @@ class Networks:
         self, images: Iterable[Given], box_of: Callable[[Given], Box | None] = lambda image: None
     ) -> Iterator[tuple[list[Looked[Given]], Outputs | None]]:
         """Chunks of images, and the outputs for those that can be read; None if none can."""
-        for chunk, decoded in decoded_in_chunks(images, lambda image: self._decode(image, box_of(image)), self.batch):
+        for chunk, decoded in decoded_in_chunks(images, lambda image: self.decode(image, box_of(image)), self.batch):
             sound = [each.views for each in decoded if not each.problem]
             looked = [Looked(image, each.problem, each.note) for image, each in zip(chunk, decoded, strict=True)]
-            yield looked, self._outputs(sound) if sound else None
+            yield looked, self.outputs(sound) if sound else None
 
     def one(self, image: Given, box: Box | None = None) -> tuple[Looked[Given], Outputs | None]:
         """One image, and the outputs (n = 1) for it or for the object in `box`; None if it cannot be read."""
-        decoded = self._decode(image, box)
-        return Looked(image, decoded.problem, decoded.note), None if decoded.problem else self._outputs([decoded.views])
+        decoded = self.decode(image, box)
+        return Looked(image, decoded.problem, decoded.note), None if decoded.problem else self.outputs([decoded.views])
 
     @cached_property
-    def _views(self) -> tuple[Preprocess, ...]:
+    def views(self) -> tuple[Preprocess, ...]:
         """Networks with the same view see the same pixels."""
         return tuple(dict.fromkeys(session.preprocess.view for session in self.sessions))
 
-    def _decode(self, image: Image, box: Box | None) -> _Decoded:
+    def decode(self, image: Image, box: Box | None = None) -> Decoded:
+        """What the networks see of an image, or of the object in `box`; `problem` says why it cannot be read."""
         notes: list[str] = []
         try:
-            views = tuple(view.pixels(image, box=box, notes=notes) for view in self._views)
+            views = tuple(view.pixels(image, box=box, notes=notes) for view in self.views)
         except UnreadableImage as error:
-            return _Decoded(problem=error.reason)
-        return _Decoded(views, note="; ".join(dict.fromkeys(notes)))
+            return Decoded(problem=error.reason)
+        return Decoded(views, note="; ".join(dict.fromkeys(notes)))
 
-    def _outputs(self, views: Sequence[tuple[np.ndarray, ...]]) -> Outputs:
-        """Of at least one image."""
-        seen = dict(zip(self._views, map(np.stack, zip(*views, strict=True)), strict=True))
+    def outputs(self, views: Sequence[tuple[np.ndarray, ...]]) -> Outputs:
+        """Of at least one image, decoded."""
+        seen = dict(zip(self.views, map(np.stack, zip(*views, strict=True)), strict=True))
         outputs = [session(seen[session.preprocess.view]) for session in self.sessions]
         if self.combination is None:
             return outputs[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,30 @@ from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Which networks answer: the name of the network, its format ("run" for a run), its precision, and a hash of what it consists of."""
+
+    network: str
+    format: str
+    precision: str
+    digest: str
+
+
 class Predictor(ABC):
     """Networks in a folder, with the decisions that were fitted to them."""
 
     path: Path
+
+    @property
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Which networks answer."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> Mapping[str, Sequence[str]]:
+        """The parent of each class in the taxonomy, by the name of each level."""
 
     @property
     @abstractmethod

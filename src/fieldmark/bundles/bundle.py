@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
-from fieldmark.answering.predictor import Predictor
+from fieldmark.answering.predictor import Identity, Predictor
 from fieldmark.bundles.graph_session import GraphSession, Run
 from fieldmark.bundles.neighbours import Neighbours
 from fieldmark.bundles.record import BundleRecord
@@ -58,6 +58,10 @@ class Bundle(Predictor):
         if threads is not None and threads < 1:
             raise InputError(f"the number of threads must be at least 1, got {threads}")
         return cls(folder, record, open_graph, threads)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.record.network.name, self.record.format, self.record.precision, self.record.digest)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -281,6 +281,59 @@ def benchmark(
         found.check_budget(budget_ms)
 
 
+@command(
+    api.serve,
+    "serve bundles/mine",
+    "serve birds=bundles/birds cars=runs/cars --port 8080",
+    "serve bundles/mine --host 0.0.0.0 --api-key open-sesame",
+    group=DEPLOY,
+)
+def serve(
+    models: list[str],
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int = 1,
+    max_batch: int | None = None,
+    queue: int = 64,
+    deadline: float = 10.0,
+    max_wait_ms: float = 0.0,
+    max_mb: float = 32.0,
+    max_images: int = 64,
+    max_megapixels: float = 50.0,
+    max_frames: int = 100,
+    api_key: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    cors: tuple[str, ...] = (),
+    allow_host: tuple[str, ...] = (),
+    feedback: Path | None = None,
+    quiet: Quiet = False,
+) -> None:
+    api.serve(
+        *models,
+        host=host,
+        port=port,
+        threads=threads,
+        max_batch=max_batch,
+        queue=queue,
+        deadline=deadline,
+        max_wait_ms=max_wait_ms,
+        max_mb=max_mb,
+        max_images=max_images,
+        max_megapixels=max_megapixels,
+        max_frames=max_frames,
+        api_key=api_key,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        cors=cors,
+        allow_host=allow_host,
+        feedback=feedback,
+        quiet=quiet,
+    )
+
+
 @command(api.report, "report runs/mine", "report runs/one runs/two --out comparison.html", group=LOOK)
 def report(runs: list[Path], /, *, out: Path | None = None, quiet: Quiet = False) -> None:
     say(quiet, f"the report is {api.report(*runs, out=out, quiet=quiet)}")

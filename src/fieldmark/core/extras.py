@@ -8,7 +8,7 @@ from typing import Literal
 
 from fieldmark.core.errors import InputError
 
-Extra = Literal["executorch", "export", "heif", "litert", "onnx", "openvino", "ray", "search", "tensorboard", "train"]
+Extra = Literal["executorch", "export", "heif", "litert", "onnx", "openvino", "ray", "search", "serve", "tensorboard", "train"]
 _LIBRARIES: dict[Extra, tuple[str, tuple[str, ...]]] = {
     "executorch": ("ExecuTorch", ("executorch",)),
     "export": ("the exporters", ("ai_edge_quantizer", "litert_torch", "nncf", "onnx", "onnxscript")),
@@ -18,6 +18,7 @@ _LIBRARIES: dict[Extra, tuple[str, tuple[str, ...]]] = {
     "openvino": ("OpenVINO", ("openvino",)),
     "ray": ("Ray", ("ray",)),
     "search": ("Optuna", ("optuna",)),
+    "serve": ("FastAPI and uvicorn", ("fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn")),
     "tensorboard": ("TensorBoard", ("tensorboard",)),
     "train": ("PyTorch", ("torch", "torchvision", "timm")),
 }

@@ -5,6 +5,7 @@ What computes is imported when something is computed, so that a run is loaded, a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import safetensors
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
-from fieldmark.answering.predictor import Predictor
+from fieldmark.answering.predictor import Identity, Predictor
 from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
@@ -80,6 +81,15 @@ class Run(Predictor):
         if not run.is_combined and not run.folder.best_weights.is_file():
             raise InputError(f"{path} has no trained weights yet", hint=f"fieldmark resume {typed(path)}")
         return run
+
+    @property
+    def identity(self) -> Identity:
+        """`digest` is that of the weights of all its networks."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            digest.update(member.folder.best_weights.read_bytes())
+        networks = dict.fromkeys(member.recipe.model.name for member in self.members)
+        return Identity(", ".join(networks), "run", self.recipe.train.precision, digest.hexdigest())
 
     @property
     def summary(self) -> Summary:

@@ -97,6 +97,12 @@ def decode(source: bytes | Path, name: str | None = None, at_least: int | None =
     return np.asarray(open_rgb(source, name, at_least, colours=colours))
 
 
+def unloaded(data: bytes, name: str = "image") -> ImageFile.ImageFile:
+    """The image of which the headers alone were read, for what they say of its size and frames. Raises UnreadableImage."""
+    with _reasons(name):
+        return _open(data, name)
+
+
 def dimensions(source: bytes | Path, name: str | None = None) -> tuple[int, int]:
     """(width, height) of what `decode` returns, from the header only. Raises UnreadableImage."""
     name = _name(source, name)

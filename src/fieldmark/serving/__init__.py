@@ -1,0 +1,1 @@
+"""A server that answers for images over HTTP, for one or several runs and bundles."""
