@@ -10,8 +10,8 @@ _GIF_BLOCKS = 2_000_000
 """Blocks of a GIF that are walked over; each has up to 255 bytes."""
 
 
-def check_image(data: bytes, max_pixels: int, max_frames: int) -> None:
-    """Raises UnreadableImage if it has more, or is no image."""
+def check_image(data: bytes, max_pixels: int, max_frames: int) -> int:
+    """The number of its pixels. Raises UnreadableImage if it has more, or more frames, or is no image."""
     image = unloaded(data)
     if (pixels := image.width * image.height) > max_pixels:
         raise UnreadableImage("image", f"{image.width} x {image.height} pixels, more than the limit of {max_pixels / 1e6:g} million")
@@ -19,6 +19,7 @@ def check_image(data: bytes, max_pixels: int, max_frames: int) -> None:
         raise UnreadableImage("image", "it has no pixels")
     if _has_more_frames(image, data, max_frames):
         raise UnreadableImage("image", f"more frames than the limit of {max_frames:,}")
+    return pixels
 
 
 def _has_more_frames(image: Any, data: bytes, limit: int) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,10 @@ Open = Callable[[Path, int], Predictor]
 """Opens the run or bundle in a folder, to compute an image with so many threads."""
 _MOST_AT_ONCE = 8
 """Images that a network without batch sizes of its own computes together."""
+
+_LARGE = 12_000_000
+"""Pixels from which on one image is decoded at a time, for it may take a hundred times the memory of its file."""
+_one_large = Lock()
 
 
 class Given(NamedTuple):
@@ -105,8 +111,9 @@ class ServedModel:
         return 1 if self._is_shared() or self.identity.format in ("run", "torch", "executorch") else self._settings.computations
 
     def _decode(self, given: Given) -> _Ready:
-        check_image(given.data, self._settings.max_pixels, self._settings.max_frames)
-        decoded = self.predictor.answerer.networks.decode(given.data, given.box)
+        pixels = check_image(given.data, self._settings.max_pixels, self._settings.max_frames)
+        with _one_large if pixels > _LARGE else nullcontext():
+            decoded = self.predictor.answerer.networks.decode(given.data, given.box)
         if decoded.problem:
             raise UnreadableImage("image", decoded.problem)
         return _Ready(decoded, given.top)

@@ -103,6 +103,8 @@ class Arrival:
         await self._into(None, parser)
 
     async def _into(self, kept: bytearray | None, parser: MultipartParser | None = None) -> Any:
+        if self._request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError(415, "the body is compressed", "Send it as it is: images are compressed already.", {"Connection": "close"})
         announced = self._request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._limits.max_bytes:
             raise self._too_large()
@@ -196,7 +198,7 @@ class _Form:
 
     def _read(self, into: bytearray, data: bytes) -> None:
         if len(into) + len(data) > _HEADER_BYTES:
-            raise ApiError(431, "a header of the form is too long")
+            raise ApiError(400, "a header of the form is too long")
         into += data
 
     def _header_end(self) -> None:

@@ -45,7 +45,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody} for status in (400, 401, 403, 404, 421, *statuses)}
 
 
-OF_IMAGES = errors(408, 413, 415, 422, 429, 431, 503)
+OF_IMAGES = errors(408, 413, 415, 422, 429, 503)
 
 
 def routes(serving: Serving) -> APIRouter:
