@@ -34,6 +34,17 @@ class Identity:
     digest: str
 
 
+@dataclass(frozen=True)
+class OnVal:
+    """What answers were like for images of val; None where it is not known.
+
+    confidence: the mean probability of the likeliest class. unknown: the share of images that were unknown.
+    """
+
+    confidence: float | None = None
+    unknown: float | None = None
+
+
 class Predictor(ABC):
     """Networks in a folder, with the decisions that were fitted to them."""
 
@@ -43,6 +54,11 @@ class Predictor(ABC):
     @abstractmethod
     def identity(self) -> Identity:
         """Which networks answer."""
+
+    @property
+    @abstractmethod
+    def on_val(self) -> OnVal:
+        """What its answers were like for images of val."""
 
     @property
     @abstractmethod

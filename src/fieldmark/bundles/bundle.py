@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from functools import cached_property
@@ -11,9 +12,10 @@ from typing import TypeGuard
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
-from fieldmark.answering.predictor import Identity, Predictor
+from fieldmark.answering.predictor import Identity, OnVal, Predictor
 from fieldmark.bundles.graph_session import GraphSession, Run
 from fieldmark.bundles.neighbours import Neighbours
+from fieldmark.bundles.parity import Parity
 from fieldmark.bundles.record import BundleRecord
 from fieldmark.core.arguments import path_of
 from fieldmark.core.console import Console
@@ -62,6 +64,15 @@ class Bundle(Predictor):
     @property
     def identity(self) -> Identity:
         return Identity(self.record.network.name, self.record.format, self.record.precision, self.record.digest)
+
+    @property
+    def on_val(self) -> OnVal:
+        """`confidence` is its accuracy, which calibrated probabilities equal on average; `unknown` is what was promised."""
+        parity = Parity.read(self.path / PARITY)
+        if self.decisions is None or parity.learnt:
+            return OnVal()
+        unknown = 0.0 if math.isinf(self.decisions.threshold) else 1 - self.decisions.record.rejection.accept
+        return OnVal(parity.loss.bundle / 100 if parity.loss.n else None, unknown)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import safetensors
 
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
-from fieldmark.answering.predictor import Identity, Predictor
+from fieldmark.answering.predictor import Identity, OnVal, Predictor
 from fieldmark.core.arguments import checked
 from fieldmark.core.console import Console
 from fieldmark.core.ensemble_record import EnsembleRecord
@@ -90,6 +90,16 @@ class Run(Predictor):
             digest.update(member.folder.best_weights.read_bytes())
         networks = dict.fromkeys(member.recipe.model.name for member in self.members)
         return Identity(", ".join(networks), "run", self.recipe.train.precision, digest.hexdigest())
+
+    @property
+    def on_val(self) -> OnVal:
+        """From the predictions of val, unless the network has learnt them."""
+        val = self.predictions("val")
+        if val is None or self.has_learnt_val:
+            return OnVal()
+        top = self.probabilities(val.logits).max(axis=1)
+        unknown = self.answerer.unknown(val.logits, val.features)
+        return OnVal(float(top[np.isfinite(top)].mean()), None if unknown is None else float(unknown.mean()))
 
     @property
     def summary(self) -> Summary:

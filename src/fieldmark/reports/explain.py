@@ -23,6 +23,7 @@ from fieldmark.answering.answerer import Boxes
 from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
 from fieldmark.bundles.bundle import Bundle
+from fieldmark.bundles.heat_map import heat_map
 from fieldmark.bundles.neighbours import Neighbours
 from fieldmark.core.console import Console
 from fieldmark.core.errors import InputError
@@ -363,11 +364,7 @@ class _BundleExplainer(_Explainer):
         logits, _, maps = self.run.session.outputs(pixels)
         if int(logits[0].argmax()) != label:
             return None  # vector scaling chose another class than the one that the map is of
-        coarse = np.maximum(maps[0], 0)
-        if not (np.isfinite(coarse).all() and coarse.max() > 0):
-            return np.zeros(pixels.shape[-2:], np.float32)
-        fine = Image.fromarray(coarse / coarse.max()).resize(pixels.shape[-2:], Image.Resampling.BILINEAR)
-        return np.asarray(fine, np.float32)
+        return heat_map(maps[0], pixels.shape[-1])
 
     def _shown(self, path: str) -> _Neighbour:
         neighbours = self.run.neighbours

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fieldmark.serving import v1
+from fieldmark.serving import v1, v2
 from fieldmark.serving.errors import ApiError, handle_errors, told_error
 from fieldmark.serving.security import HEADERS, TOKEN_HEADER, content_policy
 from fieldmark.serving.serving import Serving
@@ -27,6 +27,7 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 def make_app(serving: Serving) -> FastAPI:
     app = FastAPI(title="Fieldmark", version="1", docs_url=None, redoc_url=None)
     app.include_router(v1.routes(serving))
+    app.include_router(v2.routes(serving))
     handle_errors(app)
     page, policy = _page(serving.guard.token)
 
@@ -76,7 +77,7 @@ class Around:
             try:
                 serving.guard.check(scope["method"], scope["path"], headers)
             except ApiError as error:
-                await told_error(error.status, error.message, error.hint, error.headers)(scope, receive, told)
+                await told_error(scope["path"], error.status, error.message, error.hint, error.headers)(scope, receive, told)
             else:
                 await self._app(scope, receive, told)
         finally:

@@ -73,7 +73,7 @@ class ServedModel:
         self.predictor = open_model(path, settings.threads)
         self.predictor.load_runtime(Console(quiet=True))
         self.identity, self.loaded = self.predictor.identity, datetime.now(UTC)
-        self.class_names = self.predictor.class_names
+        self.class_names, self.on_val = self.predictor.class_names, self.predictor.on_val
         sizes = self.predictor.session.batches if isinstance(self.predictor, Bundle) else (1, _MOST_AT_ONCE)
         max_batch = min(settings.max_batch or max(sizes), max(sizes))
         computing = [self.predictor, *(open_model(path, settings.threads) for _ in range(self._copies() - 1))]

@@ -60,6 +60,32 @@ class Answers(BaseModel):
     answers: list[ImageAnswer | FailedAnswer] = Field(description="In the order of the images.")
 
 
+class EvidenceMap(BaseModel):
+    png: str = Field(description="A grey PNG of 8 bits as a data URI: how much each place of the square speaks for the likeliest class.")
+
+
+class TrainingImage(BaseModel):
+    class_: str = Field(alias="class")
+    path: str = Field(description="In the dataset.")
+    similarity: float = Field(description="The cosine between its features and the image's.")
+    thumbnail: str | None = Field(description="A JPEG as a data URI; null if the image could not be read.")
+
+
+class Explanation(BaseModel):
+    answer: ImageAnswer
+    map: EvidenceMap | None = Field(description="Null if the model has no maps.")
+    seen: str = Field(description="The square that the network saw, a JPEG as a data URI.")
+    neighbours: list[TrainingImage] = Field(description="The nearest training images of the likeliest class; empty if the model has none.")
+
+
+class Kept(BaseModel):
+    kept: str = Field(description="The image's file in the folder of feedback.")
+
+
+class V2Error(BaseModel):
+    error: str
+
+
 class ModelEntry(BaseModel):
     name: str
     network: str

@@ -121,7 +121,7 @@ class _Server(uvicorn.Server):
     async def _reload(self) -> None:
         for name in self._serving.models.names:
             try:
-                await self._serving.models.reload(name)
+                await self._serving.reload(name)
                 self._serving.log(event="reloaded", model=name)
             except InputError as error:
                 self._console.say(f"{name} goes on as it is, because it cannot be loaded again: {error}")

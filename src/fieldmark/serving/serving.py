@@ -7,7 +7,9 @@ from secrets import token_urlsafe
 
 from fastapi import Request
 
+from fieldmark.core.errors import InputError
 from fieldmark.serving.batcher import Closed
+from fieldmark.serving.feedback import Feedback
 from fieldmark.serving.logs import Log
 from fieldmark.serving.metrics import Metrics
 from fieldmark.serving.models import Given, Open, Result, ServedModel, ServedModels
@@ -29,6 +31,7 @@ class Serving:
     limits: Limits
     metrics: Metrics
     log: Log
+    feedback: Feedback | None = None
     stopping: bool = field(default=False)
 
     @classmethod
@@ -39,15 +42,31 @@ class Serving:
         metrics.watch_queue(lambda: {each.name: each.batcher.pending for each in models})
         memory = Memory(_REQUESTS_HELD * settings.max_bytes)
         limits = Limits(settings.max_bytes, min(settings.max_images, settings.queue), settings.deadline, memory)
-        return cls(settings, models, Guard.of(settings, token_urlsafe(24)), limits, metrics, log)
+        feedback = None if settings.feedback is None else Feedback.at(settings.feedback)
+        for each in models:
+            metrics.drift.expect(each.name, each.on_val)
+        return cls(settings, models, Guard.of(settings, token_urlsafe(24)), limits, metrics, log, feedback)
+
+    async def reload(self, name: str) -> ServedModel:
+        """As ServedModels.reload."""
+        try:
+            model = await self.models.reload(name)
+        except InputError:
+            self.metrics.reloads.labels(name, "failed").inc()
+            raise
+        self.metrics.reloads.labels(name, "done").inc()
+        self.metrics.drift.expect(name, model.on_val)
+        return model
 
     async def answer(self, request: Request, model: ServedModel, images: list[Given], seconds: float) -> list[Result | Exception]:
         """By the model, or by the one that has taken its place. Raises as Batcher.submit does."""
         request.scope["fieldmark.images"] = len(images)
         try:
-            return await model.answer(images, seconds)
+            results = await model.answer(images, seconds)
         except Closed:
             newer = self.models[model.name]
             if newer is model:
                 raise
-            return await newer.answer(images, seconds)
+            results = await newer.answer(images, seconds)
+        self.metrics.count(model.name, results)
+        return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,10 +10,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fieldmark.core.errors import InputError
 from fieldmark.runtime.decode import UnreadableImage
 from fieldmark.serving.errors import ApiError
+from fieldmark.serving.explanation import explain
 from fieldmark.serving.models import Given, Result, ServedModel
-from fieldmark.serving.schema import Answers, ClassList, ErrorBody, FailedAnswer, ImageAnswer, JsonImages, ModelEntry, ModelList
+from fieldmark.serving.schema import (
+    Answers,
+    ClassList,
+    ErrorBody,
+    Explanation,
+    FailedAnswer,
+    ImageAnswer,
+    JsonImages,
+    Kept,
+    ModelEntry,
+    ModelList,
+)
 from fieldmark.serving.serving import Serving
-from fieldmark.serving.uploads import JSON, MULTIPART, RAW, Image, arriving, read_upload
+from fieldmark.serving.uploads import JSON, MULTIPART, RAW, Image, Upload, arriving, read_upload
 
 _TOP = 5
 Model = Annotated[str | None, Query(description="The name of the model; it may be left out if there is one.")]
@@ -38,6 +51,24 @@ IMAGES_BODY: dict[str, Any] = {
         },
     }
 }
+FEEDBACK_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["image", "class"],
+                    "properties": {
+                        "image": _FILE,
+                        "class": {"type": "string", "description": "The right class, or the name of a new one."},
+                        "answer": {"type": "string", "description": "What was answered."},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -59,6 +90,42 @@ def routes(serving: Serving) -> APIRouter:
             results = await serving.answer(request, chosen, given(upload.images, upload.top or top or _TOP), arrival.left)
         return json_of(Answers(model=chosen.name, answers=told_results(upload.images, results)))
 
+    @router.post("/explain", response_model=Explanation, responses=OF_IMAGES, openapi_extra=IMAGES_BODY, summary="Explain an answer")
+    async def explain_image(request: Request, model: Model = None, top: Top = None) -> Response:
+        with arriving(request, serving.limits) as arrival:
+            upload = await read_upload(arrival, serving.limits)
+            chosen = find_model(serving, upload.model or model)
+            image, result = await only_one(request, chosen, upload, upload.top or top or _TOP, arrival.left)
+        return json_of(await asyncio.to_thread(explain, chosen, result, image.name))
+
+    @router.post(
+        "/feedback", response_model=Kept, status_code=201, responses=OF_IMAGES, openapi_extra=FEEDBACK_BODY, summary="Correct an answer"
+    )
+    async def feedback(request: Request, model: Model = None) -> Response:
+        serving.guard.check_token(request.headers)
+        if serving.feedback is None:
+            raise ApiError(404, "corrected images are not kept", "Start the server with --feedback FOLDER.")
+        with arriving(request, serving.limits) as arrival:
+            upload = await read_upload(arrival, serving.limits)
+            chosen = find_model(serving, model)
+            image, _ = await only_one(request, chosen, upload, 1, arrival.left)
+            label, answer = upload.fields.get("class", ""), upload.fields.get("answer", "")
+            try:
+                kept = await asyncio.to_thread(serving.feedback.keep, image.data, label, answer, chosen.name)
+            except ValueError as error:
+                raise ApiError(422, f"class: {error}") from None
+        return json_of(Kept(kept=kept), 201)
+
+    async def only_one(request: Request, chosen: ServedModel, upload: Upload, top: int, seconds: float) -> tuple[Image, Result]:
+        """Raises ApiError if there are several images, or the one cannot be read."""
+        if len(upload.images) != 1:
+            raise ApiError(422, f"there are {len(upload.images)} images in the request, where one is expected")
+        results = await serving.answer(request, chosen, given(upload.images, top), seconds)
+        told_results(upload.images, results)
+        (result,) = results
+        assert isinstance(result, Result)
+        return upload.images[0], result
+
     @router.get("/models", response_model=ModelList, responses=errors(), summary="List the models")
     async def models() -> Response:
         entries = [entry(each) for each in serving.models]
@@ -75,7 +142,7 @@ def routes(serving: Serving) -> APIRouter:
         serving.guard.check_token(request.headers)
         find_model(serving, name)
         try:
-            return json_of(entry(await serving.models.reload(name)))
+            return json_of(entry(await serving.reload(name)))
         except InputError as error:
             said = "; ".join(map(str, error.problems))
             raise ApiError(409, f"{name} goes on as it is, because it cannot be loaded again: {said}", error.hint or "") from None
@@ -132,5 +199,5 @@ def entry(model: ServedModel) -> ModelEntry:
     )
 
 
-def json_of(body: Any) -> Response:
-    return Response(body.model_dump_json(by_alias=True), media_type="application/json")
+def json_of(body: Any, status: int = 200) -> Response:
+    return Response(body.model_dump_json(by_alias=True), status, media_type="application/json")
