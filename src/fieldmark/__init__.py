@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fieldmark.api import demo as demo
     from fieldmark.api import describe_dataset as describe_dataset
     from fieldmark.api import draw_birds as draw_birds
+    from fieldmark.api import enroll as enroll
     from fieldmark.api import ensemble as ensemble
     from fieldmark.api import evaluate as evaluate
     from fieldmark.api import evaluate_corruptions as evaluate_corruptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fieldmark.api import load_bundle as load_bundle
     from fieldmark.api import predict as predict
     from fieldmark.api import recipe_schema as recipe_schema
+    from fieldmark.api import remove_enrolled as remove_enrolled
     from fieldmark.api import report as report
     from fieldmark.api import resume as resume
     from fieldmark.api import run_study as run_study
@@ -60,6 +62,7 @@ __all__ = [
     "demo",
     "describe_dataset",
     "draw_birds",
+    "enroll",
     "ensemble",
     "evaluate",
     "evaluate_corruptions",
@@ -77,6 +80,7 @@ __all__ = [
     "predict",
     "read_dataset",
     "recipe_schema",
+    "remove_enrolled",
     "report",
     "resume",
     "run_study",

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from fieldmark.core.arguments import checked, path_of, paths_of
 from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError
+from fieldmark.core.names import typed
 
 if TYPE_CHECKING:
     from fieldmark.answering.answer import Answer
     from fieldmark.answering.answerer import Boxes
     from fieldmark.answering.in_memory import Source
     from fieldmark.bundles.bundle import Bundle
+    from fieldmark.bundles.enroll import Enrolling
     from fieldmark.core.presets import Preset
     from fieldmark.core.recipe.fields import RecipeField
     from fieldmark.datasets.layouts.layout import Layout
@@ -473,7 +475,7 @@ def export(
     format: Literal["onnx", "openvino", "litert", "executorch", "torch"] = "onnx",
     int8: bool = False,
     batch: int | Sequence[int] = (1,),
-    include: Sequence[Literal["neighbours"]] = (),
+    include: Sequence[Literal["enroll", "neighbours"]] = (),
     max_loss: float = 0.5,
     max_changed: float = 5.0,
     strict: bool = False,
@@ -491,7 +493,8 @@ def export(
             programs in C++ on them, or torch for safetensors.
         int8: Weights and activations of 8 bits, calibrated on images of train; for all but torch.
         batch: How many images the graph takes at once, exactly; several numbers make several graphs.
-        include: neighbours adds small copies of the training images and their features, so that explain shows the nearest ones.
+        include: enroll adds what enroll needs to add classes; neighbours adds small copies of the training images and their
+            features, so that explain shows the nearest ones.
         max_loss: At int8, the loss of accuracy on val that is accepted, in points.
         max_changed: At int8, the share of answers that may change, in per cent.
         strict: At int8, ask for proof that the loss is within its limit: the upper end of its 95 % interval.
@@ -532,6 +535,60 @@ def load_bundle(path: str | os.PathLike[str], threads: int | None = None) -> Bun
     from fieldmark.exports.open_graph import open_graph
 
     return Bundle.load(path, open_graph, threads)
+
+
+@checked
+def enroll(
+    bundle: Bundle | str | Path,
+    name: str,
+    images: Source | Iterable[Source],
+    out: str | Path,
+    parents: Mapping[str, str] | None = None,
+    boxes: Mapping[str, Sequence[float]] | str | Path | None = None,
+    quiet: bool = False,
+) -> Enrolling:
+    """Add a class to a bundle from a few photos, without training: a new bundle, which answers for all classes.
+
+    All classes are then recognised by their means under one shared covariance of the network's features. What that does to the classes that
+    were trained is measured on their images of val; temperature, sets and threshold are fitted anew.
+
+    Args:
+        bundle: A bundle that was exported with what enrolling takes (`--with enroll`).
+        name: The class; if it was enrolled before, it gets these photos as well.
+        images: Photos of it: files, folders or patterns; from Python also images in memory.
+        out: The folder to create.
+        parents: Its parents in the taxonomy, by the name of the level; itself by default.
+        boxes: Its left, top, right and bottom edge by the path of the photo, or a table, as of predict.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: the bundle lacks what it takes, no photo can be read, the name is that of a class that was trained, or the folder
+            exists; nothing was written.
+        CheckFailed: the photos cannot be told from another class, which is named, or are not of one class; nothing was written.
+    """
+    from fieldmark.bundles.enroll import enroll as enroll_class
+    from fieldmark.datasets.boxes_file import given_boxes
+
+    target = Path(path_of(out, "a bundle is a folder, given as its path"))
+    return enroll_class(_bundle(bundle), name, images, target, Console(quiet), parents, given_boxes(boxes))
+
+
+@checked
+def remove_enrolled(bundle: Bundle | str | Path, name: str, out: str | Path, quiet: bool = False) -> Enrolling:
+    """Remove a class that was enrolled: a new bundle, which without the last such class answers as it was exported.
+
+    Args:
+        bundle: A bundle with enrolled classes.
+        name: The class.
+        out: The folder to create.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: no such class was enrolled, or the folder exists; nothing was written.
+    """
+    from fieldmark.bundles.enroll import remove
+
+    return remove(_bundle(bundle), name, Path(path_of(out, "a bundle is a folder, given as its path")), Console(quiet))
 
 
 @checked
@@ -948,6 +1005,18 @@ def _given(settings: Sequence[Settings], keys: Mapping[str, Any]) -> list[Settin
     named = dict(keys)
     more = named.pop("settings", ())
     return [*settings, *(more if isinstance(more, list | tuple) else [more]), *([named] if named else [])]
+
+
+def _bundle(given: Bundle | str | Path) -> Bundle:
+    """Raises InputError for a run, with the way to a bundle."""
+    from fieldmark.bundles.bundle import Bundle
+
+    if not isinstance(given, Bundle) and (Path(given) / "recipe.yaml").is_file():
+        raise InputError(
+            f"{given} is a run, and classes are enrolled in bundles",
+            hint=f"fieldmark export {typed(given)} --with enroll --out BUNDLE",
+        )
+    return given if isinstance(given, Bundle) else load_bundle(given)
 
 
 def _run_or_bundle(run: Run | Bundle | str | Path) -> Run | Bundle:

@@ -8,8 +8,8 @@ from fieldmark import api
 from fieldmark.core import arguments
 from fieldmark.core.errors import InputError
 
-SOURCES = "run runs sources images unknown boxes data path folders"
-VALUES = "settings keys recipe severities columns metrics class_depth batch include"
+SOURCES = "run runs bundle models sources images unknown boxes data path folders"
+VALUES = "settings keys recipe severities columns metrics class_depth batch include parents cors allow_host"
 OF_SEVERAL_KINDS = {*SOURCES.split(), *VALUES.split()}
 """Arguments that say themselves what they take."""
 PUBLIC = [getattr(api, name) for name in fieldmark.__all__ if hasattr(api, name) and name not in fieldmark._ELSEWHERE]

@@ -105,8 +105,8 @@ def test_a_graph_that_answers_otherwise_leaves_no_bundle(damage, finished_run, t
         ({"batch": 0}, "--batch: expected numbers of images, from 1"),
         ({"max_loss": float("nan")}, "--max-loss: expected a number from 0 to 100, got nan"),
         ({"max_changed": 101}, "--max-changed"),
-        ({"include": "enroll"}, "--with: there is no 'enroll'; choose neighbours"),
-        ({"include": 3}, r"--with: there is no 3; choose neighbours"),
+        ({"include": "enrol"}, "--with: there is no 'enrol'; choose enroll, neighbours"),
+        ({"include": 3}, r"--with: there is no 3; choose enroll, neighbours"),
     ],
 )
 def test_what_cannot_be_asked_for(given, said, finished_run, tmp_path):

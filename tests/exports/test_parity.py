@@ -11,12 +11,12 @@ from fieldmark.exports.parity import (
     Reference,
     images_to_prove,
     is_proven,
-    paired_interval,
     proof,
     shortfall,
     why_not_float,
     why_not_int8,
 )
+from fieldmark.scoring.comparison import paired_interval
 from fieldmark.scoring.predictions import Predictions
 
 

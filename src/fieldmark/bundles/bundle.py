@@ -13,6 +13,7 @@ from typing import TypeGuard
 from fieldmark.answering.answerer import Answerer
 from fieldmark.answering.networks import Networks
 from fieldmark.answering.predictor import Identity, OnVal, Predictor
+from fieldmark.bundles.enrolment import Enrolment, load_head
 from fieldmark.bundles.graph_session import GraphSession, Run
 from fieldmark.bundles.neighbours import Neighbours
 from fieldmark.bundles.parity import Parity
@@ -26,7 +27,8 @@ from fieldmark.runtime.preprocess import Preprocess
 from fieldmark.scoring.decisions import Decisions, checked_decisions
 from fieldmark.scoring.rejection_scores import OF_LOGITS, Score, fit_score, load_score
 
-RECORD, PARITY, REJECTION, NEIGHBOURS = "bundle.json", "parity.json", "rejection.safetensors", "neighbours.safetensors"
+RECORD, PARITY, REJECTION = "bundle.json", "parity.json", "rejection.safetensors"
+NEIGHBOURS, ENROLMENT, HEAD = "neighbours.safetensors", "enrolment.safetensors", "head.safetensors"
 Open = Callable[[Path, BundleRecord, int], Run]
 """Opens a file of the bundle's graph in its runtime, with a number of threads."""
 
@@ -41,7 +43,7 @@ class Bundle(Predictor):
         self.path = path
         self.record = record
         self.threads = available_cores() if threads is None else threads
-        self._open = open_graph
+        self.open_graph = open_graph
 
     def __repr__(self) -> str:
         record = self.record
@@ -107,14 +109,25 @@ class Bundle(Predictor):
         return Neighbours.load(self.path / NEIGHBOURS) if NEIGHBOURS in self.record.files else None
 
     @cached_property
+    def enrolment(self) -> Enrolment | None:
+        """What classes are enrolled by, and those that were; None if it was exported without."""
+        return Enrolment.load(self.path / ENROLMENT) if ENROLMENT in self.record.files else None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether it says where in an image the evidence for its answer is."""
+        return "map" in self.record.graph.outputs and not self.record.enrolled
+
+    @cached_property
     def session(self) -> GraphSession:
         """The graph as a function from pixels to its outputs; it is opened at the first image."""
         files = self.record.graph.by_batch
         return GraphSession(
             self.preprocess,
             tuple(files),
-            lambda batch: self._open(self.path / files[batch], self.record, self.threads),
+            lambda batch: self.open_graph(self.path / files[batch], self.record, self.threads),
             self.record.graph.layout == "NHWC",
+            load_head(self.path / HEAD) if self.record.enrolled else None,
         )
 
     def load_runtime(self, console: Console) -> None:

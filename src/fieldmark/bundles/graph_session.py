@@ -19,12 +19,14 @@ class GraphSession:
     """`batches` are the sizes that there are graphs for, and `open_graph` opens the one of a size, when it is first needed.
 
     channels_last: whether they take images as (batch, size, size, 3).
+    head: what answers in place of the graph's logits, from its features; the map, which is of one of these logits, is then left out.
     """
 
     preprocess: Preprocess
     batches: tuple[int, ...]
     open_graph: Callable[[int], Run]
     channels_last: bool = False
+    head: Callable[[np.ndarray], Outputs] | None = None
     _opened: dict[int, Run] = field(default_factory=dict)
 
     def __call__(self, pixels: np.ndarray) -> Outputs:
@@ -34,7 +36,8 @@ class GraphSession:
     def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         """All that the graph returns, float32, of uint8 (n, 3, size, size) with at least one image."""
         parts = list(self._parts(pixels))
-        return tuple(np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True))
+        outputs = tuple(np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True))
+        return outputs if self.head is None else self.head(outputs[1])
 
     def warm_up(self) -> None:
         """Open the graph for the fewest images, so that the first answer does not wait for it."""

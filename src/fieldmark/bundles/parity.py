@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+import numpy as np
 
 from fieldmark.core.record import Count, Measured, Record, RecordFile
+from fieldmark.scoring.comparison import paired_interval
 
 
 class Agreement(Record):
@@ -43,6 +46,15 @@ class AccuracyLoss(Record):
     points: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, run: np.ndarray, bundle: np.ndarray) -> Self:
+        """From which images each answers correctly, bool (n,)."""
+        lost, gained, n = int((run & ~bundle).sum()), int((bundle & ~run).sum()), len(run)
+        low, high = paired_interval(lost, gained, n)
+        points = 100 * (lost - gained) / n if n else 0.0
+        right = [100 * float(each.mean()) if n else 0.0 for each in (run, bundle)]
+        return cls(n=n, run=right[0], bundle=right[1], lost=lost, gained=gained, points=points, low=low, high=high)
 
 
 class Attempt(Record):

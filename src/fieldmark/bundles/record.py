@@ -58,6 +58,14 @@ class Quantisation(Record):
     cures: tuple[str, ...] = ()
 
 
+class EnrolledRecord(Record):
+    """A class that was added without training: from how many photos, and when."""
+
+    name: str
+    photos: Annotated[int, Field(ge=1)]
+    added: Time
+
+
 class Provenance(Record):
     """The run that was exported: its name, when it was made, its recipe's identity and its data; `weights`: what training started from."""
 
@@ -73,7 +81,8 @@ class Provenance(Record):
 class BundleRecord(RecordFile):
     """What a bundle holds.
 
-    levels: the taxonomy: by the name of each level, the parent of each class. decisions: as in a run's calibration.json.
+    levels: the taxonomy: by the name of each level, the parent of each class. decisions: as in a run's calibration.json. enrolled: the
+    last classes, which the graph does not know: head.safetensors answers in place of its logits, from its features.
     files: the SHA-256 of every other file. digest: that of this record without `digest`.
     """
 
@@ -92,6 +101,7 @@ class BundleRecord(RecordFile):
     decisions: DecisionsRecord | None
     quantisation: Quantisation | None = None
     provenance: Provenance
+    enrolled: tuple[EnrolledRecord, ...] = ()
     files: dict[str, Sha256]
     digest: Sha256 | Literal[""] = ""
 
@@ -110,6 +120,10 @@ class BundleRecord(RecordFile):
             raise ValueError(f"its graph returns {', '.join(self.graph.outputs)}")
         if len(set(self.class_names)) < len(self.class_names):
             raise ValueError("several classes have one name")
+        if self.enrolled and self.class_names[-len(self.enrolled) :] != tuple(each.name for each in self.enrolled):
+            raise ValueError("the enrolled classes are not its last ones")
+        if self.enrolled and not {"head.safetensors", "enrolment.safetensors"} <= set(self.files):
+            raise ValueError("the head of its enrolled classes is not among its files")
         if wrong := [name for name, parents in self.levels.items() if len(parents) != len(self.class_names)]:
             raise ValueError(f"the level {wrong[0]} is not of its classes")
         return self

@@ -257,6 +257,40 @@ def export(
 
 
 @command(
+    api.enroll,
+    "enroll bundles/mine Wren photos/wren --out bundles/more",
+    "enroll bundles/more Wren --remove --out bundles/fewer",
+    "enroll bundles/more --list",
+    group=DEPLOY,
+)
+def enroll(
+    bundle: Path,
+    name: str | None = None,
+    /,
+    *images: str,
+    out: Path | None = None,
+    parents: Annotated[
+        tuple[str, ...] | None,
+        Parameter(name="--parent", consume_multiple=False, negative="", help="LEVEL=NAME: its parent in the taxonomy; itself by default."),
+    ] = None,
+    boxes: Path | None = None,
+    remove: Annotated[Switch, Parameter(help="Remove the class again.")] = False,
+    list: Annotated[Switch, Parameter(help="Name the classes that were enrolled.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    from fieldmark.cli.enrolments import as_lines, listed, wanted
+
+    wanted(name, images, out, remove=remove, list=list)
+    if list:
+        say(False, *listed(api.load_bundle(bundle)))
+    elif remove:
+        say(quiet, *as_lines(api.remove_enrolled(bundle, name, out, quiet)))  # type: ignore[arg-type]  # checked above
+    else:
+        of_levels = dict(each.partition("=")[::2] for each in parents or ())
+        say(quiet, *as_lines(api.enroll(bundle, name, images, out, of_levels, boxes, quiet)))  # type: ignore[arg-type]  # checked above
+
+
+@command(
     api.benchmark,
     "benchmark runs/mine bundles/mine bundles/mine-int8 --threads 1",
     "benchmark bundles/mine-int8 --budget-ms 20 --alongside 1",

@@ -8,12 +8,11 @@ import numpy as np
 from PIL import Image
 
 from fieldmark.bundles.bundle import Bundle
-from fieldmark.core.files import write_json
+from fieldmark.bundles.expected import FOLDER, write_expected
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.exports.parity import Reference
 from fieldmark.runtime.decode import open_rgb
 
-FOLDER, EXPECTED = "examples", "expected.json"
 _COUNT = 4
 _SIDE = 640
 """The longest side of an example. They are PNG, which every decoder reads alike."""
@@ -32,7 +31,7 @@ def write_examples(bundle: Bundle, reference: Reference, loaded: LoadedData) -> 
     rows = order[np.unique(np.linspace(0, len(order) - 1, _COUNT).round().astype(int))].tolist()
     if bundle.score is not None:
         rows.append(int(bundle.score(predictions.logits, predictions.features).argmin()))
-    expected = {}
+    written = []
     for place, row in enumerate(dict.fromkeys(rows), 1):
         path = str(predictions.ids[row])
         image = open_rgb(loaded.dataset.images.read(path), path, _SIDE, None, bundle.preprocess.colours)
@@ -41,15 +40,5 @@ def write_examples(bundle: Bundle, reference: Reference, loaded: LoadedData) -> 
         content = io.BytesIO()
         image.save(content, "PNG", optimize=True)
         file.write_bytes(content.getvalue())
-        looked, outputs = bundle.answerer.networks.one(file)
-        assert outputs is not None, looked.problem
-        answer = bundle.answerer.answer(file, top=len(bundle.class_names))
-        expected[file.name] = {
-            "logits": [round(float(each), 6) for each in outputs[0][0]],
-            "classes": list(answer.classes[:5]),
-            "probabilities": [round(float(each), 6) for each in answer.probabilities[:5]],
-            "unknown": answer.unknown,
-            "among": list(answer.among),
-            "coarser": dict(answer.coarser),
-        }
-    write_json(folder / EXPECTED, expected)
+        written.append(file)
+    write_expected(bundle, written)

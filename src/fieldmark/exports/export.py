@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.bundles.bundle import NEIGHBOURS, PARITY, RECORD, REJECTION, Bundle
+from fieldmark.bundles.bundle import ENROLMENT, NEIGHBOURS, PARITY, RECORD, REJECTION, Bundle
 from fieldmark.bundles.parity import Agreement, Attempt, Parity
 from fieldmark.bundles.record import BundleRecord, Graph, Network, Provenance, Quantisation
 from fieldmark.core.console import Console
@@ -27,6 +27,7 @@ from fieldmark.evaluation.evaluate import require_finished
 from fieldmark.evaluation.run import Run
 from fieldmark.evaluation.split import SplitPixels, open_split
 from fieldmark.exports import cures
+from fieldmark.exports.enrolment import enrolment_of
 from fieldmark.exports.examples import write_examples
 from fieldmark.exports.exporter import Cures, Source
 from fieldmark.exports.neighbours import neighbours_of
@@ -103,6 +104,11 @@ class _Export:
             neighbours.save(self.folder / NEIGHBOURS)
             size = (self.folder / NEIGHBOURS).stat().st_size
             self.console.say(f"neighbours: {len(neighbours.ids):,} images of train, {size / 1e6:.1f} MB")
+        if "enroll" in request.parts:
+            with self.console.busy("what enrolling takes"):
+                enrolment_of(self.run, self.reference.predictions).save(self.folder / ENROLMENT)
+            size = (self.folder / ENROLMENT).stat().st_size
+            self.console.say(f"enroll: means and covariance of {len(self.run.class_names):,} classes, answers for val, {size / 1e6:.1f} MB")
         record = self._record(files, proven.cures)
         bundle = Bundle(self.folder, record, open_graph)
         parity = Parity(

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from fieldmark.bundles.parity import AccuracyLoss, Agreement, Attempt, Limits
+from fieldmark.scoring.comparison import paired_interval
 from fieldmark.scoring.decisions import Decisions, calibrated_probabilities
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection_scores import Score
@@ -55,23 +55,7 @@ class Reference:
         """Of accuracy on the labelled images."""
         known = self.predictions.labels >= 0
         labels = self.predictions.labels[known]
-        run, bundle = (each[known].argmax(axis=1) == labels for each in (self.predictions.logits, logits))
-        lost, gained, n = int((run & ~bundle).sum()), int((bundle & ~run).sum()), len(labels)
-        low, high = paired_interval(lost, gained, n)
-        points = 100 * (lost - gained) / n if n else 0.0
-        right = [100 * float(each.mean()) if n else 0.0 for each in (run, bundle)]
-        return AccuracyLoss(n=n, run=right[0], bundle=right[1], lost=lost, gained=gained, points=points, low=low, high=high)
-
-
-def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of (lost - gained) / n, in points, where each of n images may be lost, gained or neither.
-
-    Bonett and Price's adjusted Wald interval (Journal of Educational and Behavioral Statistics 2012): it has a width even if nothing was
-    lost or gained.
-    """
-    first, second = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
-    middle, half = first - second, norm.ppf(0.975) * math.sqrt((first + second - (first - second) ** 2) / (n + 2))
-    return 100 * max(middle - half, -1), 100 * min(middle + half, 1)
+        return AccuracyLoss.of(self.predictions.logits[known].argmax(axis=1) == labels, logits[known].argmax(axis=1) == labels)
 
 
 def is_proven(loss: AccuracyLoss, limits: Limits) -> bool:

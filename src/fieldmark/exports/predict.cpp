@@ -261,6 +261,15 @@ double score(const std::string& name, const Doubles& logits, const Doubles& feat
     return -std::max(dot(whitened.data(), whitened.data(), width) + nearest, 0.0);
 }
 
+// Logits of all classes, those that were enrolled among them, from features, which become of length 1.
+Doubles with_enrolled(Doubles& features, const std::map<std::string, Array>& head) {
+    double length = std::sqrt(dot(features.data(), features.data(), features.size()));
+    for (double& each : features) each /= length > 0 ? length : 1;
+    Doubles logits = head.at("bias").values;
+    for (size_t k = 0; k < logits.size(); k++) logits[k] += dot(&head.at("weight").values[k * features.size()], features.data(), features.size());
+    return logits;
+}
+
 Json without_answer(const std::string& note) {
     return {{"unknown", nullptr}, {"classes", Json::array()}, {"among", Json::array()}, {"coarser", Json::object()}, {"note", note}};
 }
@@ -324,7 +333,8 @@ int main(int count, char** arguments) {
     Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "predict");
     std::string graph = folder + bundle["graph"]["files"][std::to_string(batch)].get<std::string>();
     Ort::Session session(environment, graph.c_str(), Ort::SessionOptions{});
-    std::map<std::string, Array> arrays;
+    std::map<std::string, Array> arrays, head;
+    if (bundle.contains("enrolled") && !bundle["enrolled"].empty()) head = read_arrays(folder + "head.safetensors");
     if (std::ifstream(folder + "rejection.safetensors")) arrays = read_arrays(folder + "rejection.safetensors");
 
     for (int place = 2; place < count; place++) {
@@ -346,7 +356,9 @@ int main(int count, char** arguments) {
                 const float* values = value.GetTensorData<float>();
                 return Doubles(values, values + value.GetTensorTypeAndShapeInfo().GetElementCount() / batch);
             };
-            line.update(decide(bundle, arrays, first(results[0]), first(results[1])));
+            Doubles logits = first(results[0]), features = first(results[1]);
+            if (!head.empty()) logits = with_enrolled(features, head);
+            line.update(decide(bundle, arrays, logits, features));
         } catch (const std::exception& error) {
             line.update(without_answer(error.what()));
         }

@@ -21,6 +21,7 @@ export async function open(folder) {
   const session = await ort.InferenceSession.create(join(folder, bundle.graph.files[batch]));
   const name = bundle.decisions?.rejection.score;
   const arrays = ["msp", "max-logit", "energy", undefined].includes(name) ? {} : readArrays(join(folder, "rejection.safetensors"));
+  const head = bundle.enrolled?.length ? readArrays(join(folder, "head.safetensors")) : null;
 
   return async (bytes) => {
     const pixels = channelsFirst(square(await decode(bytes), size, how));
@@ -28,7 +29,8 @@ export async function open(folder) {
     for (let place = 0; place < batch; place++) images.set(pixels, place * pixels.length);
     const outputs = await session.run({ images: new ort.Tensor("uint8", images, [batch, 3, size, size]) });
     const first = (tensor) => tensor.data.slice(0, tensor.data.length / batch);
-    return decide(bundle, arrays, first(outputs.logits), first(outputs.features));
+    const seen = [first(outputs.logits), first(outputs.features)];
+    return decide(bundle, arrays, ...(head ? withEnrolled(seen[1], head) : seen));
   };
 }
 
@@ -172,6 +174,13 @@ function coarser(rule, probabilities, best, parents) {
   probabilities.forEach((probability, k) => sums.set(parents[k], (sums.get(parents[k]) ?? 0) + probability));
   const [parent, sum] = [...sums].reduce((highest, each) => (each[1] > highest[1] ? each : highest));
   return sum >= (rule.parent_threshold ?? Infinity) ? parent : "";
+}
+
+/** Logits of all classes, those that were enrolled among them, from features at length 1, and these features. */
+function withEnrolled(features, { weight, bias }) {
+  const length = Math.sqrt(dot(features, features)) || 1;
+  const unit = features.map((each) => each / length);
+  return [rows(weight).map((row, k) => dot(row, unit) + bias.values[k]), unit];
 }
 
 /** How much an image is like those of the classes: of logits, features and what is in rejection.safetensors. */

@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
-from fieldmark.bundles.bundle import NEIGHBOURS, REJECTION
+from fieldmark.bundles.bundle import ENROLMENT, NEIGHBOURS, REJECTION
 from fieldmark.bundles.parity import Agreement, Parity
 from fieldmark.bundles.record import BundleRecord
 from fieldmark.exports.parity import proof
@@ -43,6 +43,7 @@ def write_readme(folder: Path, record: BundleRecord, parity: Parity) -> None:
         decisions=record.decisions,
         network=members,
         has_arrays=(folder / REJECTION).is_file(),
+        has_enrolment=(folder / ENROLMENT).is_file(),
         has_neighbours=(folder / NEIGHBOURS).is_file(),
         title=_TITLES[record.format],
         extra=_EXTRAS.get(record.format, record.format),

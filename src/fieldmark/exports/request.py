@@ -13,8 +13,8 @@ from fieldmark.core.errors import InputError, Problem
 from fieldmark.exports.exporter import Exporter
 from fieldmark.exports.exporters import exporter_of
 
-Part = Literal["neighbours"]
-PARTS: tuple[Part, ...] = ("neighbours",)
+Part = Literal["enroll", "neighbours"]
+PARTS: tuple[Part, ...] = ("enroll", "neighbours")
 
 
 @dataclass(frozen=True, eq=False)

@@ -357,8 +357,9 @@ class _BundleExplainer(_Explainer):
             self.train, self.confusions = neighbours, neighbours.confusions
             self.hashes = dict(zip(neighbours.ids.tolist(), neighbours.hashes, strict=True))
             self._trained_on = set(neighbours.hashes)
-        if "map" not in bundle.record.graph.outputs:
-            self.without_map = f"the graph of {self.model} has no class-activation map"
+        if not bundle.has_map:
+            why = "cannot explain classes that were enrolled" if bundle.record.enrolled else "has no class-activation map"
+            self.without_map = f"the graph of {self.model} {why}"
 
     def _heat(self, pixels: np.ndarray, label: int) -> np.ndarray | None:
         logits, _, maps = self.run.session.outputs(pixels)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from fieldmark.core.errors import InputError
 from fieldmark.scoring.intervals import interval, resampled_sums
@@ -62,6 +63,17 @@ def compare(one: Predictions, other: Predictions, resamples: int, seed: int) -> 
     points, low, high = (100 * each for each in interval((wins - losses) / n, means))
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return Difference(points, low, high, n, wins, losses, p)
+
+
+def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of (lost - gained) / n, in points, where each of n images may be lost, gained or neither.
+
+    Bonett and Price's adjusted Wald interval (Journal of Educational and Behavioral Statistics 2012): it has a width even if nothing was
+    lost or gained.
+    """
+    first, second = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
+    middle, half = first - second, norm.ppf(0.975) * math.sqrt((first + second - (first - second) ** 2) / (n + 2))
+    return 100 * max(middle - half, -1), 100 * min(middle + half, 1)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -215,6 +215,7 @@ def fit_decisions(
     levels: Mapping[str, Sequence[str]],
     wanted: Wanted,
     unknown: Mapping[str, Predictions] | None = None,
+    rejection: tuple[Score, float | None] | None = None,
 ) -> FittedDecisions:
     """Fit everything on the labelled images of val.
 
@@ -222,6 +223,7 @@ def fit_decisions(
         train: what scores of features are fitted on, from the same network as val; None if there are no such predictions.
         levels: by name, the parent of each class.
         unknown: by name, images of unknown classes, which then choose the score; the threshold comes from val all the same.
+        rejection: a score that is fitted already, and its AUROC for classes that are held out; no other is then considered.
 
     Raises InputError if val has no labelled images, or the score that is wanted needs predictions of train.
     """
@@ -229,8 +231,8 @@ def fit_decisions(
     fitted = fit_calibration(val, wanted.scaling)
     probabilities = softmax(fitted.cross_fitted[val.labels >= 0])
     parents = {name: Level.of(name, list(names)) for name, names in levels.items()}
-    scores = fitted_scores(train)
-    rejection = _rejection(scores, train, known, wanted, unknown or {})
+    scores = fitted_scores(train) if rejection is None else {rejection[0].name: rejection[0]}
+    rejected = _rejection(scores, train, known, wanted, unknown or {}) if rejection is None else _by(*rejection, known, wanted)
     record = DecisionsRecord(
         schema=SCHEMA,
         fitted_on="val",
@@ -242,7 +244,7 @@ def fit_decisions(
         if wanted.scaling == "temperature"
         else VectorRecord(scale=fitted.calibration.scale.tolist(), bias=fitted.calibration.bias.tolist()),
         nll={name: value if math.isfinite(value) else None for name, value in fitted.nll.items()},
-        rejection=rejection,
+        rejection=rejected,
         sets=_SetsRecord(**fit_class_sets(probabilities, known.labels, wanted.coverage, "raps", groups=known.groups).to_dict()),
         backoff={
             name: _BackoffRecord(**fit_backoff(probabilities, known.labels, level.parents, wanted.precision).to_dict())
@@ -250,7 +252,7 @@ def fit_decisions(
             if len(level.names) > 1
         },
     )
-    return FittedDecisions(Decisions(record, len(val.class_names)), scores[rejection.score], fitted)
+    return FittedDecisions(Decisions(record, len(val.class_names)), scores[rejected.score], fitted)
 
 
 def trust_notes(fitted: FittedDecisions, test: Predictions, figures: SplitMetrics) -> list[str]:
@@ -296,6 +298,13 @@ def _rejection(
             for name in scores
         },
     )
+
+
+def _by(score: Score, held_out: float | None, val: Predictions, wanted: Wanted) -> RejectionRecord:
+    """By this score alone."""
+    found = threshold(score(val.logits, val.features), wanted.accept)
+    record = ScoreRecord(threshold=found if math.isfinite(found) else None, held_out_auroc=held_out)
+    return RejectionRecord(accept=wanted.accept, score=score.name, chosen="held-out classes", scores={score.name: record})
 
 
 def load_decisions(path: Path, classes: int, levels: Collection[str]) -> Decisions | None:

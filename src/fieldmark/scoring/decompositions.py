@@ -1,4 +1,4 @@
-"""Decompositions of the features' scatter, each on one thread.
+"""The scatter of features and its decompositions, each on one thread.
 
 A decomposition is many small steps, after each of which the threads of BLAS wait for one another without sleeping. Where another process
 has one of their cores, that takes up to a hundred times as long as one thread alone.
@@ -37,6 +37,24 @@ def principal_axes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variances = np.zeros(width)
     variances[width - int(sound.sum()) :] = values[sound]
     return variances, np.ascontiguousarray(directions[:, ::-1])
+
+
+def shrunk_covariance(residuals: np.ndarray) -> np.ndarray:
+    """Of rows of mean 0, float64 (n, D), drawn towards a multiple of the identity as far as their scatter asks for: (D, D), invertible.
+
+    After Ledoit and Wolf (Journal of Multivariate Analysis 2004).
+    """
+    n, width = residuals.shape
+    covariance = residuals.T @ residuals / n
+    identity = np.eye(width)
+    scale = np.trace(covariance) / width
+    if scale == 0:
+        return identity
+    distance = ((covariance - scale * identity) ** 2).sum()
+    scatter = ((np.einsum("nd,nd->n", residuals, residuals) ** 2).mean() - (covariance**2).sum()) / n
+    # Two rows that mirror each other have no scatter, and a covariance without an inverse.
+    shrinkage = np.clip(scatter / distance, 1e-6, 1) if distance > 0 else 1.0
+    return (1 - shrinkage) * covariance + shrinkage * scale * identity
 
 
 def whitening(covariance: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from scipy.special import logsumexp
 
 from fieldmark.core.errors import InputError
 from fieldmark.core.files import whole_file
-from fieldmark.scoring.decompositions import SMALLEST_VARIANCE, principal_axes, whitening
+from fieldmark.scoring.decompositions import SMALLEST_VARIANCE, principal_axes, shrunk_covariance, whitening
 from fieldmark.scoring.metrics import confidences
 from fieldmark.scoring.nearest_cosines import NearestCosines, largest
 from fieldmark.scoring.predictions import Predictions
@@ -198,7 +198,7 @@ class Mahalanobis(Score):
         residuals = features.astype(np.float64)
         for rows, mean in zip(of_class, means, strict=True):
             residuals[rows] -= mean
-        to_identity = whitening(_shrunk_covariance(residuals))
+        to_identity = whitening(shrunk_covariance(residuals))
         centre = means.mean(axis=0)
         return cls(centre, to_identity, (means - centre) @ to_identity)
 
@@ -339,21 +339,6 @@ def _unit(features: np.ndarray) -> np.ndarray:
     """Rows of length 1, float32; a row of zeros stays so."""
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     return (features / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
-
-
-def _shrunk_covariance(residuals: np.ndarray) -> np.ndarray:
-    """Of rows of mean 0, float64 (n, D), drawn towards a multiple of the identity as far as their scatter asks for: (D, D), invertible."""
-    n, width = residuals.shape
-    covariance = residuals.T @ residuals / n
-    identity = np.eye(width)
-    scale = np.trace(covariance) / width
-    if scale == 0:
-        return identity
-    distance = ((covariance - scale * identity) ** 2).sum()
-    scatter = ((np.einsum("nd,nd->n", residuals, residuals) ** 2).mean() - (covariance**2).sum()) / n
-    # Two rows that mirror each other have no scatter, and a covariance without an inverse.
-    shrinkage = np.clip(scatter / distance, 1e-6, 1) if distance > 0 else 1.0
-    return (1 - shrinkage) * covariance + shrinkage * scale * identity
 
 
 def _origin(features: np.ndarray, logits: np.ndarray) -> np.ndarray:

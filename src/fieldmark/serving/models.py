@@ -92,7 +92,7 @@ class ServedModel:
 
     @property
     def has_maps(self) -> bool:
-        return isinstance(self.predictor, Bundle) and "map" in self.predictor.record.graph.outputs
+        return isinstance(self.predictor, Bundle) and self.predictor.has_map
 
     @property
     def has_neighbours(self) -> bool:
