@@ -1,6 +1,17 @@
 """Answers of other programs beside those of Fieldmark, both as `fieldmark predict --json` prints them."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+
+import fieldmark
+
+
+def with_wall(bundle: fieldmark.Bundle, out: Path) -> fieldmark.Bundle:
+    """The bundle with a class that was enrolled from images of grey."""
+    grey = [np.full((50, 50, 3), value, np.uint8) for value in (120, 125, 130, 135)]
+    return fieldmark.enroll(bundle, "Wall", grey, out, quiet=True).bundle
 
 
 def same_answers(found: dict, expected: dict) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import PIL
 import pytest
-from exported_answers import same_answers
+from exported_answers import same_answers, with_wall
 from javascript import PACKAGES, PROGRAM, call, node
 from odd_images import pixels, write_odd_images
 from PIL import Image
@@ -100,7 +100,7 @@ def test_what_is_decided_is_what_fieldmark_decides(scaling, tmp_path):
 @pytest.mark.slow
 def test_the_program_answers_as_fieldmark_does(finished_run, birds, tmp_path):
     pytest.importorskip("onnxruntime")
-    bundle = fieldmark.export(finished_run, tmp_path / "bundle", batch=2, quiet=True)
+    bundle = fieldmark.export(finished_run, tmp_path / "bundle", batch=2, include=["enroll"], quiet=True)
     npm = shutil.which("npm") or pytest.skip("npm is not on this machine")
     installed = subprocess.run(
         [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *PACKAGES],
@@ -114,9 +114,10 @@ def test_the_program_answers_as_fieldmark_does(finished_run, birds, tmp_path):
     assert (bundle.path / "predict.mjs").read_bytes() == PROGRAM.read_bytes()
     files = [*sorted((bundle.path / "examples").glob("*.png")), *write_odd_images(tmp_path / "odd"), *sorted(birds.glob("test/*/*"))]
     missing = tmp_path / "missing.png"
-    done = subprocess.run([node(), bundle.path / "predict.mjs", bundle.path, *files, missing], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for ours, theirs in zip(bundle.predict(files), found, strict=False):
-        same_answers(theirs, json.loads(answer_as_json(ours)))
-    assert found[-1]["classes"] == [] and "no such file" in found[-1]["note"]
+    for each in (bundle, with_wall(bundle, tmp_path / "enrolled")):
+        done = subprocess.run([node(), each.path / "predict.mjs", each.path, *files, missing], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        for ours, theirs in zip(each.predict(files), found, strict=False):
+            same_answers(theirs, json.loads(answer_as_json(ours)))
+        assert found[-1]["classes"] == [] and "no such file" in found[-1]["note"]
