@@ -50,7 +50,7 @@ def test_it_computes_with_the_threads_that_were_asked_for(bundle, threads):
 
 
 def test_results_stay_as_they_are_when_it_is_run_again(bundle):
-    run = bundle._open(bundle.path / "model-1.tflite", bundle.record, 1)
+    run = bundle.open_graph(bundle.path / "model-1.tflite", bundle.record, 1)
     first = run(np.zeros((1, 32, 32, 3), np.uint8))
     kept = [each.copy() for each in first]
     run(np.full((1, 32, 32, 3), 255, np.uint8))
@@ -62,7 +62,7 @@ def test_a_graph_that_cannot_be_run_is_named(bundle, content, tmp_path):
     path = tmp_path / "model-1.tflite"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"LiteRT cannot run .*model-1.tflite: \S"):
-        bundle._open(path, bundle.record, 1)
+        bundle.open_graph(path, bundle.record, 1)
 
 
 def test_a_missing_library_is_said(bundle, monkeypatch):

@@ -64,7 +64,7 @@ def test_a_graph_that_cannot_be_run_is_named(bundle, tmp_path):
     path = tmp_path / "model-1.xml"
     path.write_text("<net/>")
     with pytest.raises(InputError, match=r"OpenVINO cannot run .*model-1.xml: \S"):
-        bundle._open(path, bundle.record, 1)
+        bundle.open_graph(path, bundle.record, 1)
 
 
 def test_a_missing_or_damaged_library_is_said(bundle, monkeypatch):
