@@ -13,7 +13,7 @@ from fieldmark.core.processor import available_cores
 
 
 class Api(litserve.LitAPI):
-    """Decodes, computes and names classes as Fieldmark does, an image at a time."""
+    """Decodes, computes and decides as Fieldmark does, an image at a time."""
 
     def setup(self, device: str) -> None:
         self.bundle = fieldmark.load_bundle(sys.argv[1], threads=1)
@@ -22,13 +22,13 @@ class Api(litserve.LitAPI):
     def decode_request(self, request: dict) -> np.ndarray:
         return self.bundle.preprocess.pixels(base64.b64decode(request["images"][0]["data"]))[None]
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        return self.bundle.session(pixels)[0]
+    def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.bundle.session(pixels)
 
-    def encode_response(self, logits: np.ndarray) -> dict:
-        probabilities = self.bundle.probabilities(logits)[0]
-        best = np.argsort(-probabilities)[:5]
-        return {"classes": [[self.bundle.class_names[each], float(probabilities[each])] for each in best]}
+    def encode_response(self, outputs: tuple[np.ndarray, np.ndarray]) -> dict:
+        (answer,) = self.bundle.answerer.decided(*outputs, top=5)
+        classes = list(zip(answer.classes, answer.probabilities.tolist(), strict=True))
+        return {"classes": classes, "unknown": answer.unknown, "set": answer.among, "coarser": answer.coarser}
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ Everything works through the same JPEG files, in turn: each contender for some s
 same machine. Callers are threads of a process of its own, each with one connection, that send the next image once the last is answered.
 
 bare: the process of the callers itself decodes and computes, in as many threads as there are cores, each with the bundle's graph in one
-thread: what there would be to gain from a server that cost nothing.
+thread: what there would be to gain from a server that cost nothing. answers: the same, with all decisions, such as whether an image is
+unknown, as the servers make them: the same work.
 fieldmark: `fieldmark serve`, to which images are sent in forms. fieldmark-1: the same with --max-batch 1. fieldmark-json: the same, to
-which they are sent in JSON, in base64, as to litserve: LitServe with the same graph and the same decoding, one worker for each core, whose
-answers are the likeliest classes alone. (LitServe does not hand files of forms to its workers.)
+which they are sent in JSON, in base64, as to litserve: LitServe with the same graph, decoding and decisions, one worker for each core.
+(LitServe does not hand files of forms to its workers.)
+
+Processor time is that of the server and of the callers together, for each image: where other work goes on, it says more than the rate.
 
 --long is a load of so many seconds on `fieldmark` alone, with the memory of the server from minute to minute.
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
+import itertools
 import json
 import os
 import re
@@ -30,6 +34,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +45,7 @@ from fieldmark.core.processor import available_cores
 _WARM = 2.0
 _BOUNDARY = "a-boundary-that-no-image-has"
 _LITSERVE_PORT = 8765
+_COMPARED = {("fieldmark", "bare"), ("fieldmark", "answers"), ("fieldmark", "fieldmark-1"), ("fieldmark-json", "litserve")}
 
 
 def main() -> None:
@@ -50,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--contenders", nargs="+", default=["bare", "fieldmark", "fieldmark-1", "fieldmark-json", "litserve"])
+    parser.add_argument("--contenders", nargs="+", default=["bare", "answers", "fieldmark", "fieldmark-1", "fieldmark-json", "litserve"])
     parser.add_argument("--long", type=float, default=0)
     parser.add_argument("--role", choices=("callers",), help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
@@ -73,16 +79,13 @@ def compare(args: argparse.Namespace) -> None:
             with Contender(name, args) as contender:
                 found[name].append(contender.called(args.seconds))
                 print(f"round {number + 1}: {_line(name, [found[name][-1]])}", flush=True)
-    print("\n| | images/s | p50 ms | p99 ms | other than 200 |\n|---|---|---|---|---|")
+    print("\n| | images/s | p50 ms | p99 ms | processor ms | other than 200 |\n|---|---|---|---|---|---|")
     for name, results in found.items():
         print(_line(name, results))
-    if "bare" in found:
-        for name in found:
-            ratios = [each["rate"] / bare["rate"] for each, bare in zip(found[name], found["bare"], strict=True)]
-            print(f"{name} / bare: {np.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
-    if {"fieldmark-json", "litserve"} <= set(found):
-        ratios = [ours["rate"] / theirs["rate"] for ours, theirs in zip(found["fieldmark-json"], found["litserve"], strict=True)]
-        print(f"fieldmark-json / litserve: {np.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    for one, other in itertools.permutations(found, 2):
+        if (one, other) in _COMPARED:
+            ratios = [ours["rate"] / theirs["rate"] for ours, theirs in zip(found[one], found[other], strict=True)]
+            print(f"{one} / {other}: {np.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
 
 
 def for_long(args: argparse.Namespace) -> None:
@@ -104,12 +107,12 @@ def for_long(args: argparse.Namespace) -> None:
 
 
 def _line(name: str, results: list[dict]) -> str:
-    rate, p50, p99 = (float(np.median([each[key] for each in results])) for key in ("rate", "p50", "p99"))
+    rate, p50, p99, cpu = (float(np.median([each[key] for each in results])) for key in ("rate", "p50", "p99", "cpu"))
     others: dict[str, int] = {}
     for each in results:
         for status, count in each["others"].items():
             others[status] = others.get(status, 0) + count
-    return f"| {name} | {rate:.1f} | {p50:.1f} | {p99:.1f} | {others or 'none'} |"
+    return f"| {name} | {rate:.1f} | {p50:.1f} | {p99:.1f} | {cpu:.2f} | {others or 'none'} |"
 
 
 class Contender:
@@ -118,14 +121,14 @@ class Contender:
     def __init__(self, name: str, args: argparse.Namespace):
         self.name, self.args = name, args
         self.process: subprocess.Popen[str] | None = None
-        self.target = "bare"
+        self.target = name
 
     def __enter__(self) -> Contender:
         if self.name.startswith("fieldmark"):
             batch = self.name.partition("-")[2]
             options = ["--max-batch", batch] if batch.isdecimal() else []
             command = [sys.executable, "-m", "fieldmark", "serve", str(self.args.bundle), "--port", "0", *options]
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
             assert self.process.stderr is not None
             for line in self.process.stderr:
                 if found := re.search(r"listening at http://(\S+)", line):
@@ -159,7 +162,20 @@ class Contender:
         command = [sys.executable, __file__, str(args.bundle), str(args.photos), "--role", "callers", "--target", self.target]
         command += ["--json"] if self.name in ("fieldmark-json", "litserve") else []
         command += ["--seconds", str(seconds), "--callers", str(args.callers), "--images", str(args.images)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        before = self.processor_time()
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        result["cpu"] = 1000 * (result["cpu"] + self.processor_time() - before) / result["sent"]
+        return result
+
+    def processor_time(self) -> float:
+        """Seconds that all processes of the server have computed."""
+        ticks = 0
+        for file in Path("/proc").glob("[0-9]*/stat") if self.process is not None else ():
+            with suppress(OSError):
+                values = file.read_text().rpartition(")")[2].split()
+                if int(values[2]) == self.process.pid:
+                    ticks += int(values[11]) + int(values[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         assert self.process is not None
@@ -186,9 +202,8 @@ def call(args: argparse.Namespace) -> dict:
     photos = sorted(path for path in args.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     step = max(1, len(photos) // args.images)
     data = [path.read_bytes() for path in photos[::step][: args.images]]
-    begins = time.monotonic() + _WARM
-    ends = begins + args.seconds
     latencies: list[float] = []
+    sent = [0] * max(args.callers, available_cores())
     others: dict[str, int] = {}
 
     def work(caller: int, ask) -> None:  # type: ignore[no-untyped-def]
@@ -199,15 +214,21 @@ def call(args: argparse.Namespace) -> dict:
                 latencies.append(time.monotonic() - began)
             elif status != 200:
                 others[str(status)] = others.get(str(status), 0) + 1
+            sent[caller] += 1
             number += 1
 
-    callers = available_cores() if args.target == "bare" else args.callers
-    asks = [bare(args.bundle)] * callers if args.target == "bare" else [over_http(args.target, args.json) for _ in range(callers)]
+    in_process = {"bare": bare, "answers": answers}.get(args.target)
+    callers = args.callers if in_process is None else available_cores()
+    asks = [over_http(args.target, args.json) for _ in range(callers)] if in_process is None else [in_process(args.bundle)] * callers
+    begins, computed = time.monotonic() + _WARM, time.process_time()
+    ends = begins + args.seconds
     with ThreadPoolExecutor(callers) as pool:
         for each in [pool.submit(work, *pair) for pair in enumerate(asks)]:
             each.result()
+    seconds = time.monotonic() - begins
     p50, p99 = 1000 * np.percentile(latencies, [50, 99])
-    return {"rate": len(latencies) / (time.monotonic() - begins), "p50": p50, "p99": p99, "others": others}
+    cpu = time.process_time() - computed
+    return {"rate": len(latencies) / seconds, "p50": p50, "p99": p99, "others": others, "cpu": cpu, "sent": sum(sent)}
 
 
 def bare(path: Path):  # type: ignore[no-untyped-def]
@@ -219,6 +240,12 @@ def bare(path: Path):  # type: ignore[no-untyped-def]
         return 200 if len(logits) else 500
 
     return ask
+
+
+def answers(path: Path):  # type: ignore[no-untyped-def]
+    bundle = fieldmark.load_bundle(path, threads=1)
+    bundle.session.warm_up()
+    return lambda data: 200 if bundle.answerer.answer(data).classes else 500
 
 
 def over_http(target: str, as_json: bool):  # type: ignore[no-untyped-def]

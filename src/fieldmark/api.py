@@ -659,7 +659,7 @@ def serve(
         host: The address to listen at; the default is reached from this machine alone, and 0.0.0.0 from all.
         port: The port; 0 for a free one.
         threads: How many threads compute one image; as many images are computed at once as the cores allow.
-        max_batch: How many images are computed together at most; by default the largest batch of a bundle's graphs.
+        max_batch: How many images that wait are answered together at most; by default the largest batch of a bundle's graphs, at least 4.
         queue: How many images may wait or be worked at; what would exceed it is turned away, to come again later.
         deadline: Seconds in which a request is answered, or not at all.
         max_wait_ms: How long an image may wait for others to be computed with, in milliseconds.

@@ -63,6 +63,18 @@ def test_what_waits_is_computed_together_and_no_more_than_the_most(batcher):
     assert sum(sizes) == 9 and sizes[1] == 4 and max(sizes) == 4
 
 
+def test_what_waits_is_shared_among_the_computations_that_are_free(batcher):
+    sizes, both = [], threading.Barrier(2, timeout=10)
+
+    def compute(values):
+        both.wait()
+        return values
+
+    made = batcher(computes=[compute, compute], max_batch=8, max_wait=0.1, observe=sizes.append)
+    assert asyncio.run(made.submit(list(range(6)), 10)) == list(range(6))
+    assert sizes == [3, 3]
+
+
 def test_one_image_does_not_wait_for_others_unless_it_is_told_to(batcher):
     sizes = []
     slow = batcher(max_wait=5, observe=sizes.append)

@@ -20,6 +20,7 @@ from fieldmark.serving.errors import ApiError, handle_errors, told_error
 from fieldmark.serving.security import HEADERS, TOKEN_HEADER, content_policy
 from fieldmark.serving.serving import Serving
 
+_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
@@ -65,12 +66,9 @@ class Around:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                out = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    out.setdefault(name, value)
-                out["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
                 if serving.stopping:
-                    out["Connection"] = "close"
+                    MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         try:

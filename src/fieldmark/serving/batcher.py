@@ -145,7 +145,8 @@ class Batcher(Generic[Given, Ready, Result]):
         self._drop_given_up()
         full = len(self._ready) >= self.max_batch
         if self._ready and self._free and (full or (not self._waiting and not self._patience())):
-            items = [self._ready.popleft() for _ in range(min(self.max_batch, len(self._ready)))]
+            share = math.ceil(len(self._ready) / len(self._free))  # what could go on beside it gets its part
+            items = [self._ready.popleft() for _ in range(min(self.max_batch, share))]
             compute = self._free.pop()
             return lambda: self._compute(compute, items)
         if self._waiting:

@@ -31,6 +31,8 @@ Open = Callable[[Path, int], Predictor]
 _MOST_AT_ONCE = 8
 """Images that a network without batch sizes of its own computes together."""
 
+_LEAST_TOGETHER = 4
+"""Images that wait are decided together, even if their graph computes them one by one: that takes less time than one after the other."""
 _LARGE = 12_000_000
 """Pixels from which on one image is decoded at a time, for it may take a hundred times the memory of its file."""
 _one_large = Lock()
@@ -75,7 +77,7 @@ class ServedModel:
         self.identity, self.loaded = self.predictor.identity, datetime.now(UTC)
         self.class_names, self.on_val = self.predictor.class_names, self.predictor.on_val
         sizes = self.predictor.session.batches if isinstance(self.predictor, Bundle) else (1, _MOST_AT_ONCE)
-        max_batch = min(settings.max_batch or max(sizes), max(sizes))
+        max_batch = settings.max_batch or max(*sizes, _LEAST_TOGETHER)
         computing = [self.predictor, *(open_model(path, settings.threads) for _ in range(self._copies() - 1))]
         for each in computing:
             _warm_up(each, sorted({size for size in sizes if size <= max_batch} | {1}))

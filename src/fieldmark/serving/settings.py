@@ -29,7 +29,7 @@ class Settings:
         host: the address to listen at.
         port: 0 for a free one.
         threads: those of one computation. As many computations go on at once as the cores allow.
-        max_batch: how many images are computed together at most; None for the largest batch that a bundle has a graph for.
+        max_batch: how many images are computed together at most; None for the largest batch that a bundle has a graph for, and at least 4.
         queue: images that are decoded, computed or wait for it, at most; what would exceed it is turned away (429).
         deadline: seconds from the first byte of a request to its answer.
         max_wait_ms: how long an image may wait for others to be computed with.
