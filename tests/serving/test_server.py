@@ -1,6 +1,8 @@
 import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 
@@ -149,3 +151,41 @@ def test_one_that_is_slow_to_send_headers_is_dropped_and_others_are_answered(ser
     assert idle[0].recv(1) == b""
     for each in idle:
         each.close()
+
+
+def test_what_is_too_much_is_turned_away_with_when_to_come_again(bundle, images):
+    data = images[0].read_bytes()
+    with Server(bundle.path, "--queue", "2") as server:
+        answers = []
+
+        def call():
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+                answers.extend(client.post("/v1/predict", content=data) for _ in range(40))
+
+        callers = [threading.Thread(target=call) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert {each.status_code for each in answers} == {200, 429}
+        assert all(int(each.headers["retry-after"]) >= 1 for each in answers if each.status_code == 429)
+        several = server.client.post("/v1/predict", files=[("image", (str(number), data)) for number in range(3)])
+        assert several.status_code == 413 and "at most 2 images" in several.json()["error"]["message"]
+
+
+def test_https_with_the_certificate_of_the_user_on_all_addresses(bundle, images, tmp_path):
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not on this machine")
+    subprocess.run([*command, "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    arguments = ["--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem", "--host", "0.0.0.0"]
+    with Server(bundle.path, *arguments) as server:
+        assert server.url.startswith("https://0.0.0.0:") and any("anybody who can reach this machine" in line for line in server.said)
+        trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        with httpx.Client(base_url=f"https://localhost:{server.port}", verify=trusting, trust_env=False) as client:
+            assert client.post("/v1/predict", content=images[0].read_bytes()).status_code == 200
+            assert client.get("/v1/models", headers={"host": socket.gethostname()}).status_code == 200
+            assert client.get("/v1/models", headers={"host": "example.org"}).status_code == 421
+        assert server.stop() == 0
+    with pytest.raises(InputError, match="cannot be used"):
+        fieldmark.serve(bundle.path, tls_cert=tmp_path / "key.pem", tls_key=tmp_path / "cert.pem", port=0, quiet=True)

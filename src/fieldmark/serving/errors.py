@@ -59,6 +59,10 @@ def handle_errors(app: FastAPI) -> None:
             request.url.path, 422, f"{place}: {first['msg']}" if place else first["msg"], "The API is described at /openapi.json."
         )
 
+    @app.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> JSONResponse:
+        return told_error(request.url.path, 500, "something is wrong with the server, and its log says what")
+
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         hint = "The API is described at /openapi.json." if error.status_code in (404, 405) else ""

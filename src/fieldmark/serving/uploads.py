@@ -30,6 +30,10 @@ _AS_RAW = ("", RAW, "application/x-www-form-urlencoded")
 _IN_THREAD = 2**18
 """Bytes of JSON from which on it is parsed in a thread, so that others are answered meanwhile."""
 _FIELD_BYTES = 2**16
+_FIELDS = 8
+_PART_HEADERS = 16
+_JSON_PARTS = 2_000
+"""Values of JSON beside those of the images, such as commas in their names."""
 _HEADER_BYTES = 2**12
 
 
@@ -151,6 +155,7 @@ async def read_upload(arrival: Arrival, limits: Limits) -> Upload:
         upload = await _form(arrival, options.get(b"boundary", b""), limits)
     elif name == JSON:
         body = await arrival.body()
+        check_json(body, 8 * limits.max_images + _JSON_PARTS)
         upload = await asyncio.to_thread(_from_json, body) if len(body) > _IN_THREAD else _from_json(body)
     elif name in _AS_RAW or name.startswith("image/"):
         upload = Upload((Image(bytes(await arrival.body()), ""),))
@@ -161,6 +166,12 @@ async def read_upload(arrival: Arrival, limits: Limits) -> Upload:
     if not upload.images or not any(each.data for each in upload.images):
         raise ApiError(422, "there is no image in the request", "Send the file's bytes as the body, or in the field image of a form.")
     return upload
+
+
+def check_json(body: bytes | bytearray, most: int) -> None:
+    """Raises ApiError for JSON of more values than that, which would take many times its own memory."""
+    if body.count(b",") > most or body.count(b"[") > most or body.count(b"{") > most:
+        raise ApiError(413, "the JSON has too many values", "Send images as files, or tensors in binary.")
 
 
 def _too_many(limits: Limits) -> ApiError:
@@ -175,6 +186,7 @@ class _Form:
         self.images: list[tuple[str, bytearray]] = []
         self.fields: dict[str, str] = {}
         self.ended = False
+        self._parts = 0
         self._limits = limits
         self._header, self._value = bytearray(), bytearray()
         self._headers: dict[str, bytes] = {}
@@ -195,6 +207,9 @@ class _Form:
 
     def _begin(self) -> None:
         self._headers = {}
+        self._parts += 1
+        if self._parts > self._limits.max_images + _FIELDS:
+            raise _too_many(self._limits)
 
     def _read(self, into: bytearray, data: bytes) -> None:
         if len(into) + len(data) > _HEADER_BYTES:
@@ -202,6 +217,8 @@ class _Form:
         into += data
 
     def _header_end(self) -> None:
+        if len(self._headers) == _PART_HEADERS:
+            raise ApiError(400, "a part of the form has too many headers")
         self._headers[bytes(self._header).decode("latin-1").lower()] = bytes(self._value)
         self._header.clear()
         self._value.clear()
@@ -215,10 +232,8 @@ class _Form:
                 raise _too_many(self._limits)
             self._field = None
             self.images.append((options.get(b"filename", b"").decode("utf-8", "replace"), self._part))
-        elif len(self.fields) < 8:
-            self._field = name
         else:
-            raise ApiError(422, "the form has too many fields")
+            self._field = name
 
     def _data(self, data: bytes) -> None:
         assert self._part is not None

@@ -27,11 +27,13 @@ from fieldmark.serving.errors import ApiError
 from fieldmark.serving.models import Given, Result, ServedModel
 from fieldmark.serving.schema import V2Error
 from fieldmark.serving.serving import Serving
-from fieldmark.serving.uploads import arriving
+from fieldmark.serving.uploads import arriving, check_json
 
 HEADER_LENGTH = "inference-header-content-length"
 _ENCODED, _PIXELS = "image", "pixels"
 _VERSION = "1"
+_JSON_VALUES = 4_000_000
+"""Numbers of pixels in JSON: about 26 images of 224 x 224. In binary there may be as many as a request has room for."""
 
 
 class _Part(BaseModel):
@@ -189,6 +191,7 @@ def _read(content: bytes, header_length: str | None, most: int) -> tuple[_Asked,
     if header_length is not None and not (header_length.isdecimal() and int(header_length) <= len(content)):
         raise ApiError(400, "Inference-Header-Content-Length is not the length of the JSON")
     end = len(content) if header_length is None else int(header_length)
+    check_json(content[:end], _JSON_VALUES)
     try:
         request = InferRequest.model_validate_json(content[:end])
     except ValidationError as error:
