@@ -76,6 +76,14 @@ def test_a_bundle_with_enrolled_classes_is_one_like_any_other(enrolled, birds, t
     assert fieldmark.evaluate(new, data=birds, quiet=True).metrics.top1 >= 0
 
 
+def test_how_sure_a_bundle_was_of_val_is_known_from_what_it_enrols_by(bundle, enrolled, finished_run):
+    val = finished_run.predictions("val")
+    assert bundle.on_val.confidence == pytest.approx(bundle.probabilities(val.logits).max(axis=1).mean(), abs=1e-4)
+    new = enrolled.bundle
+    logits = new.session.head(bundle.enrolment.known.features)[0]
+    assert new.on_val.confidence == pytest.approx(new.probabilities(logits).max(axis=1).mean(), abs=1e-6)
+
+
 def test_without_its_last_enrolled_class_a_bundle_is_what_it_was(bundle, enrolled, tmp_path):
     removed = fieldmark.remove_enrolled(enrolled.bundle, "Flag", tmp_path / "old", quiet=True)
     names = sorted(path.relative_to(bundle.path).as_posix() for path in bundle.path.rglob("*") if path.is_file())

@@ -69,12 +69,17 @@ class Bundle(Predictor):
 
     @property
     def on_val(self) -> OnVal:
-        """`confidence` is its accuracy, which calibrated probabilities equal on average; `unknown` is what was promised."""
+        """`unknown` is what was promised; `confidence`, unless what enrols classes holds the logits of val, the accuracy there, which
+        calibrated probabilities equal on average."""
         parity = Parity.read(self.path / PARITY)
         if self.decisions is None or parity.learnt:
             return OnVal()
         unknown = 0.0 if math.isinf(self.decisions.threshold) else 1 - self.decisions.record.rejection.accept
-        return OnVal(parity.loss.bundle / 100 if parity.loss.n else None, unknown)
+        if self.enrolment is None:
+            return OnVal(parity.loss.bundle / 100 if parity.loss.n else None, unknown)
+        known, head = self.enrolment.known, self.session.head
+        logits = known.logits if head is None else head(known.features)[0]
+        return OnVal(float(self.probabilities(logits).max(axis=1).mean()), unknown)
 
     @property
     def class_names(self) -> tuple[str, ...]:
