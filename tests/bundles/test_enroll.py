@@ -97,6 +97,16 @@ def test_without_its_last_enrolled_class_a_bundle_is_what_it_was(bundle, enrolle
     assert removed.photos == 0 and removed.loss.points == 0
 
 
+def test_the_explanation_of_an_enrolled_class_has_no_training_images(finished_run, flags, birds, tmp_path):
+    parts = ("export", finished_run.path, "--format", "torch", "--with", "enroll,neighbours", "--out", tmp_path / "both")
+    assert ran(*parts, "--quiet") == 0
+    found = fieldmark.enroll(tmp_path / "both", "Flag", flags, tmp_path / "new", quiet=True)
+    images = [sorted(flags.iterdir())[0], sorted((birds / "test").rglob("*.png"))[0]]
+    figures = json.loads(fieldmark.explain(found.bundle, images, tmp_path / "out", quiet=True).figures.read_text())["images"]
+    assert figures[0]["answer"] == "Flag" and figures[0]["nearest"] == []
+    assert figures[1]["answer"] in finished_run.class_names and len(figures[1]["nearest"]) == 4
+
+
 def test_more_photos_and_more_classes_are_added(enrolled, flags, tmp_path):
     photos = sorted(flags.iterdir())
     more = fieldmark.enroll(enrolled.bundle, "Flag", photos, tmp_path / "more", quiet=True)

@@ -224,7 +224,7 @@ def _in_folders(folders: Sequence[tuple[str, int]]) -> str:
     api.export,
     "export runs/mine --out bundles/mine",
     "export runs/mine --format openvino --int8 --out bundles/mine-int8",
-    "export runs/mine --batch 8 --with neighbours --out bundles/mine",
+    "export runs/mine --batch 8 --with enroll,neighbours --out bundles/mine",
     group=DEPLOY,
 )
 def export(
@@ -247,7 +247,7 @@ def export(
         format=format,  # type: ignore[arg-type]  # checked there
         int8=int8,
         batch=batch,
-        include=include,  # type: ignore[arg-type]  # checked there
+        include=tuple(part for each in include for part in each.split(",")),  # type: ignore[misc]  # checked there
         max_loss=max_loss,
         max_changed=max_changed,
         strict=strict,

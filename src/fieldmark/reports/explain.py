@@ -354,7 +354,7 @@ class _BundleExplainer(_Explainer):
         if neighbours is None:
             self.without_neighbours = "the bundle was exported without --with neighbours"
         else:
-            self.train, self.confusions = neighbours, neighbours.confusions
+            self.train, self.confusions = neighbours, (*neighbours.confusions, *(None for _ in bundle.record.enrolled))
             self.hashes = dict(zip(neighbours.ids.tolist(), neighbours.hashes, strict=True))
             self._trained_on = set(neighbours.hashes)
         if not bundle.has_map:
