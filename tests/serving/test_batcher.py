@@ -70,7 +70,7 @@ def test_what_waits_is_shared_among_the_computations_that_are_free(batcher):
         both.wait()
         return values
 
-    made = batcher(computes=[compute, compute], max_batch=8, max_wait=0.1, observe=sizes.append)
+    made = batcher(computes=[compute, compute], max_batch=8, max_wait=0.5, observe=sizes.append)
     assert asyncio.run(made.submit(list(range(6)), 10)) == list(range(6))
     assert sizes == [3, 3]
 
@@ -145,8 +145,8 @@ def test_what_would_come_too_late_is_turned_away_at_once(batcher):
         return await first, raised.value.seconds
 
     done, seconds = asyncio.run(scenario())
-    assert done == list(range(10)) and 0.1 < seconds < 2
-    assert 0.4 < made.waiting_time(10) < 2
+    assert done == list(range(10)) and seconds > 0.1
+    assert made.waiting_time(10) > 0.4
 
 
 def test_what_is_not_done_in_time_is_given_up_and_leaves_no_trace(batcher):

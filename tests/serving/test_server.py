@@ -3,6 +3,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -189,3 +190,9 @@ def test_https_with_the_certificate_of_the_user_on_all_addresses(bundle, images,
         assert server.stop() == 0
     with pytest.raises(InputError, match="cannot be used"):
         fieldmark.serve(bundle.path, tls_cert=tmp_path / "key.pem", tls_key=tmp_path / "cert.pem", port=0, quiet=True)
+
+
+def test_a_library_that_is_missing_is_named(bundle):
+    script = "import sys; sys.modules['uvicorn'] = None; from fieldmark.cli import main; main(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", script, "serve", bundle.path], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "fieldmark: serving needs FastAPI and uvicorn: pip install 'fieldmark[serve]'\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from fastapi import Request
@@ -32,7 +32,7 @@ class Serving:
     metrics: Metrics
     log: Log
     feedback: Feedback | None = None
-    stopping: bool = field(default=False)
+    stopping: bool = False
 
     @classmethod
     def start(cls, settings: Settings, open_model: Open, log: Log) -> Serving:
