@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def _pipe() -> list[int]:
 class Browser:
     """One page of Chromium. It reads commands from descriptor 3 and writes answers and events to 4, each ended by a zero byte."""
 
-    def __init__(self, profile: Path):
+    def __init__(self, profile: Path, *flags: str):
         (commands, self._to), (self._from, answers) = _pipe(), _pipe()
 
         def place() -> None:
@@ -41,7 +42,7 @@ class Browser:
             os.dup2(answers, 4)
 
         self.process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             close_fds=False,
             preexec_fn=place,
             stdout=subprocess.DEVNULL,
@@ -75,11 +76,11 @@ class Browser:
         message, _, self._received = self._received.partition(b"\0")
         return json.loads(message)
 
-    def open(self, page: Path, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "screen") -> None:
+    def open(self, page: Path | str, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "screen") -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 
@@ -88,6 +89,13 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait_until(self, script: str, seconds: float = 30) -> None:
+        """Until an expression of the page is true."""
+        ends = time.monotonic() + seconds
+        while not self.value(script):
+            assert time.monotonic() < ends, f"{script} has not become true: {self.value('document.body.innerText')}"
+            time.sleep(0.02)
 
     def press(self, key: str, text: str = "") -> None:
         codes = {"Enter": 13, "Tab": 9, "Delete": 46, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from base64 import b64encode
-from hashlib import sha256
-from importlib.resources import files
 from secrets import token_hex
 
 from fastapi import FastAPI, Response
@@ -17,12 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldmark.serving import v1, v2
 from fieldmark.serving.errors import ApiError, handle_errors, told_error
-from fieldmark.serving.security import HEADERS, TOKEN_HEADER, content_policy
+from fieldmark.serving.page import page
+from fieldmark.serving.security import HEADERS, TOKEN_HEADER
 from fieldmark.serving.serving import Serving
 
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def make_app(serving: Serving) -> FastAPI:
@@ -30,11 +27,11 @@ def make_app(serving: Serving) -> FastAPI:
     app.include_router(v1.routes(serving))
     app.include_router(v2.routes(serving))
     handle_errors(app)
-    page, policy = _page(serving.guard.token)
+    document, policy = page(serving.guard.token)
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Permissions-Policy": "camera=(self)"})
+        return HTMLResponse(document, headers={"Content-Security-Policy": policy, "Permissions-Policy": "camera=(self)"})
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -86,11 +83,3 @@ class Around:
                 serving.metrics.shed.inc()
             images = {"images": scope["fieldmark.images"]} if "fieldmark.images" in scope else {}
             serving.log(id=request_id, route=f"{scope['method']} {route}", status=status, ms=round(1000 * seconds, 1), **images)
-
-
-def _page(token: str) -> tuple[str, str]:
-    """The page, and what it may load: its own scripts and styles by their hashes."""
-    text = (files("fieldmark.serving") / "page.html").read_text(encoding="utf-8")
-    text = text.replace("{{ token }}", token)
-    hashes = [f"'sha256-{b64encode(sha256(each[2].encode()).digest()).decode()}'" for each in _INLINE.finditer(text)]
-    return text, content_policy(hashes)
