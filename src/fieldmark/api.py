@@ -564,7 +564,7 @@ def enroll(
     Raises:
         InputError: the bundle lacks what it takes, no photo can be read, the name is that of a class that was trained, or the folder
             exists; nothing was written.
-        CheckFailed: the photos cannot be told from another class, which is named, or are not of one class; nothing was written.
+        CheckFailed: the photos cannot be told from another class, which is named, or have too little in common; nothing was written.
     """
     from fieldmark.bundles.enroll import enroll as enroll_class
     from fieldmark.datasets.boxes_file import given_boxes

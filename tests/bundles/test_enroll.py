@@ -37,6 +37,10 @@ def enrolled(bundle, flags, tmp_path_factory):
     return fieldmark.enroll(bundle, "Flag", photos, tmp_path_factory.mktemp("enrolled") / "new", quiet=True)
 
 
+def features(bundle, images) -> np.ndarray:
+    return np.concatenate([outputs[1] / np.linalg.norm(outputs[1]) for _, outputs in map(bundle.answerer.networks.one, images)])
+
+
 def ran(*arguments) -> int:
     with pytest.raises(SystemExit) as stop:
         main([str(each) for each in arguments])
@@ -118,6 +122,25 @@ def test_more_photos_and_more_classes_are_added(enrolled, flags, tmp_path):
     assert both.bundle.predict(photos[6])[0].best == "Flag" and both.bundle.predict(grey[0])[0].best == "Wall"
     one = fieldmark.remove_enrolled(both.bundle, "Flag", tmp_path / "one", quiet=True)
     assert [each.name for each in one.bundle.record.enrolled] == ["Wall"] and one.bundle.predict(grey[0])[0].best == "Wall"
+
+
+def test_photos_with_nothing_in_common_are_refused(bundle, birds, tmp_path):
+    known, names = bundle.enrolment.known, bundle.class_names
+    of_classes = [sorted((birds / "train" / name).iterdir()) for name in names]
+    mixed = min((list(each) for each in zip(*of_classes, strict=False)), key=lambda each: known.agreement(features(bundle, each)).mean())
+    assert known.disagree(features(bundle, mixed))
+    with pytest.raises(CheckFailed, match=f"the {len(mixed)} photos of Thing have less in common"):
+        fieldmark.enroll(bundle, "Thing", mixed, tmp_path / "out", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_photo_with_nothing_in_common_with_the_others_is_named(bundle, flags, birds, tmp_path):
+    known, photos = bundle.enrolment.known, sorted(flags.iterdir())
+    others = sorted((birds / "train").rglob("*.png"))
+    stray = min(others[::5], key=lambda each: known.agreement(features(bundle, [*photos, each]))[-1])
+    assert known.agreement(features(bundle, [*photos, stray]))[-1] < 0
+    found = fieldmark.enroll(bundle, "Flag", [*photos, stray], tmp_path / "out", quiet=True)
+    assert found.notes == (f"{stray} has nothing in common with the other photos: is it of Flag?",)
 
 
 def test_photos_of_a_trained_class_are_refused_with_its_name(bundle, birds, tmp_path):

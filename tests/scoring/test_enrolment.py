@@ -93,6 +93,8 @@ def test_photos_of_a_class_are_not_told_from_it_and_others_are(world, known):
 def test_photos_of_several_classes_disagree(world, known):
     mixed = unit_length(np.concatenate([world.draw(label, 1) for label in range(8)]))
     assert known.disagree(mixed)
+    stray = unit_length(np.concatenate([world.draw(CLASSES, 7), world.draw(CLASSES + 1, 1)]))
+    assert known.agreement(stray).argmin() == 7 and known.agreement(stray)[:7].min() > known.agreement(stray)[7] + 0.2
     assert not any(known.disagree(world.enrolled(label, 8).features) for label in range(CLASSES, CLASSES + 6))
     assert not known.disagree(mixed[:1])
 

@@ -71,23 +71,26 @@ def enroll(
     levels = _parents(bundle, name, parents or {})
     earlier = next((each for each in enrolment.enrolled if each.name == name), None)
     others = [each for each in enrolment.enrolled if each.name != name]
-    photos, notes = _photos(bundle, name, images, boxes, others, earlier, console)
+    photos, said, notes = _photos(bundle, name, images, boxes, others, earlier, console)
     if earlier is None and (own := [level for level in bundle.levels if level not in (parents or {})]):
         notes.append(f"in the taxonomy it is its own {some(own)}: --parent {own[0]}=NAME says otherwise")
     known, trained = enrolment.known, bundle.class_names[: len(enrolment.known.means)]
     names = [*trained, *(each.name for each in others)]
     count = "one photo" if len(photos.features) == 1 else f"{len(photos.features)} photos"
+    if known.disagree(photos.features):
+        raise CheckFailed(
+            f"the {count} of {name} have less in common than the images of 99 in 100 classes have",
+            hint="Leave out those that show something else, or enroll them as classes of their own.",
+        )
     if (like := known.like(photos.features, others)) is not None:
         few = "" if len(photos.features) >= 10 else " If not, more photos may tell them apart."
         raise CheckFailed(
             f"the network cannot tell {count} of {name} from {names[like]}: they are as near to it as images of its own may be",
             hint=f"Are they of {names[like]}?{few}",
         )
-    if known.disagree(photos.features):
-        raise CheckFailed(
-            f"the {count} of {name} differ more from one another than those of 99 in 100 classes do",
-            hint="Leave out those that show something else, or enroll them as classes of their own.",
-        )
+    if len(photos.features) > 2:
+        odd = np.flatnonzero(known.agreement(photos.features) < 0).tolist()
+        notes += [f"{said[row]} has nothing in common with the other photos: is it of {name}?" for row in odd]
     kept = [photos if each.name == name else each for each in enrolment.enrolled]
     now_enrolled = Enrolment(known, tuple(kept if earlier is not None else [*kept, photos]))
     return _Writing(bundle, now_enrolled, levels, name, out, console, tuple(notes)).write()
@@ -153,12 +156,13 @@ def _photos(
     others: Sequence[Enrolled],
     earlier: Enrolled | None,
     console: Console,
-) -> tuple[Enrolled, list[str]]:
-    """The class with its photos, earlier ones first, and what to say of them."""
+) -> tuple[Enrolled, list[str], list[str]]:
+    """The class with its photos, earlier ones first, what each is called, and what to say of them."""
     notes = list(bundle.cautions(boxes is not None))
     elsewhere = {each: other.name for other in others for each in other.hashes}
     hashes = dict.fromkeys(earlier.hashes if earlier is not None else ())
     found = [] if earlier is None else [earlier.features]
+    names = [f"photo {place}, enrolled earlier," for place in range(1, len(hashes) + 1)]
     problems, twice, networks = [], 0, bundle.answerer.networks
     bundle.load_runtime(console)
     with console.busy(f"looking at photos of {name}"):
@@ -178,13 +182,14 @@ def _photos(
                 problems.append(f"{said}: its features are not numbers")
                 continue
             hashes[digest] = None
+            names.append(said)
             found.append(unit_length(outputs[1]))
     if not found:
         raise InputError(*(problems or ["there are no images"]), hint=f"Name photos of {name} that can be read.")
     notes += [f"left out: {each}" for each in problems]
     if twice:
         notes.append(f"{twice} {'copy was' if twice == 1 else 'copies were'} left out")
-    return Enrolled(name, np.concatenate(found), tuple(hashes)), notes
+    return Enrolled(name, np.concatenate(found), tuple(hashes)), names, notes
 
 
 @dataclass(frozen=True, eq=False)

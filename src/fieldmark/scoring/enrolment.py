@@ -29,8 +29,8 @@ _ROUNDER = 0.5
 _NEAR, _BY_CHANCE = 1 / 3, 1 / 2
 """Photos are not told from a class if their squared distance from it, less what chance puts there, is below this share of that between
 neighbouring classes, and below this share of what chance puts there. Of five photos of a class of cars itself, nine in ten lie closer."""
-_APART = 0.99
-"""The quantile of the classes' own spread beyond which photos are not of one class."""
+_APART = 0.01
+"""The quantile of the agreement within classes below which photos are not of one class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,21 +158,29 @@ class KnownClasses:
         nearest = int(excess.argmin())
         return nearest if excess[nearest] < min(_NEAR * self.neighbourhood, _BY_CHANCE * by_chance[nearest]) else None
 
+    def agreement(self, features: np.ndarray) -> np.ndarray:
+        """Of each of k > 1 photos, float32 (k, D), with the others: the mean cosine, seen from the centre of all classes; float64 (k,).
+
+        Images of one class lie in one direction; those of different ones, in as many dimensions, at right angles.
+        """
+        return _agreement(self.whitened(features))
+
     def disagree(self, features: np.ndarray) -> bool:
-        """Whether photos, float32 (k, D), lie farther from one another than images of one class do, but for one class in a hundred."""
+        """Whether photos, float32 (k, D), agree less than images of one class do, but for one class in a hundred; two, not at all."""
         if len(features) < 2:
             return False
-        return _spread(self.whitened(features)) > max(self._widest, 1.0)
+        return float(self.agreement(features).mean()) < (self._least_agreement if len(features) > 2 else 0)
 
     @cached_property
     def _whitened_means(self) -> np.ndarray:
         return self.whitened(self.means)
 
     @cached_property
-    def _widest(self) -> float:
+    def _least_agreement(self) -> float:
         whitened = self.whitened(self.features)
-        spreads = [_spread(whitened[rows]) for label in range(len(self.means)) if len(rows := np.flatnonzero(self.labels == label)) > 1]
-        return float(np.quantile(spreads, _APART)) if len(spreads) >= 10 else 1.5 * self.beyond
+        of_class = [np.flatnonzero(self.labels == label) for label in range(len(self.means))]
+        found = [_agreement(whitened[rows]).mean() for rows in of_class if len(rows) > 1]
+        return float(np.quantile(found, _APART)) if found else -1.0
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
@@ -194,9 +202,10 @@ def _between(means: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return np.asarray(squared)
 
 
-def _spread(rows: np.ndarray) -> float:
-    """The mean squared distance of rows from the mean that they are a sample of."""
-    return float(((rows - rows.mean(axis=0)) ** 2).sum() / (len(rows) - 1))
+def _agreement(rows: np.ndarray) -> np.ndarray:
+    """The mean cosine of each of n > 1 rows with the others, float64 (n,)."""
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return np.asarray(((unit @ unit.T).sum(axis=1) - 1) / (len(rows) - 1))
 
 
 def _sharpness(scores: np.ndarray, labels: np.ndarray) -> float:
