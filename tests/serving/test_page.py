@@ -84,6 +84,9 @@ def test_an_image_is_answered_as_the_api_answers(browser, server, images, give, 
     assert text(browser, "headline") in ("Unknown", names[0], *expected["coarser"].values())
     assert (text(browser, "headline") == "Unknown") == bool(expected["unknown"])
     assert text(browser, "headline") in text(browser, "spoken")
+    assert is_shown(browser, "seen") and not is_shown(browser, "preview") and not is_shown(browser, "video")
+    square = "document.getElementById('seen').getContext('2d').getImageData(320, 320, 1, 1).data[3]"
+    assert browser.value(square) == 255
     assert len(browser.value("[...document.querySelectorAll('#pictures img')].map(each => each.naturalWidth > 0)")) == 5
     assert browser.value("document.documentElement.scrollWidth <= innerWidth")
     requested = [event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"]
@@ -239,7 +242,7 @@ def test_the_camera_is_followed_and_held(browser, server):
     browser.wait_until("document.getElementById('served').textContent !== ''")
     browser.value("document.getElementById('camera').click()")
     browser.wait_until("document.getElementById('caption').textContent.includes('answers a second')")
-    assert browser.value("document.body.dataset.state") == "camera" and text(browser, "headline")
+    assert is_shown(browser, "video") and text(browser, "headline")
     browser.value("document.getElementById('hold').click()")
     browser.wait_until(ANSWERED)
     assert browser.value("document.getElementById('video').srcObject") is None
@@ -248,10 +251,10 @@ def test_the_camera_is_followed_and_held(browser, server):
 def steady(browser, frames, of_each):
     """What is shown after each frame; a frame is the probability of a, where there are a and b, and whether it is unknown."""
     return browser.value(
-        "(() => { const steady = new Steady({newest: 0.5, frames: 3});"
+        "(() => { const steady = new Steady({settles: 1 / Math.log(2), frames: 3});"
         "const classes = a => [{name: 'a', probability: a}, {name: 'b', probability: 1 - a}];"
         "const answer = (a, unknown) => ({classes: classes(a), unknown, set: [], coarser: {}, note: ''});"
-        f"return {json.dumps(frames)}.map(frame => steady.add(answer(...frame))).map({of_each}); }})()"
+        f"return {json.dumps(frames)}.map(frame => steady.add(answer(...frame), 1)).map({of_each}); }})()"
     )
 
 

@@ -4,9 +4,9 @@
 /** A probability as a percentage, never rounded to certainty. */
 function percent(probability) {
   const value = 100 * probability;
-  if (value < 0.1) return "< 0.1 %";
-  if (value > 99.9) return "> 99.9 %";
-  return `${value < 10 || value > 99 ? value.toFixed(1) : Math.round(value)} %`;
+  if (value < 0.1) return "<\u00a00.1\u00a0%";
+  if (value > 99.9) return ">\u00a099.9\u00a0%";
+  return `${value < 10 || value > 99 ? value.toFixed(1) : Math.round(value)}\u00a0%`;
 }
 
 const listed = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`);
@@ -20,7 +20,7 @@ function inWords(answer, calibrated) {
     return ["Unlike the images that the model knows", "Unknown", `It is probably none of its classes. The nearest is ${best.name}.`];
   }
   const [level, parent] = Object.entries(answer.coarser).find(([, name]) => name && name !== best.name) ?? [];
-  if (parent) return [`The ${level}; the class is unsure`, parent, `Likeliest of all: ${best.name}, ${share}. ${inQuestion}`];
+  if (parent) return [`Sure of the ${level} only`, parent, `Likeliest of all: ${best.name}, ${share}. ${inQuestion}`];
   if (!calibrated) return ["Likeliest", best.name, "This model is not calibrated: its percentages may promise too much."];
   const unsure = answer.set.length > 1 || best.probability < 0.5;
   return [unsure ? "Probably" : "It is", best.name, answer.set.length === 1 ? "No other class is in question." : inQuestion];
@@ -35,7 +35,7 @@ function showAnswer(answer, calibrated, choose) {
   element("answer").classList.toggle("is-unknown", answer.unknown === true);
   showBars(answer, choose);
   const set = element("set");
-  set.hidden = answer.set.length < 4;
+  set.hidden = answer.unknown || answer.set.length < 4;
   set.firstChild.textContent = `The ${answer.set.length} classes in question`;
   set.lastChild.textContent = answer.set.join(", ");
   element("note").hidden = !answer.note;

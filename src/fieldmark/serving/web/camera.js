@@ -3,13 +3,14 @@
 
 /** One answer from those for many frames: probabilities are averaged, the newest counting most, and a class has to lead for several frames to be shown. */
 class Steady {
-  constructor({ newest = 0.25, frames = 5 } = {}) {
-    Object.assign(this, { newest, frames, mean: new Map(), unknown: null, shown: null, leader: null, led: 0, last: null });
+  /** @param settles the seconds after which what was seen before counts for a third. */
+  constructor({ settles = 0.6, frames = 5 } = {}) {
+    Object.assign(this, { settles, frames, mean: new Map(), unknown: null, isUnknown: null, shown: null, leader: null, led: 0, last: null });
   }
 
-  /** The answer to show once `answer` has come. */
-  add(answer) {
-    const weight = this.mean.size === 0 ? 1 : this.newest;
+  /** The answer to show once `answer` has come, so many seconds after the one before. */
+  add(answer, seconds) {
+    const weight = this.mean.size === 0 ? 1 : 1 - Math.exp(-seconds / this.settles);
     for (const [name, probability] of this.mean) this.mean.set(name, (1 - weight) * probability);
     for (const { name, probability } of answer.classes) this.mean.set(name, (this.mean.get(name) ?? 0) + weight * probability);
     const order = [...this.mean].sort((one, other) => other[1] - one[1]);
@@ -31,6 +32,7 @@ class Steady {
 
 const LARGEST = 640;
 const TOP = 25;
+const CALM = 150; // milliseconds between two changes of what is shown
 const REFUSED = {
   NotAllowedError: ["The camera may not be used", "Allow it for this page in the browser's settings, or choose an image."],
   NotFoundError: ["There is no camera", "Connect one, or choose an image."],
@@ -93,19 +95,22 @@ class Camera {
   async follow(model, signal, shown) {
     const steady = new Steady();
     let began = performance.now();
-    let seconds = null;
+    let [seconds, drawn] = [null, -Infinity];
     while (!signal.aborted) {
+      await new Promise(requestAnimationFrame);
       try {
         const { answers } = await api.predict(model, await this.frame(), TOP, signal);
         const took = (performance.now() - began) / 1000;
         began = performance.now();
         seconds = seconds === null ? took : 0.9 * seconds + 0.1 * took;
-        if (!signal.aborted) shown(steady.add(answers[0]), 1 / seconds);
+        const answer = steady.add(answers[0], took);
+        if (signal.aborted || began - drawn < CALM) continue;
+        drawn = began;
+        shown(answer, 1 / seconds);
       } catch (failure) {
         if (!failure.wait) throw failure;
         await pause(failure.wait, signal);
       }
-      await new Promise(requestAnimationFrame);
     }
   }
 }

@@ -101,7 +101,7 @@ async function patiently(request, signal) {
 function drawPicture() {
   const map = element("map");
   map.hidden = !picture.map;
-  element("caption").textContent = "The square that the network saw";
+  element("caption").textContent = "What the network saw";
   picture.draw(map.getAttribute("aria-checked") === "true");
 }
 
@@ -211,8 +211,9 @@ async function loadModels() {
 
 function describeModel() {
   const { name, network, classes: count } = model();
-  const named = state.models.length < 2 ? [name] : [];
-  element("served").textContent = [...named, network, `${count.toLocaleString("en")} classes`].join(" · ");
+  const named = state.models.length < 2 ? [`${name} · `] : [];
+  const kind = Object.assign(document.createElement("span"), { className: "network", textContent: `${network} · ` });
+  element("served").replaceChildren(...named, kind, `${count.toLocaleString("en")} classes`);
 }
 
 function chooseModel(name) {
@@ -239,6 +240,7 @@ element("map").addEventListener("click", ({ target }) => {
   target.setAttribute("aria-checked", String(target.getAttribute("aria-checked") !== "true"));
   drawPicture();
 });
+element("frame").addEventListener("click", () => document.body.dataset.state === "empty" && element("file").click());
 addEventListener("paste", ({ clipboardData }) => takeFiles({ files: clipboardData.files, types: [] }));
 addEventListener("dragover", (event) => {
   event.preventDefault();
