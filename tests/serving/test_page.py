@@ -168,7 +168,7 @@ def test_the_right_class_is_searched_or_named(browser, keeping, images):
     name = keeping.client.get("/v1/classes", params={"model": "first"}).json()["classes"][-1]
     browser.value("document.getElementById('search').focus()")
     browser.call("Input.insertText", text=name[:-1].upper())
-    assert name in browser.value("[...document.querySelectorAll('#matches button')].map(each => each.textContent)")
+    browser.wait_until(f"[...document.querySelectorAll('#matches button')].some(each => each.textContent === {json.dumps(name)})")
     browser.value("document.getElementById('search').select()")
     browser.call("Input.insertText", text="A new one")
     assert text(browser, "matches") == "“A new one”, which is new"
@@ -210,6 +210,19 @@ def test_what_is_no_image_is_told_in_words(browser, server, images, tmp_path):
     assert "not an image" in text(browser, "trouble") and "JPEG" in text(browser, "trouble")
     assert not is_shown(browser, "retry") and not is_shown(browser, "answer")
     choose(browser, images[0])
+    browser.wait_until(ANSWERED)
+    assert not is_shown(browser, "trouble")
+
+
+@pytest.mark.parametrize(("status", "said"), [(429, "more to do"), (503, "not ready")])
+def test_a_busy_server_is_told_and_asked_again(browser, server, images, status, said):
+    browser.open(f"{server.url}/")
+    browser.wait_until("document.getElementById('served').textContent !== ''")
+    busy = f"new Response('{{}}', {{status: {status}, headers: {{'Retry-After': '1'}}}})"
+    browser.value(f"(real => {{ fetch = () => {{ fetch = real; return Promise.resolve({busy}); }}; }})(fetch)")
+    choose(browser, images[0])
+    browser.wait_until(TROUBLE)
+    assert said in text(browser, "trouble") and is_shown(browser, "retry")
     browser.wait_until(ANSWERED)
     assert not is_shown(browser, "trouble")
 

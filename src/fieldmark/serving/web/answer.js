@@ -15,7 +15,7 @@ const listed = (names) => (names.length < 2 ? names.join("") : `${names.slice(0,
 function inWords(answer, calibrated) {
   const [best] = answer.classes;
   const share = percent(best.probability);
-  const inQuestion = answer.set.length > 1 ? `In question: ${answer.set.length > 3 ? `${answer.set.length} classes` : listed(answer.set)}.` : "";
+  const inQuestion = answer.set.length > 1 ? `In question: ${answer.set.length > 3 ? `${answer.set.length} classes, in bold` : listed(answer.set)}.` : "";
   if (answer.unknown) {
     return ["Unlike the images that the model knows", "Unknown", `It is probably none of its classes. The nearest is ${best.name}.`];
   }
@@ -35,8 +35,8 @@ function showAnswer(answer, calibrated, choose) {
   element("answer").classList.toggle("is-unknown", answer.unknown === true);
   showBars(answer, choose);
   const set = element("set");
-  set.hidden = answer.unknown || answer.set.length < 4;
-  set.firstChild.textContent = `The ${answer.set.length} classes in question`;
+  set.hidden = answer.unknown || answer.set.length <= answer.classes.length;
+  set.firstChild.textContent = `All ${answer.set.length} classes in question`;
   set.lastChild.textContent = answer.set.join(", ");
   element("note").hidden = !answer.note;
   element("note").textContent = answer.note;
@@ -81,7 +81,7 @@ const RAMP = [[24, 15, 70], [114, 31, 129], [205, 64, 113], [253, 150, 104], [25
 function heat(value) {
   const place = (value / 255) * (RAMP.length - 1);
   const lower = Math.min(Math.floor(place), RAMP.length - 2);
-  return [...RAMP[lower].map((channel, index) => channel + (place - lower) * (RAMP[lower + 1][index] - channel)), 70 + 0.45 * value];
+  return [...RAMP[lower].map((channel, index) => channel + (place - lower) * (RAMP[lower + 1][index] - channel)), 30 + 0.55 * value];
 }
 
 /** The square that the network saw, and over it the map if there is one. */

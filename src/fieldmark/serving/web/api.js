@@ -36,7 +36,7 @@ const WORDS = {
 async function ask(path, { query = {}, headers = {}, ...options } = {}) {
   const key = sessionStorage.getItem(KEY);
   if (key) headers = { ...headers, Authorization: `Bearer ${key}` };
-  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  const given = Object.entries(query).filter(([, value]) => value !== null);
   let response;
   try {
     response = await fetch(`${path}?${new URLSearchParams(given)}`, { ...options, headers });

@@ -26,8 +26,7 @@ class Correction {
     this.list.addEventListener("keydown", (event) => this.move(event));
   }
 
-  reset(names = this.names) {
-    this.names = names;
+  reset() {
     this.field.value = "";
     this.list.replaceChildren();
     this.say("");

@@ -25,7 +25,10 @@ function speak(text) {
 }
 
 function showFailure(failure, again) {
-  if (!(failure instanceof Failure)) throw failure;
+  if (!(failure instanceof Failure)) {
+    console.error(failure);
+    failure = new Failure("Something is wrong with this page", "Load it again.", { status: -1 });
+  }
   if (failure.status === 401) {
     lock();
     return;
@@ -55,7 +58,7 @@ async function takeImage(file) {
   URL.revokeObjectURL(element("preview").src);
   element("preview").hidden = false;
   element("preview").src = URL.createObjectURL(file);
-  await answer();
+  await (model() ? answer() : loadModels());
 }
 
 /** Ask for the image that was given last. */
@@ -76,7 +79,7 @@ async function answer() {
     showNeighbours(explained.seen, explained.neighbours);
     show("answered");
     speak(`${element("eyebrow").textContent}: ${element("headline").textContent}, ${percent(explained.answer.classes[0].probability)}. ${element("summary").textContent}`);
-    await offerCorrection();
+    offerCorrection();
   } catch (error) {
     if (isAbort(error)) return;
     show(element("preview").hidden ? "empty" : "failed");
@@ -108,14 +111,19 @@ function drawPicture() {
 async function offerCorrection() {
   element("correct").hidden = !state.feedback;
   if (!state.feedback) return;
-  if (!classes.has(state.model)) classes.set(state.model, await api.classes(state.model));
-  correction.reset(classes.get(state.model));
+  correction.reset();
+  const asked = state.model;
+  if (!classes.has(asked)) classes.set(asked, await api.classes(asked).catch(() => []));
+  if (asked !== state.model) return;
+  correction.names = classes.get(asked);
+  correction.show();
 }
 
 async function correct(name) {
+  const image = state.image;
   try {
-    await api.correct(state.model, state.image, name, state.answer.unknown ? "unknown" : state.answer.classes[0].name);
-    correction.kept(name);
+    await api.correct(state.model, image, name, state.answer.unknown ? "unknown" : state.answer.classes[0].name);
+    if (image === state.image) correction.kept(name);
   } catch (failure) {
     if (failure.status === 401) lock();
     else correction.say(`Not kept. ${failure.title}. ${failure.advice}`, true);
@@ -127,7 +135,10 @@ async function useCamera(start) {
   element("answer").hidden = true;
   try {
     await start();
-    if (signal.aborted) return;
+    if (signal.aborted) {
+      camera.stop();
+      return;
+    }
     show("camera");
     element("turn").hidden = !(await camera.severalThere());
     element("map").hidden = element("correct").hidden = element("neighbours").hidden = true;
@@ -151,6 +162,7 @@ async function useCamera(start) {
 function stopCamera() {
   begin();
   camera.stop();
+  state.image = null;
   element("answer").hidden = true;
   show("empty");
 }
@@ -205,7 +217,7 @@ async function loadModels() {
   element("model").value = state.model;
   element("model-choice").hidden = state.models.length < 2;
   describeModel();
-  if (wasLocked && state.image) await answer();
+  if (state.image) await answer();
   else if (wasLocked) element("file").focus();
 }
 
