@@ -208,7 +208,7 @@ def test_what_is_no_image_is_told_in_words(browser, server, images, tmp_path):
     choose(browser, tmp_path / "letter.jpg")
     browser.wait_until(TROUBLE)
     assert "not an image" in text(browser, "trouble") and "JPEG" in text(browser, "trouble")
-    assert not is_shown(browser, "retry") and not is_shown(browser, "answer")
+    assert not any(is_shown(browser, each) for each in ("retry", "answer", "map"))
     choose(browser, images[0])
     browser.wait_until(ANSWERED)
     assert not is_shown(browser, "trouble")
@@ -256,9 +256,39 @@ def test_the_camera_is_followed_and_held(browser, server):
     browser.value("document.getElementById('camera').click()")
     browser.wait_until("document.getElementById('caption').textContent.includes('answers a second')")
     assert is_shown(browser, "video") and text(browser, "headline")
+    browser.value(
+        "new MutationObserver(() => spoken++).observe(document.getElementById('spoken'), {childList: true}); var spoken = 0, drawn = 0"
+    )
+    browser.value("new MutationObserver(() => drawn++).observe(document.getElementById('classes'), {childList: true, subtree: true})")
+    browser.wait_until("drawn > 12")
+    assert browser.value("spoken") <= 1
     browser.value("document.getElementById('hold').click()")
     browser.wait_until(ANSWERED)
     assert browser.value("document.getElementById('video').srcObject") is None
+
+
+def test_a_photo_can_be_taken_where_the_browser_keeps_the_camera_from_pages(browser, server, images):
+    source = "Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    browser.open(f"{server.url}/", 360, 740)
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert is_shown(browser, "capture-choice") and not is_shown(browser, "camera")
+    choose(browser, images[0], "#capture")
+    browser.wait_until(ANSWERED)
+
+
+def test_where_it_looked_is_shown_or_not(browser, server, images):
+    browser.open(f"{server.url}/")
+    choose(browser, images[0])
+    browser.wait_until(ANSWERED)
+    drawn = "document.getElementById('seen').toDataURL()"
+    with_map, said = browser.value(drawn), browser.value("document.getElementById('seen').ariaLabel")
+    browser.value("document.getElementById('map').click()")
+    without = browser.value(drawn)
+    assert with_map != without and "evidence" in said
+    assert "evidence" not in browser.value("document.getElementById('seen').ariaLabel")
+    browser.value("document.getElementById('map').click()")
+    assert browser.value(drawn) == with_map
 
 
 def steady(browser, frames, of_each):

@@ -9,14 +9,17 @@ const classes = new Map();
 
 const model = () => state.models.find((each) => each.name === state.model);
 
-/** "empty", "waiting", "answered" or "camera": what the page shows. */
+/** "empty", "waiting", "answered", "failed" or "camera": what the page shows. */
 function show(what) {
   document.body.dataset.state = what;
   element("stop").hidden = element("hold").hidden = what !== "camera";
   element("camera").hidden = !Camera.allowed || what === "camera";
   if (what !== "camera") element("turn").hidden = true;
   element("capture-choice").hidden = Camera.allowed;
-  element("under").hidden = what === "empty" || what === "waiting";
+  element("under").hidden = what === "empty";
+  if (what === "answered") return;
+  element("caption").textContent = "";
+  element("map").hidden = true;
 }
 
 /** What a screen reader says, when it has said the rest. */
@@ -141,8 +144,7 @@ async function useCamera(start) {
     }
     show("camera");
     element("turn").hidden = !(await camera.severalThere());
-    element("map").hidden = element("correct").hidden = element("neighbours").hidden = true;
-    element("caption").textContent = "";
+    element("correct").hidden = element("neighbours").hidden = true;
     element("hold").focus();
     let spoken = -Infinity;
     await camera.follow(state.model, signal, (steady, rate) => {
