@@ -15,12 +15,16 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fieldmark.core.console import Console
+from fieldmark.core.environment import kept_environment
 from fieldmark.core.errors import InputError
 from fieldmark.serving.app import make_app
 from fieldmark.serving.logs import json_lines
 from fieldmark.serving.models import Open
 from fieldmark.serving.serving import Serving
 from fieldmark.serving.settings import Settings
+
+with kept_environment():
+    from threadpoolctl import threadpool_limits
 
 _HEADER_SECONDS = 10.0
 """In which the headers of a request have to come."""
@@ -53,7 +57,9 @@ def serve(settings: Settings, open_model: Open, console: Console) -> None:
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
-        _Server(config, serving, console).run([listener])
+        # Decisions are small products; several threads of BLAS for each would take the cores from other images.
+        with threadpool_limits(1, "blas"):
+            _Server(config, serving, console).run([listener])
     serving.models.close()
     console.say("stopped; all that was begun was answered")
 
