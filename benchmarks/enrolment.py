@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from fieldmark.evaluation.run import Run
-from fieldmark.scoring.enrolment import Enrolled, KnownClasses, unit_length
+from fieldmark.scoring.enrolment import Enrolled, KnownClasses
 from fieldmark.scoring.intervals import share_interval
+from fieldmark.scoring.rejection_scores import unit_length
 
 
 def main() -> None:

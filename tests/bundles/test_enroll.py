@@ -124,6 +124,17 @@ def test_more_photos_and_more_classes_are_added(enrolled, flags, tmp_path):
     assert [each.name for each in one.bundle.record.enrolled] == ["Wall"] and one.bundle.predict(grey[0])[0].best == "Wall"
 
 
+def test_boxes_are_found_however_paths_are_written(bundle, flags, tmp_path, monkeypatch):
+    photos = sorted(flags.iterdir())[:3]
+    monkeypatch.chdir(flags)
+    found = fieldmark.enroll(bundle, "Flag", photos, tmp_path / "out", boxes={each.name: (0, 0, 32, 64) for each in photos}, quiet=True)
+    cropped = [bundle.answerer.networks.one(each, (0, 0, 32, 64))[1][1] for each in photos]
+    whole = features(bundle, photos)
+    enrolled = found.bundle.enrolment.enrolled[0].features
+    assert enrolled == pytest.approx(np.concatenate([each / np.linalg.norm(each) for each in cropped]), abs=1e-5)
+    assert np.abs(enrolled - whole).max() > 1e-3
+
+
 def test_photos_with_nothing_in_common_are_refused(bundle, birds, tmp_path):
     known, names = bundle.enrolment.known, bundle.class_names
     of_classes = [sorted((birds / "train" / name).iterdir()) for name in names]

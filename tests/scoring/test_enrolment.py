@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from fieldmark.core.errors import InputError
-from fieldmark.scoring.enrolment import Enrolled, KnownClasses, unit_length
+from fieldmark.scoring.enrolment import Enrolled, KnownClasses
 from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.rejection_scores import unit_length
 
 WIDTH, CLASSES = 24, 12
 

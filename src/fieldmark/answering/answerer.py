@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -54,15 +54,11 @@ class Answerer:
         return self._streamed(images, top, boxes)
 
     def _streamed(self, images: Iterable[Image], top: int, boxes: Boxes | None) -> Iterator[Answer]:
-        by_path = None if boxes is None else {os.path.abspath(path): box for path, box in boxes.items()}
-
-        def box_of(image: Image) -> Box | None:
-            return None if by_path is None or isinstance(image, bytes) else by_path.get(os.path.abspath(image))
-
+        box_of = lookup(boxes)
         for chunk, outputs in self.networks.stream(images, box_of):
             answers = iter(() if outputs is None else self.decided(*outputs, top))
             for looked in chunk:
-                whole = by_path is not None and box_of(looked.image) is None
+                whole = boxes is not None and box_of(looked.image) is None
                 yield told(looked, Answer() if looked.problem else next(answers), "no box and was seen whole" if whole else "")
 
     def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray | None:
@@ -105,6 +101,12 @@ class Answerer:
     def _names(self) -> dict[str, Sequence[str]]:
         """The parents at each level."""
         return {name: Level.of(name, list(parents)).names for name, parents in self.levels.items()}
+
+
+def lookup(boxes: Boxes | None) -> Callable[[Image], Box | None]:
+    """Returns the box of an image, however its path is written; None for an image without one, and for one in memory."""
+    by_path = {os.path.abspath(path): box for path, box in (boxes or {}).items()}
+    return lambda image: None if isinstance(image, bytes) else by_path.get(os.path.abspath(image))
 
 
 def _check(top: int) -> None:

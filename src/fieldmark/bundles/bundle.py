@@ -150,6 +150,18 @@ def is_bundle(given: object) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(given, (str, os.PathLike)) and (Path(given) / RECORD).is_file()
 
 
+def seal(folder: Path, record: BundleRecord) -> None:
+    """Write the record of a bundle whose other files are there, with their hashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    digests = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    record.model_copy(update={"files": digests}).digested().write(folder / RECORD)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _check_files(folder: Path, record: BundleRecord) -> None:
     """Raise InputError for files that are missing, or are not what was written."""
     missing = [name for name in record.files if not (folder / name).is_file()]
@@ -158,8 +170,7 @@ def _check_files(folder: Path, record: BundleRecord) -> None:
     changed = []
     for name, expected in record.files.items():
         try:
-            with (folder / name).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = _digest(folder / name)
         except OSError as error:
             raise InputError(f"{folder / name} cannot be read: {error.strerror}") from None
         if digest != expected:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.answering.answerer import Boxes
+from fieldmark.answering.answerer import Boxes, lookup
 from fieldmark.answering.images import images_in, readable
 from fieldmark.answering.in_memory import Source
-from fieldmark.bundles.bundle import ENROLMENT, HEAD, RECORD, REJECTION, Bundle
+from fieldmark.bundles.bundle import ENROLMENT, HEAD, RECORD, REJECTION, Bundle, seal
 from fieldmark.bundles.enrolment import Enrolment, save_head
 from fieldmark.bundles.expected import FOLDER, write_expected
 from fieldmark.bundles.parity import AccuracyLoss
@@ -23,12 +22,13 @@ from fieldmark.core.console import Console
 from fieldmark.core.errors import CheckFailed, InputError, Problem
 from fieldmark.core.names import some, suggest
 from fieldmark.core.run_folder import now
-from fieldmark.core.staging import new_folder
+from fieldmark.core.staging import new_folder, refuse_existing
 from fieldmark.datasets.content import file_hash
 from fieldmark.runtime.decode import read
 from fieldmark.scoring.decisions import Decisions, Wanted, fit_decisions
-from fieldmark.scoring.enrolment import Enrolled, unit_length
+from fieldmark.scoring.enrolment import Enrolled
 from fieldmark.scoring.predictions import Predictions
+from fieldmark.scoring.rejection_scores import unit_length
 
 _README, _ABOVE = "README.md", "## Python\n"
 _TRAINED = "trained-"
@@ -163,12 +163,12 @@ def _photos(
     hashes = dict.fromkeys(earlier.hashes if earlier is not None else ())
     found = [] if earlier is None else [earlier.features]
     names = [f"photo {place}, enrolled earlier," for place in range(1, len(hashes) + 1)]
-    problems, twice, networks = [], 0, bundle.answerer.networks
+    problems, twice, networks, box_of = [], 0, bundle.answerer.networks, lookup(boxes)
     bundle.load_runtime(console)
     with console.busy(f"looking at photos of {name}"):
-        for image in list(images_in(images)):
+        for image in images_in(images):
             said = "an image in memory" if isinstance(image, bytes) else readable(image)
-            looked, outputs = networks.one(image, None if boxes is None or isinstance(image, bytes) else boxes.get(str(image)))
+            looked, outputs = networks.one(image, box_of(image))
             if outputs is None:
                 problems.append(f"{said}: {looked.problem}")
                 continue
@@ -207,7 +207,7 @@ class _Writing:
         enrolled, known = self.enrolment.enrolled, self.enrolment.known
         head = known.head(enrolled) if enrolled else None
         logits, unit = (known.logits, known.features) if head is None else head(known.features)
-        with new_folder(self.out, _refuse_existing) as folder, self.console.busy(f"writing {self.out}"):
+        with new_folder(self.out, refuse_existing) as folder, self.console.busy(f"writing {self.out}"):
             for name in self.bundle.record.files:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.bundle.path / name, folder / name)
@@ -222,9 +222,7 @@ class _Writing:
             _explain(folder, record)
             written = Bundle(folder, record, self.bundle.open_graph, self.bundle.threads)
             write_expected(written, sorted((folder / FOLDER).glob("*.png")))
-            files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
-            digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-            record.model_copy(update={"files": digests}).digested().write(folder / RECORD)
+            seal(folder, record)
         answers = logits.argmax(axis=1)
         names = [each.name for each in enrolled]
         place = len(known.means) + names.index(self.name) if self.name in names else -1
@@ -285,11 +283,6 @@ class _Writing:
         record = BundleRecord.read(folder / f"{_TRAINED}{RECORD}")
         (folder / f"{_TRAINED}{RECORD}").unlink()
         return None if record.decisions is None else Decisions(record.decisions, len(record.class_names))
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise InputError(f"{path} already exists", hint="Choose another folder with --out.")
 
 
 def _explain(folder: Path, record: BundleRecord) -> None:

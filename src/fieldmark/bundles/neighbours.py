@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from fieldmark.core.errors import InputError
-from fieldmark.core.files import whole_file
+from fieldmark.bundles.arrays import arrays_of, write_arrays
 from fieldmark.scoring.neighbours import Confusion
 
 
@@ -46,17 +42,12 @@ class Neighbours:
         }
         confusions = [None if each is None else asdict(each) for each in self.confusions]
         texts = {"ids": self.ids.tolist(), "hashes": self.hashes, "confusions": confusions}
-        content = safetensors.numpy.save(arrays, {name: json.dumps(value, ensure_ascii=False) for name, value in texts.items()})
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
+        write_arrays(path, arrays, texts)
 
     @classmethod
     def load(cls, path: Path) -> Neighbours:
         """Raises InputError if it cannot be read; its hash is the bundle's to check."""
-        try:
-            with safetensors.safe_open(path, "np") as file:
-                arrays = {each: file.get_tensor(each) for each in file.keys()}  # noqa: SIM118 (it cannot be iterated)
-                texts = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+        with arrays_of(path) as (arrays, texts):
             ends = arrays["ends"].tolist()
             content = arrays["thumbnails"].tobytes()
             return cls(
@@ -67,5 +58,3 @@ class Neighbours:
                 thumbnails=tuple(content[start:end] for start, end in zip([0, *ends], ends, strict=False)),
                 confusions=tuple(None if each is None else Confusion(**each) for each in texts["confusions"]),
             )
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise InputError(f"{path} cannot be read: {error}", hint="Export the run again.") from error

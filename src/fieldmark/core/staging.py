@@ -12,6 +12,12 @@ from fieldmark.core.errors import InputError
 from fieldmark.core.files import storage_error
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise InputError if there is something at a path that `--out` names."""
+    if path.exists():
+        raise InputError(f"{path} already exists", hint="Choose another folder with --out.")
+
+
 @contextmanager
 def new_folder(target: Path, refuse: Callable[[Path], None]) -> Iterator[Path]:
     """A staging folder next to `target` to fill; when the block ends well it becomes `target`, and when it fails it is removed.

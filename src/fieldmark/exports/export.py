@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldmark.bundles.bundle import ENROLMENT, NEIGHBOURS, PARITY, RECORD, REJECTION, Bundle
+from fieldmark.bundles.bundle import ENROLMENT, NEIGHBOURS, PARITY, REJECTION, Bundle, seal
 from fieldmark.bundles.parity import Agreement, Attempt, Parity
 from fieldmark.bundles.record import BundleRecord, Graph, Network, Provenance, Quantisation
 from fieldmark.core.console import Console
@@ -20,7 +19,7 @@ from fieldmark.core.errors import CheckFailed, InputError
 from fieldmark.core.processor import instruction_sets
 from fieldmark.core.randomness import key, permutation
 from fieldmark.core.run_folder import now, versions
-from fieldmark.core.staging import new_folder
+from fieldmark.core.staging import new_folder, refuse_existing
 from fieldmark.datasets.loading import LoadedData
 from fieldmark.datasets.split_file import restore_data
 from fieldmark.evaluation.evaluate import require_finished
@@ -49,7 +48,7 @@ def export_run(run: Run, request: Request, out: Path, console: Console) -> Bundl
     CheckFailed, with what was measured, if the graph does not answer as the run does.
     """
     require_finished(run)
-    with new_folder(out, _refuse_existing) as folder, tempfile.TemporaryDirectory() as work:
+    with new_folder(out, refuse_existing) as folder, tempfile.TemporaryDirectory() as work:
         loaded = restore_data(run.folder, run.class_names, console)
         for split in ("val", "train")[: 1 + (request.precision == "int8")]:
             if not len(loaded.rows(split)):
@@ -63,11 +62,6 @@ def export_run(run: Run, request: Request, out: Path, console: Console) -> Bundl
         reference = Reference(predictions, single.decisions, single.score)
         _Export(single, request, folder, source, reference, loaded, val, console).write()
     return Bundle.load(out, open_graph)
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise InputError(f"{path} already exists", hint="Choose another folder with --out.")
 
 
 def _of_train(run: Run, loaded: LoadedData, n: int, console: Console) -> np.ndarray:
@@ -125,9 +119,7 @@ class _Export:
         parity.write(self.folder / PARITY)
         write_examples(bundle, self.reference, self.loaded)
         write_readme(self.folder, record, parity)
-        written = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name != RECORD)
-        digests = {path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
-        record.model_copy(update={"files": digests}).digested().write(self.folder / RECORD)
+        seal(self.folder, record)
 
     def _attempts(self) -> list[tuple[Attempt, dict[int, list[str]]]]:
         """What was tried, with the files by batch size; the last one passed. Raises CheckFailed if none did."""

@@ -22,7 +22,7 @@ from fieldmark.core.errors import InputError
 from fieldmark.scoring.decompositions import shrunk_covariance, whitening
 from fieldmark.scoring.predictions import Predictions
 from fieldmark.scoring.rejection import auroc
-from fieldmark.scoring.rejection_scores import Mahalanobis
+from fieldmark.scoring.rejection_scores import Mahalanobis, unit_length
 
 _ROUNDER = 0.5
 """How far the covariance is drawn towards a sphere, beyond Ledoit and Wolf: for means of few photos."""
@@ -119,30 +119,30 @@ class KnownClasses:
     @cached_property
     def neighbourhood(self) -> float:
         """The median, over classes, of the squared distance to the nearest other one."""
-        return float(np.median(_between(self._whitened_means, self.within / self.counts).min(axis=1)))
+        return float(np.median(_between(*self._placed(())).min(axis=1)))
 
     def head(self, enrolled: Sequence[Enrolled]) -> Head:
         """Of the classes that were trained, followed by those that were enrolled."""
-        photos = [self.whitened(each.features) for each in enrolled]
-        means = np.concatenate([self._whitened_means, *(each.mean(axis=0, keepdims=True) for each in photos)])
-        noise = np.concatenate([self.within / self.counts, [self.beyond / len(each) for each in photos]])
+        means, noise = self._placed(enrolled)
         bias = (noise - (means**2).sum(axis=1)) / 2
-        of_val = self.whitened(self.features) @ means.T + bias
+        of_val = self._whitened_val @ means.T + bias
         trained = len(self.means)
         best = of_val[:, :trained].max(axis=1)
-        for column, each in enumerate(photos, trained):
-            allowed = int(len(each) / (len(each) + 1) * len(best) / (trained + 1))
+        for column, each in enumerate(enrolled, trained):
+            photos = len(each.features)
+            allowed = int(photos / (photos + 1) * len(best) / (trained + 1))
             lead = np.sort(of_val[:, column] - best)[::-1]
-            bias[column] -= max(lead[min(allowed, len(lead) - 1)], 0.0)
-        of_val = self.whitened(self.features) @ means.T + bias
+            excess = max(lead[min(allowed, len(lead) - 1)], 0.0)
+            bias[column] -= excess
+            of_val[:, column] -= excess
         scale = _sharpness(of_val, self.labels)
         weight = means @ self.axes.T
         return Head((scale * weight).astype(np.float32), (scale * (bias - weight @ self.centre)).astype(np.float32))
 
     def rejection(self, enrolled: Sequence[Enrolled]) -> tuple[Mahalanobis, float | None]:
         """The distance to the nearest class, with the AUROC of images of val against themselves as if their class were unknown."""
-        means = np.concatenate([self._whitened_means, *(self.whitened(each.features).mean(axis=0, keepdims=True) for each in enrolled)])
-        whitened = self.whitened(self.features)
+        means, _ = self._placed(enrolled)
+        whitened = self._whitened_val
         squared = (whitened**2).sum(axis=1, keepdims=True) + (means**2).sum(axis=1) - 2 * whitened @ means.T
         others = squared.copy()
         others[np.arange(len(others)), self.labels] = np.inf
@@ -151,8 +151,7 @@ class KnownClasses:
     def like(self, features: np.ndarray, others: Sequence[Enrolled] = ()) -> int | None:
         """The class, or one of `others` after them, that photos, float32 (k, D), cannot be told from; None if there is none."""
         photos = self.whitened(features)
-        means = np.concatenate([self._whitened_means, *(self.whitened(each.features).mean(axis=0, keepdims=True) for each in others)])
-        noise = np.concatenate([self.within / self.counts, [self.beyond / len(each.features) for each in others]])
+        means, noise = self._placed(others)
         by_chance = noise + self.beyond / len(photos)
         excess = ((photos.mean(axis=0) - means) ** 2).sum(axis=1) - by_chance
         nearest = int(excess.argmin())
@@ -171,22 +170,26 @@ class KnownClasses:
             return False
         return float(self.agreement(features).mean()) < (self._least_agreement if len(features) > 2 else 0)
 
+    def _placed(self, enrolled: Sequence[Enrolled]) -> tuple[np.ndarray, np.ndarray]:
+        """The whitened means of the trained and of these classes, float64 (C, D), and the squared distance that chance puts between each
+        and its class, float64 (C,)."""
+        photos = [self.whitened(each.features) for each in enrolled]
+        means = np.concatenate([self._whitened_means, *(each.mean(axis=0, keepdims=True) for each in photos)])
+        return means, np.concatenate([self.within / self.counts, [self.beyond / len(each) for each in photos]])
+
     @cached_property
     def _whitened_means(self) -> np.ndarray:
         return self.whitened(self.means)
 
     @cached_property
+    def _whitened_val(self) -> np.ndarray:
+        return self.whitened(self.features)
+
+    @cached_property
     def _least_agreement(self) -> float:
-        whitened = self.whitened(self.features)
         of_class = [np.flatnonzero(self.labels == label) for label in range(len(self.means))]
-        found = [_agreement(whitened[rows]).mean() for rows in of_class if len(rows) > 1]
+        found = [_agreement(self._whitened_val[rows]).mean() for rows in of_class if len(rows) > 1]
         return float(np.quantile(found, _APART)) if found else -1.0
-
-
-def unit_length(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32 (n, D); rows of zeros stay as they are."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.where(length > 0, length, 1), np.float32)
 
 
 def _usable(predictions: Predictions) -> Predictions:

@@ -126,7 +126,7 @@ class _OfNeighbours(Score):
 
     def near(self, features: np.ndarray) -> np.ndarray:
         """The mean cosine with the nearest training images, float64 (n,)."""
-        return self._nearest(_unit(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
+        return self._nearest(unit_length(features), NEIGHBOURS).mean(axis=1, dtype=np.float64)
 
     @cached_property
     def _nearest(self) -> NearestCosines:
@@ -144,7 +144,7 @@ class Knn(_OfNeighbours):
 
     @classmethod
     def fit(cls, labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Self:
-        return cls(_unit(features))
+        return cls(unit_length(features))
 
     def of_finite(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
         return self.near(features)
@@ -163,7 +163,7 @@ class MaxLogitAndKnn(_OfNeighbours):
 
     @classmethod
     def fit(cls, labels: np.ndarray, logits: np.ndarray, features: np.ndarray) -> Self:
-        reference = _unit(features)
+        reference = unit_length(features)
         some = np.arange(0, len(reference), math.ceil(len(reference) / _ROWS_AT_ONCE))
         cosines = reference[some] @ reference.T
         cosines[np.arange(len(some)), some] = -1
@@ -335,7 +335,7 @@ def _standardised(values: np.ndarray, moments: np.ndarray) -> np.ndarray:
     return np.asarray((values - moments[0]) / moments[1])
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
     """Rows of length 1, float32; a row of zeros stays so."""
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     return (features / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)

@@ -7,13 +7,12 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from fieldmark.serving.errors import ApiError
-from fieldmark.serving.settings import Settings
+from fieldmark.serving.settings import Settings, is_address
 
 TOKEN_HEADER = "x-fieldmark-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -71,7 +70,7 @@ class Guard:
         if "*" in self.hosts:
             return True
         name = _name(host)
-        return name in self.hosts or _is_address(name)
+        return name in self.hosts or is_address(name)
 
     def _knows_key(self, headers: Headers) -> bool:
         assert self.api_key is not None
@@ -101,14 +100,6 @@ def _name(host: str) -> str:
     """Of a Host header, without the port; "" for what is none."""
     found = _HOST.fullmatch(host)
     return "" if found is None else (found[1] or found[2]).rstrip(".").lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _same(given: str, expected: str) -> bool:

@@ -83,7 +83,7 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can call."""
-        return self.host == "localhost" or (_is_address(self.host) and ip_address(self.host).is_loopback)
+        return self.host == "localhost" or (is_address(self.host) and ip_address(self.host).is_loopback)
 
     def tls(self) -> ssl.SSLContext | None:
         """None without a certificate. Raises InputError if it cannot be used."""
@@ -148,7 +148,8 @@ def named_models(given: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
     return found
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, not a name."""
     try:
         ip_address(host)
     except ValueError:
